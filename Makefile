@@ -1,0 +1,48 @@
+# Everything runs in .venv, which the first target that needs it builds from pyproject.toml.
+# It need not be activated.
+
+PYTHON ?= python3
+CORES ?= all
+GPUS ?= 4
+SAMPLE_SET ?=
+
+VENV_READY := .venv/.installed
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help dictionary test lint format clean-environment
+
+help: ## List these targets
+	@echo "Usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dictionary: $(VENV_READY) ## Mine the dictionary of Rosetta neurons (SAMPLE_SET=name CORES=all GPUS=4)
+	$(IN_VENV) snakemake dictionary --cores $(CORES) --resources gpu=$(GPUS) \
+		$(if $(SAMPLE_SET),--config sample_set=$(SAMPLE_SET))
+
+test: $(VENV_READY) ## Run the tests
+	$(IN_VENV) pytest -q
+
+lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) snakefmt --check workflow
+	$(IN_VENV) snakemake --lint
+
+format: $(VENV_READY) ## Lay out the Python code and the workflow
+	$(IN_VENV) ruff check --fix .
+	$(IN_VENV) ruff format .
+	$(IN_VENV) snakefmt workflow
+
+clean-environment: ## Remove .venv
+	rm -rf .venv
+
+# The launcher goes in after Snakemake, so that its `snakemake` script is the one that stays.
+$(VENV_READY): pyproject.toml workflow/launcher/pyproject.toml workflow/launcher/rosetta_steps_launcher.py
+	@echo "Installing rosetta_steps and what it needs into .venv. This takes about 2 minutes."
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q -e '.[test]'
+	@echo "Installing the launcher, whose snakemake command replaces Snakemake's own in .venv."
+	.venv/bin/pip install -q --no-deps --force-reinstall ./workflow/launcher
+	@touch $@
+	@echo "The environment in .venv is ready."

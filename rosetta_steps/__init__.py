@@ -1,0 +1,1 @@
+"""Mine Rosetta neurons: the units that different vision models share."""

@@ -1,0 +1,382 @@
+"""The dictionary to look at: every concept as heatmaps over example images, on one page.
+
+INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+OUTPUTS  index.html and concepts/ beside it; the page reads nothing from anywhere else
+"""
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from rosetta_steps import heatmaps
+from rosetta_steps.heatmaps import Concept, Dictionary, Example, Unit
+
+TEMPLATE = Path(__file__).with_name("dictionary.html")
+PICTURES = "concepts"  # the folder beside the page
+KEY = f"{PICTURES}/colour-key.webp"
+# WebP: at this quality two thirds of the bytes of a JPEG that looks alike, and every browser shows it
+WEBP = {"format": "WEBP", "quality": 84, "method": 4}
+READ = {
+    "top": "where the generator's unit responds most",
+    "middle": "around the median",
+    "low": "where it responds least",
+}
+
+
+def write_page(
+    dictionary: Dictionary,
+    output: Path,
+    *,
+    top: int = 3,
+    middle: int = 2,
+    low: int = 1,
+    picture_size: int = 128,
+) -> None:
+    """Write the page and its pictures, whole or not at all.
+
+    Args:
+        dictionary: The opened inputs; a table of zero rows gives a page that says why.
+        output: The page. Its pictures go into concepts/ beside it, which is replaced.
+        top: Example images per concept where the generator's unit responds most.
+        middle: Around the median.
+        low: Where it responds least.
+        picture_size: Longer side of a picture in pixels.
+
+    Raises:
+        ValueError: No example image was asked for.
+    """
+    if top + middle + low < 1 or min(top, middle, low) < 0:
+        raise ValueError(
+            f"{output}: top, middle and low examples are {top}, {middle} and {low}; "
+            "ask for at least one, and for none below zero."
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = heatmaps.temporary_beside(output)
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        (building / PICTURES).mkdir(parents=True)
+        examples = concept_examples(dictionary, top=top, middle=middle, low=low)
+        size = write_pictures(dictionary, examples, building, picture_size)
+        (building / output.name).write_text(page(dictionary, examples, size), encoding="utf-8")
+        _put_in_place(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def concept_examples(
+    dictionary: Dictionary, *, top: int, middle: int, low: int
+) -> dict[int, list[Example]]:
+    """Choose the example images of every concept, by its generator unit.
+
+    Args:
+        dictionary: The opened inputs.
+        top: Images of the greatest response.
+        middle: Images around the median.
+        low: Images of the least response.
+
+    Returns:
+        Per number of a concept its examples by rank.
+    """
+    units = [concept.generator_unit for concept in dictionary.concepts]
+    maxima = heatmaps.unit_maxima(dictionary.activations, units, dictionary.images)
+    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    return {
+        concept.number: heatmaps.choose_examples(
+            maxima[concept.generator_unit],
+            ranges[concept.generator_unit],
+            top=top,
+            middle=middle,
+            low=low,
+        )
+        for concept in dictionary.concepts
+    }
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def write_pictures(
+    dictionary: Dictionary,
+    examples: Mapping[int, Sequence[Example]],
+    folder: Path,
+    picture_size: int,
+) -> tuple[int, int]:
+    """Write the example images, the heatmaps over them and the colour key.
+
+    Args:
+        dictionary: The opened inputs.
+        examples: Per number of a concept its examples.
+        folder: Where the page will lie; its folder of pictures exists.
+        picture_size: Longer side of a picture in pixels.
+
+    Returns:
+        Height and width of the pictures in pixels.
+    """
+    samples = dictionary.samples["image"]
+    size = heatmaps.display_size((samples.sizes["y"], samples.sizes["x"]), picture_size)
+    _save(heatmaps.colour_key(14, 280), folder / KEY)
+    images = heatmaps.read_images(
+        dictionary.samples, (example.image for chosen in examples.values() for example in chosen)
+    )
+    for index, image in images.items():
+        picture = heatmaps.to_bytes(heatmaps.resize_image(image, size))
+        _save(picture, folder / image_name(index))
+    units = {unit for concept in dictionary.concepts for unit in concept.units}
+    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    maps = heatmaps.read_maps(
+        dictionary.activations,
+        (
+            (unit, example.image)
+            for concept in dictionary.concepts
+            for unit in concept.units
+            for example in examples[concept.number]
+        ),
+    )
+    for concept in tqdm(dictionary.concepts, desc="pictures", unit="concept"):
+        for column, unit in enumerate(concept.units):
+            for example in examples[concept.number]:
+                picture = heatmaps.overlay(
+                    maps[unit, example.image], ranges[unit], images[example.image], picture_size
+                )
+                _save(picture, folder / heatmap_name(concept, column, example))
+    return size
+
+
+def image_name(index: int) -> str:
+    """Picture of an image, relative to the page; concepts that show the same image share it."""
+    return f"{PICTURES}/image-{index:05d}.webp"
+
+
+def heatmap_name(concept: Concept, column: int, example: Example) -> str:
+    """Picture of a heatmap, relative to the page; column 0 is the generator's."""
+    return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{example.image:05d}.webp"
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    Image.fromarray(picture).save(path, **WEBP)
+
+
+def _put_in_place(building: Path, output: Path) -> None:
+    """Move a finished page and its pictures to their places.
+
+    A page stands only beside its own pictures: the old one goes first, the new one comes last.
+    """
+    output.unlink(missing_ok=True)
+    pictures = output.with_name(PICTURES)
+    if pictures.exists():
+        os.replace(pictures, building / "replaced")
+    os.replace(building / PICTURES, pictures)
+    os.replace(building / output.name, output)
+
+
+# --- page -----------------------------------------------------------------------------------------
+
+
+def page(
+    dictionary: Dictionary, examples: Mapping[int, Sequence[Example]], size: tuple[int, int]
+) -> str:
+    """Fill in the page.
+
+    Args:
+        dictionary: The opened inputs.
+        examples: Per number of a concept its examples.
+        size: Height and width of the pictures in pixels.
+
+    Returns:
+        The page's HTML.
+    """
+    concepts = dictionary.concepts
+    if concepts:
+        overview = _overview(concepts, examples, size)
+        body = "\n".join(_section(concept, examples[concept.number], size) for concept in concepts)
+    else:
+        overview = ""
+        body = f'<p class="empty" id="empty">{escape(heatmaps.EMPTY_REASON)}</p>'
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(f"Rosetta neurons of {dictionary.generator}"),
+        facts=_facts(dictionary),
+        key=KEY,
+        generator=escape(dictionary.generator),
+        images=dictionary.images,
+        width=size[1],
+        # the page keeps the parts that explain pictures only where there are some
+        state="filled" if concepts else "nothing",
+        overview=overview,
+        concepts=body,
+    )
+
+
+def _facts(dictionary: Dictionary) -> str:
+    """What was mined, as the rows of a list of terms."""
+    attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
+    facts = [("Generator", dictionary.generator), ("Models", ", ".join(dictionary.models))]
+    facts += [("Images", f"{dictionary.images} (seed {attrs.get('seed', 'unknown')})")]
+    if attrs.get("truncation") is not None:
+        facts += [("Truncation", attrs["truncation"])]
+    units = table[["generator_layer", "generator_channel"]].drop_duplicates()
+    facts += [("Rosetta units", f"{len(units)} of the generator"), ("Concepts", len(concepts))]
+    if concepts:
+        largest = max(concepts, key=lambda concept: concept.generator_units)
+        link = f'<a href="#concept-{largest.number}">concept {largest.number}</a>'
+        strengths = [concept.strength for concept in concepts]
+        rows = [
+            f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+            for name, value in facts
+        ]
+        rows += [
+            f"<div><dt>Largest concept</dt><dd>{link}, "
+            f"{_count(largest.generator_units, 'generator unit')}</dd></div>",
+            f"<div><dt>Strength</dt><dd>{max(strengths):.2f} to {min(strengths):.2f}</dd></div>",
+        ]
+        return "\n".join(rows)
+    return "\n".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts
+    )
+
+
+def _overview(
+    concepts: Sequence[Concept],
+    examples: Mapping[int, Sequence[Example]],
+    size: tuple[int, int],
+) -> str:
+    """A link to every concept: its generator unit over the first of its examples."""
+    links = []
+    for concept in concepts:
+        example = examples[concept.number][0]
+        picture = _picture(
+            heatmap_name(concept, 0, example), f"Concept {concept.number} at a glance", size
+        )
+        links.append(
+            f'<a href="#concept-{concept.number}" data-of="concept-{concept.number}" '
+            f'title="strength {concept.strength:.2f}">{picture}<span>{concept.number}</span></a>'
+        )
+    return '<nav class="overview" aria-label="All concepts">\n' + "\n".join(links) + "\n</nav>"
+
+
+def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int]) -> str:
+    """One concept: heading, grid of pictures, table of its units."""
+    anchor = f"concept-{concept.number}"
+    pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
+    about = (
+        f"strength {concept.strength:.2f} · "
+        f"{_count(concept.generator_units, 'generator unit')} · "
+        f"{_count(len(pairs), 'model unit')}"
+    )
+    headers = [_unit_header(concept.generator_unit, "generator")] + [
+        _unit_header(unit, f"r = {correlation:.2f}")
+        for unit, correlation in zip(concept.model_units, concept.correlations, strict=True)
+    ]
+    rows = [_example_row(concept, example, size) for example in examples]
+    words = " ".join(_search_words(concept))
+    return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}">
+<h2><a href="#{anchor}">Concept {concept.number}</a> <small>{about}</small></h2>
+<div class="scroll"><table class="grid">
+<thead><tr><td></td><th scope="col">image</th>{"".join(headers)}</tr></thead>
+<tbody>
+{chr(10).join(rows)}
+</tbody>
+</table></div>
+{_members(concept)}
+</section>"""
+
+
+def _unit_header(unit: Unit, note: str) -> str:
+    layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
+    return (
+        f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer} / {unit.channel}</span>'
+        f"<span>{note}</span></th>"
+    )
+
+
+def _example_row(concept: Concept, example: Example, size: tuple[int, int]) -> str:
+    """One example image: its label, the image, then a heatmap for each unit."""
+    label = (
+        f'<th scope="row" title="{READ[example.group]}"><b class="{example.group}">'
+        f"{example.group}</b><span>image {example.image}</span>"
+        f"<span>rank {example.rank}</span><span>peak {100 * example.peak:.0f}%</span></th>"
+    )
+    cells = [_picture(image_name(example.image), f"Image {example.image}", size)]
+    for column, unit in enumerate(concept.units):
+        alt = (
+            f"Concept {concept.number}, {example.group} example, image {example.image}: "
+            f"{unit.model}, layer {unit.layer}, channel {unit.channel}"
+        )
+        cells.append(_picture(heatmap_name(concept, column, example), alt, size))
+    return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _picture(name: str, alt: str, size: tuple[int, int]) -> str:
+    height, width = size
+    return (
+        f'<img src="{name}" alt="{escape(alt)}" width="{width}" height="{height}" loading="lazy">'
+    )
+
+
+def _members(concept: Concept) -> str:
+    """Every pair of the concept, as a table that opens."""
+    rows = "\n".join(
+        f"<tr><td>{escape(row.generator_layer)}</td><td>{row.generator_channel}</td>"
+        f"<td>{escape(row.model)}</td><td>{escape(row.layer)}</td><td>{row.channel}</td>"
+        f"<td>{row.correlation:.3f}</td></tr>"
+        for row in concept.members.itertuples(index=False)
+    )
+    return f"""<details><summary>All its units ({_count(len(concept.members), "pair")})</summary>
+<table class="members">
+<thead><tr><th>generator layer</th><th>channel</th><th>model</th><th>layer</th><th>channel</th>
+<th>correlation</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></details>"""
+
+
+def _search_words(concept: Concept) -> Iterable[str]:
+    """What the filter looks in: number, models, layers, and units as layer/channel."""
+    words = {f"concept-{concept.number}": None}
+    for row in concept.members.itertuples(index=False):
+        words[f"{row.generator}:{row.generator_layer}/{row.generator_channel}"] = None
+        words[f"{row.model}:{row.layer}/{row.channel}"] = None
+    return words
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def main() -> None:
+    """Command line: write the page of one sample set."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rosetta_steps.dictionary", description=__doc__.splitlines()[0]
+    )
+    heatmaps.add_input_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, help="the page, DIR/index.html")
+    parser.add_argument("--top", type=int, default=3, help="example images of most response")
+    parser.add_argument("--middle", type=int, default=2, help="example images around the median")
+    parser.add_argument("--low", type=int, default=1, help="example images of least response")
+    parser.add_argument(
+        "--picture-size", type=int, default=128, help="longer side of a picture in pixels"
+    )
+    arguments = parser.parse_args()
+    dictionary = heatmaps.open_dictionary(
+        arguments.table, arguments.samples, arguments.activations, arguments.moments
+    )
+    write_page(
+        dictionary,
+        arguments.output,
+        top=arguments.top,
+        middle=arguments.middle,
+        low=arguments.low,
+        picture_size=arguments.picture_size,
+    )
+
+
+if __name__ == "__main__":
+    main()

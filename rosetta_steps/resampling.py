@@ -1,0 +1,48 @@
+"""Bilinear upsampling as a matrix, and its adjoint: why no map is ever upsampled here.
+
+Upsampling from s to t along one axis is a matrix U (t, s) whose rows sum to 1, so for a map a of
+size t and a map b of size s < t
+
+    <a, U b> = <U^T a, b>
+
+and the product at the larger size is a product at the smaller one. (U^T is the adjoint, not area
+pooling.) Maps may be rectangular: each axis projects whichever map is larger there.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+Size = tuple[int, int]
+
+
+@lru_cache(maxsize=512)
+def upsampling(source: int, target: int) -> np.ndarray:
+    """Matrix U of bilinear upsampling along one axis, align_corners false, no antialias.
+
+    Args:
+        source: Positions before, s.
+        target: Positions after, t >= s.
+
+    Returns:
+        (t, s) float64; each row sums to 1. The identity where t = s.
+    """
+    assert target >= source > 0, (source, target)
+    position = np.maximum((np.arange(target) + 0.5) * source / target - 0.5, 0)
+    low = np.minimum(np.floor(position).astype(int), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    weight = position - low
+    matrix = np.zeros((target, source))
+    np.add.at(matrix, (np.arange(target), low), 1 - weight)
+    np.add.at(matrix, (np.arange(target), high), weight)
+    return matrix
+
+
+def meeting_size(a: Size, b: Size) -> Size:
+    """Size at which the maps of two units are multiplied: the smaller one along each axis."""
+    return min(a[0], b[0]), min(a[1], b[1])
+
+
+def comparison_size(a: Size, b: Size) -> Size:
+    """Size at which the paper compares two units: the larger one along each axis."""
+    return max(a[0], b[0]), max(a[1], b[1])

