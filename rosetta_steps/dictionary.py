@@ -22,7 +22,7 @@ from rosetta_steps.heatmaps import Concept, Dictionary, Example, Unit
 TEMPLATE = Path(__file__).with_name("dictionary.html")
 PICTURES = "concepts"  # the folder beside the page
 KEY = f"{PICTURES}/colour-key.webp"
-# WebP: at this quality two thirds of the bytes of a JPEG that looks alike, and every browser shows it
+# WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
 WEBP = {"format": "WEBP", "quality": 84, "method": 4}
 READ = {
     "top": "where the generator's unit responds most",
@@ -225,18 +225,10 @@ def _facts(dictionary: Dictionary) -> str:
     facts += [("Rosetta units", f"{len(units)} of the generator"), ("Concepts", len(concepts))]
     if concepts:
         largest = max(concepts, key=lambda concept: concept.generator_units)
-        link = f'<a href="#concept-{largest.number}">concept {largest.number}</a>'
         strengths = [concept.strength for concept in concepts]
-        rows = [
-            f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-            for name, value in facts
-        ]
-        rows += [
-            f"<div><dt>Largest concept</dt><dd>{link}, "
-            f"{_count(largest.generator_units, 'generator unit')}</dd></div>",
-            f"<div><dt>Strength</dt><dd>{max(strengths):.2f} to {min(strengths):.2f}</dd></div>",
-        ]
-        return "\n".join(rows)
+        size = _count(largest.generator_units, "generator unit")
+        facts += [("Largest concept", f"number {largest.number}, {size}")]
+        facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
     return "\n".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts
     )
@@ -270,9 +262,9 @@ def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int
         f"{_count(concept.generator_units, 'generator unit')} · "
         f"{_count(len(pairs), 'model unit')}"
     )
-    headers = [_unit_header(concept.generator_unit, "generator")] + [
-        _unit_header(unit, f"r = {correlation:.2f}")
-        for unit, correlation in zip(concept.model_units, concept.correlations, strict=True)
+    headers = [
+        _unit_header(unit, correlation)
+        for unit, correlation in zip(concept.units, (None, *concept.correlations), strict=True)
     ]
     rows = [_example_row(concept, example, size) for example in examples]
     words = " ".join(_search_words(concept))
@@ -288,11 +280,13 @@ def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int
 </section>"""
 
 
-def _unit_header(unit: Unit, note: str) -> str:
+def _unit_header(unit: Unit, correlation: float | None) -> str:
+    """Head of a column: model, layer, channel and, but for the generator's, the correlation."""
     layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
+    r = "" if correlation is None else f" · r = {correlation:.2f}"
     return (
-        f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer} / {unit.channel}</span>'
-        f"<span>{note}</span></th>"
+        f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer}</span>'
+        f"<span>channel {unit.channel}{r}</span></th>"
     )
 
 

@@ -313,3 +313,8 @@ def check_dataset(store: Path) -> Path:
             f"{store} is damaged: {found}. Run the same command again: it is written anew."
         )
     return store
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a small file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,147 @@
+"""Dump the activation maps of a model on all images of a sample set."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.devices import lease
+from rosetta_steps.errors import run
+from rosetta_steps.stores import MapWriter, check_dataset, manifest_path, sha256_of
+from rosetta_steps.zoo.entries import (
+    entry_digest,
+    find_entry,
+    layer_patterns,
+    loader_of,
+    select_layers,
+)
+from rosetta_steps.zoo.weights import weights_file
+
+
+def dump(
+    name: str,
+    zoo: str,
+    samples: Path,
+    layers: str | list[str],
+    dtype: str,
+    images_per_shard: int,
+    output: Path,
+    device: str,
+) -> None:
+    """Run a model on the images (a generator on the latents) and write its maps.
+
+    Goes on with the first block that is not on disk when a job before was killed.
+
+    Raises:
+        ValueError: Bad model, layers or weights; activations that are not finite (model, layer and
+            images named); a disk that cannot hold the store.
+    """
+    import torch
+
+    entry = find_entry(name, zoo)
+    images = xr.open_zarr(check_dataset(samples))
+    model = loader_of(entry).load(name, entry, weights_file(name, entry), device)
+    found = {layer.name: layer for layer in model.layers()}
+    chosen = select_layers(list(found), layer_patterns(entry, layers, name), name)
+    count = images.sizes["image"]
+    shapes = {layer: (found[layer].channels, *found[layer].size) for layer in chosen}
+    refuse_what_does_not_fit(shapes, count, dtype, output)
+    attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
+    if entry["role"] == "model":
+        attrs["preprocessing"] = model.preprocessing.attrs()
+    writer = MapWriter(
+        output,
+        shapes,
+        count,
+        images_per_shard,
+        dtype,
+        attrs,
+        {
+            layer: {"model": name, "layer": layer, "nonlinearity": found[layer].nonlinearity}
+            for layer in chosen
+        },
+        key=f"{entry_digest(entry)} {sha256_of(manifest_path(samples))}",
+    )
+    shown = "latent" if entry["role"] == "generator" else "image"
+    todo = writer.missing()
+    progress = tqdm(total=count, desc=f"activations of {name}", unit="image")
+    progress.update(count - sum(block.stop - block.start for block in todo))
+    for block in todo:
+        inputs = torch.from_numpy(images[shown][block].values)
+        with torch.inference_mode():
+            maps = model.activations(inputs, chosen)
+        stored = {layer: maps[layer].cpu().contiguous().numpy() for layer in chosen}
+        stored = {layer: _narrow(value, dtype) for layer, value in stored.items()}
+        for layer, value in stored.items():
+            refuse_what_is_not_finite(name, layer, value, block, dtype)
+        writer.write(block, stored)
+        progress.update(block.stop - block.start)
+    writer.finish()
+
+
+def _narrow(maps: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows is named just below
+        return maps.astype(dtype)
+
+
+def refuse_what_is_not_finite(
+    model: str, layer: str, maps: np.ndarray, block: slice, dtype: str
+) -> None:
+    """Raise a ValueError that names model, layer and images with NaN or infinite values."""
+    # The sum is finite unless a value is not, or it overflows: only then look closer.
+    if np.isfinite(maps.max()) and np.isfinite(maps.min()):
+        return
+    bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2, 3))) + block.start
+    raise ValueError(
+        f"{model}, layer {layer}: values that are not finite in {dtype}, in images "
+        f"{', '.join(map(str, bad[:10]))}{', ...' if len(bad) > 10 else ''}. If float32 holds "
+        "them, set dtype: float32 for this sample set; if not, the model or its input is broken."
+    )
+
+
+def bytes_of(shapes: dict[str, tuple[int, int, int]], images: int, dtype: str) -> int:
+    """Bytes of a dump before compression."""
+    return images * np.dtype(dtype).itemsize * sum(int(np.prod(s)) for s in shapes.values())
+
+
+def refuse_what_does_not_fit(shapes: dict, images: int, dtype: str, output: Path) -> None:
+    """Raise a ValueError if the disk cannot hold a dump (zstd at least halves post-ReLU maps)."""
+    needed = bytes_of(shapes, images, dtype) / 2
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{output} needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free. "
+            "Fewer images, fewer layers (layers: block), or another disk for results/."
+        )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Dump a model's activation maps.")
+    parser.add_argument("--model", required=True, help="name in the zoo")
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    parser.add_argument("--samples", type=Path, required=True, help="X.zarr of images")
+    parser.add_argument(
+        "--layers", nargs="+", default=["block"], help="block, all, or patterns with a * or ."
+    )
+    parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    parser.add_argument("--images-per-shard", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    a = parser.parse_args()
+    device = lease()
+    if a.threads:
+        import torch
+
+        torch.set_num_threads(a.threads)
+    preset = len(a.layers) == 1 and a.layers[0].isidentifier()
+    layers = a.layers[0] if preset else a.layers
+    dump(a.model, a.zoo, a.samples, layers, a.dtype, a.images_per_shard, a.output, device)
+
+
+if __name__ == "__main__":
+    run(main)

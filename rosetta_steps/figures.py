@@ -1,0 +1,385 @@
+"""Figures for print, after figures 2 and 3 of the paper: concepts as heatmaps.
+
+INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+OUTPUTS  figure2.pdf, figure2.png (every concept's generator unit on one image) and
+         figure3.pdf, figure3.png (some concepts x all models x some images)
+"""
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from rosetta_steps import heatmaps
+from rosetta_steps.heatmaps import Concept, Dictionary, Unit
+
+WIDTH = 7.0  # inches: the text width of a two-column page
+DOTS_PER_INCH = 300
+STYLE = {
+    # DejaVu comes with matplotlib, so that figures are the same on every machine
+    "font.family": "DejaVu Sans",
+    "font.size": 7.0,
+    "pdf.fonttype": 42,
+}
+SMALL = 5.5  # points, for the units' names
+LINE = 0.11  # inches, a line of text of 7 points
+GAP = 0.03  # inches between pictures
+MOST_CONCEPTS = 120  # in figure 2: what one page shows legibly
+
+
+def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Figure:
+    """Some concepts in all models on the same images, after figure 3 of the paper.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: Number of concepts, see choose_distinct.
+        images: Number of images, see choose_images.
+
+    Returns:
+        The figure; one that says why where there is no concept.
+    """
+    if not dictionary.concepts:
+        return _empty_figure()
+    chosen = choose_distinct(dictionary.concepts, concepts)
+    indices = choose_images(dictionary, chosen, images)
+    pictures = heatmaps.read_images(dictionary.samples, indices)
+    units = {unit for concept in chosen for unit in concept.units}
+    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    maps = heatmaps.read_maps(
+        dictionary.activations, ((unit, index) for unit in units for index in indices)
+    )
+    columns = 2 + len(dictionary.models)
+    proportion = _proportion(pictures[indices[0]])
+    # two blocks side by side while their pictures stay large enough to be read
+    side = 2 if len(chosen) > 1 and columns <= 6 else 1
+    between = 0.22
+    cell = min((WIDTH - (side - 1) * between) / (side * columns) - GAP, 0.95)
+    # what names a unit: its model, its layer on one or two lines, its channel and correlation
+    names = [[_unit_name(concept, column) for column in range(columns - 1)] for concept in chosen]
+    letters = int((cell + GAP) * 72 / (SMALL * 0.62))
+    texts = [[_wrap(name, letters) for name in row] for row in names]
+    head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
+    block_width = columns * (cell + GAP)
+    block_height = head + len(indices) * (cell * proportion + GAP)
+    rows = math.ceil(len(chosen) / side)
+    height = rows * block_height + (rows - 1) * 0.12 + 0.3
+    figure = _figure(side * block_width + (side - 1) * between, height)
+    for place, concept in enumerate(tqdm(chosen, desc="figure 3", unit="concept")):
+        left = (place % side) * (block_width + between)
+        top = (place // side) * (block_height + 0.12)
+        _text(
+            figure,
+            left,
+            top + LINE,
+            f"Concept {concept.number}",
+            weight="bold",
+        )
+        _text(figure, left + 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35")
+        for row, index in enumerate(indices):
+            y = top + head + row * (cell * proportion + GAP)
+            dots = round(cell * DOTS_PER_INCH)
+            size = heatmaps.display_size(pictures[index].shape[:2], dots)
+            image = heatmaps.to_bytes(heatmaps.resize_image(pictures[index], size))
+            _picture(figure, image, left, y, cell, cell * proportion)
+            for column, unit in enumerate(concept.units, start=1):
+                x = left + column * (cell + GAP)
+                picture = heatmaps.overlay(
+                    maps[unit, index], ranges[unit], pictures[index], max(size)
+                )
+                _picture(figure, picture, x, y, cell, cell * proportion)
+        for column, lines in enumerate(texts[place], start=1):
+            x = left + column * (cell + GAP)
+            _text(figure, x, top + head - 0.04, "\n".join(lines), size=SMALL, linespacing=1.2)
+    listed = ", ".join(str(index) for index in indices)
+    _foot(figure, f"Images {listed}. Each unit's scale is the same for all images.")
+    return figure
+
+
+def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
+    """The generator's heatmap of every concept on one image, after figure 2 of the paper.
+
+    The image is the one on which the generator's units respond most on average.
+
+    Args:
+        dictionary: The opened inputs.
+        most: Greatest number of concepts shown, the strongest ones.
+
+    Returns:
+        The figure; one that says why where there is no concept.
+    """
+    if not dictionary.concepts:
+        return _empty_figure()
+    shown = dictionary.concepts[:most]
+    index = int(np.argmax(mean_peak(dictionary, shown)))
+    image = heatmaps.read_images(dictionary.samples, [index])[index]
+    units = [concept.generator_unit for concept in shown]
+    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    maps = heatmaps.read_maps(dictionary.activations, ((unit, index) for unit in units))
+    proportion = _proportion(image)
+    # a grid somewhat wider than high, the image itself in its first place
+    columns = min(max(math.ceil(math.sqrt(1.6 * (len(shown) + 1))), 6), 14)
+    rows = math.ceil((len(shown) + 1) / columns)
+    cell = WIDTH / columns - GAP
+    label = 0.12
+    step = cell * proportion + label + GAP
+    figure = _figure(WIDTH, rows * step + 0.3)
+    dots = round(cell * DOTS_PER_INCH)
+    size = heatmaps.display_size(image.shape[:2], dots)
+    tiles = [("image", heatmaps.to_bytes(heatmaps.resize_image(image, size)))]
+    for concept in tqdm(shown, desc="figure 2", unit="concept"):
+        unit = concept.generator_unit
+        picture = heatmaps.overlay(maps[unit, index], ranges[unit], image, max(size))
+        tiles.append((str(concept.number), picture))
+    for place, (name, picture) in enumerate(tiles):
+        x, y = (place % columns) * (cell + GAP), (place // columns) * step
+        _text(figure, x, y + label - 0.02, name)
+        _picture(figure, picture, x, y + label, cell, cell * proportion)
+    total = len(dictionary.concepts)
+    count = (
+        f"All {total} concepts" if len(shown) == total else f"The first {most} of {total} concepts"
+    )
+    _foot(figure, f"{count} in order of strength, image {index}.")
+    return figure
+
+
+# --- choices --------------------------------------------------------------------------------------
+
+
+def choose_distinct(concepts: Sequence[Concept], count: int) -> list[Concept]:
+    """Choose strong concepts that differ: of different generator layers as far as possible.
+
+    Args:
+        concepts: In order of strength.
+        count: How many.
+
+    Returns:
+        Of the 4 x count strongest, first the strongest of each generator layer, then the strongest
+        of the rest; in order of strength.
+    """
+    strong = list(concepts[: 4 * count])
+    first_of_layer: dict[str, Concept] = {}
+    for concept in strong:
+        first_of_layer.setdefault(concept.generator_unit.layer, concept)
+    firsts = list(first_of_layer.values())
+    numbers = {concept.number for concept in firsts}
+    rest = [concept for concept in strong if concept.number not in numbers]
+    return sorted((firsts + rest)[:count], key=lambda concept: concept.number)
+
+
+def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: int) -> list[int]:
+    """Choose images for some concepts that differ from each other.
+
+    The first is the one on which the concepts' generator units respond most on average; each next
+    one, of the half of the images on which they respond more, differs most from those chosen.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: The concepts to be shown.
+        count: How many; fewer are returned if there are fewer images.
+
+    Returns:
+        Indices of images in the order chosen.
+    """
+    response = mean_peak(dictionary, concepts)
+    order = np.argsort(-response, kind="stable")
+    candidates = [int(index) for index in order[: max(len(order) // 2, count)]]
+    images = heatmaps.read_images(dictionary.samples, candidates)
+    # small copies are enough to tell images apart
+    small = np.stack(
+        [
+            heatmaps.resize_image(
+                images[index], heatmaps.display_size(images[index].shape[:2], 16)
+            ).ravel()
+            for index in candidates
+        ]
+    )
+    chosen = [0]
+    distance = np.full(len(candidates), np.inf)
+    while len(chosen) < min(count, len(candidates)):
+        distance = np.minimum(distance, np.abs(small - small[chosen[-1]]).mean(axis=1))
+        distance[chosen] = -1.0
+        chosen.append(int(np.argmax(distance)))
+    return [candidates[place] for place in chosen]
+
+
+def mean_peak(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
+    """How strongly some concepts' generator units respond on each image.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: Which.
+
+    Returns:
+        Mean over the concepts of the unit's maximum on its colour scale, (image), in [0, 1].
+    """
+    units: list[Unit] = [concept.generator_unit for concept in concepts]
+    maxima = heatmaps.unit_maxima(dictionary.activations, units, dictionary.images)
+    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    return np.mean([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units], axis=0)
+
+
+# --- drawing, in inches from the upper left corner ------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+
+
+def _picture(
+    figure: Figure, picture: np.ndarray, x: float, y: float, width: float, height: float
+) -> None:
+    full_width, full_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (
+            x / full_width,
+            1 - (y + height) / full_height,
+            width / full_width,
+            height / full_height,
+        )
+    )
+    axes.imshow(picture, interpolation="none", aspect="auto")
+    axes.set_axis_off()
+
+
+def _text(figure: Figure, x: float, y: float, text: str, **properties) -> None:
+    """Write text whose lower left corner is at (x, y)."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, 1 - y / height, text, ha="left", va="bottom", **properties)
+
+
+def _foot(figure: Figure, text: str) -> None:
+    """Colour key and a line of text at the foot, which takes the last 0.3 inches."""
+    width, height = figure.get_size_inches()
+    key = heatmaps.colour_key(24, 300)
+    _picture(figure, key, 0.1, height - 0.14, 1.0, 0.08)
+    _text(figure, 0.0, height - 0.05, "0", size=SMALL)
+    _text(figure, 1.14, height - 0.05, "1 = a unit's greatest value over all images", size=SMALL)
+    if width > 6:
+        figure.text(1, 0.05 / height, text, ha="right", va="bottom", size=SMALL)
+    else:
+        _text(figure, 0.0, height - 0.17, text, size=SMALL)
+
+
+def _empty_figure() -> Figure:
+    figure = _figure(WIDTH, 1.2)
+    figure.text(0.5, 0.5, _fold(heatmaps.EMPTY_REASON, 100), ha="center", va="center", size=8)
+    return figure
+
+
+def _proportion(image: np.ndarray) -> float:
+    """Height by width of an image, (y, x, rgb)."""
+    return image.shape[0] / image.shape[1]
+
+
+def _unit_name(concept: Concept, column: int) -> list[str]:
+    """What stands above a column: model, layer, channel and correlation; column 0 the generator."""
+    unit = concept.units[column]
+    r = f", r {concept.correlations[column - 1]:.2f}" if column else ""
+    return [unit.model, unit.layer, f"{unit.channel}{r}"]
+
+
+def _wrap(name: Sequence[str], letters: int) -> list[str]:
+    """Break model and layer names that are wider than a column, at their dots and hyphens."""
+    lines: list[str] = []
+    for text in name:
+        line = ""
+        for piece in text.replace(".", ".\n").replace("-", "-\n").replace(", ", ", \n").split("\n"):
+            if line and len(line) + len(piece.rstrip()) > letters:
+                lines.append(line.rstrip())
+                line = ""
+            line += piece
+        lines.append(line)
+    return lines
+
+
+def _fold(text: str, letters: int) -> str:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > letters:
+            lines.append("")
+        lines[-1] += word + " "
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def write_figures(
+    dictionary: Dictionary, folder: Path, *, concepts: int = 4, images: int = 3
+) -> list[Path]:
+    """Write figure2 and figure3 as .pdf and .png, each file whole or not at all.
+
+    Args:
+        dictionary: The opened inputs.
+        folder: Where to; made if it is not there.
+        concepts: Number of concepts in figure 3.
+        images: Number of images in figure 3.
+
+    Returns:
+        The files. The same inputs give the same bytes: no date is written into them.
+
+    Raises:
+        ValueError: Fewer than one concept or image was asked for.
+    """
+    if concepts < 1 or images < 1:
+        raise ValueError(
+            f"{folder / 'figure3.pdf'}: {concepts} concepts on {images} images were asked for; "
+            "ask for at least one of each."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    finished: dict[Path, Path] = {}
+    try:
+        with matplotlib.rc_context(STYLE):
+            for name, figure in (
+                ("figure2", figure2(dictionary)),
+                ("figure3", figure3(dictionary, concepts=concepts, images=images)),
+            ):
+                for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
+                    target = folder / f"{name}{suffix}"
+                    finished[target] = heatmaps.temporary_beside(target)
+                    figure.savefig(
+                        finished[target],
+                        format=suffix[1:],
+                        dpi=DOTS_PER_INCH,
+                        metadata=metadata,
+                        facecolor="white",
+                        bbox_inches="tight",
+                        pad_inches=0.03,
+                    )
+        for target, temporary in finished.items():
+            os.replace(temporary, target)
+    finally:
+        for temporary in finished.values():
+            temporary.unlink(missing_ok=True)
+    return list(finished)
+
+
+def main() -> None:
+    """Command line: write the figures of one sample set."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rosetta_steps.figures", description=__doc__.splitlines()[0]
+    )
+    heatmaps.add_input_arguments(parser)
+    parser.add_argument("--output-directory", type=Path, required=True)
+    parser.add_argument("--concepts", type=int, default=4, help="concepts in figure 3")
+    parser.add_argument("--images", type=int, default=3, help="images in figure 3")
+    arguments = parser.parse_args()
+    dictionary = heatmaps.open_dictionary(
+        arguments.table, arguments.samples, arguments.activations, arguments.moments
+    )
+    write_figures(
+        dictionary,
+        arguments.output_directory,
+        concepts=arguments.concepts,
+        images=arguments.images,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Moments: what the mean and variance of a unit at any size follow from.
+
+With U the bilinear upsampling to a larger size, mean(U b) = <U^T 1, mean map> / positions and
+the mean of (U b)^2 is the sum of (U^T U) times the mean products of neighbouring positions, because
+U^T U is tridiagonal along each axis. So five product maps give both for partners that do not
+exist yet. Sums are additive over images and kept in float64.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.errors import run
+from rosetta_steps.resampling import Size, upsampling
+from rosetta_steps.stores import MapReader, image_blocks, write_dataset
+
+# Offsets (y, x) of the neighbour in each product map; the other half follows by symmetry.
+NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
+
+
+class MomentSums:
+    """Sums over images of one layer, channel by channel.
+
+    Args:
+        channels: Of the layer.
+        size: (y, x) of its maps.
+    """
+
+    def __init__(self, channels: int, size: Size):
+        self.count = 0
+        self.minimum = np.full(channels, np.inf)
+        self.maximum = np.full(channels, -np.inf)
+        self.nonfinite = np.zeros(channels, np.int64)
+        self.map_sum = np.zeros((channels, *size))
+        self.product_sum = np.zeros((channels, len(NEIGHBOURS), *size))
+
+    def add(self, activation: np.ndarray) -> None:
+        """Add images: (image, channel, y, x), float16 or float32."""
+        self.count += len(activation)
+        y, x = activation.shape[2:]
+        # Products of float16 values are exact in float32; those of float32 need float64.
+        exact = torch.float32 if activation.dtype == np.float16 else torch.float64
+        # A few channels at a time stay in the processor's cache.
+        step = max(1, (1 << 18) // (len(activation) * y * x))
+        for start in range(0, activation.shape[1], step):
+            part = slice(start, start + step)
+            maps = torch.from_numpy(np.ascontiguousarray(activation[:, part])).to(exact)
+            low, high = torch.aminmax(maps.movedim(1, 0).flatten(1), dim=1)
+            self.minimum[part] = np.fmin(self.minimum[part], low.numpy())
+            self.maximum[part] = np.fmax(self.maximum[part], high.numpy())
+            self.nonfinite[part] += (~torch.isfinite(maps)).sum((0, 2, 3)).numpy()
+            self.map_sum[part] += maps.sum(0, dtype=torch.float64).numpy()
+            for index, (down, right) in enumerate(NEIGHBOURS):
+                here, there = _pair(y, x, down, right)
+                product = maps[(..., *here)] * maps[(..., *there)]
+                self.product_sum[(part, index, *here)] += product.sum(
+                    0, dtype=torch.float64
+                ).numpy()
+
+    def dataset(self) -> xr.Dataset:
+        """The moments of the images added so far, as stored."""
+        return xr.Dataset(
+            {
+                "count": ((), self.count, {"long_name": "images"}),
+                "minimum": ("channel", self.minimum),
+                "maximum": ("channel", self.maximum),
+                "nonfinite": ("channel", self.nonfinite, {"long_name": "values not finite"}),
+                "mean_map": (("channel", "y", "x"), self.map_sum / self.count),
+                "mean_product": (
+                    ("channel", "neighbour", "y", "x"),
+                    self.product_sum / self.count,
+                    {"long_name": "mean over images of the map times its neighbour"},
+                ),
+            },
+            {
+                "neighbour_y": ("neighbour", [down for down, _ in NEIGHBOURS]),
+                "neighbour_x": ("neighbour", [right for _, right in NEIGHBOURS]),
+            },
+        )
+
+
+def _pair(y: int, x: int, down: int, right: int):
+    here = (slice(0, y - down), slice(max(0, -right), x - max(0, right)))
+    there = (slice(down, y), slice(max(0, right), x - max(0, -right)))
+    return here, there
+
+
+def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance (eq. 1, divided by n m^2) of a layer's units upsampled to a size.
+
+    Args:
+        moments: Of the layer, as `MomentSums.dataset` gives them.
+        size: (y, x), at least the layer's own.
+
+    Returns:
+        Mean and variance, (channel) float64 each. NaN for a unit that never varies or that has
+        values which are not finite.
+    """
+    mean_map = moments["mean_map"].values
+    products = moments["mean_product"].values
+    own = mean_map.shape[1:]
+    up_y, up_x = (upsampling(own[axis], size[axis]) for axis in (0, 1))
+    positions = size[0] * size[1]
+    mean = np.einsum("cyx,y,x->c", mean_map, up_y.sum(0), up_x.sum(0)) / positions
+    gram_y, gram_x = up_y.T @ up_y, up_x.T @ up_x
+    # The variance is the mean square about the mean: shift the products before they are summed,
+    # so that nothing cancels for units far from zero.
+    square = np.zeros(len(mean))
+    centred = mean_map - mean[:, None, None]
+    for index, (down, right) in enumerate(NEIGHBOURS):
+        here, there = _pair(*own, down, right)
+        rows, columns = np.arange(own[0] - down), np.arange(own[1])[here[1]]
+        weight = np.outer(gram_y[rows, rows + down], gram_x[columns, columns + right])
+        covariance = products[(slice(None), index, *here)] - (
+            mean_map[(slice(None), *here)] * mean_map[(slice(None), *there)]
+        )
+        shifted = covariance + centred[(slice(None), *here)] * centred[(slice(None), *there)]
+        twice = 1 if (down, right) == (0, 0) else 2
+        square += twice * np.einsum("cyx,yx->c", shifted, weight)
+    useless = (moments["minimum"].values == moments["maximum"].values) | (
+        moments["nonfinite"].values > 0
+    )
+    mean = np.where(useless, np.nan, mean)
+    return mean, np.where(useless, np.nan, square / positions)
+
+
+def measure(activations: Path, output: Path) -> None:
+    """Read a store of activations once and write its moments, layer by layer.
+
+    Raises:
+        StoreError: The activations are damaged.
+    """
+    store = MapReader(activations)
+    layers = {}
+    for layer in tqdm(store.layers, desc=f"moments of {store.attrs['model']}", unit="layer"):
+        sums = MomentSums(store.channels[layer], store.sizes[layer])
+        for block in image_blocks(store.images, store.images_per_shard):
+            sums.add(store.read(layer, block))
+        layers[f"/{layer}"] = sums.dataset().assign_attrs(store.root[layer].attrs.asdict())
+    root = xr.Dataset(attrs=store.attrs)
+    write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Moments of every unit of a store.")
+    parser.add_argument("--activations", type=Path, required=True, help="X.zarr to read")
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    arguments = parser.parse_args()
+    measure(arguments.activations, arguments.output)
+
+
+if __name__ == "__main__":
+    run(main)
