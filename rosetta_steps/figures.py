@@ -30,6 +30,9 @@ STYLE = {
 SMALL = 5.5  # points, for the units' names
 LINE = 0.11  # inches, a line of text of 7 points
 GAP = 0.03  # inches between pictures
+TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
+DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
+MOST_CANDIDATES = 200  # images compared with each other for figure 3
 MOST_CONCEPTS = 120  # in figure 2: what one page shows legibly
 
 
@@ -46,7 +49,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     """
     if not dictionary.concepts:
         return _empty_figure()
-    chosen = choose_distinct(dictionary.concepts, concepts)
+    chosen = choose_distinct(dictionary, concepts)
     indices = choose_images(dictionary, chosen, images)
     pictures = heatmaps.read_images(dictionary.samples, indices)
     units = {unit for concept in chosen for unit in concept.units}
@@ -59,7 +62,13 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     # two blocks side by side while their pictures stay large enough to be read
     side = 2 if len(chosen) > 1 and columns <= 6 else 1
     between = 0.22
-    cell = min((WIDTH - (side - 1) * between) / (side * columns) - GAP, 0.95)
+    rows = math.ceil(len(chosen) / side)
+    cell = min(
+        (WIDTH - (side - 1) * between) / (side * columns) - GAP,
+        # about 0.75 inches of a block are text
+        max((TALLEST / rows - 0.75) / (len(indices) * proportion) - GAP, 0.4),
+        0.95,
+    )
     # what names a unit: its model, its layer on one or two lines, its channel and correlation
     names = [[_unit_name(concept, column) for column in range(columns - 1)] for concept in chosen]
     letters = int((cell + GAP) * 72 / (SMALL * 0.62))
@@ -67,7 +76,6 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
     block_width = columns * (cell + GAP)
     block_height = head + len(indices) * (cell * proportion + GAP)
-    rows = math.ceil(len(chosen) / side)
     height = rows * block_height + (rows - 1) * 0.12 + 0.3
     figure = _figure(side * block_width + (side - 1) * between, height)
     for place, concept in enumerate(tqdm(chosen, desc="figure 3", unit="concept")):
@@ -97,7 +105,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
             x = left + column * (cell + GAP)
             _text(figure, x, top + head - 0.04, "\n".join(lines), size=SMALL, linespacing=1.2)
     listed = ", ".join(str(index) for index in indices)
-    _foot(figure, f"Images {listed}. Each unit's scale is the same for all images.")
+    _foot(figure, f"Above a column: model, layer, channel, correlation r. Images {listed}.")
     return figure
 
 
@@ -151,25 +159,60 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
 # --- choices --------------------------------------------------------------------------------------
 
 
-def choose_distinct(concepts: Sequence[Concept], count: int) -> list[Concept]:
-    """Choose strong concepts that differ: of different generator layers as far as possible.
+def choose_distinct(dictionary: Dictionary, count: int) -> list[Concept]:
+    """Choose strong concepts that differ from each other.
+
+    In order of strength, a concept is taken if its generator unit correlates below DISTINCT with
+    the unit of each concept taken before; if too few do, the strongest of the others are added.
 
     Args:
-        concepts: In order of strength.
-        count: How many.
+        dictionary: The opened inputs.
+        count: How many; fewer are returned if there are fewer concepts.
 
     Returns:
-        Of the 4 x count strongest, first the strongest of each generator layer, then the strongest
-        of the rest; in order of strength.
+        The chosen ones in order of strength.
     """
-    strong = list(concepts[: 4 * count])
-    first_of_layer: dict[str, Concept] = {}
-    for concept in strong:
-        first_of_layer.setdefault(concept.generator_unit.layer, concept)
-    firsts = list(first_of_layer.values())
-    numbers = {concept.number for concept in firsts}
-    rest = [concept for concept in strong if concept.number not in numbers]
-    return sorted((firsts + rest)[:count], key=lambda concept: concept.number)
+    concepts = dictionary.concepts
+    similarity = unit_similarity(dictionary, concepts)
+    taken: list[int] = []
+    for place in range(len(concepts)):
+        if all(similarity[place, other] < DISTINCT for other in taken):
+            taken.append(place)
+    others = [place for place in range(len(concepts)) if place not in taken]
+    return [concepts[place] for place in sorted((taken + others)[:count])]
+
+
+def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
+    """Correlation of some concepts' generator units, on some images and a coarse grid.
+
+    Enough to tell concepts apart; the correlations of the dictionary are exact.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: Which.
+
+    Returns:
+        (concept, concept) Pearson correlation; 0 where a unit does not vary on these images.
+    """
+    # one contiguous run of images touches the fewest chunks, and samples have no order
+    images = range(min(dictionary.images, 32))
+    units = [concept.generator_unit for concept in concepts]
+    maps = heatmaps.read_maps(
+        dictionary.activations, ((unit, image) for unit in units for image in images)
+    )
+    coarse = np.stack(
+        [
+            [
+                heatmaps.resize(np.nan_to_num(maps[unit, image].astype(np.float32)), (16, 16))
+                for image in images
+            ]
+            for unit in units
+        ]
+    ).reshape(len(units), -1)
+    coarse = coarse - coarse.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(coarse, axis=1, keepdims=True)
+    coarse = coarse / np.where(norms > 0, norms, 1.0)
+    return coarse @ coarse.T
 
 
 def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: int) -> list[int]:
@@ -189,6 +232,8 @@ def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: in
     response = mean_peak(dictionary, concepts)
     order = np.argsort(-response, kind="stable")
     candidates = [int(index) for index in order[: max(len(order) // 2, count)]]
+    # all candidates are held in memory at once: no more than MOST_CANDIDATES, evenly by rank
+    candidates = candidates[:: math.ceil(len(candidates) / max(MOST_CANDIDATES, count))]
     images = heatmaps.read_images(dictionary.samples, candidates)
     # small copies are enough to tell images apart
     small = np.stack(

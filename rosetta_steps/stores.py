@@ -318,3 +318,11 @@ def check_dataset(store: Path) -> Path:
 def sha256_of(path: Path) -> str:
     """The sha256 of a small file, in hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def write_table(table, path: Path) -> None:
+    """Write a pandas table as CSV, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    table.to_csv(temporary, index=False)
+    os.replace(temporary, path)

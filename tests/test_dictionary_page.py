@@ -1,0 +1,296 @@
+"""The dictionary page and the figures, on tiny stores whose every value is known."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from PIL import Image
+
+from rosetta_steps import dictionary as page
+from rosetta_steps import figures, heatmaps
+from rosetta_steps.heatmaps import Unit
+
+IMAGES = 12
+GENERATOR = "tiny-gan"
+SIZES = {
+    GENERATOR: {"main.2": (6, 4), "main.5": (5, 8)},
+    "model-a": {"blocks.1.act": (7, 8), "5": (4, 4)},  # a layer whose name is a number
+    "model-b": {"Relu_1": (6, 6)},
+}
+# concept, generator layer and channel, model, layer, channel, correlation
+ROWS = [
+    (1, "main.5", 3, "model-a", "blocks.1.act", 6, 0.80),
+    (1, "main.5", 3, "model-a", "5", 1, 0.70),
+    (1, "main.5", 3, "model-b", "Relu_1", 2, 0.60),
+    (1, "main.2", 0, "model-a", "blocks.1.act", 6, 0.85),
+    (1, "main.2", 0, "model-b", "Relu_1", 5, 0.40),
+    (2, "main.2", 4, "model-a", "5", 3, 0.55),
+    (2, "main.2", 4, "model-b", "Relu_1", 0, 0.45),
+]
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Paths of a table, samples, activations and moments."""
+    random = np.random.default_rng(0)
+    images = random.random((IMAGES, 3, 16, 16), dtype=np.float32)
+    xr.Dataset(
+        {"image": (("image", "rgb", "y", "x"), images)},
+        attrs={"generator": GENERATOR, "seed": 7, "truncation": 0.5},
+    ).to_zarr(tmp_path / "samples.zarr", zarr_format=3, consolidated=False)
+    paths = {"activations": [], "moments": []}
+    for model, layers in SIZES.items():
+        maps, statistics = {}, {}
+        for layer, (channels, size) in layers.items():
+            values = random.gamma(1.0, 1.0, (IMAGES, channels, size, size)).astype(np.float16)
+            # maxima over positions, and with them the order of the images, are known
+            values = np.minimum(values, 4.0)
+            values[:, :, 1, 1] = 5.0 + np.arange(IMAGES, dtype=np.float16)[:, np.newaxis]
+            dims = ("image", "channel", "y", "x")
+            maps[layer] = xr.Dataset({"activation": (dims, values)})
+            maps[layer]["activation"].encoding["chunks"] = (5, 3, size, size)
+            statistics[layer] = xr.Dataset(
+                {
+                    "minimum": ("channel", values.min(axis=(0, 2, 3))),
+                    "maximum": ("channel", values.max(axis=(0, 2, 3))),
+                }
+            )
+        for kind, groups in (("activations", maps), ("moments", statistics)):
+            tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **groups})
+            path = tmp_path / kind / f"{model}.zarr"
+            tree.to_zarr(path, zarr_format=3, consolidated=False)
+            paths[kind].append(path)
+    names = heatmaps.COLUMNS
+    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=names)
+    table.to_csv(tmp_path / "rosetta.csv", index=False)
+    return {"table": tmp_path / "rosetta.csv", "samples": tmp_path / "samples.zarr", **paths}
+
+
+@pytest.fixture
+def opened(inputs):
+    return heatmaps.open_dictionary(**inputs)
+
+
+@pytest.fixture
+def empty(inputs):
+    pd.DataFrame(columns=heatmaps.COLUMNS).to_csv(inputs["table"], index=False)
+    return heatmaps.open_dictionary(**inputs)
+
+
+class Page(HTMLParser):
+    """Sections, pictures, links and open tags of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.sections, self.pictures, self.references, self.open = [], [], [], []
+        self.feed(path.read_text())
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in ("img", "meta", "input", "wbr"):
+            self.open.append(tag)
+        if tag == "section":
+            self.sections.append(attrs["id"])
+        if tag == "img":
+            self.pictures.append(attrs)
+        self.references += [attrs[name] for name in ("src", "href") if name in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_has_a_section_for_every_concept_and_all_its_pictures(opened, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    read = Page(output)
+    assert read.open == []
+    assert read.sections == ["concept-1", "concept-2"]
+    # 6 examples x (image, generator, 2 models) a concept, a link to each concept, the colour key
+    assert len(read.pictures) == 2 * 6 * 4 + 2 + 1
+    for picture in read.pictures:
+        assert picture["alt"]
+        with Image.open(output.parent / picture["src"]) as image:
+            image.load()
+            if picture["src"] != page.KEY:
+                assert image.size == (128, 128)
+    shown = {picture["src"] for picture in read.pictures}
+    on_disk = {f"concepts/{path.name}" for path in (output.parent / "concepts").iterdir()}
+    assert shown == on_disk
+
+
+def test_the_page_needs_no_network(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output)
+    for reference in Page(output).references:
+        assert reference.startswith(("concepts/", "#concept-")), reference
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", output.read_text().replace("// ", ""))
+
+
+def test_the_page_says_what_was_mined(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output)
+    text = re.sub(r"<wbr>|</?[a-z][^>]*>", "", output.read_text())
+    for fact in (
+        GENERATOR,
+        "model-a, model-b",
+        "12 (seed 7)",
+        "3 of the generator",
+        "number 1, 2 generator units",
+        "strength 0.70 · 2 generator units · 4 model units",
+        "channel 6 · r = 0.80",
+    ):
+        assert fact in text, fact
+
+
+def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output, top=3, middle=2, low=1)
+    # maxima grow with the index of the image: 11 is the best, 0 the worst
+    examples = page.concept_examples(opened, top=3, middle=2, low=1)[1]
+    assert [(example.group, example.image, example.rank) for example in examples] == [
+        ("top", 11, 1),
+        ("top", 10, 2),
+        ("top", 9, 3),
+        ("middle", 6, 6),
+        ("middle", 5, 7),
+        ("low", 0, 12),
+    ]
+    text = output.read_text()
+    assert text.count('<b class="low">low</b><span>image 0</span><span>rank 12</span>') == 2
+
+
+def test_examples_are_different_images_even_if_there_are_few():
+    maxima = np.array([1.0, 1.0, 0.0, 2.0])
+    examples = heatmaps.choose_examples(maxima, (0.0, 2.0), top=3, middle=2, low=1)
+    assert [example.image for example in examples] == [3, 0, 1, 2]
+    assert [example.group for example in examples] == ["top", "top", "top", "low"]
+    assert [example.peak for example in examples] == [1.0, 0.5, 0.5, 0.0]
+
+
+def test_the_same_value_has_the_same_colour_in_every_image():
+    grey = np.full((16, 16, 3), 0.5, dtype=np.float32)
+    strong, weak = np.zeros((4, 4)), np.zeros((4, 4))
+    strong[0, 0], strong[3, 3] = 8.0, 2.0
+    weak[3, 3] = 2.0  # the greatest value of its own image
+    pictures = [heatmaps.overlay(each, (0.0, 8.0), grey, 16) for each in (strong, weak)]
+    np.testing.assert_array_equal(pictures[0][14:, 14:], pictures[1][14:, 14:])
+    assert (pictures[0][0, 0] != pictures[1][0, 0]).any()
+
+
+def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
+    unit = Unit("model-b", "Relu_1", 2)
+    values = opened.activations["model-b"]["Relu_1"]["activation"].values[:, 2]
+    assert heatmaps.unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
+
+
+def test_values_that_are_no_numbers_and_units_that_never_vary_are_drawn_as_silent():
+    values = np.array([np.nan, -np.inf, 0.0, 1.0, 2.0, np.inf], dtype=np.float16)
+    np.testing.assert_array_equal(heatmaps.scale(values, (0.0, 2.0)), [0, 0, 0, 0.5, 1, 1])
+    assert not heatmaps.scale(values, (1.0, 1.0)).any()
+
+
+def test_opacity_and_brightness_grow_with_the_value():
+    rgba = heatmaps.colour(np.linspace(0, 1, 64))
+    assert rgba[0, 3] == 0
+    assert (np.diff(rgba[:, 3]) > 0).all()
+    assert (np.diff(rgba[:, :3] @ heatmaps.LUMA) > 0).all()
+
+
+def test_the_representative_has_the_strongest_correlations_on_average(opened):
+    first = opened.concepts[0]
+    # main.2/0 has the strongest single correlation, main.5/3 the higher mean: (0.8 + 0.6) / 2
+    assert first.generator_unit == Unit(GENERATOR, "main.5", 3)
+    assert first.model_units == (Unit("model-a", "blocks.1.act", 6), Unit("model-b", "Relu_1", 2))
+    assert first.correlations == (0.8, 0.6)
+    assert first.strength == pytest.approx(0.7)
+
+
+def test_maps_and_maxima_read_by_chunks_are_those_of_the_store(opened):
+    whole = {
+        (model, layer): opened.activations[model][layer]["activation"].values
+        for model, layers in SIZES.items()
+        for layer in layers
+    }
+    units = [unit for concept in opened.concepts for unit in concept.units]
+    wanted = [(unit, image) for unit in units for image in (11, 0, 7, 4)]
+    maps = heatmaps.read_maps(opened.activations, wanted)
+    assert set(maps) == set(wanted)
+    for (unit, image), values in maps.items():
+        expected = whole[unit.model, unit.layer][image, unit.channel]
+        np.testing.assert_array_equal(values, expected)
+    for unit, maxima in heatmaps.unit_maxima(opened.activations, units, IMAGES).items():
+        expected = whole[unit.model, unit.layer][:, unit.channel].max(axis=(1, 2))
+        np.testing.assert_array_equal(maxima, expected)
+
+
+def test_an_empty_table_gives_a_page_and_figures_that_say_why(empty, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(empty, output)
+    assert "no unit of the generator has a best buddy in every model" in output.read_text()
+    assert "model-a, model-b" in output.read_text()
+    assert Page(output).sections == []
+    for path in figures.write_figures(empty, tmp_path / "figures"):
+        assert path.stat().st_size > 0
+
+
+def test_a_page_replaces_the_one_before_it_and_leaves_nothing_else(opened, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    (output.parent / "concepts" / "of-an-older-run.webp").write_bytes(b"")
+    before = output.read_bytes()
+    page.write_page(opened, output)
+    assert output.read_bytes() == before
+    assert not (output.parent / "concepts" / "of-an-older-run.webp").exists()
+    assert sorted(path.name for path in output.parent.iterdir()) == ["concepts", "index.html"]
+
+
+def test_a_page_that_fails_leaves_the_one_before_it(opened, tmp_path, monkeypatch):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    before = output.read_bytes()
+    monkeypatch.setattr(page, "page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        page.write_page(opened, output)
+    assert output.read_bytes() == before
+    assert sorted(path.name for path in output.parent.iterdir()) == ["concepts", "index.html"]
+
+
+def test_a_store_the_table_needs_is_missed_by_name(inputs):
+    inputs["activations"] = inputs["activations"][:2]
+    with pytest.raises(ValueError, match=r"names model-b, but --activations has only"):
+        heatmaps.open_dictionary(**inputs)
+
+
+def test_a_table_without_its_columns_is_refused(inputs):
+    inputs["table"].write_text("concept,model\n1,model-a\n")
+    with pytest.raises(ValueError, match=r"rosetta.csv has no column generator, generator_layer"):
+        heatmaps.open_dictionary(**inputs)
+
+
+def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path):
+    first = figures.write_figures(opened, tmp_path / "first", concepts=2, images=2)
+    second = figures.write_figures(opened, tmp_path / "second", concepts=2, images=2)
+    assert [path.name for path in first] == [
+        "figure2.pdf",
+        "figure2.png",
+        "figure3.pdf",
+        "figure3.png",
+    ]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    # embedded TrueType, not Type 3
+    assert b"/Type3" not in first[0].read_bytes()
+
+
+def test_the_command_line_writes_the_page(inputs, tmp_path):
+    command = [sys.executable, "-m", "rosetta_steps.dictionary"]
+    command += ["--table", inputs["table"], "--samples", inputs["samples"]]
+    command += ["--activations", *inputs["activations"], "--moments", *inputs["moments"]]
+    subprocess.run([*command, "--output", tmp_path / "index.html"], check=True)
+    assert Page(tmp_path / "index.html").sections == ["concept-1", "concept-2"]
