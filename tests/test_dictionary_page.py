@@ -42,7 +42,7 @@ def inputs(tmp_path):
     xr.Dataset(
         {"image": (("image", "rgb", "y", "x"), images)},
         attrs={"generator": GENERATOR, "seed": 7, "truncation": 0.5},
-    ).to_zarr(tmp_path / "samples.zarr", zarr_format=3, consolidated=False)
+    ).to_zarr(tmp_path / "samples.zarr", zarr_format=3)
     paths = {"activations": [], "moments": []}
     for model, layers in SIZES.items():
         maps, statistics = {}, {}
@@ -63,12 +63,16 @@ def inputs(tmp_path):
         for kind, groups in (("activations", maps), ("moments", statistics)):
             tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **groups})
             path = tmp_path / kind / f"{model}.zarr"
-            tree.to_zarr(path, zarr_format=3, consolidated=False)
+            tree.to_zarr(path, zarr_format=3)
             paths[kind].append(path)
     names = heatmaps.COLUMNS
     table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=names)
     table.to_csv(tmp_path / "rosetta.csv", index=False)
     return {"table": tmp_path / "rosetta.csv", "samples": tmp_path / "samples.zarr", **paths}
+
+
+# Zarr warns that consolidated metadata, which finished stores have, is not in its specification.
+pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata")
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Look at the zoo: list its models, show the layers of one, fetch its weights."""
+
+import argparse
+from pathlib import Path
+
+from rosetta_steps.errors import run
+from rosetta_steps.zoo.entries import (
+    find_entry,
+    layer_patterns,
+    loader_of,
+    read_entries,
+    select_layers,
+)
+from rosetta_steps.zoo.weights import describe, weights_file
+
+
+def list_models(zoo: str) -> None:
+    """Print a line a model."""
+    for name, entry in read_entries(zoo).items():
+        print(f"{name:24} {entry['role']:10} {entry['loader']:6} {entry['source']}")
+
+
+def show(name: str, zoo: str, layers: str | list[str]) -> None:
+    """Print layers, channels, map sizes, bytes an image, source and licence of a model."""
+    entry = find_entry(name, zoo)
+    found = {layer.name: layer for layer in loader_of(entry).load(name, entry, None, "cpu").layers()}
+    chosen = select_layers(list(found), layer_patterns(entry, layers, name), name)
+    print(f"{name}: {entry['source']}\nlicence: {entry['licence']}")
+    print(f"weights: {describe(entry['weights'])}\n")
+    print(f"{'layer':32} {'channels':>8} {'y x x':>9}  nonlinearity")
+    units = size = 0
+    for layer in (found[n] for n in chosen):
+        y, x = layer.size
+        units += layer.channels
+        size += 2 * layer.channels * y * x
+        print(f"{layer.name:32} {layer.channels:8} {f'{y} x {x}':>9}  {layer.nonlinearity}")
+    print(f"\n{len(chosen)} of {len(found)} layers, {units} units, {size} bytes an image (float16)")
+
+
+def fetch(name: str, zoo: str, output: Path | None) -> None:
+    """Fetch and check the weights of a model; write where they lie."""
+    path = weights_file(name, find_entry(name, zoo))
+    print(path)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(f"{path}\n")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m rosetta_steps.zoo", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    commands.add_parser("list", parents=[shared], help="all models (the default)")
+    shower = commands.add_parser("show", parents=[shared], help="layers, sizes, source, licence")
+    shower.add_argument("name")
+    shower.add_argument("--layers", default="all", help="all, a preset, or a pattern")
+    fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
+    fetcher.add_argument("name")
+    fetcher.add_argument("--output", type=Path, help="file that says where they lie")
+    a = parser.parse_args()
+    if a.command == "show":
+        preset = a.layers.isidentifier()
+        show(a.name, a.zoo, a.layers if preset else [a.layers])
+    elif a.command == "fetch":
+        fetch(a.name, a.zoo, a.output)
+    else:
+        list_models(getattr(a, "zoo", "config/models.yaml"))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""What the rules share: the checked config, and what an artefact follows from."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+
+from snakemake.exceptions import WorkflowError
+
+from rosetta_steps.digest import algorithm
+from rosetta_steps.zoo.entries import (
+    check,
+    entry_digest,
+    find_entry,
+    layer_patterns,
+    suggestion,
+)
+
+wildcard_constraints:
+    sample_set=r"[^/]+",
+    model=r"[^/]+?",
+    a=r"[^/]+?",
+    b=r"[^/]+?",
+
+
+ENVIRONMENT = "../../environment.yml"
+
+
+def check_config():
+    """Hold the config against its schema and the zoo: a typo ends here, not in a job."""
+    check(config, "config", "config/config.yaml")
+    sample_set(config["sample_set"])
+    for name, chosen in config["sample_sets"].items():
+        for model in (chosen["generator"], *chosen["models"]):
+            entry = find_entry(model, config["zoo"])
+            layer_patterns(entry, chosen["layers"], model)
+            role = "generator" if model == chosen["generator"] else "model"
+            if entry["role"] != role:
+                raise ValueError(
+                    f"sample set {name}: {model} is a {entry['role']}, not a {role} ({config['zoo']})."
+                )
+
+
+def sample_set(name):
+    """Settings of a sample set."""
+    if name not in config["sample_sets"]:
+        known = list(config["sample_sets"])
+        raise ValueError(
+            f"no sample set '{name}' in config/config.yaml. {suggestion(name, known)}"
+        )
+    return config["sample_sets"][name]
+
+
+def everyone(name):
+    """Generator and models of a sample set."""
+    return [sample_set(name)["generator"], *sample_set(name)["models"]]
+
+
+def entry_of(wildcards):
+    """Digest of a model's own entry and loader."""
+    return entry_digest(find_entry(wildcards.model, config["zoo"]))
+
+
+def cores_of_a_device():
+    """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
+    devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return max(1, workflow.cores // max(1, devices))
+
+
+def pages(name):
+    """What one looks at: the page and the figures of a sample set."""
+    files = ["index.html", "figure2.png", "figure3.png"]
+    return [f"results/dictionary/{name}/{file}" for file in files]
+
+
+try:
+    check_config()
+except ValueError as error:
+    raise WorkflowError(str(error)) from None

@@ -1,0 +1,120 @@
+"""Dictionary: Rosetta units (eq. 4), their clusters, and pages and figures to look at.
+
+INPUTS   results/best_buddies/{sample_set}/{generator}--{model}.csv, {generator}--{generator}.csv
+OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, figure2 and figure3 (png, pdf)
+"""
+
+
+def maps(kind):
+    """Manifests of generator and models of a sample set."""
+
+    def of(wildcards):
+        names = everyone(wildcards.sample_set)
+        return [f"results/{kind}/{wildcards.sample_set}/{n}.zarr.done.json" for n in names]
+
+    return of
+
+
+def buddies_with(models):
+    """Tables of the generator's best buddies with some models."""
+
+    def of(wildcards):
+        chosen = sample_set(wildcards.sample_set)
+        folder = f"results/best_buddies/{wildcards.sample_set}"
+        return [f"{folder}/{chosen['generator']}--{m}.csv" for m in models(chosen)]
+
+    return of
+
+
+def stores(manifests):
+    """The stores beside manifests."""
+    return [str(m).removesuffix(".done.json") for m in manifests]
+
+
+rule concepts:
+    """The dictionary as a table."""
+    input:
+        buddies=buddies_with(lambda chosen: chosen["models"]),
+        selves=buddies_with(lambda chosen: [chosen["generator"]]),
+    output:
+        "results/dictionary/{sample_set}/rosetta.csv",
+    log:
+        "logs/concepts/{sample_set}.log",
+    benchmark:
+        "benchmarks/concepts/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        generator=lambda w: sample_set(w.sample_set)["generator"],
+        models=lambda w: sample_set(w.sample_set)["models"],
+        algorithm=algorithm("concepts"),
+    shell:
+        r"""
+        python -m rosetta_steps.concepts --generator {params.generator:q} \
+            --models {params.models:q} --buddies {input.buddies:q} \
+            --self-buddies {input.selves:q} --output {output:q} 2>&1 | tee {log:q}
+        """
+
+
+rule dictionary_page:
+    """The dictionary as a page: concepts x models x example images."""
+    input:
+        table="results/dictionary/{sample_set}/rosetta.csv",
+        samples="results/samples/{sample_set}.zarr.done.json",
+        activations=maps("activations"),
+        moments=maps("moments"),
+    output:
+        "results/dictionary/{sample_set}/index.html",
+    log:
+        "logs/dictionary_page/{sample_set}.log",
+    benchmark:
+        "benchmarks/dictionary_page/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        activations=lambda w, input: stores(input.activations),
+        moments=lambda w, input: stores(input.moments),
+        algorithm=algorithm("dictionary"),
+    shell:
+        r"""
+        python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
+            --activations {params.activations:q} --moments {params.moments:q} \
+            --output {output:q} 2>&1 | tee {log:q}
+        """
+
+
+rule dictionary_figures:
+    """Figures 2 and 3 of the paper, for this dictionary."""
+    input:
+        table="results/dictionary/{sample_set}/rosetta.csv",
+        samples="results/samples/{sample_set}.zarr.done.json",
+        activations=maps("activations"),
+        moments=maps("moments"),
+    output:
+        expand(
+            "results/dictionary/{{sample_set}}/figure{number}.{format}",
+            number=[2, 3],
+            format=["png", "pdf"],
+        ),
+    log:
+        "logs/dictionary_figures/{sample_set}.log",
+    benchmark:
+        "benchmarks/dictionary_figures/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        activations=lambda w, input: stores(input.activations),
+        moments=lambda w, input: stores(input.moments),
+        folder=subpath(output[0], parent=True),
+        concepts=config["figures"]["concepts"],
+        images=config["figures"]["images"],
+        algorithm=algorithm("figures"),
+    shell:
+        r"""
+        python -m rosetta_steps.figures --table {input.table:q} --samples {params.samples:q} \
+            --activations {params.activations:q} --moments {params.moments:q} \
+            --concepts {params.concepts} --images {params.images} \
+            --output-directory {params.folder:q} 2>&1 | tee {log:q}
+        """

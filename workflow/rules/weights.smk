@@ -1,0 +1,25 @@
+"""Weights: fetch each file once into a cache that outlives results/, and check its sha256.
+
+INPUTS   config/models.yaml
+OUTPUTS  results/weights/{model}.txt   where the checked file lies
+"""
+
+
+rule fetch_weights:
+    """Weights file of one model."""
+    output:
+        "results/weights/{model}.txt",
+    log:
+        "logs/fetch_weights/{model}.log",
+    benchmark:
+        "benchmarks/fetch_weights/{model}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        entry=entry_of,
+        zoo=config["zoo"],
+    shell:
+        r"""
+        python -m rosetta_steps.zoo fetch {wildcards.model:q} --zoo {params.zoo:q} \
+            --output {output:q} 2>&1 | tee {log:q}
+        """
