@@ -51,7 +51,9 @@ def best_buddies(correlation: np.ndarray, neighbours: int) -> pd.DataFrame:
         rows, places = np.nonzero(found >= 0)
         columns = found[rows, places]
         ranks.append(
-            pd.DataFrame({f"unit_{row}": rows, f"unit_{column}": columns, f"rank_{row}": places + 1})
+            pd.DataFrame(
+                {f"unit_{row}": rows, f"unit_{column}": columns, f"rank_{row}": places + 1}
+            )
         )
     pairs = ranks[0].merge(ranks[1], on=["unit_a", "unit_b"])
     pairs["correlation"] = correlation[pairs["unit_a"], pairs["unit_b"]]

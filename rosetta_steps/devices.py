@@ -32,6 +32,11 @@ def visible_devices() -> list[str]:
     return listed.stdout.split() if listed.returncode == 0 else []
 
 
+def installed_devices() -> int:
+    """Number of NVIDIA devices in this machine, known without starting anything."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
 def lease(poll_seconds: float = 2.0) -> str:
     """Take a device for the life of this process, waiting until one is free.
 

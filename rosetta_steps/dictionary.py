@@ -219,7 +219,8 @@ def _facts(dictionary: Dictionary) -> str:
     attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
     facts = [("Generator", dictionary.generator), ("Models", ", ".join(dictionary.models))]
     facts += [("Images", f"{dictionary.images} (seed {attrs.get('seed', 'unknown')})")]
-    if attrs.get("truncation") is not None:
+    # the store says null where the generator has no truncation
+    if attrs.get("truncation") not in (None, "null"):
         facts += [("Truncation", attrs["truncation"])]
     units = table[["generator_layer", "generator_channel"]].drop_duplicates()
     facts += [("Rosetta units", f"{len(units)} of the generator"), ("Concepts", len(concepts))]

@@ -32,7 +32,6 @@ LINE = 0.11  # inches, a line of text of 7 points
 GAP = 0.03  # inches between pictures
 TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
 DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
-MOST_CANDIDATES = 200  # images compared with each other for figure 3
 MOST_CONCEPTS = 120  # in figure 2: what one page shows legibly
 
 
@@ -124,7 +123,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     if not dictionary.concepts:
         return _empty_figure()
     shown = dictionary.concepts[:most]
-    index = int(np.argmax(mean_peak(dictionary, shown)))
+    index = int(np.argmax(peaks(dictionary, shown).mean(axis=0)))
     image = heatmaps.read_images(dictionary.samples, [index])[index]
     units = [concept.generator_unit for concept in shown]
     ranges = heatmaps.unit_ranges(dictionary.moments, units)
@@ -216,10 +215,10 @@ def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.n
 
 
 def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: int) -> list[int]:
-    """Choose images for some concepts that differ from each other.
+    """Choose images that together show some concepts, one after the other.
 
-    The first is the one on which the concepts' generator units respond most on average; each next
-    one, of the half of the images on which they respond more, differs most from those chosen.
+    Each next image is the one that raises the mean over the concepts of the strongest response on
+    the images chosen so far the most. So every concept is strong somewhere and weak elsewhere.
 
     Args:
         dictionary: The opened inputs.
@@ -229,31 +228,18 @@ def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: in
     Returns:
         Indices of images in the order chosen.
     """
-    response = mean_peak(dictionary, concepts)
-    order = np.argsort(-response, kind="stable")
-    candidates = [int(index) for index in order[: max(len(order) // 2, count)]]
-    # all candidates are held in memory at once: no more than MOST_CANDIDATES, evenly by rank
-    candidates = candidates[:: math.ceil(len(candidates) / max(MOST_CANDIDATES, count))]
-    images = heatmaps.read_images(dictionary.samples, candidates)
-    # small copies are enough to tell images apart
-    small = np.stack(
-        [
-            heatmaps.resize_image(
-                images[index], heatmaps.display_size(images[index].shape[:2], 16)
-            ).ravel()
-            for index in candidates
-        ]
-    )
-    chosen = [0]
-    distance = np.full(len(candidates), np.inf)
-    while len(chosen) < min(count, len(candidates)):
-        distance = np.minimum(distance, np.abs(small - small[chosen[-1]]).mean(axis=1))
-        distance[chosen] = -1.0
-        chosen.append(int(np.argmax(distance)))
-    return [candidates[place] for place in chosen]
+    response = peaks(dictionary, concepts)
+    strongest = np.zeros((len(concepts), 1), dtype=response.dtype)
+    chosen: list[int] = []
+    for _ in range(min(count, dictionary.images)):
+        gain = np.maximum(response, strongest).mean(axis=0)
+        gain[chosen] = -1.0
+        chosen.append(int(np.argmax(gain)))
+        strongest = np.maximum(strongest, response[:, chosen[-1:]])
+    return chosen
 
 
-def mean_peak(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
+def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
     """How strongly some concepts' generator units respond on each image.
 
     Args:
@@ -261,12 +247,12 @@ def mean_peak(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray
         concepts: Which.
 
     Returns:
-        Mean over the concepts of the unit's maximum on its colour scale, (image), in [0, 1].
+        The unit's maximum over positions on its colour scale, (concept, image), in [0, 1].
     """
     units: list[Unit] = [concept.generator_unit for concept in concepts]
     maxima = heatmaps.unit_maxima(dictionary.activations, units, dictionary.images)
     ranges = heatmaps.unit_ranges(dictionary.moments, units)
-    return np.mean([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units], axis=0)
+    return np.stack([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units])
 
 
 # --- drawing, in inches from the upper left corner ------------------------------------------------

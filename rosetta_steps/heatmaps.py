@@ -30,6 +30,8 @@ COLUMNS = [
     "correlation",
 ]
 COLOUR_MAP = "inferno"
+# the map's first colours are black: over a grey image they only darken it, and read as shadow
+FIRST_COLOUR = 0.15
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601, as pillow's mode "L"
 EMPTY_REASON = (
     "No concepts: no unit of the generator has a best buddy in every model, so there is nothing to "
@@ -485,14 +487,15 @@ def colour(scaled: np.ndarray) -> np.ndarray:
     Returns:
         (..., rgba) float32 in [0, 1].
     """
-    rgba = colormaps[COLOUR_MAP](scaled).astype(np.float32)
+    place = FIRST_COLOUR + (1.0 - FIRST_COLOUR) * scaled
+    rgba = colormaps[COLOUR_MAP](place).astype(np.float32)
     rgba[..., 3] = opacity(scaled)
     return rgba
 
 
 def opacity(scaled: np.ndarray) -> np.ndarray:
     """Opacity of a value on the colour scale: 0 at 0, steep at first, 0.95 at 1."""
-    return 0.95 * np.sqrt(scaled)
+    return 0.95 * np.power(scaled, 0.6)
 
 
 def display_size(shape: tuple[int, int], longest: int) -> tuple[int, int]:

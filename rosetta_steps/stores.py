@@ -46,8 +46,6 @@ def write_json(path: Path, value) -> None:
     os.replace(temporary, path)
 
 
-
-
 class MapWriter:
     """Write activations of all layers of a model, one block of images after the other.
 
@@ -214,13 +212,22 @@ class MapReader:
 
     def read(self, layer: str, block: slice) -> np.ndarray:
         """Activations of some images: (image, channel, y, x) in the stored dtype."""
+        array = self.root[layer]["activation"]
         try:
-            return self.root[layer]["activation"][block]
-        except (RuntimeError, ValueError, OSError, AssertionError) as error:
-            index = block.start // self.images_per_shard
-            file = f"{layer}/activation/c/{index}/0/0/0"
-            self._strike({str(index): f"{file} cannot be decoded ({error})"})
-            raise
+            return array[block]
+        except (RuntimeError, ValueError, OSError) as error:
+            self._strike(self._undecodable(layer, block))
+            raise StoreError(f"{self.store}: layer {layer} cannot be read: {error}") from error
+
+    def _undecodable(self, layer: str, block: slice) -> dict[str, str]:
+        shard, found = self.images_per_shard, {}
+        for index in range(block.start // shard, -(-block.stop // shard)):
+            try:
+                self.root[layer]["activation"][index * shard : (index + 1) * shard]
+            except (RuntimeError, ValueError, OSError) as error:
+                file = f"{layer}/activation/c/{index}/0/0/0"
+                found[str(index)] = f"{file} cannot be decoded ({error})"
+        return found
 
     def _strike(self, damage: dict[str, str]) -> None:
         blocks = {k: v for k, v in self.state["blocks"].items() if k not in damage}

@@ -1,5 +1,6 @@
 """The dictionary page and the figures, on tiny stores whose every value is known."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -34,9 +35,10 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def inputs(tmp_path):
-    """Paths of a table, samples, activations and moments."""
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Paths of samples, activations and moments."""
+    tmp_path = tmp_path_factory.mktemp("stores")
     random = np.random.default_rng(0)
     images = random.random((IMAGES, 3, 16, 16), dtype=np.float32)
     xr.Dataset(
@@ -65,10 +67,15 @@ def inputs(tmp_path):
             path = tmp_path / kind / f"{model}.zarr"
             tree.to_zarr(path, zarr_format=3)
             paths[kind].append(path)
-    names = heatmaps.COLUMNS
-    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=names)
+    return {"samples": tmp_path / "samples.zarr", **paths}
+
+
+@pytest.fixture
+def inputs(stores, tmp_path):
+    """The stores and a table, which a test may change."""
+    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=heatmaps.COLUMNS)
     table.to_csv(tmp_path / "rosetta.csv", index=False)
-    return {"table": tmp_path / "rosetta.csv", "samples": tmp_path / "samples.zarr", **paths}
+    return {"table": tmp_path / "rosetta.csv", **stores}
 
 
 # Zarr warns that consolidated metadata, which finished stores have, is not in its specification.
@@ -277,7 +284,8 @@ def test_a_table_without_its_columns_is_refused(inputs):
         heatmaps.open_dictionary(**inputs)
 
 
-def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path):
+def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "DOTS_PER_INCH", 50)
     first = figures.write_figures(opened, tmp_path / "first", concepts=2, images=2)
     second = figures.write_figures(opened, tmp_path / "second", concepts=2, images=2)
     assert [path.name for path in first] == [
@@ -290,6 +298,19 @@ def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path):
         assert one.read_bytes() == other.read_bytes()
     # embedded TrueType, not Type 3
     assert b"/Type3" not in first[0].read_bytes()
+
+
+def test_figure_3_passes_over_concepts_that_look_like_a_stronger_one(opened, monkeypatch):
+    alike = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+    concepts = [opened.concepts[0], opened.concepts[0], opened.concepts[1]]
+    three = dataclasses.replace(
+        opened,
+        concepts=[dataclasses.replace(each, number=n) for n, each in enumerate(concepts, 1)],
+    )
+    monkeypatch.setattr(figures, "unit_similarity", lambda *_: alike)
+    for count, numbers in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (9, [1, 2, 3])):
+        chosen = figures.choose_distinct(three, count)
+        assert [concept.number for concept in chosen] == numbers
 
 
 def test_the_command_line_writes_the_page(inputs, tmp_path):

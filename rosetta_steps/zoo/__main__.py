@@ -23,7 +23,9 @@ def list_models(zoo: str) -> None:
 def show(name: str, zoo: str, layers: str | list[str]) -> None:
     """Print layers, channels, map sizes, bytes an image, source and licence of a model."""
     entry = find_entry(name, zoo)
-    found = {layer.name: layer for layer in loader_of(entry).load(name, entry, None, "cpu").layers()}
+    found = {
+        layer.name: layer for layer in loader_of(entry).load(name, entry, None, "cpu").layers()
+    }
     chosen = select_layers(list(found), layer_patterns(entry, layers, name), name)
     print(f"{name}: {entry['source']}\nlicence: {entry['licence']}")
     print(f"weights: {describe(entry['weights'])}\n")

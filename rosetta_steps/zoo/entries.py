@@ -32,7 +32,9 @@ def read_yaml(path: Path):
     try:
         return yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist. Run from the folder that holds config/.") from None
+        raise ValueError(
+            f"{path} does not exist. Run from the folder that holds config/."
+        ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
 

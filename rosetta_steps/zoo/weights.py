@@ -227,7 +227,11 @@ def load_state(module, tensors: dict, name: str, by_order: bool = False) -> None
     if missing or left or other:
         parts = [
             f"{len(names)} {what} (first {names[0]})"
-            for what, names in (("missing", missing), ("left over", left), ("of other shape", other))
+            for what, names in (
+                ("missing", missing),
+                ("left over", left),
+                ("of other shape", other),
+            )
             if names
         ]
         raise ValueError(

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from snakemake.exceptions import WorkflowError
 
+from rosetta_steps.devices import installed_devices
 from rosetta_steps.digest import algorithm
 from rosetta_steps.zoo.entries import (
     check,
@@ -15,6 +16,7 @@ from rosetta_steps.zoo.entries import (
     layer_patterns,
     suggestion,
 )
+
 
 wildcard_constraints:
     sample_set=r"[^/]+",
@@ -45,9 +47,7 @@ def sample_set(name):
     """Settings of a sample set."""
     if name not in config["sample_sets"]:
         known = list(config["sample_sets"])
-        raise ValueError(
-            f"no sample set '{name}' in config/config.yaml. {suggestion(name, known)}"
-        )
+        raise ValueError(f"no sample set '{name}' in config/config.yaml. {suggestion(name, known)}")
     return config["sample_sets"][name]
 
 
@@ -63,14 +63,39 @@ def entry_of(wildcards):
 
 def cores_of_a_device():
     """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
-    devices = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    return max(1, workflow.cores // max(1, devices))
+    return max(1, workflow.cores // max(1, installed_devices()))
 
 
 def pages(name):
     """What one looks at: the page and the figures of a sample set."""
     files = ["index.html", "figure2.png", "figure3.png"]
     return [f"results/dictionary/{name}/{file}" for file in files]
+
+
+def maps(kind):
+    """Manifests of generator and models of a sample set."""
+
+    def of(wildcards):
+        names = everyone(wildcards.sample_set)
+        return [f"results/{kind}/{wildcards.sample_set}/{n}.zarr.done.json" for n in names]
+
+    return of
+
+
+def buddies_with(models):
+    """Tables of the generator's best buddies with some models."""
+
+    def of(wildcards):
+        chosen = sample_set(wildcards.sample_set)
+        folder = f"results/best_buddies/{wildcards.sample_set}"
+        return [f"{folder}/{chosen['generator']}--{m}.csv" for m in models(chosen)]
+
+    return of
+
+
+def stores(manifests):
+    """The stores beside manifests."""
+    return [str(m).removesuffix(".done.json") for m in manifests]
 
 
 try:

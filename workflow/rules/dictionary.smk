@@ -5,32 +5,6 @@ OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, figure2 and fi
 """
 
 
-def maps(kind):
-    """Manifests of generator and models of a sample set."""
-
-    def of(wildcards):
-        names = everyone(wildcards.sample_set)
-        return [f"results/{kind}/{wildcards.sample_set}/{n}.zarr.done.json" for n in names]
-
-    return of
-
-
-def buddies_with(models):
-    """Tables of the generator's best buddies with some models."""
-
-    def of(wildcards):
-        chosen = sample_set(wildcards.sample_set)
-        folder = f"results/best_buddies/{wildcards.sample_set}"
-        return [f"{folder}/{chosen['generator']}--{m}.csv" for m in models(chosen)]
-
-    return of
-
-
-def stores(manifests):
-    """The stores beside manifests."""
-    return [str(m).removesuffix(".done.json") for m in manifests]
-
-
 rule concepts:
     """The dictionary as a table."""
     input:

@@ -1,0 +1,53 @@
+"""Small seeded activations, written and read by the real store code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rosetta_steps import moments
+from rosetta_steps.stores import MapWriter, image_blocks
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_maps(store: Path, layers: dict[str, np.ndarray], images_per_shard: int = 4) -> Path:
+    """Write arrays (image, channel, y, x) as a finished store of activations with moments."""
+    images = len(next(iter(layers.values())))
+    writer = MapWriter(
+        store,
+        {name: array.shape[1:] for name, array in layers.items()},
+        images,
+        images_per_shard,
+        "float16",
+        {"model": store.stem, "samples": "samples.zarr"},
+        {name: {"layer": name} for name in layers},
+        key="test",
+    )
+    for block in image_blocks(images, images_per_shard):
+        writer.write(block, {name: array[block] for name, array in layers.items()})
+    writer.finish()
+    moments.measure(store, moments_of(store))
+    return store
+
+
+def moments_of(store: Path) -> Path:
+    """Where write_maps puts the moments of a store."""
+    return store.parent / "moments" / store.name
+
+
+def random_maps(seed: int, images: int, *shapes: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """Post-ReLU maps with a mean far from zero, one layer for each (channels, y, x)."""
+    random = np.random.default_rng(seed)
+    return {
+        f"layer{index}": np.maximum(random.normal(1, 2, (images, *shape)), 0).astype(np.float16)
+        for index, shape in enumerate(shapes)
+    }
+
+
+@pytest.fixture
+def two_stores(tmp_path):
+    """Two models on ten images, square and rectangular maps that meet at sizes native to none."""
+    a = random_maps(1, 10, (3, 4, 4), (2, 12, 30))
+    b = random_maps(2, 10, (4, 20, 9), (3, 7, 7), (2, 2, 2))
+    return write_maps(tmp_path / "a.zarr", a), write_maps(tmp_path / "b.zarr", b), a, b

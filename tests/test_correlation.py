@@ -1,0 +1,126 @@
+"""The correlation is the paper's, to float32, whatever the pieces of work."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import moments_of, random_maps, write_maps
+
+from rosetta_steps.correlation import correlate
+from rosetta_steps.errors import StoreError
+from rosetta_steps.moments import mean_and_variance
+from rosetta_steps.resampling import comparison_size, upsampling
+
+
+def upsample(maps: np.ndarray, size) -> np.ndarray:
+    """Bilinear upsampling by torch, in float64."""
+    tensor = torch.from_numpy(maps.astype(np.float64))
+    return torch.nn.functional.interpolate(tensor, size, mode="bilinear").numpy()
+
+
+def brute_force(a: dict, b: dict) -> np.ndarray:
+    """Eq. 2 as written: both maps upsampled to the larger size, one pair at a time, float64."""
+    units = []
+    for layers in (a, b):
+        units.append([m[:, [c]] for m in layers.values() for c in range(m.shape[1])])
+    table = np.empty((len(units[0]), len(units[1])))
+    for (i, left), (j, right) in itertools.product(enumerate(units[0]), enumerate(units[1])):
+        size = comparison_size(left.shape[2:], right.shape[2:])
+        x, y = (upsample(m, size).ravel() for m in (left, right))
+        table[i, j] = np.nan if np.ptp(left) == 0 or np.ptp(right) == 0 else np.corrcoef(x, y)[0, 1]
+    return table
+
+
+def run(a, b, output, **settings):
+    correlate(a, b, moments_of(a), moments_of(b), output, threads=2, **settings)
+    return xr.open_zarr(output)
+
+
+@pytest.mark.parametrize(("source", "target"), [(4, 4), (4, 7), (7, 28), (9, 30), (1, 5)])
+def test_the_upsampling_matrix_is_that_of_torch(source, target):
+    maps = np.eye(source)[:, None, None, :]  # one map a column
+    expected = upsample(np.repeat(maps, 2, axis=2), (2, target))[:, 0, 0].T
+    np.testing.assert_allclose(upsampling(source, target), expected, atol=1e-12)
+
+
+def test_correlations_agree_with_upsampling_both_maps_in_float64(two_stores, tmp_path):
+    a, b, maps_a, maps_b = two_stores
+    table = run(a, b, tmp_path / "out.zarr", images_per_strip=4, images_per_block=4)
+    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=1e-5)
+    assert list(table["layer_a"].values[:4]) == ["layer0", "layer0", "layer0", "layer1"]
+    assert list(table["size_b"].values) == [20] * 4 + [7] * 3 + [2] * 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_store_opens_with_no_option_and_no_warning(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    run(a, b, tmp_path / "out.zarr")
+    xr.open_zarr(tmp_path / "out.zarr").load()
+    xr.open_datatree(a)["layer0"]["activation"].load()
+    xr.open_datatree(moments_of(a)).load()
+
+
+def test_pieces_and_workers_change_nothing_beyond_rounding(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    once = run(a, b, tmp_path / "one.zarr", images_per_strip=10, images_per_block=10, workers=1)
+    again = run(a, b, tmp_path / "two.zarr", images_per_strip=3, images_per_block=2, workers=2)
+    np.testing.assert_allclose(once["correlation"], again["correlation"], atol=1e-6)
+
+
+def test_a_rerun_gives_the_same_bits_for_any_number_of_workers(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    tables = [
+        run(a, b, tmp_path / f"{n}.zarr", images_per_strip=4, workers=n)["correlation"].values
+        for n in (1, 2)
+    ]
+    np.testing.assert_array_equal(*tables)
+
+
+def test_a_unit_that_never_varies_has_no_correlation_and_is_counted(tmp_path):
+    maps = random_maps(3, 6, (3, 4, 4))
+    maps["layer0"][:, 1] = 0.3
+    a = write_maps(tmp_path / "a.zarr", maps)
+    b = write_maps(tmp_path / "b.zarr", random_maps(4, 6, (2, 9, 9)))
+    table = run(a, b, tmp_path / "out.zarr")
+    assert table["correlation"].isel(unit_a=1).isnull().all()
+    assert table["correlation"].isel(unit_a=[0, 2]).notnull().all()
+    assert table.attrs["units_a_that_never_vary"] == 1
+
+
+def test_the_correlation_of_a_model_with_itself_is_one_on_the_diagonal(tmp_path):
+    a = write_maps(tmp_path / "a.zarr", random_maps(5, 6, (3, 4, 4), (2, 9, 9)))
+    table = run(a, a, tmp_path / "out.zarr")["correlation"].values
+    np.testing.assert_allclose(np.diag(table), 1, atol=1e-6)
+    np.testing.assert_allclose(table, table.T, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(12, 30), (13, 31), (56, 56)])
+def test_mean_and_variance_at_any_size_agree_with_brute_force(two_stores, size):
+    a, _, maps, _ = two_stores
+    moments = xr.open_datatree(moments_of(a), engine="zarr")["layer1"].to_dataset()
+    mean, variance = mean_and_variance(moments, size)
+    large = upsample(maps["layer1"], size)
+    np.testing.assert_allclose(mean, large.mean((0, 2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(variance, large.var((0, 2, 3)), rtol=1e-9)
+
+
+def test_a_missing_shard_is_named_and_only_its_block_is_struck(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    (a / "layer1/activation/c/1/0/0/0").unlink()
+    with pytest.raises(StoreError, match="layer1/activation/c/1/0/0/0 is missing; 1 of 3 blocks"):
+        run(a, b, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+    with pytest.raises(StoreError, match="is not finished"):
+        run(a, b, tmp_path / "out.zarr")
+
+
+def test_an_altered_byte_is_found_on_reading(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    file = a / "layer1/activation/c/1/0/0/0"
+    content = bytearray(file.read_bytes())
+    content[50] ^= 255
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match="layer1/activation/c/1/0/0/0 cannot be decoded"):
+        run(a, b, tmp_path / "out.zarr")
