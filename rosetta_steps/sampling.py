@@ -1,7 +1,6 @@
 """Sample a generator: latents and the images made from them, exactly what the models are shown."""
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def sample(name: str, zoo: str, images: int, seed: int, output: Path, device: st
             "latent": (("image", "latent"), latents),
             "image": (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"}),
         },
-        attrs={"generator": name, "seed": seed, "truncation": json.dumps(None)},
+        attrs={"generator": name, "seed": seed, "truncation": None},
     )
     write_dataset(samples, output, {"image": {"chunks": (IMAGES_PER_BLOCK, *pictures.shape[1:])}})
 

@@ -1,0 +1,69 @@
+"""Count what a sample set has in common: Rosetta units and concepts, for some K, from its tables."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from rosetta_steps.best_buddies import table_of
+from rosetta_steps.concepts import UNIT, dictionary
+from rosetta_steps.errors import run
+from rosetta_steps.stores import check_dataset
+
+
+def summarise(folder: Path, generator: str, models: list[str], neighbours: list[int]) -> str:
+    """Pairs, Rosetta units, concepts, the largest, and the strongest correlations, by K.
+
+    Args:
+        folder: results/correlations/{sample_set}.
+        generator: Its name.
+        models: Whose correlations with the generator are there.
+        neighbours: The K to try; nothing stored is changed.
+
+    Returns:
+        A Markdown table.
+    """
+    stores = {
+        name: xr.open_zarr(check_dataset(folder / f"{generator}--{name}.zarr")).load()
+        for name in (generator, *models)
+    }
+    rows = []
+    for k in neighbours:
+        pairs = {name: table_of(store, k) for name, store in stores.items()}
+        selves = pairs.pop(generator)
+        table = dictionary(generator, pairs, selves)
+        units = table.groupby("concept")[UNIT[0]].size().index
+        sizes = table.drop_duplicates(["concept", *UNIT]).groupby("concept").size()
+        row = {"K": k}
+        row |= {f"pairs {m}": len(p) for m, p in pairs.items()}
+        row |= {f"strongest {m}": f"{p['correlation'].max():.3f}" for m, p in pairs.items()}
+        row |= {
+            "Rosetta units": int(sizes.sum()),
+            "concepts": len(units),
+            "largest concept": int(sizes.max()) if len(sizes) else 0,
+        }
+        rows.append(row)
+    table = pd.DataFrame(rows).astype(str).set_index("K").T
+    lines = ["| K = | " + " | ".join(table.columns) + " |", "|---" * (len(table.columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in table.iterrows()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Rosetta units and concepts for some K.")
+    parser.add_argument("--sample-set", default="faces", help="default %(default)s")
+    parser.add_argument("--neighbours", type=int, nargs="+", default=[1, 5], help="K to try")
+    a = parser.parse_args()
+    folder = Path("results/correlations") / a.sample_set
+    pairs = [path.stem.split("--") for path in sorted(folder.glob("[!.]*--*.zarr"))]
+    if not pairs:
+        raise ValueError(f"{folder} holds no correlations: run snakemake dictionary first.")
+    generator = pairs[0][0]
+    models = [name for _, name in pairs if name != generator]
+    print(summarise(folder, generator, models, a.neighbours))
+
+
+if __name__ == "__main__":
+    run(main)
