@@ -1,4 +1,4 @@
-"""Count what a sample set has in common: Rosetta units and concepts, for some K, from its tables."""
+"""Count Rosetta units and concepts of a sample set, for some K, from its stored tables."""
 
 import argparse
 from pathlib import Path
