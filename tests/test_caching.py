@@ -115,7 +115,7 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_a_new_model_runs_its_own_jobs_and_the_dictionary(project):
     project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
-    assert project.planned() == ONE_MODEL | DICTIONARY
+    assert project.planned() == ONE_MODEL | {"plan": 1} | DICTIONARY
 
 
 def test_a_new_k_reruns_from_best_buddies_on(project):
@@ -148,4 +148,4 @@ def test_an_entry_reruns_only_its_own_model_and_words_in_it_nothing(project):
     project.edit("config/models.yaml", "source: random weights", "source: other words")
     assert project.planned() == {}
     project.edit("config/models.yaml", "path: one.safe", "path: ./one.safe")
-    assert project.planned() == ONE_MODEL | DICTIONARY
+    assert project.planned() == ONE_MODEL | {"plan": 1} | DICTIONARY

@@ -1,0 +1,31 @@
+"""Plan: units, bytes and seconds of a sample set, before anything is written.
+
+INPUTS   results/weights/{model}.txt, of generator and models
+OUTPUTS  results/plans/{sample_set}.txt
+"""
+
+
+rule plan:
+    """Print what is to come, and refuse what disk or memory cannot hold."""
+    input:
+        lambda w: expand("results/weights/{model}.txt", model=everyone(w.sample_set)),
+    output:
+        "results/plans/{sample_set}.txt",
+    log:
+        "logs/plan/{sample_set}.log",
+    benchmark:
+        "benchmarks/plan/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        models=lambda w: everyone(w.sample_set),
+        layers=lambda w: sample_set(w.sample_set)["layers"],
+        images=lambda w: sample_set(w.sample_set)["images"],
+        dtype=config["activations"]["dtype"],
+        zoo=config["zoo"],
+    shell:
+        r"""
+        python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
+            --layers {params.layers:q} --images {params.images} --dtype {params.dtype} \
+            --output {output:q} 2>&1 | tee {log:q}
+        """
