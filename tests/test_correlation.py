@@ -12,6 +12,8 @@ from rosetta_steps.correlation import correlate
 from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import comparison_size, upsampling
+from rosetta_steps.stores import write_dataset
+from rosetta_steps.verify import largest_difference
 
 
 def upsample(maps: np.ndarray, size) -> np.ndarray:
@@ -124,3 +126,11 @@ def test_an_altered_byte_is_found_on_reading(two_stores, tmp_path):
     file.write_bytes(content)
     with pytest.raises(StoreError, match="layer1/activation/c/1/0/0/0 cannot be decoded"):
         run(a, b, tmp_path / "out.zarr")
+
+
+def test_verify_finds_what_was_altered_in_the_table(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    table = run(a, b, tmp_path / "out.zarr").load()
+    assert largest_difference(tmp_path / "out.zarr", a, b, pairs=30, seed=0) < 1e-5
+    write_dataset(table + 0.01, tmp_path / "wrong.zarr")
+    assert largest_difference(tmp_path / "wrong.zarr", a, b, pairs=30, seed=0) > 0.009

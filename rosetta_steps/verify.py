@@ -1,0 +1,69 @@
+"""Hold stored correlations against eq. 2 as written: both maps upsampled, in float64."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.errors import run
+from rosetta_steps.resampling import comparison_size
+from rosetta_steps.stores import MapReader, check_dataset
+
+
+def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: int) -> float:
+    """Largest |stored - brute force| over random pairs of units, drawn evenly over layer pairs.
+
+    Args:
+        correlations: Store of {a}--{b}.
+        a: Activations of the first model; b: of the second.
+        pairs: Number of pairs.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: One of the two is NaN and the other is not.
+    """
+    table = xr.open_zarr(check_dataset(correlations))["correlation"].values
+    stores = [MapReader(a), MapReader(b)]
+    starts = []
+    for store in stores:
+        counts = store.channels
+        starts.append(dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False)))
+    random = np.random.default_rng(seed)
+    worst = 0.0
+    for _ in tqdm(range(pairs), desc="pairs", unit="pair"):
+        maps, units = [], []
+        for store, start in zip(stores, starts, strict=True):
+            layer = random.choice(store.layers)
+            channel = int(random.integers(store.channels[layer]))
+            units.append(start[layer] + channel)
+            values = store.root[layer]["activation"][:, channel : channel + 1]
+            maps.append(torch.from_numpy(values).double())
+        size = comparison_size(*(m.shape[2:] for m in maps))
+        large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]
+        never = any(bool(m.min() == m.max()) for m in maps)
+        expected = np.nan if never else float(torch.corrcoef(torch.stack(large))[0, 1])
+        found = float(table[units[0], units[1]])
+        if np.isnan(found) != np.isnan(expected):
+            raise ValueError(f"{correlations}: units {units} are {found}, expected {expected}.")
+        worst = max(worst, 0.0 if never else abs(found - expected))
+    return worst
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--correlations", type=Path, required=True)
+    parser.add_argument("--a", type=Path, required=True, help="activations of the first model")
+    parser.add_argument("--b", type=Path, required=True, help="activations of the second")
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    o = parser.parse_args()
+    worst = largest_difference(o.correlations, o.a, o.b, o.pairs, o.seed)
+    print(f"largest difference over {o.pairs} random pairs: {worst:.1e}")
+
+
+if __name__ == "__main__":
+    run(main)
