@@ -29,11 +29,6 @@ def manifest_path(store: Path) -> Path:
     return store.with_name(store.name + ".done.json")
 
 
-def store_path(manifest: Path) -> Path:
-    """The store that a manifest stands beside."""
-    return manifest.with_name(manifest.name.removesuffix(".done.json"))
-
-
 def _partial_path(store: Path) -> Path:
     return store.with_name(store.name + ".partial.json")
 
