@@ -73,32 +73,36 @@ def dump(
         inputs = torch.from_numpy(images[shown][block].values)
         with torch.inference_mode():
             maps = model.activations(inputs, chosen)
-        stored = {layer: maps[layer].cpu().contiguous().numpy() for layer in chosen}
-        stored = {layer: _narrow(value, dtype) for layer, value in stored.items()}
-        for layer, value in stored.items():
-            refuse_what_is_not_finite(name, layer, value, block, dtype)
+        stored = {}
+        for layer in chosen:
+            narrow = maps.pop(layer).to("cpu", getattr(torch, dtype)).contiguous()
+            refuse_what_is_not_finite(name, layer, narrow, block)
+            stored[layer] = narrow.numpy()
         writer.write(block, stored)
         progress.update(block.stop - block.start)
     writer.finish()
 
 
-def _narrow(maps: np.ndarray, dtype: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what overflows is named just below
-        return maps.astype(dtype)
+def refuse_what_is_not_finite(model: str, layer: str, maps, block: slice) -> None:
+    """Raise a ValueError that names model, layer and images with NaN or infinite values.
 
+    Args:
+        model: Its name.
+        layer: Its name.
+        maps: Tensor (image, channel, y, x) as it will be stored.
+        block: Which images these are.
+    """
+    import torch
 
-def refuse_what_is_not_finite(
-    model: str, layer: str, maps: np.ndarray, block: slice, dtype: str
-) -> None:
-    """Raise a ValueError that names model, layer and images with NaN or infinite values."""
-    # The sum is finite unless a value is not, or it overflows: only then look closer.
-    if np.isfinite(maps.max()) and np.isfinite(maps.min()):
+    if torch.isfinite(torch.stack(torch.aminmax(maps))).all():
         return
-    bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2, 3))) + block.start
+    bad = (~torch.isfinite(maps)).any((1, 2, 3)).nonzero().ravel() + block.start
+    images = ", ".join(str(int(image)) for image in bad[:10])
+    dtype = str(maps.dtype).removeprefix("torch.")
     raise ValueError(
         f"{model}, layer {layer}: values that are not finite in {dtype}, in images "
-        f"{', '.join(map(str, bad[:10]))}{', ...' if len(bad) > 10 else ''}. If float32 holds "
-        "them, set dtype: float32 for this sample set; if not, the model or its input is broken."
+        f"{images}{', ...' if len(bad) > 10 else ''}. If float32 holds them, set dtype: float32 "
+        "for this sample set; if not, the model or its input is broken."
     )
 
 

@@ -15,6 +15,7 @@ Shape suffixes: U units, B images of a block, M positions where two sizes meet.
 
 import argparse
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
+from rosetta_steps.digest import algorithm
 from rosetta_steps.errors import run
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size, comparison_size, meeting_size, upsampling
@@ -38,6 +40,11 @@ from rosetta_steps.stores import (
     sha256_of,
     write_dataset,
 )
+
+# Positions up to which both axes are projected by one product: fewer, larger ones are faster.
+SMALL_MAP, SMALL_MEETING = 400, 64
+# Fixed, because the last bit of a sum depends on it.
+THREADS_OF_A_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -68,41 +75,67 @@ def units_of(store: MapReader, moments: xr.DataTree) -> Units:
 
 
 class Projections:
-    """The maps of one model on one block of images, centred, at the sizes where they meet others.
+    """The maps of one model on a block of images, centred, at the sizes where they meet others.
+
+    Its memory is used again for the next block: to ask for new takes as long as to fill it.
 
     Args:
         store: Of the activations.
         units: Of the model.
-        block: Of images.
         device: To compute on.
         dtype: float32, or float64 as the slow reference.
     """
 
-    def __init__(self, store: MapReader, units: Units, block: slice, device: str, dtype):
+    def __init__(self, store: MapReader, units: Units, device: str, dtype: torch.dtype):
+        self.store, self.units = store, units
+        self.kind = {"device": device, "dtype": dtype}
+        self.offset = {s: torch.from_numpy(o).to(**self.kind) for s, o in units.offset.items()}
+        self.memory: dict[tuple, torch.Tensor] = {}
+
+    def read(self, block: slice) -> None:
+        """Read a block of images, in place of the one before."""
+        self.projected: dict[tuple[Size, Size], torch.Tensor] = {}
         self.maps = {}
-        for size, layers in units.layers.items():
-            maps = np.concatenate([store.read(layer, block) for layer in layers], axis=1)
-            maps_BUYX = torch.from_numpy(maps).to(device).to(dtype)
-            offset = torch.from_numpy(units.offset[size]).to(device, dtype)
-            maps_BUYX -= offset[:, None, None]
-            self.maps[size] = maps_BUYX.transpose(0, 1).contiguous()
-        self.done: dict[tuple[Size, Size], torch.Tensor] = {}
+        images = block.stop - block.start
+        for size, layers in self.units.layers.items():
+            maps_UBYX = self._memory(size, (len(self.offset[size]), images, *size))
+            start = 0
+            for layer in layers:
+                maps = torch.from_numpy(self.store.read(layer, block)).to(self.kind["device"])
+                maps_UBYX[start : start + maps.shape[1]] = maps.transpose(0, 1)
+                start += maps.shape[1]
+            maps_UBYX -= self.offset[size][:, None, None, None]
+            self.maps[size] = maps_UBYX
 
     def at(self, size: Size, meeting: Size) -> torch.Tensor:
         """Units of a size where they meet others: (U, B M)."""
-        if (size, meeting) not in self.done:
-            maps_UBYX = self.maps[size]
-            # The axis that shrinks most goes first: it leaves the least for the other.
-            if meeting[1] < size[1]:
-                maps_UBYX = maps_UBYX @ _matrix(meeting[1], size[1], maps_UBYX)
-            if meeting[0] < size[0]:
-                maps_UBYX = _matrix(meeting[0], size[0], maps_UBYX).T @ maps_UBYX
-            self.done[size, meeting] = maps_UBYX.reshape(len(maps_UBYX), -1)
-        return self.done[size, meeting]
+        if (size, meeting) not in self.projected:
+            projected = self.maps[size] if size == meeting else self._project(size, meeting)
+            self.projected[size, meeting] = projected.reshape(len(projected), -1)
+        return self.projected[size, meeting]
 
+    def _project(self, size: Size, meeting: Size) -> torch.Tensor:
+        maps_UBYX = self.maps[size]
+        rows, columns = (
+            torch.from_numpy(upsampling(meeting[axis], size[axis])).to(**self.kind)
+            for axis in (0, 1)
+        )
+        units_and_images = maps_UBYX.shape[:2]
+        if math.prod(size) <= SMALL_MAP and math.prod(meeting) <= SMALL_MEETING:
+            out = self._memory((size, meeting), (*units_and_images, math.prod(meeting)))
+            return torch.matmul(maps_UBYX.flatten(2), torch.kron(rows, columns), out=out)
+        if meeting[1] < size[1]:
+            out = self._memory((size, meeting[1]), (*units_and_images, size[0], meeting[1]))
+            maps_UBYX = torch.matmul(maps_UBYX, columns, out=out)
+        if meeting[0] < size[0]:
+            out = self._memory((size, meeting), (*units_and_images, *meeting))
+            maps_UBYX = torch.matmul(rows.T, maps_UBYX, out=out)
+        return maps_UBYX
 
-def _matrix(source: int, target: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(upsampling(source, target)).to(like)
+    def _memory(self, key: tuple, shape: tuple[int, ...]) -> torch.Tensor:
+        if key not in self.memory or self.memory[key].shape != shape:
+            self.memory[key] = torch.empty(shape, **self.kind)
+        return self.memory[key]
 
 
 def sum_products(
@@ -120,12 +153,13 @@ def sum_products(
     Returns:
         For each two sizes (units of a, units of b), in the dtype.
     """
-    same = a.store == b.store
+    maps_a = Projections(a, units_a, **kind)
+    maps_b = maps_a if a.store == b.store else Projections(b, units_b, **kind)
     sums: dict[tuple[Size, Size], torch.Tensor] = {}
     for part in image_blocks(images.stop - images.start, block):
         part = slice(images.start + part.start, images.start + part.stop)
-        maps_a = Projections(a, units_a, part, **kind)
-        maps_b = maps_a if same else Projections(b, units_b, part, **kind)
+        for maps in {maps_a, maps_b}:
+            maps.read(part)
         for size_a in units_a.layers:
             for size_b in units_b.layers:
                 meeting = meeting_size(size_a, size_b)
@@ -137,12 +171,12 @@ def sum_products(
     return {sizes: value.cpu().numpy() for sizes, value in sums.items()}
 
 
-def piece(paths: dict, images: tuple[int, int], block: int, threads: int, file: str) -> str:
+def piece(paths: dict, images: tuple[int, int], block: int, file: str) -> str:
     """One strip of images as a Dask task: write its sums to a file, whole or not at all."""
     if Path(file).exists():
         return file
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(threads)
+    torch.set_num_threads(THREADS_OF_A_WORKER)
     a, b, units_a, units_b = _open(paths)
     sums = sum_products(
         a, b, units_a, units_b, slice(*images), block, device=device, dtype=torch.float32
@@ -228,7 +262,7 @@ def coordinates(store: MapReader, side: str) -> dict:
 
 def correlate(
     a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
-    images_per_strip: int = 128, images_per_block: int = 32, workers: int | None = None,
+    images_per_strip: int = 160, images_per_block: int = 32, workers: int | None = None,
 ) -> None:  # fmt: skip
     """Correlate two stores of activations and write the table.
 
@@ -239,7 +273,7 @@ def correlate(
         threads: Cores this job was given.
         images_per_strip: Images in a piece of work.
         images_per_block: Images read at once; memory follows from it.
-        workers: Dask workers; by default one for every two cores, one where there is a device.
+        workers: Dask workers; by default one for every two cores.
 
     Raises:
         StoreError: A store is damaged, or the two saw different images.
@@ -254,25 +288,33 @@ def correlate(
     strips = image_blocks(store_a.images, images_per_strip)
     scratch = output.with_name(f".{output.name}.pieces")
     identity = json.dumps(
-        [paths, images_per_strip, images_per_block, *(sha256_of(manifest_path(p)) for p in (a, b))]
+        [
+            paths,
+            images_per_strip,
+            images_per_block,
+            algorithm("correlation"),
+            *(sha256_of(manifest_path(p)) for p in (a, b)),
+        ]
     )
     known = scratch / "of.json"
     if not known.is_file() or known.read_text() != identity:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         known.write_text(identity)
-    workers = workers or max(1, threads // 2)
+    workers = workers or max(1, threads // THREADS_OF_A_WORKER)
     files = [str(scratch / f"{index}.npz") for index in range(len(strips))]
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=None
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=None,
+            processes=workers > 1,  # a process of its own for a single worker only costs a start
         ) as cluster,
         Client(cluster) as client,
     ):
         tasks = [
-            client.submit(
-                piece, paths, (s.start, s.stop), images_per_block, max(1, threads // workers), file
-            )
+            client.submit(piece, paths, (s.start, s.stop), images_per_block, file)
             for s, file in zip(strips, files, strict=True)
         ]
         progress = tqdm(total=store_a.images, desc=f"correlating {output.stem}", unit="image")
@@ -315,7 +357,7 @@ def main() -> None:
     for side, which in (("a", "first"), ("b", "second")):
         parser.add_argument(f"--{side}", type=Path, required=True, help=f"maps of the {which}")
         parser.add_argument(f"--moments-{side}", type=Path, required=True)
-    parser.add_argument("--images-per-strip", type=int, default=128)
+    parser.add_argument("--images-per-strip", type=int, default=160)
     parser.add_argument("--images-per-block", type=int, default=32)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")

@@ -20,6 +20,7 @@ from rosetta_steps.stores import MapReader, image_blocks, write_dataset
 
 # Offsets (y, x) of the neighbour in each product map; the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
+CACHED_VALUES = 1 << 16
 
 
 class MomentSums:
@@ -35,31 +36,39 @@ class MomentSums:
         self.minimum = np.full(channels, np.inf)
         self.maximum = np.full(channels, -np.inf)
         self.nonfinite = np.zeros(channels, np.int64)
-        self.map_sum = np.zeros((channels, *size))
-        self.product_sum = np.zeros((channels, len(NEIGHBOURS), *size))
+        # One row and one column of zeros behind each map: a neighbour is then a fixed step away
+        # in memory, and one beyond the border contributes nothing.
+        self.padded = (channels, size[0] + 1, size[1] + 1)
+        self.map_sum = torch.zeros(self.padded, dtype=torch.float64)
+        self.product_sum = torch.zeros((len(NEIGHBOURS), *self.padded), dtype=torch.float64)
 
     def add(self, activation: np.ndarray) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
         self.count += len(activation)
-        y, x = activation.shape[2:]
-        # Products of float16 values are exact in float32; those of float32 need float64.
-        exact = torch.float32 if activation.dtype == np.float16 else torch.float64
+        channels, y, x = activation.shape[1:]
+        maps = torch.from_numpy(activation)
         # A few channels at a time stay in the processor's cache.
-        step = max(1, (1 << 18) // (len(activation) * y * x))
-        for start in range(0, activation.shape[1], step):
+        step = max(1, CACHED_VALUES // self.map_sum[0].numel())
+        for start in range(0, channels, step):
             part = slice(start, start + step)
-            maps = torch.from_numpy(np.ascontiguousarray(activation[:, part])).to(exact)
-            low, high = torch.aminmax(maps.movedim(1, 0).flatten(1), dim=1)
-            self.minimum[part] = np.fmin(self.minimum[part], low.numpy())
-            self.maximum[part] = np.fmax(self.maximum[part], high.numpy())
+            self._count_nonfinite(maps[:, part], part)
+            image = torch.zeros_like(self.map_sum[part])
+            flat, map_sum = image.view(-1), self.map_sum[part].view(-1)
+            product_sum = [self.product_sum[i, part].view(-1) for i in range(len(NEIGHBOURS))]
+            steps = [down * (x + 1) + right for down, right in NEIGHBOURS]
+            for values in maps[:, part]:
+                image[:, :y, :x] = values
+                map_sum += flat
+                for total, ahead in zip(product_sum, steps, strict=True):
+                    end = len(flat) - ahead
+                    total[:end].addcmul_(flat[:end], flat[ahead:])
+
+    def _count_nonfinite(self, maps: torch.Tensor, part: slice) -> None:
+        low, high = (v.double().numpy() for v in (maps.amin((0, 2, 3)), maps.amax((0, 2, 3))))
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
             self.nonfinite[part] += (~torch.isfinite(maps)).sum((0, 2, 3)).numpy()
-            self.map_sum[part] += maps.sum(0, dtype=torch.float64).numpy()
-            for index, (down, right) in enumerate(NEIGHBOURS):
-                here, there = _pair(y, x, down, right)
-                product = maps[(..., *here)] * maps[(..., *there)]
-                self.product_sum[(part, index, *here)] += product.sum(
-                    0, dtype=torch.float64
-                ).numpy()
+        self.minimum[part] = np.fmin(self.minimum[part], low)
+        self.maximum[part] = np.fmax(self.maximum[part], high)
 
     def dataset(self) -> xr.Dataset:
         """The moments of the images added so far, as stored."""
@@ -69,10 +78,10 @@ class MomentSums:
                 "minimum": ("channel", self.minimum),
                 "maximum": ("channel", self.maximum),
                 "nonfinite": ("channel", self.nonfinite, {"long_name": "values not finite"}),
-                "mean_map": (("channel", "y", "x"), self.map_sum / self.count),
+                "mean_map": (("channel", "y", "x"), self._mean(self.map_sum)),
                 "mean_product": (
                     ("channel", "neighbour", "y", "x"),
-                    self.product_sum / self.count,
+                    self._mean(self.product_sum.transpose(0, 1)),
                     {"long_name": "mean over images of the map times its neighbour"},
                 ),
             },
@@ -81,6 +90,9 @@ class MomentSums:
                 "neighbour_x": ("neighbour", [right for _, right in NEIGHBOURS]),
             },
         )
+
+    def _mean(self, sums: torch.Tensor) -> np.ndarray:
+        return (sums[..., :-1, :-1] / self.count).numpy()
 
 
 def _pair(y: int, x: int, down: int, right: int):

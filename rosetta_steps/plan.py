@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rosetta_steps.activations import bytes_of
 from rosetta_steps.errors import run
+from rosetta_steps.stores import manifest_path
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, loader_of, select_layers
 
 # Seen on the embedded zoo: zstd at level 1 leaves this part of post-ReLU maps in float16.
@@ -15,8 +16,18 @@ COMPRESSED = 0.45
 SECONDS_A_GIGABYTE = 40
 
 
-def plan(models: list[str], zoo: str, layers: str | list[str], images: int, dtype: str) -> str:
+def plan(
+    models: list[str], zoo: str, layers: str | list[str], images: int, dtype: str, activations: Path
+) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
+
+    Args:
+        models: Their names.
+        zoo: File with their entries.
+        layers: Preset or patterns.
+        images: In the sample set.
+        dtype: Of the stored maps.
+        activations: Folder of the dumps; what lies there already needs no more room or time.
 
     Raises:
         ValueError: The disk or the memory cannot hold it.
@@ -30,10 +41,12 @@ def plan(models: list[str], zoo: str, layers: str | list[str], images: int, dtyp
         known = {layer.name: layer for layer in model.layers()}
         chosen = select_layers(list(known), layer_patterns(entry, layers, name), name)
         shapes = {n: (known[n].channels, *known[n].size) for n in chosen}
-        size = bytes_of(shapes, images, dtype)
+        done = manifest_path(activations / f"{name}.zarr").exists()
+        size = 0 if done else bytes_of(shapes, images, dtype)
         units.append(sum(shape[0] for shape in shapes.values()))
         total += size
-        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {size / 1e9:10.2f} GB")
+        maps = "on disk" if done else f"{size / 1e9:.2f} GB"
+        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
     table = 8 * units[0] * max(units)
     needed = total * COMPRESSED + 4 * units[0] * sum(units)
     free = shutil.disk_usage(".").free
@@ -67,10 +80,15 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", default=["block"], help="preset or patterns")
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    parser.add_argument(
+        "--activations", type=Path, required=True, help="folder of the dumps, made or to be made"
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
     preset = len(a.layers) == 1 and a.layers[0].isidentifier()
-    text = plan(a.models, a.zoo, a.layers[0] if preset else a.layers, a.images, a.dtype)
+    text = plan(
+        a.models, a.zoo, a.layers[0] if preset else a.layers, a.images, a.dtype, a.activations
+    )
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,12 @@ from zarr.codecs import ZstdCodec
 from rosetta_steps.errors import StoreError
 
 # zstd level 1 takes 2.1 to 2.5 times off post-ReLU maps; bitshuffle before it was worse.
+# (python -m rosetta_steps.benchmarks.codecs)
 COMPRESSOR = ZstdCodec(level=1, checksum=True)
 CHUNK_BYTES = 2 * 2**20
+# Shards are coded in Rust, which writes twice as fast as zarr-python here; the bytes are plain
+# Zarr, read by either.
+PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
 def manifest_path(store: Path) -> Path:
@@ -79,12 +83,11 @@ class MapWriter:
                 for block, files in known["blocks"].items()
                 if not _damage(store, files)
             }
-            self.root = zarr.open_group(store, mode="r+")
         else:
             remove_store(store)
-            self.root = zarr.create_group(store, attributes=attrs)
+            root = zarr.create_group(store, attributes=attrs)
             for name, (channels, y, x) in layers.items():
-                group = self.root.create_group(name, attributes=dict(layer_attrs[name]))
+                group = root.create_group(name, attributes=dict(layer_attrs[name]))
                 chunk, shard = shapes(channels, y, x, images_per_shard, np.dtype(dtype).itemsize)
                 group.create_array(
                     "activation",
@@ -98,6 +101,7 @@ class MapWriter:
                     dimension_names=("image", "channel", "y", "x"),
                 )
             write_json(_partial_path(store), self.state)
+        self.arrays = _arrays(store, layers, "r+")
 
     def missing(self) -> list[slice]:
         """Images of the blocks that are not on disk yet, in order."""
@@ -113,8 +117,7 @@ class MapWriter:
         index = block.start // self.images_per_shard
         files = {}
         for name in self.state["layers"]:
-            array = self.root[name]["activation"]
-            array[block] = maps[name]
+            self.arrays[name][block] = maps[name]
             file = f"{name}/activation/c/{index}/0/0/0"
             files[file] = (self.store / file).stat().st_size
         self.state["blocks"][str(index)] = files
@@ -182,6 +185,7 @@ class MapReader:
         if damage or not (self.store / "zarr.json").is_file():
             self._strike(damage)
         self.root = zarr.open_group(self.store, mode="r")
+        self.arrays = _arrays(self.store, self.state["layers"], "r")
         self.images = self.state["images"]
         self.sizes = {
             name: tuple(layer["shape"][2:]) for name, layer in self.state["layers"].items()
@@ -202,14 +206,12 @@ class MapReader:
     @property
     def images_per_shard(self) -> int:
         """Images in a block as it was written."""
-        first = self.root[self.layers[0]]["activation"]
-        return first.shards[0]
+        return self.arrays[self.layers[0]].shards[0]
 
     def read(self, layer: str, block: slice) -> np.ndarray:
         """Activations of some images: (image, channel, y, x) in the stored dtype."""
-        array = self.root[layer]["activation"]
         try:
-            return array[block]
+            return self.arrays[layer][block]
         except (RuntimeError, ValueError, OSError) as error:
             self._strike(self._undecodable(layer, block))
             raise StoreError(f"{self.store}: layer {layer} cannot be read: {error}") from error
@@ -218,7 +220,7 @@ class MapReader:
         shard, found = self.images_per_shard, {}
         for index in range(block.start // shard, -(-block.stop // shard)):
             try:
-                self.root[layer]["activation"][index * shard : (index + 1) * shard]
+                self.arrays[layer][index * shard : (index + 1) * shard]
             except (RuntimeError, ValueError, OSError) as error:
                 file = f"{layer}/activation/c/{index}/0/0/0"
                 found[str(index)] = f"{file} cannot be decoded ({error})"
@@ -236,6 +238,11 @@ class MapReader:
             f"blocks of {self.state['images']} images. Run the same command again: "
             + ("only the damaged blocks are rewritten." if whole else "it is written anew.")
         ) from None
+
+
+def _arrays(store: Path, layers: Iterable[str], mode: str) -> dict[str, zarr.Array]:
+    with zarr.config.set(PIPELINE):
+        return {name: zarr.open_array(store / name / "activation", mode=mode) for name in layers}
 
 
 def _damage(store: Path, files: Mapping[str, int]) -> str | None:

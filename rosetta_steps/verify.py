@@ -39,7 +39,7 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
             layer = random.choice(store.layers)
             channel = int(random.integers(store.channels[layer]))
             units.append(start[layer] + channel)
-            values = store.root[layer]["activation"][:, channel : channel + 1]
+            values = store.arrays[layer][:, channel : channel + 1]
             maps.append(torch.from_numpy(values).double())
         size = comparison_size(*(m.shape[2:] for m in maps))
         large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]

@@ -118,6 +118,11 @@ def test_a_new_model_runs_its_own_jobs_and_the_dictionary(project):
     assert project.planned() == ONE_MODEL | {"plan": 1} | DICTIONARY
 
 
+def test_a_deleted_plan_is_made_again_and_nothing_else(project):
+    (project.folder / "results/plans/tiny.txt").unlink()
+    assert project.planned() == {"plan": 1}
+
+
 def test_a_new_k_reruns_from_best_buddies_on(project):
     project.config(lambda c: c.update(neighbours=3))
     assert project.planned() == {"best_buddies": 2} | DICTIONARY
@@ -139,7 +144,7 @@ def test_a_changed_correlation_reruns_it_and_what_depends_on_it(project):
 
 
 def test_a_changed_comment_or_docstring_reruns_nothing(project):
-    project.edit("rosetta_steps/correlation.py", "    # The axis that", "    # The one axis that")
+    project.edit("rosetta_steps/correlation.py", "# Fixed, because", "# Set, because")
     project.edit("rosetta_steps/correlation.py", '"""Correlate every unit', '"""Relate every unit')
     assert project.planned() == {}
 

@@ -155,10 +155,10 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
 
 
 def test_values_that_are_not_finite_are_named_with_model_layer_and_images():
-    maps = np.zeros((4, 2, 3, 3), np.float16)
+    maps = torch.zeros((4, 2, 3, 3), dtype=torch.float16)
     maps[1, 0, 0, 0], maps[3, 1, 2, 2] = np.nan, np.inf
     with pytest.raises(ValueError, match="net, layer relu: .* in images 33, 35"):
-        activations.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36), "float16")
+        activations.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36))
 
 
 def test_a_dump_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path):

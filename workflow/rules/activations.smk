@@ -11,8 +11,6 @@ rule activations:
     input:
         samples="results/samples/{sample_set}.zarr.done.json",
         weights="results/weights/{model}.txt",
-        # Before the first byte is written; a later plan, with one more model, reruns no dump.
-        plan=ancient("results/plans/{sample_set}.txt"),
     output:
         "results/activations/{sample_set}/{model}.zarr.done.json",
     log:

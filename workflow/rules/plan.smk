@@ -6,7 +6,11 @@ OUTPUTS  results/plans/{sample_set}.txt
 
 
 rule plan:
-    """Print what is to come, and refuse what disk or memory cannot hold."""
+    """Print what is to come, and refuse what disk or memory cannot hold.
+
+    No rule reads it, so that a plan that changed or was deleted reruns nothing; its priority puts
+    it before them, and with all cores nothing runs beside it.
+    """
     input:
         lambda w: expand("results/weights/{model}.txt", model=everyone(w.sample_set)),
     output:
@@ -15,17 +19,20 @@ rule plan:
         "logs/plan/{sample_set}.log",
     benchmark:
         "benchmarks/plan/{sample_set}.tsv"
+    priority: 2
     conda:
         ENVIRONMENT
+    threads: workflow.cores
     params:
         models=lambda w: everyone(w.sample_set),
         layers=lambda w: sample_set(w.sample_set)["layers"],
         images=lambda w: sample_set(w.sample_set)["images"],
         dtype=config["activations"]["dtype"],
         zoo=config["zoo"],
+        activations="results/activations/{sample_set}",
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             --layers {params.layers:q} --images {params.images} --dtype {params.dtype} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
         """

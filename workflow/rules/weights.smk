@@ -13,6 +13,7 @@ rule fetch_weights:
         "logs/fetch_weights/{model}.log",
     benchmark:
         "benchmarks/fetch_weights/{model}.tsv"
+    priority: 1
     conda:
         ENVIRONMENT
     params:

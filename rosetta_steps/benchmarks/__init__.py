@@ -1,0 +1,1 @@
+"""What our claims of speed rest on: each measures itself beside a baseline in the same run."""
