@@ -1,15 +1,16 @@
 """Rosetta units of a generator over a zoo (eq. 4), clustered into concepts (section 3.2)."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import xarray as xr
 
+from rosetta_steps.clustering import METHODS, clustering
 from rosetta_steps.errors import run
-from rosetta_steps.stores import write_table
+from rosetta_steps.stores import check_dataset, write_table
 
 COLUMNS = [
     "concept", "generator", "generator_layer", "generator_channel",
@@ -40,39 +41,26 @@ def rosetta_units(buddies: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return table[models == len(buddies)][COLUMNS[2:]].reset_index(drop=True)
 
 
-def clusters(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
-    """Connected components of Rosetta units under BB(G, G; K).
-
-    Args:
-        units: generator_layer, generator_channel, one row a unit.
-        selves: Best buddies of the generator with itself.
-
-    Returns:
-        Number of the component of each unit.
-    """
-    index = {unit: i for i, unit in enumerate(units.itertuples(index=False, name=None))}
-    a = [index.get(u) for u in zip(selves["layer_a"], selves["channel_a"], strict=True)]
-    b = [index.get(u) for u in zip(selves["layer_b"], selves["channel_b"], strict=True)]
-    edges = np.array(
-        [(i, j) for i, j in zip(a, b, strict=True) if i is not None and j is not None], int
-    ).reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(index), len(index)))
-    return connected_components(graph, directed=False)[1]
-
-
 def dictionary(
-    generator: str, buddies: dict[str, pd.DataFrame], selves: pd.DataFrame
+    generator: str,
+    buddies: dict[str, pd.DataFrame],
+    clusters: Callable[[pd.DataFrame], np.ndarray],
 ) -> pd.DataFrame:
     """The dictionary: concepts in order of strength, with all their units.
 
     A unit is as strong as the mean over models of its strongest correlation, a concept as strong
     as its strongest unit.
+
+    Args:
+        generator: Its name.
+        buddies: Model to its best buddies with the generator (the generator is a).
+        clusters: Units (generator_layer, generator_channel) to the number of each one's cluster.
     """
     table = rosetta_units(buddies)
     if table.empty:
         return pd.DataFrame(columns=COLUMNS)
     units = table[UNIT].drop_duplicates(ignore_index=True)
-    units["cluster"] = clusters(units, selves)
+    units["cluster"] = clusters(units)
     best = table.groupby([*UNIT, "model"])["correlation"].max().groupby(UNIT).mean()
     units = units.merge(best.rename("strength").reset_index(), on=UNIT)
     order = units.groupby("cluster")["strength"].max().sort_values(ascending=False, kind="stable")
@@ -92,10 +80,25 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", required=True, help="in the order of --buddies")
     parser.add_argument("--buddies", nargs="+", type=Path, required=True)
     parser.add_argument("--self-buddies", type=Path, required=True, help="generator with itself")
+    parser.add_argument(
+        "--self-correlations", type=Path, required=True, help="X.zarr, generator with itself"
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default="average", help="clustering, default %(default)s"
+    )
+    parser.add_argument(
+        "--least-correlation", type=float, default=0.3, help="of average, default %(default)s"
+    )
     parser.add_argument("--output", type=Path, required=True, help="rosetta.csv to write")
     a = parser.parse_args()
     buddies = {m: pd.read_csv(p) for m, p in zip(a.models, a.buddies, strict=True)}
-    write_table(dictionary(a.generator, buddies, pd.read_csv(a.self_buddies)), a.output)
+    clusters = clustering(
+        a.method,
+        a.least_correlation,
+        pd.read_csv(a.self_buddies),
+        xr.open_zarr(check_dataset(a.self_correlations)),
+    )
+    write_table(dictionary(a.generator, buddies, clusters), a.output)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,21 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.best_buddies import table_of
+from rosetta_steps.clustering import clustering
 from rosetta_steps.concepts import UNIT, dictionary
 from rosetta_steps.errors import run
 from rosetta_steps.stores import check_dataset
 
+CLUSTERINGS = {"average": "average linkage", "components": "the paper's components"}
 
-def summarise(folder: Path, generator: str, models: list[str], neighbours: list[int]) -> str:
+
+def summarise(
+    folder: Path,
+    generator: str,
+    models: list[str],
+    neighbours: list[int],
+    least_correlation: float,
+) -> str:
     """Pairs, Rosetta units, concepts, the largest, and the strongest correlations, by K.
 
     Args:
@@ -20,6 +29,7 @@ def summarise(folder: Path, generator: str, models: list[str], neighbours: list[
         generator: Its name.
         models: Whose correlations with the generator are there.
         neighbours: The K to try; nothing stored is changed.
+        least_correlation: Of average linkage.
 
     Returns:
         A Markdown table.
@@ -32,17 +42,16 @@ def summarise(folder: Path, generator: str, models: list[str], neighbours: list[
     for k in neighbours:
         pairs = {name: table_of(store, k) for name, store in stores.items()}
         selves = pairs.pop(generator)
-        table = dictionary(generator, pairs, selves)
-        units = table.groupby("concept")[UNIT[0]].size().index
-        sizes = table.drop_duplicates(["concept", *UNIT]).groupby("concept").size()
         row = {"K": k}
         row |= {f"pairs {m}": len(p) for m, p in pairs.items()}
         row |= {f"strongest {m}": f"{p['correlation'].max():.3f}" for m, p in pairs.items()}
-        row |= {
-            "Rosetta units": int(sizes.sum()),
-            "concepts": len(units),
-            "largest concept": int(sizes.max()) if len(sizes) else 0,
-        }
+        for method, words in CLUSTERINGS.items():
+            clusters = clustering(method, least_correlation, selves, stores[generator])
+            table = dictionary(generator, pairs, clusters)
+            sizes = table.drop_duplicates(["concept", *UNIT]).groupby("concept").size()
+            row["Rosetta units"] = int(sizes.sum())
+            row[f"concepts, {words}"] = len(sizes)
+            row[f"units of the largest, {words}"] = int(sizes.max()) if len(sizes) else 0
         rows.append(row)
     table = pd.DataFrame(rows).astype(str).set_index("K").T
     lines = ["| K = | " + " | ".join(table.columns) + " |", "|---" * (len(table.columns) + 1) + "|"]
@@ -55,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rosetta units and concepts for some K.")
     parser.add_argument("--sample-set", default="faces", help="default %(default)s")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[1, 5], help="K to try")
+    parser.add_argument("--least-correlation", type=float, default=0.3, help="of average linkage")
     a = parser.parse_args()
     folder = Path("results/correlations") / a.sample_set
     pairs = [path.stem.split("--") for path in sorted(folder.glob("[!.]*--*.zarr"))]
@@ -62,7 +72,7 @@ def main() -> None:
         raise ValueError(f"{folder} holds no correlations: run snakemake dictionary first.")
     generator = pairs[0][0]
     models = [name for _, name in pairs if name != generator]
-    print(summarise(folder, generator, models, a.neighbours))
+    print(summarise(folder, generator, models, a.neighbours, a.least_correlation))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from rosetta_steps.best_buddies import best_buddies
+from rosetta_steps.clustering import components
 from rosetta_steps.concepts import COLUMNS, dictionary
 
 
@@ -49,12 +50,13 @@ def test_units_with_a_buddy_in_every_model_are_clustered_by_the_generators_own_b
     }
     selves = pairs((0, 1, 0.9), (1, 0, 0.9), (1, 2, 0.8))
     selves["layer_b"] = "g"
-    table = dictionary("gan", buddies, selves)
+    table = dictionary("gan", buddies, lambda units: components(units, selves))
     assert list(table.columns) == COLUMNS
     concepts = table.groupby("concept")["generator_channel"].unique().map(sorted).to_dict()
     assert concepts == {1: [0, 1], 2: [3]}  # unit 2 has no buddy in model two
 
 
 def test_no_rosetta_unit_gives_an_empty_dictionary_with_its_columns():
-    table = dictionary("gan", {"one": pairs((0, 1, 0.5)), "two": pairs((1, 1, 0.5))}, pairs())
+    buddies = {"one": pairs((0, 1, 0.5)), "two": pairs((1, 1, 0.5))}
+    table = dictionary("gan", buddies, lambda units: components(units, pairs()))
     assert table.empty and list(table.columns) == COLUMNS

@@ -134,7 +134,12 @@ def test_a_figure_setting_only_redraws(project):
 
 
 def test_a_changed_clustering_reruns_the_dictionary(project):
-    project.edit("rosetta_steps/concepts.py", "directed=False", "directed=True")
+    project.edit("rosetta_steps/clustering.py", "directed=False", "directed=True")
+    assert project.planned() == DICTIONARY
+
+
+def test_another_clustering_reruns_the_dictionary(project):
+    project.config(lambda c: c["clustering"].update(method="components"))
     assert project.planned() == DICTIONARY
 
 

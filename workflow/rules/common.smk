@@ -93,6 +93,12 @@ def buddies_with(models):
     return of
 
 
+def correlations_of_the_generator(wildcards):
+    """Manifest of the generator's correlations with itself."""
+    name = sample_set(wildcards.sample_set)["generator"]
+    return f"results/correlations/{wildcards.sample_set}/{name}--{name}.zarr.done.json"
+
+
 def stores(manifests):
     """The stores beside manifests."""
     return [str(m).removesuffix(".done.json") for m in manifests]

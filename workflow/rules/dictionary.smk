@@ -10,6 +10,7 @@ rule concepts:
     input:
         buddies=buddies_with(lambda chosen: chosen["models"]),
         selves=buddies_with(lambda chosen: [chosen["generator"]]),
+        correlations=correlations_of_the_generator,
     output:
         "results/dictionary/{sample_set}/rosetta.csv",
     log:
@@ -21,12 +22,17 @@ rule concepts:
     params:
         generator=lambda w: sample_set(w.sample_set)["generator"],
         models=lambda w: sample_set(w.sample_set)["models"],
+        correlations=subpath(input.correlations, strip_suffix=".done.json"),
+        method=config["clustering"]["method"],
+        least_correlation=config["clustering"]["least_correlation"],
         algorithm=algorithm("concepts"),
     shell:
         r"""
         python -m rosetta_steps.concepts --generator {params.generator:q} \
             --models {params.models:q} --buddies {input.buddies:q} \
-            --self-buddies {input.selves:q} --output {output:q} 2>&1 | tee {log:q}
+            --self-buddies {input.selves:q} --self-correlations {params.correlations:q} \
+            --method {params.method} --least-correlation {params.least_correlation} \
+            --output {output:q} 2>&1 | tee {log:q}
         """
 
 
