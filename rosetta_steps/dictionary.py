@@ -8,6 +8,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from string import Template
@@ -23,7 +24,7 @@ TEMPLATE = Path(__file__).with_name("dictionary.html")
 PICTURES = "concepts"  # the folder beside the page
 KEY = f"{PICTURES}/colour-key.webp"
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
-WEBP = {"format": "WEBP", "quality": 84, "method": 4}
+WEBP = {"format": "WEBP", "quality": 84, "method": 2}
 READ = {
     "top": "where the generator's unit responds most",
     "middle": "around the median",
@@ -129,6 +130,7 @@ def write_pictures(
     for index, image in images.items():
         picture = heatmaps.to_bytes(heatmaps.resize_image(image, size))
         _save(picture, folder / image_name(index))
+    greys = {i: heatmaps.grey_image(image, picture_size) for i, image in images.items()}
     units = {unit for concept in dictionary.concepts for unit in concept.units}
     ranges = heatmaps.unit_ranges(dictionary.moments, units)
     maps = heatmaps.read_maps(
@@ -140,13 +142,18 @@ def write_pictures(
             for example in examples[concept.number]
         ),
     )
-    for concept in tqdm(dictionary.concepts, desc="pictures", unit="concept"):
+
+    def draw(concept: Concept) -> None:
         for column, unit in enumerate(concept.units):
             for example in examples[concept.number]:
                 picture = heatmaps.overlay(
-                    maps[unit, example.image], ranges[unit], images[example.image], picture_size
+                    maps[unit, example.image], ranges[unit], greys[example.image]
                 )
                 _save(picture, folder / heatmap_name(concept, column, example))
+
+    concepts = dictionary.concepts
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # encoding a picture frees the interpreter
+        list(tqdm(pool.map(draw, concepts), "pictures", len(concepts), unit="concept"))
     return size
 
 

@@ -94,11 +94,10 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
             size = heatmaps.display_size(pictures[index].shape[:2], dots)
             image = heatmaps.to_bytes(heatmaps.resize_image(pictures[index], size))
             _picture(figure, image, left, y, cell, cell * proportion)
+            grey = heatmaps.grey_image(pictures[index], dots)
             for column, unit in enumerate(concept.units, start=1):
                 x = left + column * (cell + GAP)
-                picture = heatmaps.overlay(
-                    maps[unit, index], ranges[unit], pictures[index], max(size)
-                )
+                picture = heatmaps.overlay(maps[unit, index], ranges[unit], grey)
                 _picture(figure, picture, x, y, cell, cell * proportion)
         for column, lines in enumerate(texts[place], start=1):
             x = left + column * (cell + GAP)
@@ -138,10 +137,11 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     figure = _figure(WIDTH, rows * step + 0.3)
     dots = round(cell * DOTS_PER_INCH)
     size = heatmaps.display_size(image.shape[:2], dots)
+    grey = heatmaps.grey_image(image, dots)
     tiles = [("image", heatmaps.to_bytes(heatmaps.resize_image(image, size)))]
     for concept in tqdm(shown, desc="figure 2", unit="concept"):
         unit = concept.generator_unit
-        picture = heatmaps.overlay(maps[unit, index], ranges[unit], image, max(size))
+        picture = heatmaps.overlay(maps[unit, index], ranges[unit], grey)
         tiles.append((str(concept.number), picture))
     for place, (name, picture) in enumerate(tiles):
         x, y = (place % columns) * (cell + GAP), (place // columns) * step

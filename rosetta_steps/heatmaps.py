@@ -29,7 +29,7 @@ COLUMNS = [
     "channel",
     "correlation",
 ]
-COLOUR_MAP = "inferno"
+COLOURS = colormaps["inferno"]
 # the map's first colours are black: over a grey image they only darken it, and read as shadow
 FIRST_COLOUR = 0.15
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601, as pillow's mode "L"
@@ -254,40 +254,38 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
     Raises:
         ValueError: No generator unit of a concept has a buddy in every model.
     """
+    if table.empty:
+        return []
+    unit = ["concept", "generator_layer", "generator_channel"]
+    best = table.groupby([*unit, "model"], sort=False)["correlation"].idxmax()
+    best = best.unstack("model").reindex(columns=list(models))
+    # unstack sorts its index; the table's own order decides between equals
+    best = best.reindex(pd.MultiIndex.from_frame(table[unit].drop_duplicates())).dropna()
+    correlation = table["correlation"].to_numpy()
+    rows_of = table.groupby("concept", sort=True).indices
+    strength = best.apply(lambda rows: correlation[rows.astype(int)]).mean(axis="columns")
+    representative = strength.groupby("concept").idxmax()
     concepts = []
-    generator_unit = ["generator_layer", "generator_channel"]
-    for number, rows in table.groupby("concept", sort=True):
-        strongest = rows.loc[
-            rows.groupby([*generator_unit, "model"], sort=False)["correlation"].idxmax()
-        ]
-        by_model = strongest.pivot(index=generator_unit, columns="model", values="correlation")
-        # pivot sorts its index; the table's own order decides between equals
-        by_model = by_model.reindex(
-            pd.MultiIndex.from_frame(rows[generator_unit].drop_duplicates())
-        )
-        by_model = by_model.reindex(columns=list(models)).dropna()
-        if by_model.empty:
+    for number, rows in rows_of.items():
+        if number not in representative.index:
             raise ValueError(
                 f"concept {number}: none of its generator units has a buddy in every one of "
                 f"{', '.join(models)}. Give the models that the table was mined with."
             )
-        strength = by_model.mean(axis="columns")
-        layer, channel = strength.idxmax()
-        chosen = strongest[
-            (strongest["generator_layer"] == layer) & (strongest["generator_channel"] == channel)
-        ].set_index("model")
+        chosen = representative[number]
+        buddies = table.iloc[best.loc[chosen].astype(int)]
+        members = table.iloc[rows]
         concepts.append(
             Concept(
                 number=int(number),
-                strength=float(strength.max()),
-                generator_unit=Unit(rows["generator"].iloc[0], layer, int(channel)),
+                strength=float(strength[chosen]),
+                generator_unit=Unit(members["generator"].iloc[0], chosen[1], int(chosen[2])),
                 model_units=tuple(
-                    Unit(model, chosen.loc[model, "layer"], int(chosen.loc[model, "channel"]))
-                    for model in models
+                    Unit(b.model, b.layer, int(b.channel)) for b in buddies.itertuples()
                 ),
-                correlations=tuple(float(chosen.loc[model, "correlation"]) for model in models),
-                members=rows,
-                generator_units=len(rows[generator_unit].drop_duplicates()),
+                correlations=tuple(map(float, buddies["correlation"])),
+                members=members,
+                generator_units=len(members[unit].drop_duplicates()),
             )
         )
     return concepts
@@ -488,7 +486,7 @@ def colour(scaled: np.ndarray) -> np.ndarray:
         (..., rgba) float32 in [0, 1].
     """
     place = FIRST_COLOUR + (1.0 - FIRST_COLOUR) * scaled
-    rgba = colormaps[COLOUR_MAP](place).astype(np.float32)
+    rgba = COLOURS(place).astype(np.float32)
     rgba[..., 3] = opacity(scaled)
     return rgba
 
@@ -538,24 +536,35 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0.0, 1.0)
 
 
-def overlay(
-    activation: np.ndarray, unit_range: tuple[float, float], image: np.ndarray, longest: int
-) -> np.ndarray:
-    """Draw a map over its image, the image in grey.
+def grey_image(image: np.ndarray, longest: int) -> np.ndarray:
+    """An image in grey, as heatmaps are laid over it.
 
     Args:
-        activation: One map, (y, x), in the unit's own scale and at its own size.
-        unit_range: Least and greatest value of the unit over all images.
         image: (y, x, rgb) in [0, 1].
         longest: Longer side of the picture in pixels.
 
     Returns:
-        (height, width, rgb) uint8, in the image's proportions.
+        (height, width) float32 in [0, 1].
     """
-    size = display_size(image.shape[:2], longest)
+    return resize_image(image, display_size(image.shape[:2], longest)) @ LUMA
+
+
+def overlay(
+    activation: np.ndarray, unit_range: tuple[float, float], grey: np.ndarray
+) -> np.ndarray:
+    """Draw a map over its image.
+
+    Args:
+        activation: One map, (y, x), in the unit's own scale and at its own size.
+        unit_range: Least and greatest value of the unit over all images.
+        grey: The image as `grey_image` gives it, (height, width).
+
+    Returns:
+        (height, width, rgb) uint8.
+    """
     # scaled before resampling: a value that is not a number would spread to its neighbours
-    rgba = colour(np.clip(resize(scale(activation, unit_range), size), 0.0, 1.0))
-    return blend(rgba, resize_image(image, size) @ LUMA)
+    scaled = resize(scale(activation, unit_range), grey.shape)
+    return blend(colour(np.clip(scaled, 0.0, 1.0)), grey)
 
 
 def blend(rgba: np.ndarray, grey: np.ndarray) -> np.ndarray:

@@ -185,11 +185,11 @@ def test_examples_are_different_images_even_if_there_are_few():
 
 
 def test_the_same_value_has_the_same_colour_in_every_image():
-    grey = np.full((16, 16, 3), 0.5, dtype=np.float32)
+    grey = np.full((16, 16), 0.5, dtype=np.float32)
     strong, weak = np.zeros((4, 4)), np.zeros((4, 4))
     strong[0, 0], strong[3, 3] = 8.0, 2.0
     weak[3, 3] = 2.0  # the greatest value of its own image
-    pictures = [heatmaps.overlay(each, (0.0, 8.0), grey, 16) for each in (strong, weak)]
+    pictures = [heatmaps.overlay(each, (0.0, 8.0), grey) for each in (strong, weak)]
     np.testing.assert_array_equal(pictures[0][14:, 14:], pictures[1][14:, 14:])
     assert (pictures[0][0, 0] != pictures[1][0, 0]).any()
 
