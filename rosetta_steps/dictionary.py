@@ -18,7 +18,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from rosetta_steps import heatmaps
-from rosetta_steps.heatmaps import Concept, Dictionary, Example, Unit
+from rosetta_steps.dictionary_stores import (
+    Dictionary,
+    add_input_arguments,
+    open_from_arguments,
+    read_images,
+    read_maps,
+    unit_maxima,
+    unit_ranges,
+)
+from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 
 TEMPLATE = Path(__file__).with_name("dictionary.html")
 PICTURES = "concepts"  # the folder beside the page
@@ -60,7 +69,7 @@ def write_page(
             "ask for at least one, and for none below zero."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    building = heatmaps.temporary_beside(output)
+    building = output.with_name(f".{output.name}.{os.getpid()}.partial")
     shutil.rmtree(building, ignore_errors=True)
     try:
         (building / PICTURES).mkdir(parents=True)
@@ -87,10 +96,10 @@ def concept_examples(
         Per number of a concept its examples by rank.
     """
     units = [concept.generator_unit for concept in dictionary.concepts]
-    maxima = heatmaps.unit_maxima(dictionary.activations, units, dictionary.images)
-    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    ranges = unit_ranges(dictionary.moments, units)
     return {
-        concept.number: heatmaps.choose_examples(
+        concept.number: choose_examples(
             maxima[concept.generator_unit],
             ranges[concept.generator_unit],
             top=top,
@@ -124,7 +133,7 @@ def write_pictures(
     samples = dictionary.samples["image"]
     size = heatmaps.display_size((samples.sizes["y"], samples.sizes["x"]), picture_size)
     _save(heatmaps.colour_key(14, 280), folder / KEY)
-    images = heatmaps.read_images(
+    images = read_images(
         dictionary.samples, (example.image for chosen in examples.values() for example in chosen)
     )
     for index, image in images.items():
@@ -132,8 +141,8 @@ def write_pictures(
         _save(picture, folder / image_name(index))
     greys = {i: heatmaps.grey_image(image, picture_size) for i, image in images.items()}
     units = {unit for concept in dictionary.concepts for unit in concept.units}
-    ranges = heatmaps.unit_ranges(dictionary.moments, units)
-    maps = heatmaps.read_maps(
+    ranges = unit_ranges(dictionary.moments, units)
+    maps = read_maps(
         dictionary.activations,
         (
             (unit, example.image)
@@ -206,7 +215,7 @@ def page(
         body = "\n".join(_section(concept, examples[concept.number], size) for concept in concepts)
     else:
         overview = ""
-        body = f'<p class="empty" id="empty">{escape(heatmaps.EMPTY_REASON)}</p>'
+        body = f'<p class="empty" id="empty">{escape(EMPTY_REASON)}</p>'
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(f"Rosetta neurons of {dictionary.generator}"),
         facts=_facts(dictionary),
@@ -358,7 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m rosetta_steps.dictionary", description=__doc__.splitlines()[0]
     )
-    heatmaps.add_input_arguments(parser)
+    add_input_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="the page, DIR/index.html")
     parser.add_argument("--top", type=int, default=3, help="example images of most response")
     parser.add_argument("--middle", type=int, default=2, help="example images around the median")
@@ -367,11 +376,8 @@ def main() -> None:
         "--picture-size", type=int, default=128, help="longer side of a picture in pixels"
     )
     arguments = parser.parse_args()
-    dictionary = heatmaps.open_dictionary(
-        arguments.table, arguments.samples, arguments.activations, arguments.moments
-    )
     write_page(
-        dictionary,
+        open_from_arguments(arguments),
         arguments.output,
         top=arguments.top,
         middle=arguments.middle,

@@ -17,7 +17,16 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from rosetta_steps import heatmaps
-from rosetta_steps.heatmaps import Concept, Dictionary, Unit
+from rosetta_steps.dictionary_stores import (
+    Dictionary,
+    add_input_arguments,
+    open_from_arguments,
+    read_images,
+    read_maps,
+    unit_maxima,
+    unit_ranges,
+)
+from rosetta_steps.representatives import EMPTY_REASON, Concept
 
 WIDTH = 7.0  # inches: the text width of a two-column page
 DOTS_PER_INCH = 300
@@ -50,12 +59,10 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
         return _empty_figure()
     chosen = choose_distinct(dictionary, concepts)
     indices = choose_images(dictionary, chosen, images)
-    pictures = heatmaps.read_images(dictionary.samples, indices)
+    pictures = read_images(dictionary.samples, indices)
     units = {unit for concept in chosen for unit in concept.units}
-    ranges = heatmaps.unit_ranges(dictionary.moments, units)
-    maps = heatmaps.read_maps(
-        dictionary.activations, ((unit, index) for unit in units for index in indices)
-    )
+    ranges = unit_ranges(dictionary.moments, units)
+    maps = read_maps(dictionary.activations, ((unit, index) for unit in units for index in indices))
     columns = 2 + len(dictionary.models)
     proportion = _proportion(pictures[indices[0]])
     # two blocks side by side while their pictures stay large enough to be read
@@ -123,10 +130,10 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
         return _empty_figure()
     shown = dictionary.concepts[:most]
     index = int(np.argmax(peaks(dictionary, shown).mean(axis=0)))
-    image = heatmaps.read_images(dictionary.samples, [index])[index]
+    image = read_images(dictionary.samples, [index])[index]
     units = [concept.generator_unit for concept in shown]
-    ranges = heatmaps.unit_ranges(dictionary.moments, units)
-    maps = heatmaps.read_maps(dictionary.activations, ((unit, index) for unit in units))
+    ranges = unit_ranges(dictionary.moments, units)
+    maps = read_maps(dictionary.activations, ((unit, index) for unit in units))
     proportion = _proportion(image)
     # a grid somewhat wider than high, the image itself in its first place
     columns = min(max(math.ceil(math.sqrt(1.6 * (len(shown) + 1))), 6), 14)
@@ -196,9 +203,7 @@ def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.n
     # one contiguous run of images touches the fewest chunks, and samples have no order
     images = range(min(dictionary.images, 32))
     units = [concept.generator_unit for concept in concepts]
-    maps = heatmaps.read_maps(
-        dictionary.activations, ((unit, image) for unit in units for image in images)
-    )
+    maps = read_maps(dictionary.activations, ((unit, image) for unit in units for image in images))
     coarse = np.stack(
         [
             [
@@ -249,9 +254,9 @@ def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
     Returns:
         The unit's maximum over positions on its colour scale, (concept, image), in [0, 1].
     """
-    units: list[Unit] = [concept.generator_unit for concept in concepts]
-    maxima = heatmaps.unit_maxima(dictionary.activations, units, dictionary.images)
-    ranges = heatmaps.unit_ranges(dictionary.moments, units)
+    units = [concept.generator_unit for concept in concepts]
+    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    ranges = unit_ranges(dictionary.moments, units)
     return np.stack([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units])
 
 
@@ -299,7 +304,7 @@ def _foot(figure: Figure, text: str) -> None:
 
 def _empty_figure() -> Figure:
     figure = _figure(WIDTH, 1.2)
-    figure.text(0.5, 0.5, _fold(heatmaps.EMPTY_REASON, 100), ha="center", va="center", size=8)
+    figure.text(0.5, 0.5, _fold(EMPTY_REASON, 100), ha="center", va="center", size=8)
     return figure
 
 
@@ -373,7 +378,7 @@ def write_figures(
             ):
                 for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
                     target = folder / f"{name}{suffix}"
-                    finished[target] = heatmaps.temporary_beside(target)
+                    finished[target] = folder / f".{target.name}.{os.getpid()}.partial"
                     figure.savefig(
                         finished[target],
                         format=suffix[1:],
@@ -396,16 +401,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m rosetta_steps.figures", description=__doc__.splitlines()[0]
     )
-    heatmaps.add_input_arguments(parser)
+    add_input_arguments(parser)
     parser.add_argument("--output-directory", type=Path, required=True)
     parser.add_argument("--concepts", type=int, default=4, help="concepts in figure 3")
     parser.add_argument("--images", type=int, default=3, help="images in figure 3")
     arguments = parser.parse_args()
-    dictionary = heatmaps.open_dictionary(
-        arguments.table, arguments.samples, arguments.activations, arguments.moments
-    )
     write_figures(
-        dictionary,
+        open_from_arguments(arguments),
         arguments.output_directory,
         concepts=arguments.concepts,
         images=arguments.images,

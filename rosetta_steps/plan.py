@@ -11,9 +11,9 @@ from rosetta_steps.zoo.entries import find_entry, layer_patterns, loader_of, sel
 
 # Seen on the embedded zoo: zstd at level 1 leaves this part of post-ReLU maps in float16.
 COMPRESSED = 0.45
-# Seen on two cores of an AMD EPYC for the embedded zoo, seconds for each GB before compression:
-# run the model, write, read back for the moments and for the correlation.
-SECONDS_A_GIGABYTE = 40
+# Seen on two cores of an AMD EPYC for the embedded zoo (faces 7 minutes, faces-quick 1.5): seconds
+# for each GB before compression, to start the jobs of a model, and for the dictionary.
+SECONDS_A_GIGABYTE, SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = 18, 15, 25
 
 
 def plan(
@@ -34,7 +34,7 @@ def plan(
     """
     import psutil
 
-    rows, units, total = [], [], 0
+    rows, units, total, new = [], [], 0, 0
     for name in models:
         entry = find_entry(name, zoo)
         model = loader_of(entry).load(name, entry, None, "cpu")
@@ -45,13 +45,14 @@ def plan(
         size = 0 if done else bytes_of(shapes, images, dtype)
         units.append(sum(shape[0] for shape in shapes.values()))
         total += size
+        new += not done
         maps = "on disk" if done else f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
     table = 8 * units[0] * max(units)
     needed = total * COMPRESSED + 4 * units[0] * sum(units)
     free = shutil.disk_usage(".").free
     memory = psutil.virtual_memory().available
-    seconds = SECONDS_A_GIGABYTE * total / 1e9
+    seconds = SECONDS_A_GIGABYTE * total / 1e9 + SECONDS_A_MODEL * new + SECONDS_OF_THE_DICTIONARY
     text = "\n".join(
         [
             f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
@@ -60,7 +61,7 @@ def plan(
             f"{free / 1e9:.1f} GB are free",
             f"largest sums of products {3 * table / 1e9:.2f} GB of memory, "
             f"{memory / 1e9:.1f} GB are available",
-            f"about {seconds / 60:.0f} minutes on two cores, fewer on more",
+            f"about {seconds / 60:.1f} minutes on two cores, fewer on more",
         ]
     )
     for what, need, there in (("disk", needed, free), ("memory", 3 * table, memory)):

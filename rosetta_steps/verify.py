@@ -55,14 +55,23 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--correlations", type=Path, required=True)
-    parser.add_argument("--a", type=Path, required=True, help="activations of the first model")
-    parser.add_argument("--b", type=Path, required=True, help="activations of the second")
-    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--sample-set", default="faces", help="default %(default)s")
+    parser.add_argument("--folder", type=Path, default=Path("results"), help="default %(default)s")
+    parser.add_argument("--pairs", type=int, default=250, help="of each table, default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
-    worst = largest_difference(o.correlations, o.a, o.b, o.pairs, o.seed)
-    print(f"largest difference over {o.pairs} random pairs: {worst:.1e}")
+    tables = sorted((o.folder / "correlations" / o.sample_set).glob("[!.]*--*.zarr"))
+    if not tables:
+        raise ValueError(
+            f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
+        )
+    for table in tables:
+        maps = [
+            o.folder / "activations" / o.sample_set / f"{name}.zarr"
+            for name in table.stem.split("--")
+        ]
+        worst = largest_difference(table, *maps, o.pairs, o.seed)
+        print(f"{table.stem}: largest difference over {o.pairs} random pairs {worst:.1e}")
 
 
 if __name__ == "__main__":

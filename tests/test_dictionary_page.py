@@ -14,7 +14,9 @@ from PIL import Image
 
 from rosetta_steps import dictionary as page
 from rosetta_steps import figures, heatmaps
-from rosetta_steps.heatmaps import Unit
+from rosetta_steps.concepts import COLUMNS
+from rosetta_steps.dictionary_stores import open_dictionary, read_maps, unit_maxima, unit_ranges
+from rosetta_steps.representatives import Unit, choose_examples
 
 IMAGES = 12
 GENERATOR = "tiny-gan"
@@ -73,7 +75,7 @@ def stores(tmp_path_factory):
 @pytest.fixture
 def inputs(stores, tmp_path):
     """The stores and a table, which a test may change."""
-    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=heatmaps.COLUMNS)
+    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=COLUMNS)
     table.to_csv(tmp_path / "rosetta.csv", index=False)
     return {"table": tmp_path / "rosetta.csv", **stores}
 
@@ -84,13 +86,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata")
 
 @pytest.fixture
 def opened(inputs):
-    return heatmaps.open_dictionary(**inputs)
+    return open_dictionary(**inputs)
 
 
 @pytest.fixture
 def empty(inputs):
-    pd.DataFrame(columns=heatmaps.COLUMNS).to_csv(inputs["table"], index=False)
-    return heatmaps.open_dictionary(**inputs)
+    pd.DataFrame(columns=COLUMNS).to_csv(inputs["table"], index=False)
+    return open_dictionary(**inputs)
 
 
 class Page(HTMLParser):
@@ -178,7 +180,7 @@ def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
 
 def test_examples_are_different_images_even_if_there_are_few():
     maxima = np.array([1.0, 1.0, 0.0, 2.0])
-    examples = heatmaps.choose_examples(maxima, (0.0, 2.0), top=3, middle=2, low=1)
+    examples = choose_examples(maxima, (0.0, 2.0), top=3, middle=2, low=1)
     assert [example.image for example in examples] == [3, 0, 1, 2]
     assert [example.group for example in examples] == ["top", "top", "top", "low"]
     assert [example.peak for example in examples] == [1.0, 0.5, 0.5, 0.0]
@@ -197,7 +199,7 @@ def test_the_same_value_has_the_same_colour_in_every_image():
 def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
     unit = Unit("model-b", "Relu_1", 2)
     values = opened.activations["model-b"]["Relu_1"]["activation"].values[:, 2]
-    assert heatmaps.unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
+    assert unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
 
 
 def test_values_that_are_no_numbers_and_units_that_never_vary_are_drawn_as_silent():
@@ -230,12 +232,12 @@ def test_maps_and_maxima_read_by_chunks_are_those_of_the_store(opened):
     }
     units = [unit for concept in opened.concepts for unit in concept.units]
     wanted = [(unit, image) for unit in units for image in (11, 0, 7, 4)]
-    maps = heatmaps.read_maps(opened.activations, wanted)
+    maps = read_maps(opened.activations, wanted)
     assert set(maps) == set(wanted)
     for (unit, image), values in maps.items():
         expected = whole[unit.model, unit.layer][image, unit.channel]
         np.testing.assert_array_equal(values, expected)
-    for unit, maxima in heatmaps.unit_maxima(opened.activations, units, IMAGES).items():
+    for unit, maxima in unit_maxima(opened.activations, units, IMAGES).items():
         expected = whole[unit.model, unit.layer][:, unit.channel].max(axis=(1, 2))
         np.testing.assert_array_equal(maxima, expected)
 
@@ -275,13 +277,13 @@ def test_a_page_that_fails_leaves_the_one_before_it(opened, tmp_path, monkeypatc
 def test_a_store_the_table_needs_is_missed_by_name(inputs):
     inputs["activations"] = inputs["activations"][:2]
     with pytest.raises(ValueError, match=r"names model-b, but --activations has only"):
-        heatmaps.open_dictionary(**inputs)
+        open_dictionary(**inputs)
 
 
 def test_a_table_without_its_columns_is_refused(inputs):
     inputs["table"].write_text("concept,model\n1,model-a\n")
     with pytest.raises(ValueError, match=r"rosetta.csv has no column generator, generator_layer"):
-        heatmaps.open_dictionary(**inputs)
+        open_dictionary(**inputs)
 
 
 def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path, monkeypatch):

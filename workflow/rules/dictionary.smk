@@ -12,7 +12,11 @@ rule concepts:
         selves=buddies_with(lambda chosen: [chosen["generator"]]),
         correlations=correlations_of_the_generator,
     output:
-        "results/dictionary/{sample_set}/rosetta.csv",
+        report(
+            "results/dictionary/{sample_set}/rosetta.csv",
+            caption="../report/table.rst",
+            category="{sample_set}",
+        ),
     log:
         "logs/concepts/{sample_set}.log",
     benchmark:
@@ -72,11 +76,18 @@ rule dictionary_figures:
         activations=maps("activations"),
         moments=maps("moments"),
     output:
-        expand(
-            "results/dictionary/{{sample_set}}/figure{number}.{format}",
-            number=[2, 3],
-            format=["png", "pdf"],
+        report(
+            "results/dictionary/{sample_set}/figure2.png",
+            caption="../report/figure2.rst",
+            category="{sample_set}",
         ),
+        report(
+            "results/dictionary/{sample_set}/figure3.png",
+            caption="../report/figure3.rst",
+            category="{sample_set}",
+        ),
+        "results/dictionary/{sample_set}/figure2.pdf",
+        "results/dictionary/{sample_set}/figure3.pdf",
     log:
         "logs/dictionary_figures/{sample_set}.log",
     benchmark:
