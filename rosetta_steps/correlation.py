@@ -38,7 +38,9 @@ from rosetta_steps.stores import (
     image_blocks,
     manifest_path,
     sha256_of,
+    whole_file,
     write_dataset,
+    writing,
 )
 
 # Positions up to which both axes are projected by one product: fewer, larger ones are faster.
@@ -181,10 +183,8 @@ def piece(paths: dict, images: tuple[int, int], block: int, file: str) -> str:
     sums = sum_products(
         a, b, units_a, units_b, slice(*images), block, device=device, dtype=torch.float32
     )
-    temporary = f"{file}.{os.getpid()}"
-    with open(temporary, "wb") as target:
+    with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
         np.savez(target, **{_key(sizes): value for sizes, value in sums.items()})
-    os.replace(temporary, file)
     return file
 
 
@@ -293,14 +293,15 @@ def correlate(
             images_per_strip,
             images_per_block,
             algorithm("correlation"),
-            *(sha256_of(manifest_path(p)) for p in (a, b)),
+            *(sha256_of(manifest_path(p)) for p in (a, b, moments_a, moments_b)),
         ]
     )
     known = scratch / "of.json"
     if not known.is_file() or known.read_text() != identity:
         shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        known.write_text(identity)
+        with writing(known):
+            scratch.mkdir(parents=True)
+            known.write_text(identity)
     workers = workers or max(1, threads // THREADS_OF_A_WORKER)
     files = [str(scratch / f"{index}.npz") for index in range(len(strips))]
     with (

@@ -2,7 +2,8 @@
 
 A store is finished when its manifest `X.zarr.done.json` stands beside it. Until then
 `X.zarr.partial.json` lists the blocks that are whole, so that a killed job goes on with the next
-one. Both name every file with its size; the chunks carry checksums, which are verified on reading.
+one. Both name every file with its size. Chunks of maps carry checksums, which are verified on
+reading; of other stores, the manifest has a digest, which is verified on opening.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +39,41 @@ def _partial_path(store: Path) -> Path:
     return store.with_name(store.name + ".partial.json")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name what cannot be written, and the remedy.
+
+    Raises:
+        StoreError: In place of the OSError of a full disk, which is a RuntimeError from zarrs.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "(os error" not in str(error):
+            raise
+        raise StoreError(
+            f"{path} cannot be written: {error}. Make room on its disk (df -h {path.parent}), then "
+            "run the same command again: finished work is kept."
+        ) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Somewhere to write a file, which is moved to its path if nothing fails, else removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value) -> None:
     """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 class MapWriter:
@@ -58,7 +89,7 @@ class MapWriter:
         key: What the content follows from. Blocks on disk are kept only under the same key.
 
     Raises:
-        StoreError: The store on disk is in use under another key and cannot be removed.
+        StoreError: The disk is full.
     """
 
     def __init__(
@@ -85,21 +116,24 @@ class MapWriter:
             }
         else:
             remove_store(store)
-            root = zarr.create_group(store, attributes=attrs)
-            for name, (channels, y, x) in layers.items():
-                group = root.create_group(name, attributes=dict(layer_attrs[name]))
-                chunk, shard = shapes(channels, y, x, images_per_shard, np.dtype(dtype).itemsize)
-                group.create_array(
-                    "activation",
-                    shape=(images, channels, y, x),
-                    chunks=chunk,
-                    shards=shard,
-                    dtype=dtype,
-                    compressors=COMPRESSOR,
-                    # An absent shard must mean damage, never "all zero".
-                    fill_value=np.nan,
-                    dimension_names=("image", "channel", "y", "x"),
-                )
+            with writing(store):
+                root = zarr.create_group(store, attributes=attrs)
+                for name, (channels, y, x) in layers.items():
+                    group = root.create_group(name, attributes=dict(layer_attrs[name]))
+                    chunk, shard = shapes(
+                        channels, y, x, images_per_shard, np.dtype(dtype).itemsize
+                    )
+                    group.create_array(
+                        "activation",
+                        shape=(images, channels, y, x),
+                        chunks=chunk,
+                        shards=shard,
+                        dtype=dtype,
+                        compressors=COMPRESSOR,
+                        # An absent shard must mean damage, never "all zero".
+                        fill_value=np.nan,
+                        dimension_names=("image", "channel", "y", "x"),
+                    )
             write_json(_partial_path(store), self.state)
         self.arrays = _arrays(store, layers, "r+")
 
@@ -117,8 +151,11 @@ class MapWriter:
         index = block.start // self.images_per_shard
         files = {}
         for name in self.state["layers"]:
-            self.arrays[name][block] = maps[name]
             file = f"{name}/activation/c/{index}/0/0/0"
+            # A short last block would be merged with what a full disk or a kill left of it.
+            (self.store / file).unlink(missing_ok=True)
+            with writing(self.store / file):
+                self.arrays[name][block] = maps[name]
             files[file] = (self.store / file).stat().st_size
         self.state["blocks"][str(index)] = files
         write_json(_partial_path(self.store), self.state)
@@ -135,7 +172,8 @@ def finish_store(store: Path, state: dict) -> None:
     with warnings.catch_warnings():
         # Zarr warns that consolidated metadata is not in the v3 specification; xarray reads it.
         warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
-        zarr.consolidate_metadata(store)
+        with writing(store / "zarr.json"):
+            zarr.consolidate_metadata(store)
     state = dict(state, metadata=hashlib.sha256((store / "zarr.json").read_bytes()).hexdigest())
     write_json(manifest_path(store), state)
 
@@ -166,8 +204,9 @@ class MapReader:
     """Read a finished store of activations block by block, and name what is damaged.
 
     Raises:
-        StoreError: There is no such store, or a file is missing or of another size. The damaged
-            blocks are then struck from the manifest, so that the next run rewrites only them.
+        StoreError: There is no such store, a file is missing or of another size, or the metadata
+            are altered. The damaged blocks are then struck from the manifest, so that the next
+            run rewrites only them.
     """
 
     def __init__(self, store: Path):
@@ -182,10 +221,10 @@ class MapReader:
         for block, files in self.state["blocks"].items():
             if found := _damage(self.store, files):
                 damage[block] = found
-        if damage or not (self.store / "zarr.json").is_file():
+        self.metadata_damage = self._metadata_damage()
+        if damage or self.metadata_damage:
             self._strike(damage)
         self.root = zarr.open_group(self.store, mode="r")
-        self.arrays = _arrays(self.store, self.state["layers"], "r")
         self.images = self.state["images"]
         self.sizes = {
             name: tuple(layer["shape"][2:]) for name, layer in self.state["layers"].items()
@@ -213,8 +252,21 @@ class MapReader:
         try:
             return self.arrays[layer][block]
         except (RuntimeError, ValueError, OSError) as error:
-            self._strike(self._undecodable(layer, block))
+            if damage := self._undecodable(layer, block):
+                self._strike(damage)
             raise StoreError(f"{self.store}: layer {layer} cannot be read: {error}") from error
+
+    def _metadata_damage(self) -> str | None:
+        metadata = self.store / "zarr.json"
+        if not metadata.is_file():
+            return "zarr.json is missing"
+        if sha256_of(metadata) != self.state["metadata"]:
+            return "zarr.json is altered"
+        try:
+            self.arrays = _arrays(self.store, self.state["layers"], "r")
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            return f"zarr.json of a layer cannot be read ({error})"
+        return None
 
     def _undecodable(self, layer: str, block: slice) -> dict[str, str]:
         shard, found = self.images_per_shard, {}
@@ -228,11 +280,11 @@ class MapReader:
 
     def _strike(self, damage: dict[str, str]) -> None:
         blocks = {k: v for k, v in self.state["blocks"].items() if k not in damage}
-        whole = (self.store / "zarr.json").is_file()
+        whole = not self.metadata_damage
         if whole:
             write_json(_partial_path(self.store), dict(self.state, blocks=blocks))
         manifest_path(self.store).unlink(missing_ok=True)
-        first = next(iter(damage.values()), "zarr.json is missing")
+        first = self.metadata_damage or next(iter(damage.values()))
         raise StoreError(
             f"{self.store} is damaged: {first}; {len(damage)} of {len(self.state['blocks'])} "
             f"blocks of {self.state['images']} images. Run the same command again: "
@@ -280,7 +332,8 @@ def write_dataset(dataset, store: Path, encoding: dict | None = None) -> None:
             # The one write that warns: consolidated metadata and strings are read without a word.
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
             warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-            dataset.to_zarr(temporary, mode="w", consolidated=True, encoding=encoding)
+            with writing(store):
+                dataset.to_zarr(temporary, mode="w", consolidated=True, encoding=encoding)
         os.replace(temporary, store)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -303,11 +356,11 @@ def digest_of_files(store: Path, files: list[Path]) -> str:
 
 
 def check_dataset(store: Path) -> Path:
-    """The path of a finished store, its files present and of the right size.
+    """The path of a finished store, its files as they were written.
 
     Raises:
-        StoreError: It is not finished, or a file is missing or of another size; its manifest is
-            then removed, so that the next run writes the store anew.
+        StoreError: It is not finished, or a file is missing, of another size or altered; its
+            manifest is then removed, so that the next run writes the store anew.
     """
     store = Path(store)
     state = _read_json(manifest_path(store))
@@ -316,7 +369,10 @@ def check_dataset(store: Path) -> Path:
             f"{store} is not finished: {manifest_path(store).name} is missing. Run the step that "
             "writes it (snakemake does)."
         )
-    if found := _damage(store, state["files"]):
+    found = _damage(store, state["files"])
+    if not found and digest_of_files(store, [store / f for f in state["files"]]) != state["digest"]:
+        found = "the sha256 of its files is another"
+    if found:
         manifest_path(store).unlink(missing_ok=True)
         raise StoreError(
             f"{store} is damaged: {found}. Run the same command again: it is written anew."
@@ -331,7 +387,5 @@ def sha256_of(path: Path) -> str:
 
 def write_table(table, path: Path) -> None:
     """Write a pandas table as CSV, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)

