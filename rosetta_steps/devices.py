@@ -43,6 +43,8 @@ def lease(poll_seconds: float = 2.0) -> str:
     Returns:
         "cuda" with CUDA_VISIBLE_DEVICES set to the device taken, or "cpu" where there is none.
     """
+    if _held:
+        return "cuda"
     devices = visible_devices()
     if not devices:
         return "cpu"

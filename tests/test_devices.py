@@ -1,0 +1,77 @@
+"""Each job on a machine gets a CUDA device of its own, and gives it back however it ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rosetta_steps.devices import visible_devices
+
+# The second lease is the first one again. The alarm ends a job that waits in vain.
+JOB = """
+import os, signal, sys
+from rosetta_steps.devices import lease, visible_devices
+signal.alarm(20)
+print(lease(0.02), lease(0.02), *visible_devices(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a job that holds one of two devices until its stdin is closed."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    jobs = []
+
+    def start() -> subprocess.Popen:
+        jobs.append(subprocess.Popen([sys.executable, "-c", JOB], text=True, **pipes))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        with job:
+            job.kill()
+
+
+def test_two_jobs_see_one_device_each_and_a_third_waits_for_the_first_to_end(start):
+    first, second = start(), start()
+    seen = first.stdout.readline(), second.stdout.readline()
+    assert sorted(seen) == ["cuda cuda GPU-a\n", "cuda cuda GPU-b\n"]
+    third = start()
+    assert third.stderr.readline() == "all 2 CUDA devices are taken: waiting for one\n"
+    first.stdin.close()
+    assert third.stdout.readline() == seen[0]
+
+
+def test_a_killed_job_gives_its_device_back(start):
+    first, second = start(), start()
+    seen = first.stdout.readline(), second.stdout.readline()
+    second.kill()
+    assert start().stdout.readline() == seen[1]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", " -1 ,"])
+def test_a_job_without_devices_runs_on_the_cpu(hidden, start, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert start().stdout.readline() == "cpu cpu\n"
+
+
+def test_what_stands_for_no_device_is_not_taken_for_one(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,,-1,GPU-b")
+    assert visible_devices() == ["GPU-a", "GPU-b"]
+
+
+def test_devices_that_nobody_names_are_those_of_nvidia_smi(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_devices() == []
+    program = tmp_path / "nvidia-smi"
+    for script, devices in (
+        ("echo GPU-a; echo GPU-b", ["GPU-a", "GPU-b"]),
+        ("echo No; exit 6", []),
+    ):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        assert visible_devices() == devices
