@@ -18,18 +18,19 @@ import json
 import math
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm
-from rosetta_steps.errors import run
+from rosetta_steps.errors import StoreError, run
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size, comparison_size, meeting_size, upsampling
 from rosetta_steps.stores import (
@@ -260,6 +261,63 @@ def coordinates(store: MapReader, side: str) -> dict:
     }
 
 
+def compute(
+    paths: dict, strips: list[slice], files: list[str], block: int, workers: int, title: str
+) -> None:
+    """Have the pieces computed by a Dask cluster on this machine, with a progress bar.
+
+    Raises:
+        ValueError: The workers die again and again.
+    """
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=None,
+            processes=workers > 1,  # a process of its own for a single worker only costs a start
+        ) as cluster,
+        Client(cluster) as client,
+        tqdm(total=strips[-1].stop, desc=title, unit="image") as progress,
+    ):
+        strip_of = {
+            client.submit(piece, paths, (strip.start, strip.stop), block, file): strip
+            for strip, file in zip(strips, files, strict=True)
+        }
+        for task in as_completed(strip_of):
+            try:
+                task.result()
+            except KilledWorker as error:
+                raise ValueError(
+                    f"{title}: worker processes died again and again, most likely for want of "
+                    f"memory ({workers} of them). Lower correlation.images_per_block in the "
+                    "config, or give the job fewer cores; finished pieces are kept."
+                ) from error
+            progress.update(strip_of[task].stop - strip_of[task].start)
+
+
+def add_up(files: list[str], sizes: list[tuple[Size, Size]]) -> dict[tuple[Size, Size], np.ndarray]:
+    """Sums of all pieces, in the order of the images, whoever computed them, in float64.
+
+    Raises:
+        StoreError: A file cannot be read; it is removed, so that the next run computes it again.
+    """
+    sums: dict[tuple[Size, Size], np.ndarray] = {}
+    for file in files:
+        try:
+            with np.load(file) as part:
+                values = {pair: part[_key(pair)].astype(np.float64) for pair in sizes}
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+            Path(file).unlink()
+            raise StoreError(
+                f"{file} is damaged ({error}) and was removed. Run the same command again: only "
+                "that piece is computed."
+            ) from error
+        for pair, value in values.items():
+            sums[pair] = sums[pair] + value if pair in sums else value
+    return sums
+
+
 def correlate(
     a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
     images_per_strip: int = 160, images_per_block: int = 32, workers: int | None = None,
@@ -304,31 +362,8 @@ def correlate(
             known.write_text(identity)
     workers = workers or max(1, threads // THREADS_OF_A_WORKER)
     files = [str(scratch / f"{index}.npz") for index in range(len(strips))]
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            memory_limit=None,
-            processes=workers > 1,  # a process of its own for a single worker only costs a start
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        tasks = [
-            client.submit(piece, paths, (s.start, s.stop), images_per_block, file)
-            for s, file in zip(strips, files, strict=True)
-        ]
-        progress = tqdm(total=store_a.images, desc=f"correlating {output.stem}", unit="image")
-        for task in as_completed(tasks):
-            task.result()
-            strip = strips[tasks.index(task)]
-            progress.update(strip.stop - strip.start)
-    sums: dict[tuple[Size, Size], np.ndarray] = {}
-    for file in files:  # in the order of the images, whoever computed them
-        with np.load(file) as part:
-            for sizes in ((x, y) for x in units_a.layers for y in units_b.layers):
-                value = part[_key(sizes)].astype(np.float64)
-                sums[sizes] = sums[sizes] + value if sizes in sums else value
+    compute(paths, strips, files, images_per_block, workers, f"correlating {output.stem}")
+    sums = add_up(files, [(x, y) for x in units_a.layers for y in units_b.layers])
     moments = tuple(xr.open_datatree(m, engine="zarr") for m in (moments_a, moments_b))
     channels = (store_a.channels, store_b.channels)
     table = finish(sums, (units_a, units_b), moments, channels, store_a.images)

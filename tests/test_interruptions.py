@@ -258,3 +258,11 @@ def test_damaged_moments_are_refused_until_they_are_measured_anew(tmp_path, dama
     with pytest.raises(errors.StoreError, match="is damaged: .*written anew"):
         check_dataset(store)
     assert not manifest_path(store).exists()
+
+
+def test_a_damaged_piece_is_named_and_removed(tmp_path):
+    file = tmp_path / "0.npz"
+    file.write_bytes(b"PK no archive")
+    with pytest.raises(errors.StoreError, match="0.npz is damaged .* and was removed"):
+        correlation.add_up([str(file)], [])
+    assert not file.exists()
