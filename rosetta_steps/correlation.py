@@ -273,7 +273,7 @@ def compute(
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port: jobs run beside each other
             memory_limit=None,
             processes=workers > 1,  # a process of its own for a single worker only costs a start
         ) as cluster,
