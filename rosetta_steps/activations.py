@@ -12,9 +12,11 @@ from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.stores import MapWriter, check_dataset, manifest_path, sha256_of
 from rosetta_steps.zoo.entries import (
+    add_layer_arguments,
     entry_digest,
     find_entry,
     layer_patterns,
+    layers_from,
     loader_of,
     select_layers,
 )
@@ -129,9 +131,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="name in the zoo")
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument("--samples", type=Path, required=True, help="X.zarr of images")
-    parser.add_argument(
-        "--layers", nargs="+", default=["block"], help="block, all, or patterns with a * or ."
-    )
+    add_layer_arguments(parser)
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     parser.add_argument("--images-per-shard", type=int, default=32)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
@@ -142,8 +142,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(a.threads)
-    preset = len(a.layers) == 1 and a.layers[0].isidentifier()
-    layers = a.layers[0] if preset else a.layers
+    layers = layers_from(a)
     dump(a.model, a.zoo, a.samples, layers, a.dtype, a.images_per_shard, a.output, device)
 
 

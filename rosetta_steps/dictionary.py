@@ -27,6 +27,7 @@ from rosetta_steps.dictionary_stores import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.errors import run
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 
 TEMPLATE = Path(__file__).with_name("dictionary.html")
@@ -49,6 +50,7 @@ def write_page(
     middle: int = 2,
     low: int = 1,
     picture_size: int = 128,
+    settings: str = "",
 ) -> None:
     """Write the page and its pictures, whole or not at all.
 
@@ -59,6 +61,7 @@ def write_page(
         middle: Around the median.
         low: Where it responds least.
         picture_size: Longer side of a picture in pixels.
+        settings: What else the dictionary was mined with, in words.
 
     Raises:
         ValueError: No example image was asked for.
@@ -75,7 +78,9 @@ def write_page(
         (building / PICTURES).mkdir(parents=True)
         examples = concept_examples(dictionary, top=top, middle=middle, low=low)
         size = write_pictures(dictionary, examples, building, picture_size)
-        (building / output.name).write_text(page(dictionary, examples, size), encoding="utf-8")
+        (building / output.name).write_text(
+            page(dictionary, examples, size, settings), encoding="utf-8"
+        )
         _put_in_place(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -197,7 +202,10 @@ def _put_in_place(building: Path, output: Path) -> None:
 
 
 def page(
-    dictionary: Dictionary, examples: Mapping[int, Sequence[Example]], size: tuple[int, int]
+    dictionary: Dictionary,
+    examples: Mapping[int, Sequence[Example]],
+    size: tuple[int, int],
+    settings: str,
 ) -> str:
     """Fill in the page.
 
@@ -218,7 +226,7 @@ def page(
         body = f'<p class="empty" id="empty">{escape(EMPTY_REASON)}</p>'
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(f"Rosetta neurons of {dictionary.generator}"),
-        facts=_facts(dictionary),
+        facts=_facts(dictionary, settings),
         key=KEY,
         generator=escape(dictionary.generator),
         images=dictionary.images,
@@ -230,14 +238,14 @@ def page(
     )
 
 
-def _facts(dictionary: Dictionary) -> str:
+def _facts(dictionary: Dictionary, settings: str) -> str:
     """What was mined, as the rows of a list of terms."""
     attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
     facts = [("Generator", dictionary.generator), ("Models", ", ".join(dictionary.models))]
     facts += [("Images", f"{dictionary.images} (seed {attrs.get('seed', 'unknown')})")]
-    # the store says null where the generator has no truncation
-    if attrs.get("truncation") not in (None, "null"):
+    if attrs.get("truncation", 1) != 1:
         facts += [("Truncation", attrs["truncation"])]
+    facts += [("Mined with", settings)] if settings else []
     units = table[["generator_layer", "generator_channel"]].drop_duplicates()
     facts += [("Rosetta units", f"{len(units)} of the generator"), ("Concepts", len(concepts))]
     if concepts:
@@ -375,6 +383,9 @@ def main() -> None:
     parser.add_argument(
         "--picture-size", type=int, default=128, help="longer side of a picture in pixels"
     )
+    parser.add_argument(
+        "--settings", default="", help="what else it was mined with, in words, for the page's head"
+    )
     arguments = parser.parse_args()
     write_page(
         open_from_arguments(arguments),
@@ -383,8 +394,9 @@ def main() -> None:
         middle=arguments.middle,
         low=arguments.low,
         picture_size=arguments.picture_size,
+        settings=arguments.settings,
     )
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

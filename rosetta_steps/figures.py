@@ -26,6 +26,7 @@ from rosetta_steps.dictionary_stores import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.errors import run
 from rosetta_steps.representatives import EMPTY_REASON, Concept
 
 WIDTH = 7.0  # inches: the text width of a two-column page
@@ -415,4 +416,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

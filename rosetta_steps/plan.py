@@ -7,7 +7,16 @@ from pathlib import Path
 from rosetta_steps.activations import bytes_of
 from rosetta_steps.errors import run
 from rosetta_steps.stores import manifest_path
-from rosetta_steps.zoo.entries import find_entry, layer_patterns, loader_of, select_layers
+from rosetta_steps.zoo.entries import (
+    add_layer_arguments,
+    find_entry,
+    layer_patterns,
+    layers_from,
+    loader_of,
+    no_layer_matches,
+    select_layers,
+    unmatched,
+)
 
 # Seen on the embedded zoo: zstd at level 1 leaves this part of post-ReLU maps in float16.
 COMPRESSED = 0.45
@@ -17,7 +26,13 @@ SECONDS_A_GIGABYTE, SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = 18, 15, 25
 
 
 def plan(
-    models: list[str], zoo: str, layers: str | list[str], images: int, dtype: str, activations: Path
+    models: list[str],
+    zoo: str,
+    layers: str | list[str],
+    images: int,
+    dtype: str,
+    activations: Path,
+    neighbours: int,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -28,18 +43,25 @@ def plan(
         images: In the sample set.
         dtype: Of the stored maps.
         activations: Folder of the dumps; what lies there already needs no more room or time.
+        neighbours: K of the best buddies.
 
     Raises:
-        ValueError: The disk or the memory cannot hold it.
+        ValueError: The disk or the memory cannot hold it, a pattern matches no layer, or a model
+            has fewer units than K.
     """
     import psutil
 
-    rows, units, total, new = [], [], 0, 0
+    rows, units, total, new, unused = [], [], 0, 0, None
     for name in models:
         entry = find_entry(name, zoo)
         model = loader_of(entry).load(name, entry, None, "cpu")
         known = {layer.name: layer for layer in model.layers()}
-        chosen = select_layers(list(known), layer_patterns(entry, layers, name), name)
+        patterns = layer_patterns(entry, layers, name)
+        chosen = select_layers(list(known), patterns, name)
+        vain = unmatched(list(known), patterns)
+        if vain and layers != "all" and not isinstance(layers, list):
+            raise ValueError(no_layer_matches(vain, name, list(known)))
+        unused = vain if unused is None else [p for p in unused if p in vain]
         shapes = {n: (known[n].channels, *known[n].size) for n in chosen}
         done = manifest_path(activations / f"{name}.zarr").exists()
         size = 0 if done else bytes_of(shapes, images, dtype)
@@ -48,6 +70,16 @@ def plan(
         new += not done
         maps = "on disk" if done else f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
+    if unused:
+        raise ValueError(
+            f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
+            "python -m rosetta_steps.zoo show NAME lists the layers of one."
+        )
+    if neighbours > min(units):
+        raise ValueError(
+            f"K = {neighbours} neighbours, but {models[units.index(min(units))]} has only "
+            f"{min(units)} units: set `neighbours` in the config to at most that."
+        )
     table = 8 * units[0] * max(units)
     needed = total * COMPRESSED + 4 * units[0] * sum(units)
     free = shutil.disk_usage(".").free
@@ -78,18 +110,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", required=True, help="the generator first")
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
-    parser.add_argument("--layers", nargs="+", default=["block"], help="preset or patterns")
+    add_layer_arguments(parser)
     parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--neighbours", type=int, default=5, help="K, default %(default)s")
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     parser.add_argument(
         "--activations", type=Path, required=True, help="folder of the dumps, made or to be made"
     )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
-    preset = len(a.layers) == 1 and a.layers[0].isidentifier()
-    text = plan(
-        a.models, a.zoo, a.layers[0] if preset else a.layers, a.images, a.dtype, a.activations
-    )
+    text = plan(a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations, a.neighbours)
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def sample(name: str, zoo: str, images: int, seed: int, output: Path, device: st
             "latent": (("image", "latent"), latents),
             "image": (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"}),
         },
-        attrs={"generator": name, "seed": seed, "truncation": None},
+        attrs={"generator": name, "seed": seed, "truncation": 1.0},
     )
     write_dataset(samples, output, {"image": {"chunks": (IMAGES_PER_BLOCK, *pictures.shape[1:])}})
 

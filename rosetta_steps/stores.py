@@ -287,7 +287,8 @@ class MapReader:
         first = self.metadata_damage or next(iter(damage.values()))
         raise StoreError(
             f"{self.store} is damaged: {first}; {len(damage)} of {len(self.state['blocks'])} "
-            f"blocks of {self.state['images']} images. Run the same command again: "
+            f"blocks of {self.state['images']} images. "
+            "Run the step that writes it (snakemake does): "
             + ("only the damaged blocks are rewritten." if whole else "it is written anew.")
         ) from None
 
@@ -375,7 +376,8 @@ def check_dataset(store: Path) -> Path:
     if found:
         manifest_path(store).unlink(missing_ok=True)
         raise StoreError(
-            f"{store} is damaged: {found}. Run the same command again: it is written anew."
+            f"{store} is damaged: {found}. Run the step that writes it (snakemake does): "
+            "it is written anew."
         )
     return store
 

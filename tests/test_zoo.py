@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ import torch
 from torch import nn
 
 from rosetta_steps import activations, sampling
+from rosetta_steps.plan import plan
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.entries import check, find_entry, read_entries, select_layers
+from rosetta_steps.zoo.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import activations_of, layers_of
 from rosetta_steps.zoo.weights import load_state, read_tensors, weights_file
+
+ZOO = "config/models.yaml"
 
 
 class Shared(nn.Module):
@@ -53,9 +58,30 @@ def test_an_unknown_key_of_an_entry_is_refused_by_name():
         check({"open-nsfw": entry}, "models", "models.yaml")
 
 
-def test_a_layer_pattern_that_matches_nothing_is_refused_with_the_layers_there_are():
+def test_layer_patterns_that_match_nothing_are_refused_with_the_layers_there_are():
     with pytest.raises(ValueError, match=r"'block.\*' matches no layer of m.*relu, relu#1"):
-        select_layers(["relu", "relu#1"], ["relu*", "block.*"], "m")
+        select_layers(["relu", "relu#1"], ["block.*"], "m")
+
+
+def planned(layers, neighbours=5):
+    models = ["dcgan-digiface", "efficientnet-lite0"]
+    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"), neighbours)
+
+
+def test_each_pattern_of_a_mixed_zoo_matches_some_model():
+    assert "efficientnet-lite0" in planned(["main.*", "bn?.act"])
+    with pytest.raises(ValueError, match=r"'Relu\*' matches no layer of any of dcgan-digi"):
+        planned(["main.*", "bn?.act", "Relu*"])
+
+
+def test_a_k_beyond_the_units_is_refused_before_anything_is_written():
+    with pytest.raises(ValueError, match="K = 961 neighbours, but dcgan-digiface has only 960"):
+        planned("block", neighbours=961)
+
+
+def test_an_entry_that_leaves_preprocessing_open_is_refused():
+    with pytest.raises(ValueError, match="entry of net says nothing of interpolation"):
+        preprocessing_of("net", {}, {"size": (2, 2), "mean": (0, 0, 0), "std": (1, 1, 1)})
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rosetta_steps.errors import run
 from rosetta_steps.zoo.entries import (
+    add_layer_arguments,
     find_entry,
     layer_patterns,
+    layers_from,
     loader_of,
     read_entries,
     select_layers,
@@ -57,14 +59,13 @@ def main() -> None:
     commands.add_parser("list", parents=[shared], help="all models (the default)")
     shower = commands.add_parser("show", parents=[shared], help="layers, sizes, source, licence")
     shower.add_argument("name")
-    shower.add_argument("--layers", default="all", help="all, a preset, or a pattern")
+    add_layer_arguments(shower, default="all")
     fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
     fetcher.add_argument("name")
     fetcher.add_argument("--output", type=Path, help="file that says where they lie")
     a = parser.parse_args()
     if a.command == "show":
-        preset = a.layers.isidentifier()
-        show(a.name, a.zoo, a.layers if preset else [a.layers])
+        show(a.name, a.zoo, layers_from(a))
     elif a.command == "fetch":
         fetch(a.name, a.zoo, a.output)
     else:

@@ -136,13 +136,37 @@ def select_layers(names: list[str], patterns: list[str], model: str) -> list[str
     """Layers that match any of the patterns, in the order of the forward pass.
 
     Raises:
-        ValueError: A pattern matches nothing; the layers there are get named.
+        ValueError: Nothing matches; the layers there are get named.
     """
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            raise ValueError(
-                f"layer pattern '{pattern}' matches no layer of {model}. Its {len(names)} layers "
-                f"(python -m rosetta_steps.zoo show {model}): {shown}"
-            )
-    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
+    chosen = [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
+    if not chosen:
+        raise ValueError(no_layer_matches(patterns, model, names))
+    return chosen
+
+
+def unmatched(names: list[str], patterns: list[str]) -> list[str]:
+    """The patterns that match no layer."""
+    return [p for p in patterns if not any(fnmatchcase(name, p) for name in names)]
+
+
+def no_layer_matches(patterns: list[str], model: str, names: list[str]) -> str:
+    """The words for it, with the layers there are."""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return (
+        f"layer pattern {_quoted(patterns)} matches no layer of {model}. Its {len(names)} layers "
+        f"(python -m rosetta_steps.zoo show {model}): {shown}"
+    )
+
+
+def add_layer_arguments(parser, default: str = "block") -> None:
+    """Add the choice of layers to a command line; `layers_from` reads it."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--layers", default=default, help="all, or a preset of the entry, default %(default)s"
+    )
+    choice.add_argument("--patterns", nargs="+", help="instead: patterns of layer names")
+
+
+def layers_from(arguments) -> str | list[str]:
+    """A `layers` setting from a command line."""
+    return arguments.patterns or arguments.layers

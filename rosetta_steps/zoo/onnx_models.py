@@ -25,7 +25,7 @@ class Model:
             raise ValueError(f"{name}: {path} is not an ONNX file ({error}).") from None
         self.name = name
         self.channels_last = entry["architecture"].get("channels_last", False)
-        self.preprocessing = preprocessing_of(entry, {})
+        self.preprocessing = preprocessing_of(name, entry, {})
         # Layer name to (tensor, nonlinearity). A node's name has slashes, a layer's has none.
         self.outputs = {
             node.name.strip("/").replace("/", "."): (node.output[0], node.op_type)

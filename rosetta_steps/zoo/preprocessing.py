@@ -5,7 +5,7 @@ A crop would shift a model's maps against the generator's (with timm's crop of 0
 taken from a model's own config.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -52,9 +52,19 @@ class Preprocessing:
         }
 
 
-def preprocessing_of(entry: dict, default: dict) -> Preprocessing:
-    """The model's own config, overridden by the `preprocessing` of its entry."""
+def preprocessing_of(name: str, entry: dict, default: dict) -> Preprocessing:
+    """The model's own config, overridden by the `preprocessing` of its entry.
+
+    Raises:
+        ValueError: Both are silent on something.
+    """
     merged = default | entry.get("preprocessing", {})
+    needed = [field.name for field in fields(Preprocessing) if field.default is MISSING]
+    if missing := [key for key in needed if key not in merged]:
+        raise ValueError(
+            f"the entry of {name} says nothing of {', '.join(missing)} and its file cannot: add "
+            "them under `preprocessing` in config/models.yaml."
+        )
     for key in ("size", "mean", "std"):
         merged[key] = tuple(merged[key])
     return Preprocessing(**merged)

@@ -52,6 +52,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         module = timm.create_model(architecture, pretrained=False)
     config = module.pretrained_cfg
     preprocessing = preprocessing_of(
+        name,
         entry,
         {
             "size": config["input_size"][1:],

@@ -36,7 +36,7 @@ rule activations:
     shell:
         r"""
         python -m rosetta_steps.activations --model {wildcards.model:q} --zoo {params.zoo:q} \
-            --samples {params.samples:q} --layers {params.layers:q} --dtype {params.dtype} \
+            --samples {params.samples:q} --patterns {params.layers:q} --dtype {params.dtype} \
             --images-per-shard {params.images_per_shard} --threads {threads} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -33,10 +33,10 @@ def check_config():
     check(config, "config", "config/config.yaml")
     sample_set(config["sample_set"])
     for name, chosen in config["sample_sets"].items():
-        for model in (chosen["generator"], *chosen["models"]):
+        roles = [(chosen["generator"], "generator"), *((m, "model") for m in chosen["models"])]
+        for model, role in roles:
             entry = find_entry(model, config["zoo"])
             layer_patterns(entry, chosen["layers"], model)
-            role = "generator" if model == chosen["generator"] else "model"
             if entry["role"] != role:
                 raise ValueError(
                     f"sample set {name}: {model} is a {entry['role']}, not a {role} ({config['zoo']})."
@@ -54,6 +54,11 @@ def sample_set(name):
 def everyone(name):
     """Generator and models of a sample set."""
     return [sample_set(name)["generator"], *sample_set(name)["models"]]
+
+
+def layer_options(layers):
+    """A `layers` setting as options of a step."""
+    return ["--patterns", *layers] if isinstance(layers, list) else ["--layers", layers]
 
 
 def entry_of(wildcards):
@@ -97,6 +102,13 @@ def correlations_of_the_generator(wildcards):
     """Manifest of the generator's correlations with itself."""
     name = sample_set(wildcards.sample_set)["generator"]
     return f"results/correlations/{wildcards.sample_set}/{name}--{name}.zarr.done.json"
+
+
+def settings_in_words():
+    """What a dictionary was mined with, for its page."""
+    least = config["clustering"]["least_correlation"]
+    words = {"average": f"average linkage, r ≥ {least}", "components": "the paper's components"}
+    return f"K = {config['neighbours']}, concepts by {words[config['clustering']['method']]}"
 
 
 def stores(manifests):

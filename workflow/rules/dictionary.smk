@@ -59,12 +59,13 @@ rule dictionary_page:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         activations=lambda w, input: stores(input.activations),
         moments=lambda w, input: stores(input.moments),
+        settings=settings_in_words(),
         algorithm=algorithm("dictionary"),
     shell:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --activations {params.activations:q} --moments {params.moments:q} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}
         """
 
 

@@ -25,7 +25,8 @@ rule plan:
     threads: workflow.cores
     params:
         models=lambda w: everyone(w.sample_set),
-        layers=lambda w: sample_set(w.sample_set)["layers"],
+        layers=lambda w: layer_options(sample_set(w.sample_set)["layers"]),
+        neighbours=config["neighbours"],
         images=lambda w: sample_set(w.sample_set)["images"],
         dtype=config["activations"]["dtype"],
         zoo=config["zoo"],
@@ -33,6 +34,7 @@ rule plan:
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
-            --layers {params.layers:q} --images {params.images} --dtype {params.dtype} \
+            {params.layers:q} --images {params.images} --dtype {params.dtype} \
+            --neighbours {params.neighbours} \
             --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
         """
