@@ -213,6 +213,7 @@ def page(
         dictionary: The opened inputs.
         examples: Per number of a concept its examples.
         size: Height and width of the pictures in pixels.
+        settings: As in `write_page`.
 
     Returns:
         The page's HTML.
