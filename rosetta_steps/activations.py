@@ -132,8 +132,12 @@ def main() -> None:
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument("--samples", type=Path, required=True, help="X.zarr of images")
     add_layer_arguments(parser)
-    parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
-    parser.add_argument("--images-per-shard", type=int, default=32)
+    parser.add_argument(
+        "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
+    )
+    parser.add_argument(
+        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
+    )
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()

@@ -76,9 +76,11 @@ def dictionary(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Rosetta units and concepts of a zoo.")
-    parser.add_argument("--generator", required=True)
+    parser.add_argument("--generator", required=True, help="its name")
     parser.add_argument("--models", nargs="+", required=True, help="in the order of --buddies")
-    parser.add_argument("--buddies", nargs="+", type=Path, required=True)
+    parser.add_argument(
+        "--buddies", nargs="+", type=Path, required=True, help="tables, one a model"
+    )
     parser.add_argument("--self-buddies", type=Path, required=True, help="generator with itself")
     parser.add_argument(
         "--self-correlations", type=Path, required=True, help="X.zarr, generator with itself"

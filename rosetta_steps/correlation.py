@@ -392,10 +392,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Correlate all units of two models.")
     for side, which in (("a", "first"), ("b", "second")):
         parser.add_argument(f"--{side}", type=Path, required=True, help=f"maps of the {which}")
-        parser.add_argument(f"--moments-{side}", type=Path, required=True)
-    parser.add_argument("--images-per-strip", type=int, default=160)
-    parser.add_argument("--images-per-block", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+        parser.add_argument(
+            f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
+        )
+    parser.add_argument(
+        "--images-per-strip", type=int, default=160, help="a piece of work, default %(default)s"
+    )
+    parser.add_argument(
+        "--images-per-block", type=int, default=32, help="read at once, default %(default)s"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
     lease()

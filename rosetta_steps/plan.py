@@ -111,9 +111,11 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", required=True, help="the generator first")
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     add_layer_arguments(parser)
-    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--images", type=int, required=True, help="how many")
     parser.add_argument("--neighbours", type=int, default=5, help="K, default %(default)s")
-    parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    parser.add_argument(
+        "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
+    )
     parser.add_argument(
         "--activations", type=Path, required=True, help="folder of the dumps, made or to be made"
     )

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--sample-set", default="faces", help="default %(default)s")
     parser.add_argument("--folder", type=Path, default=Path("results"), help="default %(default)s")
     parser.add_argument("--pairs", type=int, default=250, help="of each table, default %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     o = parser.parse_args()
     tables = sorted((o.folder / "correlations" / o.sample_set).glob("[!.]*--*.zarr"))
     if not tables:

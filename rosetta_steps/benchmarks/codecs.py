@@ -74,8 +74,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--activations", type=Path, required=True, help="X.zarr to take maps from")
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--images", type=int, default=64, help="default %(default)s")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="the fastest counts, default %(default)s"
+    )
     a = parser.parse_args()
     print(compare(a.activations, a.images, a.repeats).round(2).to_string())
 

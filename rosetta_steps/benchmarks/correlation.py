@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--a", default="dcgan-digiface", help="default %(default)s")
     parser.add_argument("--b", default="efficientnet-lite0", help="default %(default)s")
     parser.add_argument("--images", type=int, default=320, help="default %(default)s")
-    parser.add_argument("--images-per-block", type=int, default=32)
+    parser.add_argument(
+        "--images-per-block", type=int, default=32, help="read at once, default %(default)s"
+    )
     parser.add_argument("--upsampled", type=int, default=4, help="images of that baseline, or 0")
     parser.add_argument("--threads", type=int, default=2, help="default %(default)s")
     o = parser.parse_args()
