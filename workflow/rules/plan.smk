@@ -19,6 +19,7 @@ rule plan:
         "logs/plan/{sample_set}.log",
     benchmark:
         "benchmarks/plan/{sample_set}.tsv"
+    # K comes from the config in the command and is no parameter: another K makes no other plan.
     priority: 2
     conda:
         ENVIRONMENT
@@ -26,7 +27,6 @@ rule plan:
     params:
         models=lambda w: everyone(w.sample_set),
         layers=lambda w: layer_options(sample_set(w.sample_set)["layers"]),
-        neighbours=config["neighbours"],
         images=lambda w: sample_set(w.sample_set)["images"],
         dtype=config["activations"]["dtype"],
         zoo=config["zoo"],
@@ -35,6 +35,6 @@ rule plan:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
-            --neighbours {params.neighbours} \
+            --neighbours {config[neighbours]} \
             --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
         """
