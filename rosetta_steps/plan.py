@@ -32,7 +32,6 @@ def plan(
     images: int,
     dtype: str,
     activations: Path,
-    neighbours: int,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -43,11 +42,9 @@ def plan(
         images: In the sample set.
         dtype: Of the stored maps.
         activations: Folder of the dumps; what lies there already needs no more room or time.
-        neighbours: K of the best buddies.
 
     Raises:
-        ValueError: The disk or the memory cannot hold it, a pattern matches no layer, or a model
-            has fewer units than K.
+        ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
     """
     import psutil
 
@@ -74,11 +71,6 @@ def plan(
         raise ValueError(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
-        )
-    if neighbours > min(units):
-        raise ValueError(
-            f"K = {neighbours} neighbours, but {models[units.index(min(units))]} has only "
-            f"{min(units)} units: set `neighbours` in the config to at most that."
         )
     table = 8 * units[0] * max(units)
     needed = total * COMPRESSED + 4 * units[0] * sum(units)
@@ -112,7 +104,6 @@ def main() -> None:
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     add_layer_arguments(parser)
     parser.add_argument("--images", type=int, required=True, help="how many")
-    parser.add_argument("--neighbours", type=int, default=5, help="K, default %(default)s")
     parser.add_argument(
         "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
     )
@@ -121,7 +112,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
-    text = plan(a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations, a.neighbours)
+    text = plan(a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations)
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)

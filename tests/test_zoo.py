@@ -63,20 +63,15 @@ def test_layer_patterns_that_match_nothing_are_refused_with_the_layers_there_are
         select_layers(["relu", "relu#1"], ["block.*"], "m")
 
 
-def planned(layers, neighbours=5):
+def planned(layers):
     models = ["dcgan-digiface", "efficientnet-lite0"]
-    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"), neighbours)
+    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"))
 
 
 def test_each_pattern_of_a_mixed_zoo_matches_some_model():
     assert "efficientnet-lite0" in planned(["main.*", "bn?.act"])
     with pytest.raises(ValueError, match=r"'Relu\*' matches no layer of any of dcgan-digi"):
         planned(["main.*", "bn?.act", "Relu*"])
-
-
-def test_a_k_beyond_the_units_is_refused_before_anything_is_written():
-    with pytest.raises(ValueError, match="K = 961 neighbours, but dcgan-digiface has only 960"):
-        planned("block", neighbours=961)
 
 
 def test_an_entry_that_leaves_preprocessing_open_is_refused():

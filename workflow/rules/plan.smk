@@ -19,7 +19,6 @@ rule plan:
         "logs/plan/{sample_set}.log",
     benchmark:
         "benchmarks/plan/{sample_set}.tsv"
-    # K comes from the config in the command and is no parameter: another K makes no other plan.
     priority: 2
     conda:
         ENVIRONMENT
@@ -35,6 +34,5 @@ rule plan:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
-            --neighbours {config[neighbours]} \
             --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
         """
