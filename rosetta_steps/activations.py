@@ -68,10 +68,10 @@ def dump(
         key=f"{entry_digest(entry)} {sha256_of(manifest_path(samples))}",
     )
     shown = "latent" if entry["role"] == "generator" else "image"
-    todo = writer.missing()
+    missing = writer.missing()
     progress = tqdm(total=count, desc=f"activations of {name}", unit="image")
-    progress.update(count - sum(block.stop - block.start for block in todo))
-    for block in todo:
+    progress.update(count - sum(block.stop - block.start for block in missing))
+    for block in missing:
         inputs = torch.from_numpy(images[shown][block].values)
         with torch.inference_mode():
             maps = model.activations(inputs, chosen)

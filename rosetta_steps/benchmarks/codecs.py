@@ -12,10 +12,12 @@ from tqdm import tqdm
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from rosetta_steps.errors import run
-from rosetta_steps.stores import COMPRESSOR, MapReader, shapes
+from rosetta_steps.stores import COMPRESSOR, PIPELINE, MapReader, shapes
 
+OURS_BY_ZARR_PYTHON = "ours, by zarr-python"
 CODECS = {
     "ours": COMPRESSOR,
+    OURS_BY_ZARR_PYTHON: COMPRESSOR,
     "none": None,
     **{f"zstd {level}": ZstdCodec(level=level, checksum=True) for level in (-5, -1, 1, 3)},
     **{
@@ -44,7 +46,11 @@ def compare(store: Path, images: int, repeats: int) -> pd.DataFrame:
     rows = {name: {"ratio": 0.0, "written MB/s": 0.0, "read MB/s": 0.0} for name in CODECS}
     for _ in range(repeats):
         for name, codec in tqdm(CODECS.items(), desc="codecs"):
-            with tempfile.TemporaryDirectory(dir=store.parent) as folder:
+            pipeline = {} if name == OURS_BY_ZARR_PYTHON else PIPELINE
+            with (
+                tempfile.TemporaryDirectory(dir=store.parent) as folder,
+                zarr.config.set(pipeline),
+            ):
                 arrays = {}
                 for layer, value in maps.items():
                     chunk, shard = shapes(
