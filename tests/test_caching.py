@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import save_file
 
-from rosetta_steps.zoo.dcgan import DCGAN
+from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 ONE_MODEL = {"fetch_weights": 1, "activations": 1, "moments": 1, "correlate": 1, "best_buddies": 1}
 DICTIONARY = {"concepts": 1, "dictionary_page": 1, "dictionary_figures": 1}

@@ -19,7 +19,7 @@ from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import activations, correlation, errors, moments, sampling
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path
-from rosetta_steps.zoo.dcgan import DCGAN
+from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 IMAGES = slice(0, 10)  # of all stores here: blocks of four end in a short one
 

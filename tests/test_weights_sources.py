@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from rosetta_steps.zoo import weights
-from rosetta_steps.zoo.weights import load_state, location, read_tensors, weights_file
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.weights import location, weights_file
 
 CONTENT = bytes(range(256)) * 5000
 WHOLE = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT

@@ -12,10 +12,11 @@ from torch import nn
 from rosetta_steps import activations, sampling
 from rosetta_steps.plan import plan
 from rosetta_steps.stores import MapReader
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import check, find_entry, read_entries, select_layers
-from rosetta_steps.zoo.preprocessing import preprocessing_of
+from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import activations_of, layers_of
-from rosetta_steps.zoo.weights import load_state, read_tensors, weights_file
+from rosetta_steps.zoo.weights import weights_file
 
 ZOO = "config/models.yaml"
 
@@ -82,7 +83,7 @@ def test_an_entry_that_leaves_preprocessing_open_is_refused():
 @pytest.fixture
 def local(tmp_path):
     """A tiny DCGAN as a local file and its entry."""
-    from rosetta_steps.zoo.dcgan import DCGAN
+    from rosetta_steps.zoo.generators.dcgan import DCGAN
 
     torch.manual_seed(0)
     path = tmp_path / "weights.pt"

@@ -17,9 +17,9 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 
 # Loader of an entry to its module under rosetta_steps.zoo; it is imported when first used.
 LOADERS = {
-    "dcgan": "zoo.dcgan",
-    "timm": "zoo.timm_models",
-    "onnx": "zoo.onnx_models",
+    "dcgan": "zoo.generators.dcgan",
+    "timm": "zoo.models.timm_models",
+    "onnx": "zoo.models.onnx_models",
 }
 
 

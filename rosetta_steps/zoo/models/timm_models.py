@@ -6,10 +6,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import suggestion
-from rosetta_steps.zoo.preprocessing import Preprocessing, no_images, preprocessing_of
+from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
 from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
-from rosetta_steps.zoo.weights import load_state, read_tensors
 
 
 class Model:

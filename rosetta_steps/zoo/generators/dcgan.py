@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
-from rosetta_steps.zoo.weights import load_state, read_tensors
 
 
 class DCGAN(nn.Module):

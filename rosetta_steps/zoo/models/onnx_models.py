@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from rosetta_steps.zoo.preprocessing import preprocessing_of
+from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import Layer
 from rosetta_steps.zoo.weights import weights_file
 

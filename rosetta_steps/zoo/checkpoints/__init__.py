@@ -1,0 +1,1 @@
+"""Checkpoints read as data: nothing inside them is ever run."""

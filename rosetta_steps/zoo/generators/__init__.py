@@ -1,0 +1,1 @@
+"""Generators: one module a network family, from latents to images."""

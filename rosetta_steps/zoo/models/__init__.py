@@ -1,0 +1,1 @@
+"""Discriminative models: one module a library or file format, from images to maps."""
