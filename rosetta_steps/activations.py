@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.stores import MapWriter, check_dataset, manifest_path, sha256_of
@@ -15,11 +16,9 @@ from rosetta_steps.zoo.entries import (
     add_layer_arguments,
     entry_digest,
     find_entry,
-    layer_patterns,
     layers_from,
-    loader_of,
-    select_layers,
 )
+from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
 
 
@@ -45,11 +44,10 @@ def dump(
 
     entry = find_entry(name, zoo)
     images = xr.open_zarr(check_dataset(samples))
-    model = loader_of(entry).load(name, entry, weights_file(name, entry), device)
-    found = {layer.name: layer for layer in model.layers()}
-    chosen = select_layers(list(found), layer_patterns(entry, layers, name), name)
+    model = load(name, entry, weights_file(name, entry), device)
+    chosen = choose_layers(name, entry, model, layers)
     count = images.sizes["image"]
-    shapes = {layer: (found[layer].channels, *found[layer].size) for layer in chosen}
+    shapes = {layer.name: (layer.channels, *layer.size) for layer in chosen}
     refuse_what_does_not_fit(shapes, count, dtype, output)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
     if entry["role"] == "model":
@@ -62,27 +60,60 @@ def dump(
         dtype,
         attrs,
         {
-            layer: {"model": name, "layer": layer, "nonlinearity": found[layer].nonlinearity}
+            layer.name: {"model": name, "layer": layer.name, "nonlinearity": layer.nonlinearity}
             for layer in chosen
         },
         key=f"{entry_digest(entry)} {sha256_of(manifest_path(samples))}",
     )
-    shown = "latent" if entry["role"] == "generator" else "image"
+    at_once = images_at_once(model.layers(), chosen, images_per_shard)
     missing = writer.missing()
     progress = tqdm(total=count, desc=f"activations of {name}", unit="image")
     progress.update(count - sum(block.stop - block.start for block in missing))
     for block in missing:
-        inputs = torch.from_numpy(images[shown][block].values)
-        with torch.inference_mode():
-            maps = model.activations(inputs, chosen)
         stored = {}
-        for layer in chosen:
-            narrow = maps.pop(layer).to("cpu", getattr(torch, dtype)).contiguous()
-            refuse_what_is_not_finite(name, layer, narrow, block)
-            stored[layer] = narrow.numpy()
-        writer.write(block, stored)
-        progress.update(block.stop - block.start)
+        for part in parts(block, at_once):
+            maps = maps_of(model, entry["role"], images, part, list(shapes))
+            for layer in shapes:
+                narrow = maps.pop(layer).to("cpu", getattr(torch, dtype)).contiguous()
+                refuse_what_is_not_finite(name, layer, narrow, part)
+                stored.setdefault(layer, []).append(narrow.numpy())
+            progress.update(part.stop - part.start)
+        joined = {
+            layer: pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            for layer, pieces in stored.items()
+        }
+        writer.write(block, joined)
     writer.finish()
+
+
+def parts(block: slice, size: int) -> list[slice]:
+    """A block of images in parts of at most some size."""
+    starts = range(block.start, block.stop, size)
+    return [slice(start, min(start + size, block.stop)) for start in starts]
+
+
+def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[str]) -> dict:
+    """Maps (image, channel, y, x) of some layers on a block of a sample set.
+
+    Args:
+        model: Of the zoo.
+        role: "generator", which is given latents, labels and truncation, or "model", which is given
+            the images.
+        samples: The sample set.
+        block: Which images.
+        layers: Names.
+    """
+    import torch
+
+    def given(variable: str):
+        return torch.from_numpy(samples[variable][block].values)
+
+    with torch.inference_mode():
+        if role == "model":
+            return model.activations(given("image"), layers)
+        labels = given("label") if "label" in samples else None
+        truncation = samples.attrs["truncation"]
+        return model.activations(given("latent"), layers, labels, truncation)
 
 
 def refuse_what_is_not_finite(model: str, layer: str, maps, block: slice) -> None:

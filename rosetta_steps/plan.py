@@ -12,11 +12,10 @@ from rosetta_steps.zoo.entries import (
     find_entry,
     layer_patterns,
     layers_from,
-    loader_of,
     no_layer_matches,
-    select_layers,
     unmatched,
 )
+from rosetta_steps.zoo.loading import choose_layers, load
 
 # Seen on the embedded zoo: zstd at level 1 leaves this part of post-ReLU maps in float16.
 COMPRESSED = 0.45
@@ -51,15 +50,13 @@ def plan(
     rows, units, total, new, unused = [], [], 0, 0, None
     for name in models:
         entry = find_entry(name, zoo)
-        model = loader_of(entry).load(name, entry, None, "cpu")
-        known = {layer.name: layer for layer in model.layers()}
-        patterns = layer_patterns(entry, layers, name)
-        chosen = select_layers(list(known), patterns, name)
-        vain = unmatched(list(known), patterns)
-        if vain and layers != "all" and not isinstance(layers, list):
-            raise ValueError(no_layer_matches(vain, name, list(known)))
+        model = load(name, entry)
+        chosen = choose_layers(name, entry, model, layers)
+        vain = unmatched([layer.name for layer in chosen], layer_patterns(entry, layers, name))
+        if vain and not isinstance(layers, list):
+            raise ValueError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
         unused = vain if unused is None else [p for p in unused if p in vain]
-        shapes = {n: (known[n].channels, *known[n].size) for n in chosen}
+        shapes = {layer.name: (layer.channels, *layer.size) for layer in chosen}
         done = manifest_path(activations / f"{name}.zarr").exists()
         size = 0 if done else bytes_of(shapes, images, dtype)
         units.append(sum(shape[0] for shape in shapes.values()))

@@ -7,47 +7,95 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.stores import image_blocks, write_dataset
-from rosetta_steps.zoo.entries import find_entry, loader_of
+from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators.classes import class_names, labels
+from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 
 IMAGES_PER_BLOCK = 32
 
 
-def latent(seed: int, image: int, components: int) -> np.ndarray:
-    """The standard normal z of one image, (latent) float32: it depends on these numbers alone."""
-    stream = np.random.Philox(key=seed, counter=[0, 0, 0, image])
-    return np.random.Generator(stream).standard_normal(components, dtype=np.float32)
+def latent(seed: int, image: int, components: int, bound: float | None = None) -> np.ndarray:
+    """z of one image, (latent) float32: it depends on these numbers alone.
+
+    Args:
+        seed: Of the sample set.
+        image: Its number in the sample set.
+        components: Of z.
+        bound: Normal within -bound and bound; None: standard normal.
+    """
+    stream = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, image]))
+    if bound is None:
+        return stream.standard_normal(components, dtype=np.float32)
+    from scipy.special import ndtr, ndtri
+
+    return ndtri(stream.uniform(ndtr(-bound), ndtr(bound), components)).astype(np.float32)
 
 
-def sample(name: str, zoo: str, images: int, seed: int, output: Path, device: str) -> None:
-    """Write latents and images of a generator.
+def sample(
+    name: str,
+    zoo: str,
+    images: int,
+    seed: int,
+    output: Path,
+    device: str,
+    truncation: float = 1.0,
+    chosen_class=None,
+    latent_bound: float | None = None,
+) -> None:
+    """Write latents, labels and images of a generator.
+
+    Args:
+        name: Of the generator.
+        zoo: File with its entry.
+        images: How many.
+        seed: Of the latents.
+        output: X.zarr to write.
+        device: "cpu" or "cuda".
+        truncation: psi of the family; 1 is none.
+        chosen_class: Index or name, or a list of them taken in turn; None: all in turn.
+        latent_bound: z is normal within -bound and bound; None: as its family publishes it.
 
     Raises:
-        ValueError: No such generator, or its weights cannot be had or do not fit.
+        ValueError: No such generator or class, a truncation it does not know, or weights that
+            cannot be had or do not fit.
     """
     import torch
 
     entry = find_entry(name, zoo)
     if entry["role"] != "generator":
         raise ValueError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
-    generator = loader_of(entry).load(name, entry, weights_file(name, entry), device)
-    latents = np.stack([latent(seed, i, generator.latent_size) for i in range(images)])
+    generator = load(name, entry, weights_file(name, entry), device)
+    generator.check(truncation)
+    bound = generator.latent_bound if latent_bound is None else latent_bound
+    latents = np.stack([latent(seed, i, generator.latent_size, bound) for i in range(images)])
+    if generator.truncation_scales_z:
+        latents *= np.float32(truncation)
+    shown = {"latent": (("image", "latent"), latents)}
+    attrs = {"generator": name, "seed": seed, "truncation": truncation}
+    indices = None
+    if generator.classes or chosen_class is not None:
+        indices = labels(name, entry, generator.classes, chosen_class, images)
+        names = class_names(entry)
+        shown["label"] = (("image",), indices, {"long_name": "class index"})
+        attrs["classes"] = {str(i): names[i] for i in np.unique(indices)} if names else {}
+    found = generator.layers()
+    blocks = image_blocks(images, images_at_once(found, [], IMAGES_PER_BLOCK))
     made = []
-    with torch.inference_mode():
-        for block in tqdm(image_blocks(images, IMAGES_PER_BLOCK), desc=f"sampling {name}"):
-            made.append(generator.generate(torch.from_numpy(latents[block])).cpu().numpy())
+    with torch.inference_mode(), tqdm(total=images, desc=f"sampling {name}", unit="image") as bar:
+        for block in blocks:
+            given = None if indices is None else torch.from_numpy(indices[block])
+            one = generator.generate(torch.from_numpy(latents[block]), given, truncation)
+            made.append(one.cpu().numpy())
+            bar.update(len(one))
     pictures = np.concatenate(made)
-    samples = xr.Dataset(
-        {
-            "latent": (("image", "latent"), latents),
-            "image": (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"}),
-        },
-        attrs={"generator": name, "seed": seed, "truncation": 1.0},
-    )
-    write_dataset(samples, output, {"image": {"chunks": (IMAGES_PER_BLOCK, *pictures.shape[1:])}})
+    shown["image"] = (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"})
+    chunks = (min(images, IMAGES_PER_BLOCK), *pictures.shape[1:])
+    write_dataset(xr.Dataset(shown, attrs=attrs), output, {"image": {"chunks": chunks}})
 
 
 def main() -> None:
@@ -57,9 +105,26 @@ def main() -> None:
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument("--images", type=int, required=True, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--truncation", type=float, default=1.0, help="psi, default %(default)s")
+    parser.add_argument(
+        "--classes", nargs="+", help="indices or names, taken in turn; default: all of them"
+    )
+    parser.add_argument(
+        "--latent-bound", type=float, help="z is normal within it; default: as published"
+    )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
-    sample(a.generator, a.zoo, a.images, a.seed, a.output, lease())
+    sample(
+        a.generator,
+        a.zoo,
+        a.images,
+        a.seed,
+        a.output,
+        lease(),
+        truncation=a.truncation,
+        chosen_class=a.classes,
+        latent_bound=a.latent_bound,
+    )
 
 
 if __name__ == "__main__":

@@ -321,29 +321,49 @@ def _read_json(path: Path) -> dict | None:
 def write_dataset(dataset, store: Path, encoding: dict | None = None) -> None:
     """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
 
-    The store is built beside its place and moved there once it is complete.
+    Raises:
+        StoreError: The disk is full.
+    """
+    with whole_store(store) as folder, warnings.catch_warnings(), writing(store):
+        # Strings are read without a word; only this write warns.
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+        dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
+
+
+@contextmanager
+def whole_store(store: Path) -> Iterator[Path]:
+    """A folder to write a store into; if nothing fails, it becomes the store, with its manifest.
+
+    For what is written piece by piece. An error leaves nothing; what a killed job has left is
+    removed by the next one.
+
+    Raises:
+        StoreError: The disk is full.
     """
     store = Path(store)
-    store.parent.mkdir(parents=True, exist_ok=True)
     remove_store(store)
-    temporary = store.with_name(f".{store.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with writing(store):
+        store.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{store.name}.building-"
+    for left in [path for path in store.parent.iterdir() if path.name.startswith(prefix)]:
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = store.with_name(f"{prefix}{os.getpid()}")
     try:
-        with warnings.catch_warnings():
-            # The one write that warns: consolidated metadata and strings are read without a word.
+        yield temporary
+        with warnings.catch_warnings(), writing(store):
+            # As in finish_store.
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
-            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-            with writing(store):
-                dataset.to_zarr(temporary, mode="w", consolidated=True, encoding=encoding)
-        os.replace(temporary, store)
+            zarr.consolidate_metadata(temporary)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        state = {
+            "files": {str(path.relative_to(temporary)): path.stat().st_size for path in files},
+            "digest": digest_of_files(temporary, files),
+        }
+        with writing(store):
+            os.replace(temporary, store)
+        write_json(manifest_path(store), state)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    files = sorted(path for path in store.rglob("*") if path.is_file())
-    state = {
-        "files": {str(path.relative_to(store)): path.stat().st_size for path in files},
-        "digest": digest_of_files(store, files),
-    }
-    write_json(manifest_path(store), state)
 
 
 def digest_of_files(store: Path, files: list[Path]) -> str:

@@ -38,7 +38,8 @@ def entry_of(**source) -> dict:
 def kept(tmp_path, monkeypatch):
     """A cache of its own for each test: the files in it."""
     monkeypatch.setenv("ROSETTA_STEPS_CACHE", str(tmp_path / "cache"))
-    return lambda: [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir()]
+    files = (tmp_path / "cache").rglob
+    return lambda: [f for f in files("*") if not f.is_dir() and f.suffix != ".sha256"]
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +182,17 @@ def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(client, called, monkeyp
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="model.safetensors cannot be read"):
         read_tensors(path)
+    with pytest.raises(ValueError, match="altered: its sha256 is .*model.safetensors.sha256 says"):
+        weights_file("tiny", entry)
+
+
+def test_the_leading_digits_of_a_sha256_are_held_where_no_more_is_published(publish):
+    publish(WHOLE, WHOLE)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    entry = {"architecture": "net", "weights": {"url": WEB, "sha256": digest[:8]}}
+    weights_file("tiny", entry).write_bytes(b"other")
+    with pytest.raises(ValueError, match=f"has been altered.*says {digest[:8]}"):
+        weights_file("tiny", entry)
+    entry["weights"]["sha256"] = "0" * 8
+    with pytest.raises(ValueError, match=f"has sha256 {digest}, config/models.yaml says 00000000"):
+        weights_file("tiny", entry)

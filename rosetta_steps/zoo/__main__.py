@@ -7,12 +7,10 @@ from rosetta_steps.errors import run
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
     find_entry,
-    layer_patterns,
     layers_from,
-    loader_of,
     read_entries,
-    select_layers,
 )
+from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import describe, weights_file
 
 
@@ -25,20 +23,19 @@ def list_models(zoo: str) -> None:
 def show(name: str, zoo: str, layers: str | list[str]) -> None:
     """Print layers, channels, map sizes, bytes an image, source and licence of a model."""
     entry = find_entry(name, zoo)
-    found = {
-        layer.name: layer for layer in loader_of(entry).load(name, entry, None, "cpu").layers()
-    }
-    chosen = select_layers(list(found), layer_patterns(entry, layers, name), name)
+    model = load(name, entry)
+    chosen = choose_layers(name, entry, model, layers)
     print(f"{name}: {entry['source']}\nlicence: {entry['licence']}")
     print(f"weights: {describe(entry['weights'])}\n")
     print(f"{'layer':32} {'channels':>8} {'y x x':>9}  nonlinearity")
     units = size = 0
-    for layer in (found[n] for n in chosen):
+    for layer in chosen:
         y, x = layer.size
         units += layer.channels
         size += 2 * layer.channels * y * x
         print(f"{layer.name:32} {layer.channels:8} {f'{y} x {x}':>9}  {layer.nonlinearity}")
-    print(f"\n{len(chosen)} of {len(found)} layers, {units} units, {size} bytes an image (float16)")
+    print(f"\n{len(chosen)} layers, {units} units, {size} bytes an image (float16)")
+    print(f"presets: {', '.join(['all', *entry.get('layers', {})])}")
 
 
 def fetch(name: str, zoo: str, output: Path | None) -> None:

@@ -4,7 +4,6 @@ Nothing here imports torch: the workflow reads entries while it is parsed.
 """
 
 import difflib
-import importlib
 import json
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,11 +14,24 @@ import yaml
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 
-# Loader of an entry to its module under rosetta_steps.zoo; it is imported when first used.
+# Role and loader of an entry to what builds it, under rosetta_steps: the network of a generator, or
+# the module that loads a model. Imported when first used.
+GENERATOR = "zoo.generators.generator"
 LOADERS = {
-    "dcgan": "zoo.generators.dcgan",
-    "timm": "zoo.models.timm_models",
-    "onnx": "zoo.models.onnx_models",
+    "generator": {
+        "dcgan": "zoo.generators.dcgan:DCGAN",
+        "stylegan2": "zoo.generators.stylegan2:StyleGAN2",
+        "stylegan3": "zoo.generators.stylegan3:StyleGAN3",
+        "stylegan-xl": "zoo.generators.stylegan_xl:StyleGANXL",
+        "biggan-deep": "zoo.generators.biggan_deep:BigGANDeep",
+        "function": "zoo.generators.functions",
+    },
+    "model": {
+        "timm": "zoo.models.timm_models",
+        "open_clip": "zoo.models.open_clip_models",
+        "onnx": "zoo.models.onnx_models",
+        "function": "zoo.models.functions",
+    },
 }
 
 
@@ -48,6 +60,13 @@ def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
     """
     entries = read_yaml(Path(path))
     check(entries, "models", path)
+    for name, entry in entries.items():
+        loaders = LOADERS[entry["role"]]
+        if entry["loader"] not in loaders:
+            raise ValueError(
+                f"{path}, at {name}: loader '{entry['loader']}' loads no {entry['role']}. "
+                f"{suggestion(entry['loader'], list(loaders))}"
+            )
     return entries
 
 
@@ -95,9 +114,11 @@ def _quoted(names) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def loader_of(entry: dict):
-    """The loader module of an entry."""
-    return importlib.import_module(f"rosetta_steps.{LOADERS[entry['loader']]}")
+def loader_module(entry: dict) -> str:
+    """Full name of the module whose `load` builds the model of an entry."""
+    if entry["role"] == "generator":
+        return f"rosetta_steps.{GENERATOR}"
+    return f"rosetta_steps.{LOADERS['model'][entry['loader']]}"
 
 
 def entry_digest(entry: dict) -> str:
@@ -105,7 +126,19 @@ def entry_digest(entry: dict) -> str:
     from rosetta_steps.digest import algorithm, digest_of
 
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
-    return digest_of([json.dumps(matter, sort_keys=True), algorithm(LOADERS[entry["loader"]])])
+    modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]
+    if entry["role"] == "generator":
+        modules.append(GENERATOR)
+    return digest_of([json.dumps(matter, sort_keys=True), algorithm(*modules), _own_code(entry)])
+
+
+def _own_code(entry: dict) -> str | None:
+    # The user's own module, if it lies below the working folder: found without running it.
+    if entry["loader"] != "function":
+        return None
+    stem = Path(entry["architecture"]["function"].split(":")[0].replace(".", "/"))
+    files = [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.is_file()]
+    return files[0].read_text() if files else None
 
 
 def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str]:
@@ -132,21 +165,10 @@ def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str
     return presets[layers]
 
 
-def select_layers(names: list[str], patterns: list[str], model: str) -> list[str]:
-    """Layers that match any of the patterns, in the order of the forward pass.
-
-    Raises:
-        ValueError: Nothing matches; the layers there are get named.
-    """
-    chosen = [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
-    if not chosen:
-        raise ValueError(no_layer_matches(patterns, model, names))
-    return chosen
-
-
 def unmatched(names: list[str], patterns: list[str]) -> list[str]:
     """The patterns that match no layer."""
-    return [p for p in patterns if not any(fnmatchcase(name, p) for name in names)]
+    globs = {pattern: pattern.removeprefix("module:") for pattern in patterns}
+    return [p for p in patterns if not any(fnmatchcase(name, globs[p]) for name in names)]
 
 
 def no_layer_matches(patterns: list[str], model: str, names: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Weights files: where they come from, a cache that outlives results/, and their sha256.
 
 A file is written whole or not at all, checked before it is kept and again before it is loaded,
-and read as data: nothing in it is ever run.
+and read as data: nothing in it is ever run. Where its publisher names no sha256, the one it had
+when it came is written beside it, and holds from then on.
 """
 
 import contextlib
@@ -38,6 +39,8 @@ def weights_file(name: str, entry: dict) -> Path:
     """
     source = entry["weights"]
     path = location(entry)
+    if source.get("function"):
+        return path
     if not path.is_file():
         if "path" in source:
             raise ValueError(
@@ -45,16 +48,20 @@ def weights_file(name: str, entry: dict) -> Path:
                 "its entry in config/models.yaml."
             )
         _fetch(name, entry, path)
-    elif "sha256" in source and (found := sha256(path)) != source["sha256"]:
+    expected, said_by = _expected_sha256(source, path)
+    found = sha256(path) if expected or "path" not in source else ""
+    if not found.startswith(expected or found):
         remedy = (
             "If the file is right, correct the entry."
             if "path" in source
             else f"Delete it (rm '{path}') and run again: it is fetched anew."
         )
         raise ValueError(
-            f"{name}: {path} has been altered: its sha256 is {found}, config/models.yaml says "
-            f"{source['sha256']}. {remedy}"
+            f"{name}: {path} has been altered: its sha256 is {found}, {said_by} says "
+            f"{expected}. {remedy}"
         )
+    if not expected and "path" not in source:
+        _record(path).write_text(found + "\n")
     return path
 
 
@@ -63,9 +70,23 @@ def location(entry: dict) -> Path:
     source = entry["weights"]
     if "path" in source:
         return Path(source["path"]).expanduser()
+    if source.get("function"):  # it loads them itself
+        return Path(entry["architecture"]["function"].split(":")[0].replace(".", "/") + ".py")
     file = source.get("file") or source.get("url") or "model.safetensors"
     identity = {k: v for k, v in source.items() if k != "key"} | {"of": entry["architecture"]}
     return cache_folder() / "weights" / digest_of(identity) / Path(file).name
+
+
+def _expected_sha256(source: dict, path: Path) -> tuple[str | None, str]:
+    if "sha256" in source:
+        return source["sha256"], "config/models.yaml"
+    if "path" not in source and _record(path).is_file():
+        return _record(path).read_text().strip(), str(_record(path))
+    return None, ""
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
 
 
 def _fetch(name: str, entry: dict, path: Path) -> None:
@@ -91,10 +112,11 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                         f"{path} (it is checked before use)."
                     ) from None
                 time.sleep(2**attempt)
-        if "sha256" in source and (found := sha256(temporary)) != source["sha256"]:
+        expected = source.get("sha256", "")
+        if expected and not (found := sha256(temporary)).startswith(expected):
             raise ValueError(
                 f"{name}: the file from {describe(source)} has sha256 {found}, config/models.yaml "
-                f"says {source['sha256']}. It was not kept. Either the publisher changed the file "
+                f"says {expected}. It was not kept. Either the publisher changed the file "
                 "or something between altered it; do not use it before you know."
             )
         os.replace(temporary, path)
@@ -183,7 +205,7 @@ def describe(source: dict) -> str:
     for kind, words in (("url", ""), ("timm", "timm tag "), ("open_clip", "open_clip tag ")):
         if kind in source:
             return words + source[kind]
-    return f"the local file {source['path']}"
+    return f"the local file {source['path']}" if "path" in source else "loaded by the function"
 
 
 def sha256(path: Path) -> str:

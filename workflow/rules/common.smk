@@ -1,5 +1,6 @@
 """What the rules share: the checked config, and what an artefact follows from."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from rosetta_steps.devices import installed_devices
 from rosetta_steps.digest import algorithm
+from rosetta_steps.image_files import folder_digest, matched_files
 from rosetta_steps.zoo.entries import (
     check,
     entry_digest,
@@ -33,14 +35,37 @@ def check_config():
     check(config, "config", "config/config.yaml")
     sample_set(config["sample_set"])
     for name, chosen in config["sample_sets"].items():
-        roles = [(chosen["generator"], "generator"), *((m, "model") for m in chosen["models"])]
-        for model, role in roles:
+        check_origin(name, chosen)
+        for model in everyone(name):
+            role = "generator" if model == chosen.get("generator") else "model"
             entry = find_entry(model, config["zoo"])
             layer_patterns(entry, chosen["layers"], model)
             if entry["role"] != role:
                 raise ValueError(
                     f"sample set {name}: {model} is a {entry['role']}, not a {role} ({config['zoo']})."
                 )
+
+
+# Where the images of a sample set come from: keys it must have, and keys it may have besides.
+ORIGINS = {
+    "generator": (["images", "seed"], ["truncation", "class", "latent_bound"]),
+    "photos": (["size"], ["images", "unreadable"]),
+}
+
+
+def check_origin(name, chosen):
+    """A sample set is of a generator or of photos, and says what that kind needs."""
+    if sum(origin in chosen for origin in ORIGINS) != 1:
+        raise ValueError(f"sample set {name}: give either a generator or photos.")
+    origin = next(origin for origin in ORIGINS if origin in chosen)
+    needed, possible = ORIGINS[origin]
+    for key in needed:
+        if key not in chosen:
+            raise ValueError(f"sample set {name}: a set of a {origin} needs '{key}' as well.")
+    for key in set(chosen) - {origin, "layers", "models", *needed, *possible}:
+        raise ValueError(f"sample set {name}: '{key}' means nothing to a set of {origin}.")
+    if len(everyone(name)) < 2:
+        raise ValueError(f"sample set {name}: photos need two models at least.")
 
 
 def sample_set(name):
@@ -52,8 +77,51 @@ def sample_set(name):
 
 
 def everyone(name):
-    """Generator and models of a sample set."""
-    return [sample_set(name)["generator"], *sample_set(name)["models"]]
+    """Generator and models of a sample set; of photos, the first model is in its place."""
+    chosen = sample_set(name)
+    return [chosen["generator"]] * ("generator" in chosen) + chosen["models"]
+
+
+def first_of(name):
+    """The model by whose units the dictionary of a sample set is grouped: the generator."""
+    return everyone(name)[0]
+
+
+def others_of(name):
+    """The models in which its units must have buddies."""
+    return everyone(name)[1:]
+
+
+def sampling_options(wildcards):
+    """Truncation, classes and bound of the latents of a sample set, as options of the step."""
+    chosen = sample_set(wildcards.sample_set)
+    classes = chosen.get("class", [])
+    options = {
+        "--truncation": [chosen.get("truncation", 1.0)],
+        "--latent-bound": [chosen["latent_bound"]] if "latent_bound" in chosen else [],
+        "--classes": classes if isinstance(classes, list) else [classes],
+    }
+    return [str(word) for key, words in options.items() if words for word in (key, *words)]
+
+
+def photos(name):
+    """Folder or globs of a sample set of photos."""
+    chosen = sample_set(name)["photos"]
+    return chosen if isinstance(chosen, list) else [chosen]
+
+
+def images_of(name):
+    """Number of images of a sample set, as far as it is known before photos are opened."""
+    chosen = sample_set(name)
+    if "photos" not in chosen:
+        return chosen["images"]
+    return min(len(matched_files(photos(name))[1]), chosen.get("images", sys.maxsize))
+
+
+def sample_sets_with(key):
+    """A wildcard constraint: names of the sample sets that have some key, or none at all."""
+    names = [re.escape(n) for n, chosen in config["sample_sets"].items() if key in chosen]
+    return "|".join(names) or "(?!)"
 
 
 def layer_options(layers):
@@ -88,19 +156,19 @@ def maps(kind):
 
 
 def buddies_with(models):
-    """Tables of the generator's best buddies with some models."""
+    """Tables of the generator's best buddies with some models, a function of the sample set."""
 
     def of(wildcards):
-        chosen = sample_set(wildcards.sample_set)
-        folder = f"results/best_buddies/{wildcards.sample_set}"
-        return [f"{folder}/{chosen['generator']}--{m}.csv" for m in models(chosen)]
+        name = wildcards.sample_set
+        first = first_of(name)
+        return [f"results/best_buddies/{name}/{first}--{m}.csv" for m in models(name)]
 
     return of
 
 
 def correlations_of_the_generator(wildcards):
     """Manifest of the generator's correlations with itself."""
-    name = sample_set(wildcards.sample_set)["generator"]
+    name = first_of(wildcards.sample_set)
     return f"results/correlations/{wildcards.sample_set}/{name}--{name}.zarr.done.json"
 
 

@@ -8,8 +8,8 @@ OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, figure2 and fi
 rule concepts:
     """The dictionary as a table."""
     input:
-        buddies=buddies_with(lambda chosen: chosen["models"]),
-        selves=buddies_with(lambda chosen: [chosen["generator"]]),
+        buddies=buddies_with(others_of),
+        selves=buddies_with(lambda name: [first_of(name)]),
         correlations=correlations_of_the_generator,
     output:
         report(
@@ -24,8 +24,8 @@ rule concepts:
     conda:
         ENVIRONMENT
     params:
-        generator=lambda w: sample_set(w.sample_set)["generator"],
-        models=lambda w: sample_set(w.sample_set)["models"],
+        generator=lambda w: first_of(w.sample_set),
+        models=lambda w: others_of(w.sample_set),
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         method=config["clustering"]["method"],
         least_correlation=config["clustering"]["least_correlation"],

@@ -26,7 +26,7 @@ rule plan:
     params:
         models=lambda w: everyone(w.sample_set),
         layers=lambda w: layer_options(sample_set(w.sample_set)["layers"]),
-        images=lambda w: sample_set(w.sample_set)["images"],
+        images=lambda w: images_of(w.sample_set),
         dtype=config["activations"]["dtype"],
         zoo=config["zoo"],
         activations="results/activations/{sample_set}",

@@ -1,16 +1,19 @@
-"""Sample: latents, and the images that every model is shown.
+"""Sample: the images that every model is shown, made by a generator or read from files.
 
-INPUTS   results/weights/{generator}.txt
-OUTPUTS  results/samples/{sample_set}.zarr   latent (image, latent), image (image, rgb, y, x)
+INPUTS   results/weights/{generator}.txt, or image files
+OUTPUTS  results/samples/{sample_set}.zarr   image (image, rgb, y, x) float32 in [0, 1]; of a
+         generator latent (image, latent) and, if it has classes, label (image)
 """
 
 
 rule sample:
-    """Images of a sample set."""
+    """Images of a generator."""
     input:
         lambda w: f"results/weights/{sample_set(w.sample_set)['generator']}.txt",
     output:
         "results/samples/{sample_set}.zarr.done.json",
+    wildcard_constraints:
+        sample_set=sample_sets_with("generator"),
     log:
         "logs/sample/{sample_set}.log",
     benchmark:
@@ -24,12 +27,41 @@ rule sample:
         generator=lambda w: sample_set(w.sample_set)["generator"],
         images=lambda w: sample_set(w.sample_set)["images"],
         seed=lambda w: sample_set(w.sample_set)["seed"],
+        options=sampling_options,
         store=subpath(output[0], strip_suffix=".done.json"),
         zoo=config["zoo"],
         algorithm=algorithm("sampling"),
     shell:
         r"""
         python -m rosetta_steps.sampling --generator {params.generator:q} --zoo {params.zoo:q} \
-            --images {params.images} --seed {params.seed} --output {params.store:q} \
+            --images {params.images} --seed {params.seed} {params.options:q} \
+            --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule photos:
+    """Images from files."""
+    output:
+        "results/samples/{sample_set}.zarr.done.json",
+    wildcard_constraints:
+        sample_set=sample_sets_with("photos"),
+    log:
+        "logs/photos/{sample_set}.log",
+    benchmark:
+        "benchmarks/photos/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        images=lambda w: photos(w.sample_set),
+        size=lambda w: sample_set(w.sample_set)["size"],
+        limit=lambda w: images_of(w.sample_set),
+        unreadable=lambda w: sample_set(w.sample_set).get("unreadable", "refuse"),
+        files=lambda w: folder_digest(photos(w.sample_set)),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        algorithm=algorithm("image_folder"),
+    shell:
+        r"""
+        python -m rosetta_steps.image_folder --images {params.images:q} --size {params.size} \
+            --limit {params.limit} --unreadable {params.unreadable} --output {params.store:q} \
             2>&1 | tee {log:q}
         """

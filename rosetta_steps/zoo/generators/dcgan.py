@@ -1,26 +1,36 @@
 """DCGAN (Radford et al. 2016): transposed convolutions from a normal z to an image."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
-
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+from torch.nn import functional
 
 
 class DCGAN(nn.Module):
-    """z (image, latent) to an image (image, rgb, y, x) in [-1, 1].
+    """z (image, latent), and a class where there are some, to an image (image, rgb, y, x).
+
+    A class enters as in a conditional GAN (Mirza and Osindero 2014): one-hot, after z.
 
     Args:
         latent: Components of z.
         channels: Of the blocks, the first at 4 x 4 and each next one twice as large.
+        classes: Number of classes; 0 is unconditional.
+        dropout: Share of the first block's values that training dropped, null where it had no
+            dropout. Nothing is dropped here, but the module counts in the names of a checkpoint.
     """
 
-    def __init__(self, latent: int, channels: list[int]):
+    truncates = False  # no mean of anything to truncate towards
+
+    def __init__(
+        self,
+        latent: int,
+        channels: list[int],
+        classes: int = 0,
+        dropout: float | None = None,
+    ):
         super().__init__()
+        self.latent_size, self.classes = latent, classes
         blocks: list[nn.Module] = []
-        widths = [latent, *channels]
+        widths = [latent + classes, *channels]
         for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
             stride, padding = (1, 0) if index == 0 else (2, 1)
             blocks += [
@@ -28,47 +38,30 @@ class DCGAN(nn.Module):
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
+            if index == 0 and dropout is not None:
+                blocks.append(nn.Dropout(dropout))
         blocks += [nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1, bias=False), nn.Tanh()]
         self.main = nn.Sequential(*blocks)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Generate."""
+    def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Images in [-1, 1].
+
+        Args:
+            z: Normal, (image, latent).
+            labels: Class indices (image) int64; None where there are no classes.
+            truncation: 1, as for every network that cannot be truncated.
+
+        Raises:
+            ValueError: The network has classes and no label says which, or it is truncated.
+        """
+        if truncation != 1:
+            raise ValueError(f"a DCGAN cannot be truncated: truncation {truncation} must be 1.")
+        if self.classes:
+            if labels is None:
+                raise ValueError(
+                    f"this DCGAN has {self.classes} classes and no labels say which to show: give "
+                    "one class index an image."
+                )
+            one_hot = functional.one_hot(labels, self.classes).to(z.dtype)
+            z = torch.cat([z, one_hot], dim=1)
         return self.main(z[:, :, None, None])
-
-
-class Generator:
-    """A DCGAN as the zoo needs it: latents in, images in [0, 1] and maps out."""
-
-    def __init__(self, entry: dict, module: nn.Module, device: str):
-        self.module, self.device = module.eval(), device
-        self.latent_size = entry["architecture"]["latent"]
-
-    def generate(self, latents: Tensor) -> Tensor:
-        """Images (image, rgb, y, x) float32 in [0, 1], clamped, of latents (image, latent)."""
-        return self._to_unit_range(self.module(latents.to(self.device)))
-
-    def layers(self) -> list[Layer]:
-        """All layers, in the order of the forward pass."""
-        return layers_of(self.module, torch.zeros(1, self.latent_size, device=self.device))
-
-    def activations(self, latents: Tensor, layers: list[str]) -> dict[str, Tensor]:
-        """Maps of some layers: (image, channel, y, x) each."""
-        return activations_of(self.module, latents.to(self.device), layers)[0]
-
-    @staticmethod
-    def _to_unit_range(images: Tensor) -> Tensor:
-        return ((images + 1) / 2).clamp(0, 1)
-
-
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:
-    """A generator with its weights, or without values on the meta device.
-
-    Raises:
-        ValueError: The weights do not fit.
-    """
-    with torch.device("meta" if weights is None else "cpu"):
-        module = DCGAN(**entry["architecture"])
-    if weights is not None:
-        load_state(module, read_tensors(weights, entry["weights"].get("key")), name)
-        module.to(device)
-    return Generator(entry, module, "meta" if weights is None else device)

@@ -1,0 +1,226 @@
+"""Image files: which ones a folder or glob means, and how one becomes float32 RGB in [0, 1].
+
+Imported while the workflow is parsed, so nothing heavy is imported here.
+"""
+
+import glob
+import os
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from rosetta_steps.digest import digest_of
+
+INTERPOLATION = "bicubic with antialias; the whole image, so that its aspect ratio changes"
+
+# Pillow only recognises some formats, and hands EPS to Ghostscript, which would run the file.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+TRANSPOSE_OF_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(ValueError):
+    """A file is no image that can be read whole; the message says why, without its name."""
+
+
+def matched_files(patterns: list[str]) -> tuple[Path, list[str]]:
+    """The files that folders, globs and paths mean, each counted once, sorted by path.
+
+    A folder means all files below it whose ending is that of an image format Pillow decodes; other
+    files are ignored. A glob (`**`: any folders) means every file it matches. Hidden files and
+    folders are left out by both. A file that is reached by two spellings, or through a link to a
+    folder, is one.
+
+    Args:
+        patterns: Folders, globs or paths, relative to the working folder; `~` is the home.
+
+    Returns:
+        The folder that all files have in common, and their paths relative to it.
+
+    Raises:
+        ValueError: A folder has no image, or a glob matches nothing.
+        OSError: A folder cannot be listed.
+    """
+    found: dict[str, str] = {}
+    folders = lru_cache(maxsize=None)(os.path.realpath)
+    for pattern in patterns:
+        for match in _matches(pattern):
+            path = os.path.abspath(match)
+            folder, name = os.path.split(path)
+            file = os.path.join(folders(folder), name)
+            found[file] = min(path, found.get(file, path), key=lambda p: (len(p), p))
+    if not found:
+        raise ValueError("no images: give at least one folder or glob, such as 'photos/*.jpg'.")
+    common = os.path.commonpath({os.path.dirname(path) for path in found.values()})
+    return Path(common), sorted(os.path.relpath(path, common) for path in found.values())
+
+
+def folder_digest(patterns: list[str]) -> str:
+    """Twelve hexadecimal digits that change with names, sizes or times of the matched files.
+
+    Contents are not read. The paths count from the folder that the files have in common, so that a
+    folder moved with its times keeps its digest.
+
+    Raises:
+        ValueError, OSError: As matched_files.
+    """
+    folder, names = matched_files(patterns)
+    return digest_of([[name, *_size_and_time(folder / name)] for name in names])
+
+
+def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """Read one image, whole, upright and resized.
+
+    Values are those of the file over their full range (255, or 65535 for 16-bit grey; Pillow keeps
+    the upper 8 bits of 16-bit colour), not linearised. Colour profiles are not applied, so that
+    CMYK comes out as Pillow converts it, approximately. What is transparent is white. Of an
+    animation, the first frame counts; of a file of several pages, the first page. The EXIF
+    orientation is applied.
+
+    A JPEG that ends early is refused. One that was damaged inside and still ends properly cannot
+    be told from a whole one: Pillow does not pass the decoder's warnings on.
+
+    Args:
+        path: Of the file.
+        size: y and x of the result.
+
+    Returns:
+        (rgb, y, x) float32 in [0, 1], and whether the file has further frames or pages.
+
+    Raises:
+        UnreadableImage: With the reason.
+    """
+    try:
+        _refuse_what_holds_no_bytes(path)
+        with Image.open(path, formats=_formats()) as image:
+            # The second picture of a phone's MPO is a preview or gain map of the first.
+            several = getattr(image, "is_animated", False) and image.format != "MPO"
+            image.load()
+            channels, white = _channels(image)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("no image in a format that Pillow decodes") from None
+    except Exception as error:  # Pillow's decoders raise anything when a file is damaged.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImage(reason) from error
+    y, x = size
+    # In float: resizing 8-bit values clips and rounds between the two axes, by up to 6 / 255.
+    resized = [c.convert("F").resize((x, y), Image.Resampling.BICUBIC) for c in channels]
+    picture = np.clip(np.stack(resized) / np.float32(white), 0, 1)  # bicubic overshoots
+    return np.broadcast_to(picture, (3, y, x)), several
+
+
+def _matches(pattern: str) -> list[str]:
+    path = os.path.expanduser(pattern)
+    if os.path.isdir(path):
+        return _images_below(path)
+    if os.path.lexists(path):
+        return [path]
+    found = glob.glob(path, recursive=True)
+    if "**" in path:  # matches the folders on the way too
+        found = [f for f in found if _ending(f) in _endings() or not os.path.isdir(f)]
+    if not found:
+        raise ValueError(
+            f"no file matches '{pattern}' in the working folder {os.getcwd()}. Expected a folder "
+            "or a quoted glob of images, such as 'photos/**/*.jpg'; *.jpg does not match A.JPG."
+        )
+    return found
+
+
+def _images_below(top: str) -> list[str]:
+    seen, found, others = set(), [], Counter()
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=_raise):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        shown = [file for file in files if not file.startswith(".")]
+        found += [os.path.join(folder, file) for file in shown if _ending(file) in _endings()]
+        others.update(_ending(file) or "no ending" for file in shown)
+    if not found:
+        endings = ", ".join(f"{count} with {end}" for end, count in others.most_common(5))
+        raise ValueError(
+            f"no image below the folder {os.path.abspath(top)} (files: {endings or 'none'}). "
+            "Expected endings of formats that Pillow decodes, such as .jpg, .png, .webp or .tif."
+        )
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+@lru_cache
+def _endings() -> frozenset[str]:
+    known = Image.registered_extensions()
+    return frozenset(ending for ending, name in known.items() if name in _formats())
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NOT_DECODED)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _refuse_what_holds_no_bytes(path: Path) -> None:
+    path = Path(path)
+    if path.is_dir():
+        raise UnreadableImage("a folder, not a file; name the folder itself to read what is in it")
+    if path.is_symlink() and not path.exists():
+        raise UnreadableImage(f"a link to {os.readlink(path)}, which does not exist")
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UnreadableImage("not a regular file")
+    if path.stat().st_size == 0:
+        raise UnreadableImage("the file is empty")
+
+
+def _channels(image: Image.Image) -> tuple[list[Image.Image], int]:
+    """One image (grey) or three, upright, and the value of white in them."""
+    kind, transpose = image.format, TRANSPOSE_OF_ORIENTATION.get(_orientation(image))
+    if transpose is not None:
+        image = image.transpose(transpose)
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        return [Image.fromarray(np.asarray(image).astype(np.float32))], 65535
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(
+            f"32-bit values (Pillow's mode {image.mode}), of which white is not known; "
+            "save it with 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return list(image.split()), 255
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Damaged EXIF says nothing about the picture, which has been decoded.
+        return 1

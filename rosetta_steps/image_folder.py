@@ -1,0 +1,181 @@
+"""A sample set of real images: the files of folders or globs, resized, instead of a generator's."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.errors import run
+from rosetta_steps.image_files import INTERPOLATION, UnreadableImage, matched_files, read_image
+from rosetta_steps.stores import whole_store, writing
+
+IMAGES_PER_BLOCK = 32
+READERS = 4  # threads; Pillow decodes outside Python's lock
+LISTED = 20  # files that a message names
+
+
+@dataclass
+class Noted:
+    """What there is to say about the files read so far: "name: reason", and names."""
+
+    unreadable: list[str] = field(default_factory=list)
+    first_frame: list[str] = field(default_factory=list)
+
+
+def gather(
+    patterns: list[str],
+    size: tuple[int, int],
+    output: Path,
+    limit: int | None = None,
+    unreadable: str = "refuse",
+) -> None:
+    """Write the images of folders or globs as the samples of a sample set, whole or not at all.
+
+    The store has `image` (image, rgb, y, x), float32 in [0, 1], and `file` (image), the path
+    relative to the folder that all files have in common, by which the images are sorted. Memory
+    is bounded by a block of images.
+
+    Args:
+        patterns: Folders, globs or paths, as matched_files takes them.
+        size: y and x of all images, which are stretched to it and never cropped.
+        output: X.zarr to write.
+        limit: Stop after so many readable images.
+        unreadable: "refuse" raises if a file cannot be read, "skip" leaves it out.
+
+    Raises:
+        ValueError: A pattern matches nothing, a file cannot be read (all are named), fewer than
+            two images are left, or the size or limit is not positive.
+        StoreError: The disk is full.
+    """
+    if min(*size, 1 if limit is None else limit) < 1:
+        raise ValueError(f"size {size}, limit {limit}: expected numbers of at least 1.")
+    folder, names = matched_files(patterns)
+    noted, kept = Noted(), []
+    wanted = len(names) if limit is None else min(limit, len(names))
+    pictures = islice(_readable(folder, names, size, noted), wanted)
+    readable = iter(tqdm(pictures, total=wanted, desc="reading images", unit="image"))
+    with whole_store(output) as store:
+        while block := list(islice(readable, IMAGES_PER_BLOCK)):
+            if noted.unreadable and unreadable == "refuse":
+                continue  # to the end, so that the error names every file
+            with writing(output):
+                _append(store, block, first=not kept)
+            kept += [name for name, _ in block]
+        listing = _listing(noted.unreadable)
+        if noted.unreadable and unreadable == "refuse":
+            raise ValueError(
+                f"{len(noted.unreadable)} of {len(names)} files in {folder} cannot be read:\n"
+                f"{listing}\nMend or remove them, or leave them out (--unreadable skip)."
+            )
+        if len(kept) < 2:
+            raise ValueError(
+                f"{len(kept)} readable of {len(names)} matched files in {folder}: a correlation "
+                f"over images needs at least two.{listing and chr(10) + listing}"
+            )
+        attrs = {
+            "images": list(patterns),
+            "size": list(size),
+            "unreadable": noted.unreadable,
+            "first_frame": noted.first_frame,
+            "interpolation": INTERPOLATION,
+        }
+        with writing(output):
+            xr.Dataset(attrs=attrs).to_zarr(store, mode="a", consolidated=False)
+    if noted.unreadable:
+        print(f"{len(noted.unreadable)} files left out:\n{listing}", file=sys.stderr)
+    if noted.first_frame:
+        print(
+            f"Of {len(noted.first_frame)} files with several frames or pages, the first was taken:"
+            f"\n{_listing(noted.first_frame)}",
+            file=sys.stderr,
+        )
+
+
+def _readable(
+    folder: Path, names: list[str], size: tuple[int, int], noted: Noted
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and picture (rgb, y, x) of each readable file in order; notes what is to be said."""
+
+    def read(name: str):
+        try:
+            name.encode()
+            return read_image(folder / name, size)
+        except UnicodeEncodeError:
+            return UnreadableImage("its name is not UTF-8; rename it"), False
+        except UnreadableImage as error:
+            return error, False
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(names), IMAGES_PER_BLOCK):
+            block = names[start : start + IMAGES_PER_BLOCK]
+            for name, (picture, several) in zip(block, pool.map(read, block), strict=True):
+                if isinstance(picture, UnreadableImage):
+                    shown = name.encode(errors="backslashreplace").decode()
+                    noted.unreadable.append(f"{shown}: {picture}")
+                    continue
+                if several:
+                    noted.first_frame.append(name)
+                yield name, picture
+
+
+def _append(store: Path, block: list[tuple[str, np.ndarray]], first: bool) -> None:
+    names, pictures = zip(*block, strict=True)
+    files = np.array(names, dtype=np.dtypes.StringDType())
+    images = (("image", "rgb", "y", "x"), np.stack(pictures), {"long_name": "in [0, 1]"})
+    dataset = xr.Dataset({"image": images, "file": ("image", files)})
+    if first:
+        chunks = {name: {"chunks": variable.shape} for name, variable in dataset.variables.items()}
+        kind = {"mode": "w", "encoding": chunks}
+    else:
+        kind = {"append_dim": "image"}
+    with warnings.catch_warnings():
+        # Strings are not in the Zarr v3 specification yet; they are read without a word.
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+        dataset.to_zarr(store, consolidated=False, **kind)
+
+
+def _listing(lines: list[str]) -> str:
+    more = len(lines) - LISTED
+    return "\n".join([f"  {line}" for line in lines[:LISTED]] + [f"  and {more} more"] * (more > 0))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Make a sample set of image files.")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="FOLDER_OR_GLOB",
+        help="a folder (all images below it) or a quoted glob, such as 'photos/**/*.jpg'",
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        required=True,
+        metavar=("Y", "X"),
+        help="in pixels; images are stretched to it, never cropped: the aspect ratio changes",
+    )
+    parser.add_argument("--limit", type=int, help="stop after so many images, in order of path")
+    parser.add_argument(
+        "--unreadable",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="what to do if a file cannot be read, default %(default)s",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    a = parser.parse_args()
+    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable)
+
+
+if __name__ == "__main__":
+    run(main)

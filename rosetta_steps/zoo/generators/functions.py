@@ -1,0 +1,80 @@
+"""A generator of the user's own: the module that a function of theirs returns.
+
+Its entry has architecture: {function: "package.module:build", arguments: {...}}. The module has
+`latent_size`, and may have `classes` (0), `truncates` (False), `latent_bound` (None: normal z) and
+`truncation_scales_z` (False), as zoo.generators.generator.Generator reads them. It is called with
+z (image, latent), then labels (image) if it has classes or truncates, then truncation if it
+truncates, and returns images (image, rgb, y, x) in about [-1, 1].
+"""
+
+import torch
+from torch import Tensor, nn
+
+from rosetta_steps.zoo.models.functions import TOLERANCE, build_module
+
+
+def build(name: str, entry: dict) -> nn.Module:
+    """The user's module.
+
+    Raises:
+        ValueError: There is no such function, it fails, or what it returns is no generator.
+    """
+    network = build_module(name, entry, takes="z (image, latent)")
+    size = getattr(network, "latent_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(
+            f"{name}: the {type(network).__name__} of {entry['architecture']['function']} has "
+            f"latent_size {size!r}, expected the number of components of z: set it in the "
+            "function (network.latent_size = 128)."
+        )
+    return network
+
+
+def check(generator) -> None:
+    """Refuse a generator that cannot be mined, before a long run does.
+
+    Args:
+        generator: A Generator, with its weights.
+
+    Raises:
+        ValueError: It fails, returns no images in about [-1, 1], makes another image of the same z
+            the second time, or one that depends on the other z of its batch.
+    """
+    values = torch.Generator().manual_seed(0)
+    z = torch.randn(2, generator.latent_size, generator=values)
+    labels = torch.zeros(2, dtype=torch.long) if generator.classes else None
+
+    def images(count: int) -> Tensor:
+        some = None if labels is None else labels[:count]
+        with torch.inference_mode():
+            return generator.raw(z[:count], some, 1.0)
+
+    name = generator.name
+    try:
+        two, again, one = images(2), images(2), images(1)
+    except Exception as error:  # whatever a user's module raises
+        given = "z, labels and truncation"[: 24 if generator.truncates else 13]
+        given = given if generator.classes or generator.truncates else "z"
+        raise ValueError(
+            f"{name}: its module fails when called with {given} of 2 images: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(two, Tensor) or two.ndim != 4 or tuple(two.shape[:2]) != (2, 3):
+        found = f"shape {tuple(two.shape)}" if isinstance(two, Tensor) else type(two).__name__
+        raise ValueError(f"{name} returns {found} for 2 z, expected images (2, 3, y, x).")
+    least, most = (float(bound) for bound in two.float().aminmax())
+    if not (least >= -2 and most <= 2 and least < 0):
+        raise ValueError(
+            f"{name} returns images from {least:.3g} to {most:.3g}, expected about -1 to 1: scale "
+            "them in the module (2 * image - 1 where they are in [0, 1])."
+        )
+    if not torch.allclose(two, again, 0, TOLERANCE):
+        raise ValueError(
+            f"{name} makes two images of the same z, though the module is in eval mode: something "
+            "in it is random. Samples and maps would be of different images."
+        )
+    if not torch.allclose(two[:1], one, 0, TOLERANCE):
+        raise ValueError(
+            f"{name}: the image of a z depends on the other z of its batch, as with BatchNorm that "
+            "keeps no running statistics."
+        )

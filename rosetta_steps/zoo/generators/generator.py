@@ -1,0 +1,130 @@
+"""A generator as the zoo needs it: latents, labels and truncation in, images and maps out."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.entries import LOADERS
+from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+
+MEAN_W = "mapping.w_avg"
+
+
+class Generator:
+    """A network of one of the families beside this file, on a device.
+
+    Attributes:
+        network: For inversion and editing, which need its parts (`mapping` and `synthesis` of a
+            StyleGAN, whose w has one row a layer) and its gradients.
+        latent_size: Components of z.
+        classes: Number of classes, 0 where it is unconditional.
+        truncates: Whether a truncation other than 1 means something to it.
+        latent_bound: z is normal within -bound and bound, or without limits where it is None.
+        truncation_scales_z: Whether z is multiplied by the truncation (BigGAN).
+    """
+
+    def __init__(self, name: str, network: nn.Module, device: str, autocast: str | None = None):
+        self.name, self.network, self.device = name, network.eval(), device
+        self.latent_size = network.latent_size
+        self.classes = getattr(network, "classes", 0)
+        self.truncates = getattr(network, "truncates", False)
+        self.latent_bound = getattr(network, "latent_bound", None)
+        self.truncation_scales_z = getattr(network, "truncation_scales_z", False)
+        self.autocast = autocast
+
+    def check(self, truncation: float) -> None:
+        """Raise a ValueError if the generator cannot be truncated so."""
+        if truncation == 1:
+            return
+        if not self.truncates:
+            raise ValueError(
+                f"{self.name} cannot be truncated: it has no statistics for it. Leave out "
+                f"truncation: {truncation}, or use a checkpoint that holds them."
+            )
+        if not 0 <= truncation <= 1:
+            raise ValueError(f"truncation {truncation} of {self.name} is not between 0 and 1.")
+
+    def generate(
+        self, latents: Tensor, labels: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """Images (image, rgb, y, x) float32 in [0, 1], clamped.
+
+        Args:
+            latents: z, (image, latent).
+            labels: Class indices (image), where there are classes.
+            truncation: psi of the family; 1 is none.
+        """
+        return ((self.raw(latents, labels, truncation).float() + 1) / 2).clamp(0, 1)
+
+    def raw(self, latents: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
+        """What the network returns, (image, rgb, y, x) in about [-1, 1], not clamped."""
+        arguments = [latents.to(self.device)]
+        if self.classes or self.truncates:
+            arguments.append(None if labels is None else labels.to(self.device))
+        if self.truncates:
+            arguments.append(truncation)
+        kind = torch.device(self.device).type
+        if self.autocast is None or kind == "meta":
+            return self.network(*arguments)
+        with torch.autocast(kind, getattr(torch, self.autocast)):
+            return self.network(*arguments)
+
+    def layers(self, patterns: list[str] | None = None) -> list[Layer]:
+        """Layers that match, in the order of the forward pass; by default every post-activation."""
+        latents = torch.zeros(1, self.latent_size, device=self.device)
+        labels = torch.zeros(1, dtype=torch.long, device=self.device) if self.classes else None
+        return layers_of(self.network, lambda: self.raw(latents, labels, 1.0), patterns)
+
+    def activations(
+        self,
+        latents: Tensor,
+        layers: list[str],
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Maps of some layers, (image, channel, y, x) each."""
+        return activations_of(
+            self.network, lambda: self.raw(latents, labels, truncation), layers
+        )[0]
+
+
+def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:
+    """A generator with its weights, or without values on the meta device.
+
+    Raises:
+        ValueError: The architecture cannot be built, or the weights do not fit.
+    """
+    own = None
+    if entry["loader"] == "function":
+        # Imported by name: it brings the libraries of the models, which no other generator needs.
+        own = importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
+    build_on = "meta" if weights is None and not own else "cpu"
+    with torch.device(build_on):
+        network = own.build(name, entry) if own else _build(name, entry)
+    if weights is not None and not entry["weights"].get("function"):
+        tensors = read_tensors(weights, entry["weights"].get("key"))
+        if MEAN_W in network.state_dict() and MEAN_W not in tensors:
+            # Some published .pt files leave out the mean of w, which only truncation needs.
+            tensors = {**tensors, MEAN_W: torch.zeros_like(network.state_dict()[MEAN_W])}
+            network.truncates = False
+        load_state(network, tensors, name)
+    device = build_on if weights is None else device
+    generator = Generator(name, network.to(device), device, entry.get("autocast"))
+    if own:
+        own.check(generator)
+    return generator
+
+
+def _build(name: str, entry: dict) -> nn.Module:
+    module, kind = LOADERS["generator"][entry["loader"]].split(":")
+    network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
+    try:
+        return network_class(**entry["architecture"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: its architecture cannot be built: {error}. Correct `architecture` of its "
+            "entry in config/models.yaml."
+        ) from None
