@@ -79,7 +79,7 @@ def sample_set(name):
 def everyone(name):
     """Generator and models of a sample set; of photos, the first model is in its place."""
     chosen = sample_set(name)
-    return [chosen["generator"]] * ("generator" in chosen) + chosen["models"]
+    return [chosen[key] for key in ("generator",) if key in chosen] + chosen["models"]
 
 
 def first_of(name):
