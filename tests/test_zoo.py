@@ -37,8 +37,8 @@ class Shared(nn.Module):
 def test_a_module_called_twice_is_two_layers_and_in_place_successors_do_no_harm():
     torch.manual_seed(0)
     module, x = Shared(), torch.rand(2, 3, 4, 4)
-    assert [layer.name for layer in layers_of(module, x)] == ["relu", "relu#1"]
-    maps, _ = activations_of(module, x, ["relu", "relu#1"])
+    assert [layer.name for layer in layers_of(module, lambda: module(x))] == ["relu", "relu#1"]
+    maps, _ = activations_of(module, lambda: module(x), ["relu", "relu#1"])
     first = torch.relu(module.convolution(x))
     torch.testing.assert_close(maps["relu"], first)
     torch.testing.assert_close(maps["relu#1"], torch.relu(0.1 - first))

@@ -14,8 +14,8 @@ class DCGAN(nn.Module):
         latent: Components of z.
         channels: Of the blocks, the first at 4 x 4 and each next one twice as large.
         classes: Number of classes; 0 is unconditional.
-        dropout: Share of the first block's values that training dropped, null where it had no
-            dropout. Nothing is dropped here, but the module counts in the names of a checkpoint.
+        first_dropout: Share of the first block's values that training dropped, null where it had
+            no dropout. Nothing is dropped here, but the module counts in the names of a checkpoint.
     """
 
     truncates = False  # no mean of anything to truncate towards
@@ -25,7 +25,7 @@ class DCGAN(nn.Module):
         latent: int,
         channels: list[int],
         classes: int = 0,
-        dropout: float | None = None,
+        first_dropout: float | None = None,
     ):
         super().__init__()
         self.latent_size, self.classes = latent, classes
@@ -38,8 +38,8 @@ class DCGAN(nn.Module):
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
-            if index == 0 and dropout is not None:
-                blocks.append(nn.Dropout(dropout))
+            if index == 0 and first_dropout is not None:
+                blocks.append(nn.Dropout(first_dropout))
         blocks += [nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1, bias=False), nn.Tanh()]
         self.main = nn.Sequential(*blocks)
 

@@ -1,68 +1,151 @@
-"""Any model of timm whose activations are maps."""
+"""Any model of timm whose activations are maps: convolutional, hierarchical, transformers."""
 
+from math import ceil
 from pathlib import Path
 
 import timm
 import torch
+from timm.layers import to_2tuple
+from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import suggestion
-from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+from rosetta_steps.zoo.maps import Tokens
+from rosetta_steps.zoo.models.preprocessing import preprocessing_of
+from rosetta_steps.zoo.models.torch_models import Model
 
-
-class Model:
-    """A torch model as the zoo needs it: images in [0, 1] in, maps out."""
-
-    def __init__(self, module: nn.Module, preprocessing: Preprocessing, device: str):
-        # channels_last halves the forward pass of a convolutional network on a CPU.
-        self.module = module.eval().to(memory_format=torch.channels_last)
-        self.preprocessing, self.device = preprocessing, device
-
-    def layers(self) -> list[Layer]:
-        """All layers, in the order of the forward pass."""
-        return layers_of(self.module, no_images(self.preprocessing.size, self.device))
-
-    def activations(self, images: Tensor, layers: list[str]) -> dict[str, Tensor]:
-        """Maps of some layers, (image, channel, y, x) each, of images in [0, 1]."""
-        inputs = self.preprocessing(images.to(self.device))
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return activations_of(self.module, inputs, layers)[0]
-
-    def scores(self, images: Tensor) -> Tensor:
-        """The model's own output for images in [0, 1]."""
-        with torch.inference_mode():
-            return self.module(self.preprocessing(images.to(self.device)))
+# Transformers whose tokens lie row by row on a grid that timm gives no size of, most on one that
+# shrinks from stage to stage (tests/test_models.py moves a mark about the image to show it). Others
+# of this kind are refused: the tokens of Hiera, for one, lie in the order of its mask units.
+ROW_BY_ROW = {
+    "CoaT",
+    "DaVit",
+    "EfficientFormer",
+    "Levit",
+    "LevitDistilled",
+    "MetaFormer",
+    "MultiScaleVit",
+    "PoolingVisionTransformer",
+    "PyramidVisionTransformerV2",
+    "SwinTransformer",
+    "SwinTransformerV2",
+    "SwinTransformerV2Cr",
+    "TNT",
+    "TinyVit",
+    "Twins",
+    "Xcit",
+}
+STRIDES = (4, 8, 16, 32, 64)
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     """A model with its weights, or without values on the meta device.
 
     Raises:
-        ValueError: timm has no such architecture, or the weights do not fit.
+        ValueError: timm has no such architecture or tag, its arguments are wrong, or the weights
+            do not fit.
     """
-    architecture = entry["architecture"]
+    with torch.device("meta" if weights is None else "cpu"):
+        module = create(name, entry)
+    config = module.pretrained_cfg
+    default = {
+        "size": config["input_size"][1:],
+        "interpolation": config["interpolation"],
+        "mean": config["mean"],
+        "std": config["std"],
+    }
+    if "img_size" in (arguments := named(entry["architecture"])[1]):
+        # The config stays that of the tag.
+        default["size"] = to_2tuple(arguments["img_size"])
+    preprocessing = preprocessing_of(name, entry, default)
+    if weights is not None:
+        tensors = read_tensors(weights, entry["weights"].get("key"))
+        load_state(module, tensors, name, by_order=entry.get("keys") == "by_order")
+        module.to(device)
+    return Model(
+        name,
+        module,
+        preprocessing,
+        "meta" if weights is None else device,
+        tokens_of(module, preprocessing.size),
+    )
+
+
+def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
+    """The module of an entry, whose config is that of its tag.
+
+    Args:
+        name: Of the model, for errors.
+        entry: `architecture` is a name of timm, with or without a tag, or {name, arguments}: the
+            keywords of timm.create_model. The tag may also stand in weights.timm.
+        pretrained: Whether timm fetches the weights of the tag.
+
+    Raises:
+        ValueError: timm has no such architecture or tag, two tags are named, or the arguments are
+            wrong.
+    """
+    full, arguments = named(entry["architecture"])
+    architecture, tag = split_model_name_tag(full)
     if not timm.is_model(architecture):
         raise ValueError(
             f"{name}: timm {timm.__version__} has no architecture '{architecture}'. "
             + suggestion(architecture, timm.list_models())[:300]
         )
-    with torch.device("meta" if weights is None else "cpu"):
-        module = timm.create_model(architecture, pretrained=False)
-    config = module.pretrained_cfg
-    preprocessing = preprocessing_of(
-        name,
-        entry,
-        {
-            "size": config["input_size"][1:],
-            "interpolation": config["interpolation"],
-            "mean": config["mean"],
-            "std": config["std"],
-        },
-    )
-    if weights is not None:
-        tensors = read_tensors(weights, entry["weights"].get("key"))
-        load_state(module, tensors, name, by_order=entry.get("keys") == "by_order")
-        module.to(device)
-    return Model(module, preprocessing, "meta" if weights is None else device)
+    of_weights = entry.get("weights", {}).get("timm", "")
+    if tag and of_weights and tag != of_weights:
+        raise ValueError(
+            f"{name}: architecture says tag '{tag}', weights.timm '{of_weights}'. A tag also says "
+            "how images are normalised: name one."
+        )
+    tag = tag or of_weights
+    tags = [split_model_name_tag(one)[1] for one in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise ValueError(
+            f"{name}: timm {timm.__version__} has no weights '{tag}' of {architecture}. "
+            + suggestion(tag, tags)
+        )
+    full = f"{architecture}.{tag}" if tag else architecture
+    try:
+        return timm.create_model(full, pretrained=pretrained, **arguments)
+    except (TypeError, AssertionError) as error:
+        raise ValueError(
+            f"{name}: timm cannot build {full} with arguments {arguments}: "
+            f"{error}. Correct `architecture` of its entry."
+        ) from error
+
+
+def fetch(name: str, entry: dict) -> dict[str, Tensor]:
+    """State dict of the weights that timm has under the tag weights.timm; needs the network."""
+    return create(name, entry, pretrained=True).state_dict()
+
+
+def named(architecture: str | dict) -> tuple[str, dict]:
+    """Name and arguments of an `architecture`: a name, or {name, arguments}."""
+    if isinstance(architecture, str):
+        return architecture, {}
+    return architecture["name"], architecture.get("arguments", {})
+
+
+def tokens_of(module: nn.Module, size: tuple[int, int]) -> Tokens:
+    """How the tokens of a timm model lie on images of some size; no grid where it is unknown.
+
+    Args:
+        module: Of timm.
+        size: (y, x) of the images in pixels.
+    """
+    kind = type(module).__name__
+    patches = getattr(module, "patch_embed", None) or getattr(module, "stem", None)
+    grid = getattr(patches, "grid_size", None)
+    if grid and tuple(size) != tuple(patches.img_size):
+        grid = patches.dynamic_feat_size(size)
+    if kind in ROW_BY_ROW:
+        prefix = {"CoaT": 1, "PoolingVisionTransformer": getattr(module, "num_tokens", 1)}
+        grids = {tuple(ceil(side / stride) for side in size) for stride in STRIDES}
+        if grid:
+            grids |= {tuple(ceil(side / halving) for side in grid) for halving in (1, 2, 4, 8)}
+        before = prefix.get(kind, getattr(module, "num_prefix_tokens", 0))
+        return Tokens(tuple(sorted(grids, reverse=True)), before)
+    if grid:
+        return Tokens((tuple(grid),), getattr(module, "num_prefix_tokens", 0))
+    return Tokens()

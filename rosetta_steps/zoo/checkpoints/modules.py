@@ -1,0 +1,222 @@
+"""Networks in pickles: state dicts and constructor values of recorded torch modules and networks.
+
+Sources: torch_utils/persistence.py of StyleGAN2-ADA-PyTorch, StyleGAN3 and StyleGAN-XL, whose
+modules carry their fields in the argument of one call; dnnlib/tflib/network.py of StyleGAN2
+(TensorFlow).
+Records may hold one another in circles, or one record a million times: whatever walks them counts.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from rosetta_steps.zoo.checkpoints.pickles import PLAIN, Inert, described
+from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
+
+PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
+TENSORFLOW = "dnnlib.tflib.network.Network"
+MOST_NAMES = 100_000
+LONGEST_NAME = 1000
+DEEPEST = 50
+MOST_VALUES = 200_000
+LONGEST_TEXT = 1000
+OMITTED = object()
+
+
+def fields_of(value) -> dict | None:
+    """Fields of a recorded torch module, None for anything else."""
+    if type(value) is not Inert:
+        return None
+    if value.name == PERSISTENT:
+        meta = value.arguments[0] if value.arguments else None
+        fields = meta.get("state") if type(meta) is dict else None
+    else:
+        fields = value.state
+    return fields if type(fields) is dict and type(fields.get("_modules")) is dict else None
+
+
+def scripted_fields_of(value) -> dict | None:
+    """Fields of a recorded TorchScript module: its tensors and modules; None for anything else."""
+    if type(value) is not Inert or type(value.state) is not dict:
+        return None
+    fields: dict = {"_buffers": {}, "_modules": {}}
+    for name, held in value.state.items():
+        if isinstance(held, StoredTensor):
+            fields["_buffers"][name] = held
+        elif type(held) is Inert and type(held.state) is dict:
+            fields["_modules"][name] = held
+    return fields
+
+
+def state_dict(
+    module: Inert, look: Callable[[object], dict | None] = fields_of
+) -> dict[str, StoredTensor | Array]:
+    """Tensors of a recorded torch module, in the order and under the names of torch's state_dict().
+
+    Args:
+        module: The record.
+        look: fields_of, or scripted_fields_of.
+
+    Raises:
+        ValueError: A module holds itself, or there are absurdly many.
+    """
+    found: dict[str, StoredTensor | Array] = {}
+    for path, fields in _walk(module, ".", look, "_modules"):
+        unsaved = fields.get("_non_persistent_buffers_set")
+        for table in ("_parameters", "_buffers"):
+            for name, value in _entries(fields, table):
+                if value is None or (table == "_buffers" and unsaved and name in unsaved):
+                    continue
+                if not isinstance(value, StoredTensor | Array):
+                    raise ValueError(f"its {path}{name} is {described(value)}, which is no tensor")
+                found[f"{path}{name}"] = value
+                if len(found) > MOST_NAMES:
+                    raise ValueError(f"it has more than {MOST_NAMES} tensors")
+    if not found:
+        raise ValueError("it is a network without tensors")
+    return found
+
+
+def settings_of(module: Inert) -> dict:
+    """Class, constructor arguments and plain attributes of a recorded torch module.
+
+    Returns:
+        class, init_args, init_kwargs, and attributes: path of a module ("" is the whole) to its
+        plain public attributes, which unlike the constructor arguments are what holds where modules
+        were altered after they had been built (StyleGAN-XL).
+    """
+    left = [MOST_VALUES]
+    attributes = {}
+    for path, fields in _walk(module, ".", fields_of, "_modules"):
+        public = {name: value for name, value in fields.items() if _is_public(name)}
+        if kept := plain(public, left):
+            attributes[path.removesuffix(".")] = kept
+    whole = fields_of(module)
+    persistent = module.name == PERSISTENT
+    return {
+        "class": plain(module.arguments[0].get("class_name")) if persistent else module.name,
+        "init_args": plain(whole.get("_init_args", ()), left),
+        "init_kwargs": plain(whole.get("_init_kwargs", {}), left),
+        "attributes": attributes,
+    }
+
+
+def _is_public(name) -> bool:
+    return type(name) is str and not name.startswith("_") and name != "training"
+
+
+def network_of(value) -> dict | None:
+    """State of a recorded Network of dnnlib.tflib, None for anything else."""
+    recorded = type(value) is Inert and value.name == TENSORFLOW and type(value.state) is dict
+    return value.state if recorded else None
+
+
+def tensorflow_variables(network: Inert) -> dict[str, Array]:
+    """Variables of a recorded Network, those of a component after its name and a slash.
+
+    Raises:
+        ValueError: It has another form than NVIDIA's.
+    """
+    found = {}
+    for path, state in _walk(network, "/", network_of, "components"):
+        variables = state.get("variables")
+        for entry in variables if type(variables) in (list, tuple) else ():
+            match entry:
+                case (str(name), Array() as value) if len(name) < LONGEST_NAME:
+                    found[f"{path}{name}"] = value
+                case (str(), float() | int()):  # a counter, no weight
+                    continue
+                case _:
+                    raise ValueError(f"a variable of its network is {described(entry)}")
+            if len(found) > MOST_NAMES:
+                raise ValueError(f"it has more than {MOST_NAMES} variables")
+    return found
+
+
+def tensorflow_settings(network: Inert) -> dict:
+    """Function that built a recorded Network and its arguments, and those of its components.
+
+    Returns:
+        class, init_kwargs, and components: path of each to its class and init_kwargs.
+    """
+    left = [MOST_VALUES]
+    found = {
+        path.removesuffix("/"): {
+            "class": plain(state.get("build_func_name"), left),
+            "init_kwargs": plain(state.get("static_kwargs"), left),
+        }
+        for path, state in _walk(network, "/", network_of, "components")
+    }
+    return {**found.pop(""), "components": found}
+
+
+def _walk(whole: Inert, separator: str, look, table: str) -> Iterator[tuple[str, dict]]:
+    """Pairs of path (with a separator at its end, "" is the whole) and fields, depth first."""
+    waiting = [("", whole, 0)]
+    seen = 0
+    while waiting:
+        path, value, depth = waiting.pop()
+        fields = look(value)
+        if fields is None:
+            raise ValueError(f"its part {path} is {described(value)}, no part of a network")
+        yield path, fields
+        children = [
+            (f"{path}{name}{separator}", child, depth + 1)
+            for name, child in _entries(fields, table)
+            if child is not None
+        ]
+        seen += len(children)
+        if depth > DEEPEST or seen > MOST_NAMES or len(path) > LONGEST_NAME:
+            raise ValueError("a part of its network holds itself, or absurdly many others")
+        waiting += reversed(children)
+
+
+def _entries(fields: dict, table: str) -> list[tuple[str, object]]:
+    entries = fields.get(table)
+    if type(entries) is not dict:
+        return []
+    if any(type(name) is not str or len(name) > LONGEST_NAME for name in entries):
+        raise ValueError(f"a name in its {table} is no text, or of absurd length")
+    return list(entries.items())
+
+
+def plain(value, left: list[int] | None = None):
+    """What of a value of a pickle can be written as JSON; the rest of it is left out.
+
+    Args:
+        value: Of any kind.
+        left: How many values may still be kept, counted down: a single number.
+
+    Returns:
+        None, a truth value, a number, a text, or lists and dictionaries of them.
+    """
+    found = _plain(value, DEEPEST, [MOST_VALUES] if left is None else left)
+    return None if found is OMITTED else found
+
+
+def _plain(value, depth: int, left: list[int]):
+    left[0] -= 1
+    if depth == 0 or left[0] < 0:
+        return OMITTED
+    if type(value) in (list, tuple):
+        items = []
+        for item in value:
+            if left[0] <= 0:
+                break
+            items.append(_plain(item, depth - 1, left))
+        return [item for item in items if item is not OMITTED]
+    if type(value) is dict:
+        pairs = []
+        for key, item in value.items():
+            if left[0] <= 0:
+                break
+            if type(key) is int or (type(key) is str and len(key) <= LONGEST_TEXT):
+                pairs.append((str(key), _plain(item, depth - 1, left)))
+        return {key: item for key, item in pairs if item is not OMITTED}
+    if type(value) is Array and value.dtype is not None and value.shape == ():
+        value = np.frombuffer(value.data, value.dtype)[0].item()
+    if type(value) not in PLAIN or type(value) is bytes:
+        return OMITTED
+    if type(value) is str and len(value) > LONGEST_TEXT:
+        return OMITTED
+    return OMITTED if type(value) is int and value.bit_length() > 64 else value

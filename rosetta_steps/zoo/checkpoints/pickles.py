@@ -1,0 +1,421 @@
+"""A reader of pickles that cannot run anything: it knows data, and only records calls and classes.
+
+A pickle is a program for a small stack machine, whose opcodes may import any function and call it.
+The machine here has no such opcode: a global is its name (Global), and what a call or a class would
+have made is a record of it (Inert), unless its name is in a table of our own functions that the
+caller passes. Neither the pickle module nor any other unpickler takes part.
+
+It reads from memory that is mapped, copies no byte string longer than SMALL, trusts no length or
+count in the file before it has compared it with what is left of the file, never recurses, and stops
+after MOST_STEPS opcodes, so that the memory it takes is bounded whatever the file says.
+
+Format: the opcodes of protocols 0 to 5, as Lib/pickletools.py of Python documents them.
+"""
+
+import codecs
+import pickle  # for the values of the opcodes
+import struct
+from collections.abc import Callable
+
+# Over 20 times the opcodes of a StyleGAN-XL snapshot; empty sets, the dearest opcode, would take
+# 1 GB at this number.
+MOST_STEPS = 5_000_000
+SMALL = 1 << 16
+LONGEST_NAME = 1000
+LONGEST_NUMBER = 1000
+LONGEST_KEY = 8
+PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+class Budget:
+    """What reading one file may cost, however its parts are nested.
+
+    Attributes:
+        steps: Opcodes, and items copied from one container to another, that are left.
+        bytes: Bytes that may still be copied out of it: at first twice what the file holds, since
+            two tensors may share memory in it, but not endlessly many.
+    """
+
+    def __init__(self, file_bytes: int):
+        self.steps, self.bytes = MOST_STEPS, 2 * file_bytes
+
+    def spend_steps(self, count: int) -> None:
+        """Take off steps, or raise a ValueError when none are left."""
+        self.steps -= count
+        if self.steps < 0:
+            raise ValueError(f"it has more than {MOST_STEPS} opcodes, as no checkpoint does")
+
+    def spend_bytes(self, count: int) -> None:
+        """Take off bytes, or raise a ValueError when none are left."""
+        self.bytes -= count
+        if self.bytes < 0:
+            raise ValueError("it claims more bytes of tensors than the file holds")
+
+
+class Global:
+    """Name of a function or class in a pickle: a name and nothing more."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Inert:
+    """Record of a call that was not made: it accepts whatever a pickle does to its result.
+
+    Attributes:
+        name: Of the function or class, with its module.
+        arguments: Positional arguments.
+        keywords: Keyword arguments, or None.
+        state: What __setstate__ would have got, or None.
+        items: What was appended to it, and pairs (key, value) that were set in it.
+    """
+
+    __slots__ = ("name", "arguments", "keywords", "state", "items")
+
+    def __init__(self, name: str, arguments: tuple = (), keywords=None):
+        self.name, self.arguments, self.keywords = name, arguments, keywords
+        self.state, self.items = None, []
+
+    def build(self, state) -> None:
+        """Keep a state: the BUILD opcode."""
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"{self.name}(...)"
+
+
+def read_pickle(
+    data: memoryview,
+    start: int,
+    budget: Budget,
+    known: dict[str, Callable],
+    persistent: Callable | None = None,
+) -> tuple[object, int]:
+    """Read one pickle as data.
+
+    Args:
+        data: Bytes that hold it.
+        start: Where in data it begins.
+        budget: Of the file.
+        known: Name of a global, "module.name", to our function that stands for a call of it:
+            function(budget, *arguments) checks what it gets.
+        persistent: Our function of a persistent identifier, where the format has them.
+
+    Returns:
+        The object: plain values, containers, what the functions return, Global, Inert. Byte strings
+        longer than SMALL are memoryviews into data. And where in data the pickle ends.
+
+    Raises:
+        ValueError: It is no pickle, is truncated, claims more than there is, or is not well formed.
+    """
+    machine = _Machine(data, start, budget, known, persistent)
+    try:
+        return machine.run(), machine.position
+    except (
+        *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        struct.error,
+    ) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"not well formed: {error!r}"
+        raise ValueError(f"{reason[:500]} (pickle, byte {machine.position})") from None
+
+
+class _Machine:
+    """The stack, the memo and the position: one pickle being read."""
+
+    def __init__(self, data, start, budget, known, persistent):
+        self.data, self.position, self.size = data, start, len(data)
+        self.budget, self.known, self.persistent = budget, known, persistent
+        self.stack: list = []
+        self.below: list[list] = []  # stacks under each mark
+        self.memo: dict = {}
+
+    def run(self):
+        budget = self.budget
+        while True:
+            if self.position >= self.size:
+                raise ValueError("it is truncated: the file ends before the pickle does")
+            code = self.data[self.position]
+            self.position += 1
+            budget.spend_steps(1)
+            if code == STOP:
+                return self.stack.pop()
+            handler = HANDLERS.get(code)
+            if handler is None:
+                raise ValueError(f"it has an opcode that is not read here: {bytes([code])!r}")
+            handler(self)
+
+    # Arguments of opcodes
+
+    def take(self, size: int) -> memoryview:
+        end = self.position + size
+        if size < 0 or end > self.size:
+            raise ValueError(f"it claims {size} bytes where {self.size - self.position} are left")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def count(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "little")
+
+    def line(self, longest: int) -> bytes:
+        piece = bytes(self.data[self.position : self.position + longest + 1])
+        length = piece.find(b"\n")
+        if length < 0:
+            raise ValueError("it has a line without an end, or one of absurd length")
+        self.position += length + 1
+        return piece[:length]
+
+    def text_line(self) -> bytes:
+        length = 1 << 10
+        while length < self.size - self.position:
+            if b"\n" in bytes(self.data[self.position : self.position + length]):
+                break
+            length *= 4
+        return self.line(length)
+
+    # Values
+
+    def push(self, value) -> None:
+        self.stack.append(value)
+
+    def push_bytes(self, size: int) -> None:
+        piece = self.take(size)
+        self.stack.append(bytes(piece) if size <= SMALL else piece)
+
+    def push_text(self, size: int, encoding: str = "utf-8") -> None:
+        self.stack.append(str(self.take(size), encoding, "surrogatepass"))
+
+    def push_integer(self, size: int) -> None:
+        self.stack.append(int.from_bytes(self.take(size), "little", signed=True))
+
+    def push_integer_line(self) -> None:
+        digits = self.line(LONGEST_NUMBER).rstrip(b"L")
+        truth = {b"00": False, b"01": True}.get(digits)
+        self.stack.append(int(digits) if truth is None else truth)
+
+    def push_string_line(self) -> None:
+        quoted = self.text_line().strip()
+        if len(quoted) < 2 or quoted[:1] != quoted[-1:] or quoted[:1] not in (b"'", b'"'):
+            raise ValueError("it has a string without quotation marks")
+        self.stack.append(codecs.escape_decode(quoted[1:-1])[0].decode("latin-1"))
+
+    # Containers
+
+    def mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def pop(self) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.since_mark()
+
+    def push_tuple(self, length: int) -> None:
+        if len(self.stack) < length:
+            raise ValueError("it takes more from its stack than there is")
+        items = tuple(self.stack[-length:])
+        del self.stack[-length:]
+        self.stack.append(items)
+
+    def extend(self, items: list) -> None:
+        target = self.stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif isinstance(target, Inert):
+            target.items.extend(items)
+        else:
+            raise ValueError(f"it appends to a {type(target).__name__}")
+
+    def update(self, items: list) -> None:
+        target = self.stack[-1]
+        pairs = zip(items[::2], items[1::2], strict=True)
+        if type(target) is dict:
+            target.update((plain_key(key), value) for key, value in pairs)
+        elif isinstance(target, Inert):
+            target.items.extend(pairs)
+        else:
+            raise ValueError(f"it sets items of a {type(target).__name__}")
+
+    def push_dict(self) -> None:
+        items = self.since_mark()
+        self.stack.append({})
+        self.update(items)
+
+    def add(self) -> None:
+        items = self.since_mark()
+        target = self.stack[-1]
+        if type(target) is set:
+            target.update(map(plain_key, items))
+        else:
+            self.extend(items)
+
+    # Globals, calls and states
+
+    def push_global(self, module, name) -> None:
+        if type(module) is not str or type(name) is not str:
+            raise ValueError("it has a global whose name is no text")
+        if len(module) + len(name) > LONGEST_NAME:
+            raise ValueError("it has a global whose name is of absurd length")
+        self.stack.append(Global(f"{module}.{name}"))
+
+    def global_lines(self) -> None:
+        module, name = self.line(LONGEST_NAME), self.line(LONGEST_NAME)
+        self.push_global(module.decode(), name.decode())
+
+    def stack_global(self) -> None:
+        name = self.stack.pop()
+        self.push_global(self.stack.pop(), name)
+
+    def call(self, function, arguments, keywords=None) -> None:
+        if type(arguments) is not tuple or not isinstance(function, Global | Inert):
+            raise ValueError(f"it calls a {type(function).__name__}")
+        own = self.known.get(function.name) if type(function) is Global else None
+        if own is not None and not keywords:
+            self.stack.append(own(self.budget, *arguments))
+        else:
+            self.stack.append(Inert(function.name, arguments, keywords))
+
+    def reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.call(self.stack.pop(), arguments)
+
+    def new_object_with_keywords(self) -> None:
+        keywords, arguments = self.stack.pop(), self.stack.pop()
+        self.call(self.stack.pop(), arguments, keywords)
+
+    def instance(self) -> None:
+        arguments = tuple(self.since_mark())
+        self.global_lines()
+        self.call(self.stack.pop(), arguments)
+
+    def object(self) -> None:
+        function, *arguments = self.since_mark()
+        self.call(function, tuple(arguments))
+
+    def build(self) -> None:
+        # What is set on a dict or a list, such as the versions of a state dict, is no tensor.
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Inert):
+            target.build(state)
+
+    def push_persistent(self, identifier) -> None:
+        if self.persistent is None:
+            self.stack.append(Inert("a persistent identifier"))
+        else:
+            self.stack.append(self.persistent(identifier))
+
+
+def described(value) -> str:
+    """A value of a pickle in a few words: containers are not looked into, they may never end."""
+    if isinstance(value, Global | Inert) or value is None or type(value) in (bool, float):
+        return f"{value!r:.200}"
+    if type(value) is str:
+        return repr(value[:60])
+    if type(value) is int:
+        return str(value) if value.bit_length() < 200 else f"a number of {value.bit_length()} bits"
+    if isinstance(value, list | tuple | dict | set | frozenset | bytes | memoryview):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def plain_key(key):
+    """A key or an item of a set as it is, if hashing it is quick; else an inert one in its place.
+
+    A nested tuple that holds another twice, which holds another twice and so on, takes forever.
+    """
+    if type(key) is int:
+        quick = -(1 << 63) <= key < 1 << 64
+    elif type(key) is tuple:
+        quick = len(key) <= LONGEST_KEY and all(type(item) in PLAIN for item in key)
+    else:
+        quick = type(key) in PLAIN
+    return key if quick else Inert("a key that is no plain value")
+
+
+def _recall(machine: _Machine, index: int) -> None:
+    machine.stack.append(machine.memo[index])
+
+
+def _remember(machine: _Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
+
+
+STOP = pickle.STOP[0]
+M = _Machine
+HANDLERS: dict[int, Callable[[_Machine], None]] = {
+    code[0]: handler
+    for code, handler in {
+        pickle.PROTO: lambda m: m.take(1),
+        pickle.FRAME: lambda m: m.take(8),  # a hint for buffering
+        pickle.MARK: M.mark,
+        pickle.POP: M.pop,
+        pickle.POP_MARK: M.since_mark,
+        pickle.DUP: lambda m: m.push(m.stack[-1]),
+        pickle.NONE: lambda m: m.push(None),
+        pickle.NEWTRUE: lambda m: m.push(True),
+        pickle.NEWFALSE: lambda m: m.push(False),
+        pickle.INT: M.push_integer_line,
+        pickle.LONG: M.push_integer_line,
+        pickle.BININT: lambda m: m.push_integer(4),
+        pickle.BININT1: lambda m: m.push(m.count(1)),
+        pickle.BININT2: lambda m: m.push(m.count(2)),
+        pickle.LONG1: lambda m: m.push_integer(m.count(1)),
+        pickle.LONG4: lambda m: m.push_integer(m.count(4)),
+        pickle.FLOAT: lambda m: m.push(float(m.line(LONGEST_NUMBER))),
+        pickle.BINFLOAT: lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
+        pickle.STRING: M.push_string_line,
+        pickle.BINSTRING: lambda m: m.push_text(m.count(4), "latin-1"),
+        pickle.SHORT_BINSTRING: lambda m: m.push_text(m.count(1), "latin-1"),
+        pickle.UNICODE: lambda m: m.push(m.text_line().decode("raw-unicode-escape")),
+        pickle.SHORT_BINUNICODE: lambda m: m.push_text(m.count(1)),
+        pickle.BINUNICODE: lambda m: m.push_text(m.count(4)),
+        pickle.BINUNICODE8: lambda m: m.push_text(m.count(8)),
+        pickle.SHORT_BINBYTES: lambda m: m.push_bytes(m.count(1)),
+        pickle.BINBYTES: lambda m: m.push_bytes(m.count(4)),
+        pickle.BINBYTES8: lambda m: m.push_bytes(m.count(8)),
+        pickle.BYTEARRAY8: lambda m: m.push_bytes(m.count(8)),
+        pickle.EMPTY_LIST: lambda m: m.push([]),
+        pickle.LIST: lambda m: m.push(m.since_mark()),
+        pickle.APPEND: lambda m: m.extend([m.stack.pop()]),
+        pickle.APPENDS: lambda m: m.extend(m.since_mark()),
+        pickle.EMPTY_TUPLE: lambda m: m.push(()),
+        pickle.TUPLE: lambda m: m.push(tuple(m.since_mark())),
+        pickle.TUPLE1: lambda m: m.push_tuple(1),
+        pickle.TUPLE2: lambda m: m.push_tuple(2),
+        pickle.TUPLE3: lambda m: m.push_tuple(3),
+        pickle.EMPTY_DICT: lambda m: m.push({}),
+        pickle.DICT: M.push_dict,
+        pickle.SETITEM: lambda m: m.update([m.stack.pop(), m.stack.pop()][::-1]),
+        pickle.SETITEMS: lambda m: m.update(m.since_mark()),
+        pickle.EMPTY_SET: lambda m: m.push(set()),
+        pickle.ADDITEMS: M.add,
+        pickle.FROZENSET: lambda m: m.push(frozenset(map(plain_key, m.since_mark()))),
+        pickle.GET: lambda m: _recall(m, int(m.line(LONGEST_NUMBER))),
+        pickle.BINGET: lambda m: _recall(m, m.count(1)),
+        pickle.LONG_BINGET: lambda m: _recall(m, m.count(4)),
+        pickle.PUT: lambda m: _remember(m, int(m.line(LONGEST_NUMBER))),
+        pickle.BINPUT: lambda m: _remember(m, m.count(1)),
+        pickle.LONG_BINPUT: lambda m: _remember(m, m.count(4)),
+        pickle.MEMOIZE: lambda m: _remember(m, len(m.memo)),
+        pickle.GLOBAL: M.global_lines,
+        pickle.STACK_GLOBAL: M.stack_global,
+        pickle.REDUCE: M.reduce,
+        pickle.BUILD: M.build,
+        pickle.INST: M.instance,
+        pickle.OBJ: M.object,
+        pickle.NEWOBJ: M.reduce,
+        pickle.NEWOBJ_EX: M.new_object_with_keywords,
+        pickle.PERSID: lambda m: m.push_persistent(m.line(LONGEST_NAME).decode()),
+        pickle.BINPERSID: lambda m: m.push_persistent(m.stack.pop()),
+    }.items()
+}

@@ -1,0 +1,288 @@
+"""Tensors and arrays of a pickle: our own checked functions for the few calls that make them.
+
+A tensor stays a record of where its bytes lie until it is wanted, so that a file of 2 GB that holds
+three networks costs the memory of the one that is used. Every length, offset, size and stride is
+compared with the bytes there are before anything is built.
+"""
+
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rosetta_steps.zoo.checkpoints.pickles import Budget, Global, Inert, described, plain_key
+
+MOST_DIMENSIONS = 64
+DTYPES = {
+    f"torch.{name}": value
+    for name, value in vars(torch).items()
+    if isinstance(value, torch.dtype) and re.fullmatch(r"(u?int|b?float|complex|bool)\w*", name)
+}
+STORAGE_DTYPES = {
+    f"{module}.{kind}Storage": dtype
+    for module in ("torch", "torch.cuda")
+    for kind, dtype in {
+        "Half": torch.float16,
+        "BFloat16": torch.bfloat16,
+        "Float": torch.float32,
+        "Double": torch.float64,
+        "Byte": torch.uint8,
+        "Char": torch.int8,
+        "Short": torch.int16,
+        "Int": torch.int32,
+        "Long": torch.int64,
+        "Bool": torch.bool,
+        "ComplexFloat": torch.complex64,
+        "ComplexDouble": torch.complex128,
+    }.items()
+}
+
+
+class Storage:
+    """Elements that tensors look into.
+
+    Attributes:
+        dtype: Of an element; None where the tensors say it.
+        count: Number of elements, of bytes where dtype is None.
+        view: Their bytes; None until they are found.
+    """
+
+    __slots__ = ("dtype", "count", "view")
+
+    def __init__(self, kind, count, file_bytes: int):
+        name = kind.name if type(kind) is Global else ""
+        if name not in STORAGE_DTYPES and name != "torch.storage.UntypedStorage":
+            raise ValueError(f"it has a storage of unknown type {described(kind)}")
+        self.dtype = STORAGE_DTYPES.get(name)
+        self.count = _whole_number(count)
+        self.view: memoryview | None = None
+        if self.bytes > file_bytes:
+            raise ValueError(f"it claims a storage of {self.bytes} bytes in a file of {file_bytes}")
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all elements."""
+        return self.count * (1 if self.dtype is None else self.dtype.itemsize)
+
+    def fill(self, view: memoryview) -> None:
+        """Say where its bytes lie, which must be as many as were claimed."""
+        if len(view) != self.bytes:
+            raise ValueError(f"a storage holds {len(view)} bytes where {self.bytes} are claimed")
+        self.view = view
+
+
+class StoredTensor:
+    """A tensor of a file, within the bounds of its storage, not read yet."""
+
+    __slots__ = ("storage", "dtype", "offset", "size", "stride", "span")
+
+    def __init__(self, storage, offset, size, stride, dtype=None):
+        if type(storage) is not Storage or type(size) is not tuple or type(stride) is not tuple:
+            raise ValueError("it has a tensor without a storage, a size or a stride")
+        if len(size) != len(stride) or len(size) > MOST_DIMENSIONS:
+            raise ValueError(f"it has a tensor of {len(size)} dimensions, {len(stride)} strides")
+        self.storage, self.dtype = storage, storage.dtype or dtype or torch.uint8
+        self.offset, self.size, self.stride = _whole_number(offset), size, stride
+        held = storage.bytes // self.dtype.itemsize
+        elements = math.prod(map(_whole_number, size))
+        reach = sum((n - 1) * _whole_number(step) for n, step in zip(size, stride, strict=True))
+        self.span = reach + 1 if elements else 0  # elements from its first to its last
+        if self.offset + self.span > held or elements > held:
+            raise ValueError(
+                f"it has a tensor of size {size!s:.80}, stride {stride!s:.80} and offset {offset} "
+                f"in a storage of {held} elements"
+            )
+        if math.prod(max(n, 1) for n in size) >= 1 << 62:
+            raise ValueError(f"it has a tensor of absurd size {size!s:.80}")
+
+    @property
+    def place(self) -> tuple:
+        """What two names of one tensor have in common."""
+        return id(self.storage), self.dtype, self.offset, self.size, self.stride
+
+    def read(self, budget: Budget) -> Tensor:
+        """A copy of it in memory, contiguous."""
+        if self.storage.view is None:
+            raise ValueError("it has a tensor whose bytes are not in the file")
+        if not self.span:
+            return torch.empty(self.size, dtype=self.dtype)
+        each = self.dtype.itemsize
+        budget.spend_bytes(max(self.span, math.prod(self.size)) * each)
+        raw = self.storage.view[self.offset * each : (self.offset + self.span) * each]
+        flat = torch.empty(len(raw), dtype=torch.uint8)
+        flat.numpy()[:] = np.frombuffer(raw, np.uint8)
+        return flat.view(self.dtype).as_strided(self.size, self.stride).contiguous()
+
+
+class NumpyType(Inert):
+    """A numpy dtype: numeric ones only have a code."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, name: str, arguments: tuple):
+        super().__init__(name, arguments)
+        code = arguments[0] if arguments else None
+        numeric = type(code) is str and re.fullmatch(r"[biufc]\d{1,2}", code)
+        self.code, self.order = code if numeric else None, "="
+
+    def build(self, state) -> None:
+        """Take the byte order from the state (version, order, ...)."""
+        if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
+            self.order = state[1]
+
+    @property
+    def dtype(self) -> np.dtype | None:
+        """As numpy knows it; None where it is not numeric."""
+        return None if self.code is None else np.dtype(self.order + self.code)
+
+
+class Array(Inert):
+    """A numeric numpy array or scalar, checked, not read yet; other arrays stay inert.
+
+    Attributes:
+        dtype: None as long as it is inert.
+        shape: Of the array.
+        fortran: Whether its first axis varies fastest.
+        data: Its bytes.
+    """
+
+    __slots__ = ("dtype", "shape", "fortran", "data")
+
+    def __init__(self):
+        super().__init__("numpy.ndarray")
+        self.dtype = None
+
+    def build(self, state) -> None:
+        """Fill it from the state ([version,] shape, dtype, fortran order, bytes)."""
+        if type(state) is not tuple or len(state) not in (4, 5):
+            raise ValueError("it has a numpy array of unknown form")
+        self.fill(*state[-4:])
+
+    def fill(self, shape, kind, fortran, data) -> None:
+        """Fill it, if the dtype is numeric and the bytes are as many as the shape says."""
+        if not isinstance(kind, NumpyType) or kind.code is None:
+            return
+        if type(data) is str:  # Python 2 wrote bytes as text
+            data = data.encode("latin-1")
+        if type(shape) is not tuple or not isinstance(data, bytes | memoryview):
+            raise ValueError("it has a numpy array of unknown form")
+        claimed = math.prod(map(_whole_number, shape)) * kind.dtype.itemsize
+        if claimed != len(data) or len(shape) > MOST_DIMENSIONS:
+            raise ValueError(
+                f"it has a numpy array of shape {shape!s:.80} and {len(data)} bytes, "
+                f"where {claimed} are claimed"
+            )
+        self.dtype, self.shape, self.fortran, self.data = kind.dtype, shape, bool(fortran), data
+
+    def read(self, budget: Budget) -> Tensor:
+        """A copy of it in memory as a tensor."""
+        budget.spend_bytes(len(self.data))
+        flat = np.frombuffer(self.data, self.dtype).astype(self.dtype.newbyteorder("="))
+        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        return torch.from_numpy(np.ascontiguousarray(array).reshape(self.shape))
+
+
+def _whole_number(value) -> int:
+    if type(value) is not int or value < 0 or value >= 1 << 63:
+        raise ValueError(f"it has a size, stride, offset or count that is {described(value)}")
+    return value
+
+
+def _tensor_v2(budget, storage, offset, size, stride, *_) -> StoredTensor:
+    return StoredTensor(storage, offset, _as_tuple(size), _as_tuple(stride))
+
+
+def _tensor_v3(budget, storage, offset, size, stride, gradient, hooks, dtype, *_) -> StoredTensor:
+    name = dtype.name if type(dtype) is Global else ""
+    if name not in DTYPES:
+        raise ValueError(f"it has a tensor of unknown type {described(dtype)}")
+    return StoredTensor(storage, offset, _as_tuple(size), _as_tuple(stride), DTYPES[name])
+
+
+def _as_tuple(value):
+    return tuple(value) if type(value) is list and len(value) <= MOST_DIMENSIONS else value
+
+
+def _parameter(budget, data, *_):
+    return data
+
+
+def _size(budget, dimensions=()) -> tuple:
+    if type(dimensions) not in (list, tuple) or len(dimensions) > MOST_DIMENSIONS:
+        raise ValueError("it has a size of unknown form")
+    return tuple(dimensions)
+
+
+def _dict(budget, pairs=(), *_) -> dict:
+    if isinstance(pairs, dict):
+        pairs = list(pairs.items())
+    if type(pairs) not in (list, tuple):
+        raise ValueError("it has a dictionary of unknown form")
+    budget.spend_steps(len(pairs))
+    return {plain_key(key): value for key, value in pairs}
+
+
+def _set(budget, items=()) -> set:
+    if type(items) not in (list, tuple, set):
+        raise ValueError("it has a set of unknown form")
+    budget.spend_steps(len(items))
+    return set(map(plain_key, items))
+
+
+def _type_named(budget, name) -> Global:
+    if type(name) is not str or len(name) > MOST_DIMENSIONS:
+        raise ValueError("it has a type without a name")
+    return Global(f"builtins.{name}")
+
+
+def _encoded(budget, text, encoding) -> bytes:
+    # How protocol 2 writes bytes.
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError("it encodes text otherwise than bytes are written")
+    budget.spend_bytes(len(text))
+    return text.encode("latin-1")
+
+
+def _array(budget, *_) -> Array:
+    return Array()
+
+
+def _scalar(budget, kind, data=b"") -> Array:
+    array = Array()
+    array.fill((), kind, False, data)
+    return array
+
+
+def _from_buffer(budget, data, kind, shape, order) -> Array:
+    array = Array()
+    array.fill(shape, kind, order == "F", data)
+    return array
+
+
+def _numpy_type(budget, *arguments) -> NumpyType:
+    return NumpyType("numpy.dtype", arguments)
+
+
+# Everything else that a pickle names stays inert.
+KNOWN: dict[str, Callable] = {
+    "collections.OrderedDict": _dict,
+    "dnnlib.util.EasyDict": _dict,
+    "builtins.set": _set,
+    "__builtin__.set": _set,
+    "dill._dill._load_type": _type_named,
+    "_codecs.encode": _encoded,
+    "numpy.dtype": _numpy_type,
+    "torch.Size": _size,
+    "torch._utils._rebuild_tensor": _tensor_v2,
+    "torch._utils._rebuild_tensor_v2": _tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+}
+for _core in ("numpy.core", "numpy._core"):
+    KNOWN[f"{_core}.multiarray._reconstruct"] = _array
+    KNOWN[f"{_core}.multiarray.scalar"] = _scalar
+    KNOWN[f"{_core}.numeric._frombuffer"] = _from_buffer

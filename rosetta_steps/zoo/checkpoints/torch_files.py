@@ -1,0 +1,147 @@
+"""Files of torch.save and torch.jit.save, and pickles that hold storages, read as data.
+
+Formats: a zip archive of data.pkl and data/KEY, a storage each (torch >= 1.6; TorchScript adds
+code and constants.pkl, which are not looked at), or a stream of pickles followed by the storages
+(legacy: before 1.6, and each storage of a plain pickle). torch.load(weights_only=True) would do for
+the first, but not for TorchScript, and of a legacy stream it allocates what a storage claims to
+hold before it looks at what there is.
+"""
+
+import struct
+import zipfile
+from pathlib import Path
+
+from rosetta_steps.zoo.checkpoints.pickles import Budget, Global, described, read_pickle
+from rosetta_steps.zoo.checkpoints.stand_ins import KNOWN, Storage
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+ZIP_ERRORS = (ValueError, RuntimeError, ArithmeticError, EOFError)
+LOCAL_HEADER = 30  # bytes before the name of a member of a zip archive
+
+
+def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, bool]:
+    """Content of a zip archive of torch.
+
+    Args:
+        path: Of the file.
+        data: Its bytes.
+        budget: Of the file.
+
+    Returns:
+        The object, and whether the archive is TorchScript.
+
+    Raises:
+        ValueError: It is no such archive, or claims more than it holds.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+    except (zipfile.BadZipFile, struct.error, *ZIP_ERRORS) as error:
+        raise ValueError(f"as a zip archive it is damaged: {error}") from None
+    roots = [name.removesuffix("data.pkl") for name in members if _is_top_pickle(name)]
+    if len(roots) != 1:
+        raise ValueError(f"as a zip archive it has {len(roots)} data.pkl, where torch writes one")
+    root = roots[0]
+    if (order := members.get(f"{root}byteorder")) and bytes(_stored(data, order)) != b"little":
+        raise ValueError("it was written on a big-endian machine: save it on a usual one")
+    storages: dict[str, Storage] = {}
+
+    def persistent(identifier) -> Storage:
+        match identifier:
+            case ("storage", kind, str(key), _, count):
+                if key not in storages:
+                    member = members.get(f"{root}data/{key}")
+                    if member is None:
+                        raise ValueError(f"its storage {key:.80} is missing")
+                    storages[key] = Storage(kind, count, len(data))
+                    storages[key].fill(_stored(data, member))
+                return storages[key]
+        raise ValueError("it has a persistent identifier that torch does not write")
+
+    content, _ = read_pickle(
+        _stored(data, members[f"{root}data.pkl"]), 0, budget, known, persistent
+    )
+    return content, f"{root}constants.pkl" in members
+
+
+def _is_top_pickle(name: str) -> bool:
+    return name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
+
+
+def _stored(data: memoryview, member: zipfile.ZipInfo) -> memoryview:
+    """Bytes of a member, where they lie."""
+    start = member.header_offset
+    header = bytes(data[start : start + LOCAL_HEADER]) if start >= 0 else b""
+    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+        raise ValueError("its members are compressed or encrypted, which torch does not write")
+    if len(header) < LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+        raise ValueError("as a zip archive it is damaged: a member is not where it should be")
+    start += LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+    if start + member.file_size > len(data):
+        raise ValueError("as a zip archive it is damaged: a member claims more than there is")
+    return data[start : start + member.file_size]
+
+
+def read_stream(data: memoryview, budget: Budget) -> tuple[object, bool]:
+    """Content of a file that begins with a pickle.
+
+    Args:
+        data: Its bytes.
+        budget: Of the file.
+
+    Returns:
+        The object, and whether it is a legacy file of torch rather than a plain pickle.
+
+    Raises:
+        ValueError: It is neither, or claims more than it holds.
+    """
+    content, position = read_pickle(data, 0, budget, known)
+    if type(content) is int and content == LEGACY_MAGIC:
+        return _legacy(data, position, budget), True
+    return content, False
+
+
+def _legacy(data: memoryview, position: int, budget: Budget):
+    storages: dict[str, Storage] = {}
+
+    def persistent(identifier):
+        match identifier:
+            case ("module", Global() as kind, *_):
+                return kind
+            case ("storage", kind, str(key), _, count, None):
+                return storages.setdefault(key, Storage(kind, count, len(data)))
+        raise ValueError("it has a persistent identifier that is not read here")
+
+    protocol, position = read_pickle(data, position, budget, known)
+    system, position = read_pickle(data, position, budget, known)
+    if protocol != LEGACY_PROTOCOL or type(system) is not dict or not system.get("little_endian"):
+        raise ValueError("it is of another legacy format of torch, or was written big-endian")
+    content, position = read_pickle(data, position, budget, known, persistent)
+    keys, position = read_pickle(data, position, budget, known)
+    texts = type(keys) is list and all(type(key) is str for key in keys)
+    if not texts or set(keys) != set(storages):
+        raise ValueError("it lists other storages than its tensors use")
+    for key in keys:
+        storage = storages[key]
+        start = position + 8
+        position = start + storage.bytes
+        if position > len(data):
+            raise ValueError("it is truncated: a storage is not all there")
+        if int.from_bytes(data[start - 8 : start], "little") != storage.count:
+            raise ValueError("a storage holds another number of elements than is claimed")
+        storage.fill(data[start:position])
+    return content
+
+
+def _storage_of_bytes(budget: Budget, stream) -> Storage:
+    if not isinstance(stream, bytes | memoryview):
+        raise ValueError(f"it has a storage made of {described(stream)}")
+    view = memoryview(stream)
+    storage, legacy = read_stream(view, budget)
+    if not legacy or type(storage) is not Storage:
+        raise ValueError("it has a storage that is no legacy stream of torch")
+    return storage
+
+
+known = KNOWN | {"torch.storage._load_from_bytes": _storage_of_bytes}

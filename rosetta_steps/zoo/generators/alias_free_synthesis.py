@@ -1,0 +1,169 @@
+"""The synthesis network of StyleGAN3 (Karras et al. 2021), which StyleGAN-XL shares."""
+
+from collections.abc import Sequence
+from math import pi, sqrt
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rosetta_steps.zoo.generators.band_limits import Signal, Step
+from rosetta_steps.zoo.generators.full_precision import full_precision
+from rosetta_steps.zoo.generators.low_pass import kaiser_low_pass, radial_low_pass
+from rosetta_steps.zoo.generators.mapping import FullyConnected
+from rosetta_steps.zoo.generators.modulated_convolution import modulated_convolution
+from rosetta_steps.zoo.generators.resampling_filters import downsample, in_blocks, upsample
+from rosetta_steps.zoo.generators.stylegan import check_w
+
+# Bound of all maps, so that float16 cannot overflow.
+CLAMP = 256
+# Of the image, which leaves the last layer with about unit variance.
+OUTPUT_SCALE = 0.25
+# Taps a filter has for each sample of the lower rate.
+TAPS_PER_SAMPLE = 6
+
+
+class Synthesis(nn.Module):
+    """w (image, layer, component) to images (image, rgb, y, x): Fourier features, then layers.
+
+    Args:
+        w: Components of w.
+        first: What the Fourier features are.
+        layers: The layers, each by its number.
+        kernel: Pixels of a convolution along each axis.
+        radial: Whether the downsampling filters are, except those of critical layers.
+    """
+
+    def __init__(
+        self, w: int, first: Signal, layers: Sequence[tuple[int, Step]], kernel: int, radial: bool
+    ):
+        super().__init__()
+        self.w, self.rows = w, len(layers) + 1
+        self.input = FourierFeatures(w, first)
+        self.layer_names = []
+        for number, step in layers:
+            name = f"L{number}_{step.after.size}_{step.after.channels}"
+            self.add_module(name, Layer(w, step, kernel, radial))
+            self.layer_names.append(name)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Generate; w may have other rows for other layers.
+
+        Raises:
+            ValueError: w has another shape.
+        """
+        check_w(w, self.rows, self.w)
+        x = self.input(w[:, 0])
+        for index, name in enumerate(self.layer_names):
+            x = self.get_submodule(name)(x, w[:, index + 1])
+        return x * OUTPUT_SCALE
+
+
+class FourierFeatures(nn.Module):
+    """Plane waves, moved and turned by w and mixed into channels (section 3.2).
+
+    Attributes:
+        margin: Pixels on each side that lie outside the image.
+    """
+
+    nonlinearity = None
+
+    def __init__(self, w: int, signal: Signal):
+        super().__init__()
+        self.signal, self.margin = signal, signal.margin
+        self.weight = nn.Parameter(torch.randn(signal.channels, signal.channels))
+        # Frequencies are uniform in the disc of the band.
+        radius = torch.rand(signal.channels, 1).sqrt() * signal.cutoff
+        angle = torch.rand(signal.channels, 1) * 2 * pi
+        self.register_buffer("transform", torch.eye(3))
+        self.register_buffer("freqs", radius * torch.cat([angle.cos(), angle.sin()], 1))
+        self.register_buffer("phases", torch.rand(signal.channels) - 0.5)
+        self.affine = FullyConnected(w, 4)
+        with torch.no_grad():
+            self.affine.weight.zero_()
+            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, w: Tensor) -> Tensor:
+        """One row w (image, component) to features (image, channel, y, x)."""
+        with full_precision(w):
+            frequencies, phases = self._transformed(self.affine(w))
+            rate, size, band = self.signal.rate, self.signal.size, self.signal.cutoff
+            # Waves that a transform moved out of the band fade.
+            excess = (frequencies.norm(dim=2) - band) / (rate / 2 - band)
+            amplitudes = (1 - excess).clamp(0, 1)
+            places = (torch.arange(size, device=w.device, dtype=w.dtype) + 0.5 - size / 2) / rate
+            along_x = frequencies[:, None, None, :, 0] * places[:, None]
+            along_y = frequencies[:, None, None, :, 1] * places[:, None, None]
+            turns = along_x + along_y + phases[:, None, None]
+            waves = (turns * (2 * pi)).sin() * amplitudes[:, None, None]
+            weight = self.weight / sqrt(len(self.weight))
+            return F.linear(waves, weight).permute(0, 3, 1, 2).contiguous()
+
+    def _transformed(self, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Frequencies (image, wave, xy) and phases (image, wave) of a pose (cos, sin, x, y)."""
+        pose = pose / pose[:, :2].norm(dim=1, keepdim=True)
+        cosine, sine, x, y = pose.unbind(1)
+        zero, one = torch.zeros_like(x), torch.ones_like(x)
+        rotation = _matrix([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
+        translation = _matrix([[one, zero, -x], [zero, one, -y], [zero, zero, one]])
+        whole = rotation @ translation @ self.transform
+        phases = self.phases + (self.freqs @ whole[:, :2, 2:]).squeeze(2)
+        return self.freqs @ whole[:, :2, :2], phases
+
+
+class Layer(nn.Module):
+    """Modulated convolution, bias and a leaky ReLU at a higher rate; its output are units' maps.
+
+    Attributes:
+        margin: Pixels on each side that lie outside the image.
+        nonlinearity: None for the layer that makes the colours.
+    """
+
+    def __init__(self, w: int, step: Step, kernel: int, radial: bool):
+        super().__init__()
+        self.step, self.margin = step, step.after.margin
+        self.nonlinearity = None if step.to_rgb else "LeakyReLU"
+        kernel = 1 if step.to_rgb else kernel
+        before, after = step.before, step.after
+        self.weight = nn.Parameter(torch.randn(after.channels, before.channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(after.channels))
+        self.register_buffer("magnitude_ema", torch.ones(()))
+        up_filter = down_filter = None
+        if not step.to_rgb:
+            low_pass = radial_low_pass if radial and not step.critical else kaiser_low_pass
+            up_filter = _filter(kaiser_low_pass, step.up, before, step.inner_rate)
+            down_filter = _filter(low_pass, step.down, after, step.inner_rate)
+        self.register_buffer("up_filter", up_filter)
+        self.register_buffer("down_filter", down_filter)
+        self.affine = FullyConnected(w, before.channels, bias=1.0)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x (image, channel, y, x) and one row w (image, component) to a map of `step.after`."""
+        _, inputs, kernel, _ = self.weight.shape
+        styles, gain = self.affine(w), self.magnitude_ema.rsqrt()
+        if self.step.to_rgb:
+            styles = styles * (gain / sqrt(inputs))
+            x = modulated_convolution(x, self.weight, styles, demodulate=False)
+            return (x + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
+        x = modulated_convolution(x, self.weight, styles, padding=kernel - 1)
+        x = x * gain + self.bias[:, None, None]
+        return in_blocks(self._activate, x, growth=self.step.up**2)
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """Leaky ReLU of gain sqrt(2) between two filters (section 3.2, figure 4b)."""
+        kernel = self.weight.shape[-1]
+        taps = self.up_filter.shape[-1], self.down_filter.shape[-1]
+        x = upsample(x, self.up_filter, self.step.up, *self.step.padding(*taps, kernel))
+        x = (F.leaky_relu(x, 0.2) * sqrt(2)).clamp(-CLAMP, CLAMP)
+        return downsample(x, self.down_filter, self.step.down)
+
+
+def _filter(low_pass, factor: int, signal: Signal, rate: int) -> Tensor:
+    taps = low_pass(TAPS_PER_SAMPLE * factor, signal.cutoff, signal.half_width, rate)
+    return torch.as_tensor(taps.astype(np.float32))
+
+
+def _matrix(rows: list[list[Tensor]]) -> Tensor:
+    """(image, row, column) from entries (image)."""
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)

@@ -1,0 +1,327 @@
+"""BigGAN-deep (Brock et al. 2019, appendix B, tables 7 to 9): class and z to an image.
+
+Names and shapes of the state dict are those of the PyTorch conversion that DeepMind's weights were
+published in, which keeps spectral normalisation unfolded: a weight is weight_orig / sigma.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rosetta_steps.zoo.generators.full_precision import full_precision
+
+RGB = 3
+FIRST_SIZE = 4  # pixels, of the maps that z and class become
+
+# Channels at 4, 8, 16 .. pixels of the published networks, by resolution.
+CHANNELS = {
+    128: [2048, 2048, 1024, 512, 256, 128],
+    256: [2048, 2048, 1024, 1024, 512, 256, 128],
+    512: [2048, 2048, 1024, 1024, 512, 256, 128, 128],
+}
+
+
+class _SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value sigma = u^T W v (Miyato et al. 2018).
+
+    u and v are those of the checkpoint: no power iteration refines them here.
+    """
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.weight_orig = nn.Parameter(torch.randn(shape) / math.prod(shape[1:]) ** 0.5)
+        weight = self.weight_orig.detach().flatten(1)
+        # One power iteration, so that a network without a checkpoint neither explodes nor fades.
+        v = weight.T @ torch.randn(len(weight))
+        v = v / v.norm()
+        u = weight @ v
+        self.register_buffer("weight_u", u / u.norm())
+        self.register_buffer("weight_v", v)
+
+    def weight(self) -> Tensor:
+        """Effective weight, of the shape of weight_orig."""
+        with full_precision(self.weight_orig):
+            sigma = self.weight_u @ (self.weight_orig.flatten(1) @ self.weight_v)
+            return self.weight_orig / sigma
+
+
+class SpectralLinear(_SpectralNorm):
+    """Linear layer with spectral normalisation, (image, before) to (image, after)."""
+
+    def __init__(self, before: int, after: int, bias: bool = False):
+        super().__init__(after, before)
+        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map vectors."""
+        return functional.linear(x, self.weight(), self.bias)
+
+
+class SpectralConvolution(_SpectralNorm):
+    """Convolution with spectral normalisation that keeps the size, (image, channel, y, x)."""
+
+    def __init__(self, before: int, after: int, kernel: int, bias: bool = True):
+        super().__init__(after, before, kernel, kernel)
+        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
+        self.padding = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        return functional.conv2d(x, self.weight(), self.bias, padding=self.padding)
+
+
+class _Statistics(nn.Module):
+    """Means and variances of some channels, one row for each of several truncations.
+
+    Rows belong to truncations 0, step, 2 step .. 1 (51 rows: step 0.02).
+    """
+
+    def __init__(self, channels: int, rows: int):
+        super().__init__()
+        self.register_buffer("running_means", torch.zeros(rows, channels))
+        self.register_buffer("running_vars", torch.ones(rows, channels))
+
+    def at(self, truncation: float) -> tuple[Tensor, Tensor]:
+        """Mean and variance (channel) for a truncation.
+
+        Between two rows the published code swaps the two shares: just above a row the next row
+        counts nearly alone. Images are judged as that code makes them, so we do the same, down
+        to the quotients that rounding puts beside an integer: 0.14 reads row 8, 0.58 row 28.
+        """
+        share, row = math.modf(truncation / (1 / (len(self.running_means) - 1)))
+        row = int(row)
+        if share == 0:
+            return self.running_means[row], self.running_vars[row]
+        return tuple(
+            share * rows[row] + (1 - share) * rows[row + 1]
+            for rows in (self.running_means, self.running_vars)
+        )
+
+
+class BatchNorm(_Statistics):
+    """Batch normalisation of (image, channel, y, x) with fixed statistics and a learned affine."""
+
+    def __init__(self, channels: int, rows: int, epsilon: float):
+        super().__init__(channels, rows)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor, truncation: float) -> Tensor:
+        """Normalise."""
+        mean, variance = self.at(truncation)
+        return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.epsilon)
+
+
+class ConditionalBatchNorm(_Statistics):
+    """Batch normalisation whose affine depends on the condition (de Vries et al. 2017)."""
+
+    def __init__(self, channels: int, condition: int, rows: int, epsilon: float):
+        super().__init__(channels, rows)
+        self.scale = SpectralLinear(condition, channels)
+        self.offset = SpectralLinear(condition, channels)
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        """Normalise (image, channel, y, x) under a condition (image, component)."""
+        mean, variance = self.at(truncation)
+        with full_precision(x):
+            gain = (1 + self.scale(condition)) / torch.sqrt(variance + self.epsilon)
+            shift = self.offset(condition) - mean * gain
+        return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None])
+
+
+class Block(nn.Module):
+    """Residual block with a bottleneck of a quarter of its input's channels.
+
+    Its one `relu` is called four times, on the normalised input of conv_0 to conv_3.
+    """
+
+    def __init__(
+        self, before: int, after: int, upsamples: bool, condition: int, rows: int, epsilon: float
+    ):
+        super().__init__()
+        middle = before // 4
+        self.after, self.upsamples = after, upsamples
+        self.relu = nn.ReLU()
+        for index, channels in enumerate([before, middle, middle, middle]):
+            norm = ConditionalBatchNorm(channels, condition, rows, epsilon)
+            self.add_module(f"bn_{index}", norm)
+        self.conv_0 = SpectralConvolution(before, middle, 1)
+        self.conv_1 = SpectralConvolution(middle, middle, 3)
+        self.conv_2 = SpectralConvolution(middle, middle, 3)
+        self.conv_3 = SpectralConvolution(middle, after, 1)
+
+    def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        """Maps (image, before, y, x) to (image, after, y, x), twice as large if it upsamples."""
+        y = self.conv_0(self.relu(self.bn_0(x, condition, truncation)))
+        y = self._resized(self.relu(self.bn_1(y, condition, truncation)))
+        y = self.relu(self.bn_2(self.conv_1(y), condition, truncation))
+        y = self.relu(self.bn_3(self.conv_2(y), condition, truncation))
+        # The skip path has no weights: it drops the channels that the block does not put out.
+        return self.conv_3(y) + self._resized(x[:, : self.after])
+
+    def _resized(self, x: Tensor) -> Tensor:
+        return functional.interpolate(x, scale_factor=2, mode="nearest") if self.upsamples else x
+
+
+class Attention(nn.Module):
+    """Self-attention over positions (Zhang et al. 2019): keys and values are pooled 2 x 2."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        key, value = channels // 8, channels // 2
+        self.snconv1x1_theta = SpectralConvolution(channels, key, 1, bias=False)
+        self.snconv1x1_phi = SpectralConvolution(channels, key, 1, bias=False)
+        self.snconv1x1_g = SpectralConvolution(channels, value, 1, bias=False)
+        self.snconv1x1_o_conv = SpectralConvolution(value, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (image, channel, y, x) to maps of the same shape."""
+        query = self.snconv1x1_theta(x).flatten(2)
+        key = functional.max_pool2d(self.snconv1x1_phi(x), 2).flatten(2)
+        value = functional.max_pool2d(self.snconv1x1_g(x), 2).flatten(2)
+        weight = torch.softmax(query.transpose(1, 2) @ key, dim=2)  # (image, position, key)
+        found = (value @ weight.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.snconv1x1_o_conv(found)
+
+
+class Synthesis(nn.Module):
+    """Condition (image, component) to image (image, rgb, y, x) in [-1, 1].
+
+    Two blocks take the maps from each size to the next; only the second changes anything.
+    """
+
+    def __init__(
+        self, channels: list[int], attention: int | None, condition: int, rows: int, epsilon: float
+    ):
+        super().__init__()
+        last = channels[-1]
+        self.gen_z = SpectralLinear(condition, FIRST_SIZE**2 * channels[0], bias=True)
+        self.layers = nn.ModuleList()
+        for index, (before, after) in enumerate(pairwise(channels)):
+            if FIRST_SIZE * 2**index == attention:
+                self.layers.append(Attention(before))
+            self.layers.append(Block(before, before, False, condition, rows, epsilon))
+            self.layers.append(Block(before, after, True, condition, rows, epsilon))
+        self.bn = BatchNorm(last, rows, epsilon)
+        self.relu = nn.ReLU()
+        self.conv_to_rgb = SpectralConvolution(last, last, 3)  # only its first 3 channels show
+
+    def forward(self, condition: Tensor, truncation: float = 1.0) -> Tensor:
+        """Generate.
+
+        Raises:
+            ValueError: The truncation is not above 0 and at most 1.
+        """
+        if not 0 < truncation <= 1:
+            raise ValueError(
+                f"truncation {truncation} is outside BigGAN's range: choose one above 0 and at "
+                "most 1 (1 is none)."
+            )
+        # The conversion kept TensorFlow's order here: channels last.
+        x = self.gen_z(condition).unflatten(1, (FIRST_SIZE, FIRST_SIZE, -1)).permute(0, 3, 1, 2)
+        for layer in self.layers:
+            x = layer(x) if isinstance(layer, Attention) else layer(x, condition, truncation)
+        x = self.conv_to_rgb(self.relu(self.bn(x, truncation)))
+        return torch.tanh(x[:, :RGB])
+
+
+class BigGANDeep(nn.Module):
+    """z and class to an image: `generator(condition(z, labels), truncation)`.
+
+    Args:
+        resolution: Pixels a side of a published network: 128, 256 or 512.
+        channels: Instead of it, for any other network: channels at 4, 8, 16 .. pixels; no size has
+            more than the one before.
+        attention: Pixels a side of the maps between which attention sits; null is none.
+        latent: Components of z.
+        embedding: Components of the embedding of a class.
+        classes: Number of classes.
+        rows: Rows of batch statistics, for as many truncations.
+        epsilon: Added to variances.
+
+    Attributes:
+        embeddings: Linear, from (image, class), one-hot or a mixture, to (image, embedding).
+        generator: From (image, latent + embedding) and truncation to images; differentiable.
+
+    Raises:
+        ValueError: No such published network, or channels that make none.
+    """
+
+    truncates = True
+    truncation_scales_z = True
+    latent_bound = 2.0
+
+    def __init__(
+        self,
+        resolution: int | None = None,
+        channels: list[int] | None = None,
+        attention: int | None = 64,
+        latent: int = 128,
+        embedding: int = 128,
+        classes: int = 1000,
+        rows: int = 51,
+        epsilon: float = 1e-4,
+    ):
+        super().__init__()
+        channels = _channels(resolution, channels, attention)
+        self.latent_size, self.classes = latent, classes
+        self.embeddings = nn.Linear(classes, embedding, bias=False)
+        self.generator = Synthesis(channels, attention, latent + embedding, rows, epsilon)
+
+    def condition(self, z: Tensor, labels: Tensor) -> Tensor:
+        """What every layer sees of z (image, latent) and class indices (image) int64."""
+        return torch.cat([z, functional.embedding(labels, self.embeddings.weight.T)], dim=1)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Images (image, rgb, y, x) in [-1, 1].
+
+        Args:
+            z: truncation * normal within -2 and 2, (image, latent).
+            labels: Class indices (image) int64.
+            truncation: Chooses the batch statistics; a number of Python, above 0 and at most 1.
+
+        Raises:
+            ValueError: No labels, or the truncation is out of range.
+        """
+        if labels is None:
+            raise ValueError(
+                f"BigGAN-deep has {self.classes} classes and no labels say which to show: give "
+                "one class index an image."
+            )
+        return self.generator(self.condition(z, labels), truncation)
+
+
+def _channels(
+    resolution: int | None, channels: list[int] | None, attention: int | None
+) -> list[int]:
+    """Channels at 4, 8, 16 .. pixels, checked."""
+    if (resolution is None) == (channels is None):
+        raise ValueError(
+            f"BigGAN-deep is given resolution {resolution} and channels {channels}: give one of "
+            "the two and leave out the other."
+        )
+    if channels is None:
+        if resolution not in CHANNELS:
+            raise ValueError(
+                f"resolution {resolution} of BigGAN-deep is none of {', '.join(map(str, CHANNELS))}"
+                ": choose one of them, or give its channels."
+            )
+        channels = CHANNELS[resolution]
+    if len(channels) < 2 or channels[-1] < RGB or channels != sorted(channels, reverse=True):
+        raise ValueError(
+            f"channels {channels} of BigGAN-deep: give at least two numbers, none larger than the "
+            f"one before and the last at least {RGB}."
+        )
+    sizes = [FIRST_SIZE * 2**index for index in range(len(channels) - 1)]
+    if attention is not None and attention not in sizes:
+        raise ValueError(
+            f"attention {attention} of BigGAN-deep is no size of its maps: choose one of "
+            f"{', '.join(map(str, sizes))}, or null for none."
+        )
+    return channels

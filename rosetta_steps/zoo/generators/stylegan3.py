@@ -1,0 +1,74 @@
+"""StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or to rotation too (r)."""
+
+from rosetta_steps.zoo.generators.alias_free_synthesis import Synthesis
+from rosetta_steps.zoo.generators.band_limits import signals, steps
+from rosetta_steps.zoo.generators.mapping import Mapping
+from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution
+
+# channel_base and channel_max, pixels of a convolution, radial filters.
+KINDS = {"t": (32768, 512, 3, False), "r": (65536, 1024, 1, True)}
+
+
+class StyleGAN3(StyleGAN):
+    """z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
+
+    The defaults are the published layout; the files for 256 pixels have half the channel_base.
+
+    Args:
+        resolution: Of the image, in pixels.
+        kind: "t" or "r".
+        latent: Components of z.
+        w: Components of w.
+        classes: 0 where it is unconditional.
+        mapping_layers: Fully connected layers from z to w.
+        channel_base: Channels times twice the cutoff frequency of a layer, that of the kind ...
+        channel_max: ... but at most so many channels, as many as the kind has.
+        layers: Before the one that makes the colours.
+        critical: How many of them, the last ones, are sampled critically.
+        margin: Pixels outside the image on each side.
+        first_cutoff: Of the Fourier features, in cycles an image.
+        first_stopband: Where they have no content any more, in cycles an image.
+        last_stopband_factor: Last stopband over half the resolution.
+
+    Raises:
+        ValueError: There is no such kind, or the resolution is no power of two.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        kind: str,
+        latent: int = 512,
+        w: int = 512,
+        classes: int = 0,
+        mapping_layers: int = 2,
+        channel_base: int | None = None,
+        channel_max: int | None = None,
+        layers: int = 14,
+        critical: int = 2,
+        margin: int = 10,
+        first_cutoff: float = 2,
+        first_stopband: float = 2**2.1,
+        last_stopband_factor: float = 2**0.3,
+    ):
+        if kind not in KINDS:
+            raise ValueError(
+                f"no StyleGAN3 of kind '{kind}': give kind: t (3 x 3 convolutions) or kind: r "
+                "(1 x 1 convolutions and radial filters) in `architecture` of the entry."
+            )
+        check_resolution(resolution, 16)
+        base, most, kernel, radial = KINDS[kind]
+        found = signals(
+            resolution,
+            layers,
+            critical,
+            margin,
+            first_cutoff,
+            first_stopband,
+            last_stopband_factor,
+            base if channel_base is None else channel_base,
+            most if channel_max is None else channel_max,
+        )
+        synthesis = Synthesis(w, found[0], list(enumerate(steps(found, critical))), kernel, radial)
+        mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes)
+        super().__init__(synthesis, mapping, latent, classes)

@@ -1,0 +1,197 @@
+"""From the output of a module to an activation map, (image, channel, y, x), or why it is none.
+
+Three layouts occur: channels before positions (convolutions), channels after them (the MLP of a
+Swin or ConvNeXt block), and tokens, (image, token, channel), which lie on a grid of patches row by
+row. An output that does not certainly have one of them is no map: a wrong map would correlate.
+"""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+FIRST, LAST = 1, -1
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How the tokens of a transformer lie on the image.
+
+    Attributes:
+        grids: (y, x) of the patches, of each stage where there are several.
+        prefix: Tokens before the patches: class, distillation, registers. Some blocks of a model
+            may be without them (CaiT, where the class token joins late).
+    """
+
+    grids: tuple[tuple[int, int], ...] = ()
+    prefix: int = 0
+
+    def __str__(self) -> str:
+        if not self.grids:
+            return "nothing says on which grid they lie"
+        grids = " or ".join(f"{y} x {x}" for y, x in self.grids)
+        return f"expected {grids} patches, after {self.prefix} prefix tokens or none"
+
+    def fold(self, output: Tensor) -> Tensor | str:
+        """Tokens (image, token, channel) as a map, or why they are none."""
+        tokens = output.shape[1]
+        for y, x in self.grids:
+            for prefix in (0, self.prefix):
+                if tokens == y * x + prefix:
+                    return output[:, prefix:].transpose(1, 2).unflatten(2, (y, x))
+        return f"has {tokens} tokens; {self}"
+
+
+HOW_TOKENS_LIE = (
+    " If these are the tokens of a transformer, say in its entry how they lie: architecture: "
+    "{grid: [y, x], prefix_tokens: n}, with a list of grids where there are several stages."
+)
+
+
+def tokens_from(name: str, architecture: dict) -> Tokens:
+    """Tokens as an entry declares them, who thereby says that they lie row by row.
+
+    Args:
+        name: Of the model, for errors.
+        architecture: `grid` is [y, x] or a list of such, `prefix_tokens` a number.
+
+    Raises:
+        ValueError: They are something else.
+    """
+    grids, prefix = architecture.get("grid", []), architecture.get("prefix_tokens", 0)
+    grids = [grids] if grids and isinstance(grids[0], int) else grids
+    pairs = all(
+        isinstance(grid, list) and len(grid) == 2 and all(isinstance(n, int) for n in grid)
+        for grid in grids
+    )
+    if not pairs or not isinstance(prefix, int):
+        raise ValueError(
+            f"{name}: architecture.grid is {grids} and prefix_tokens {prefix}, expected [y, x] in "
+            "patches, or a list of such, and a number of tokens."
+        )
+    return Tokens(tuple(tuple(grid) for grid in grids), prefix)
+
+
+@dataclass
+class Source:
+    """What is known of an output besides its values, gathered while the modules run.
+
+    Attributes:
+        module: It is the output of.
+        nonlinearity: It comes from, None for another module's output.
+        axis: Where the channels of the last output in four dimensions lay: FIRST, LAST or None.
+        channels: How many there were.
+        axes: All that occurred so far.
+        mixed_tokens: in_features of the last linear layer, if it ran along the tokens.
+    """
+
+    module: nn.Module | None = None
+    nonlinearity: str | None = None
+    axis: int | None = None
+    channels: int = 0
+    axes: set[int] = field(default_factory=set)
+    mixed_tokens: int = 0
+
+    def note(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        """Learn from a module that channel_axis knows; a forward hook."""
+        if not isinstance(output, Tensor):
+            return
+        if output.ndim == 4:
+            self.axis = channel_axis(module)
+            self.axes.add(self.axis)
+            self.channels = output.shape[self.axis]
+        elif output.ndim == 3 and isinstance(module, nn.Linear):
+            transposed = bool(inputs) and inputs[0].stride(-1) != 1
+            self.mixed_tokens = module.in_features if transposed else 0
+
+    @property
+    def certain(self) -> bool:
+        """Whether the output has the layout of the last one that is known.
+
+        A nonlinearity keeps it; a block may end in a permutation (ConvNeXt).
+        """
+        return self.nonlinearity is not None or channel_axis(self.module) is not None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the outputs of a model's modules become maps.
+
+    Attributes:
+        tokens: Of a transformer.
+        images: How many went in; an output of another number (windows) is no map. None: unknown.
+        size: (y, x) of the images; maps have their proportions. None: unknown.
+        remedy: A sentence for errors, with a space before it.
+    """
+
+    tokens: Tokens = Tokens()
+    images: int | None = None
+    size: tuple[int, int] | None = None
+    remedy: str = ""
+
+    def read(self, output: object, source: Source) -> Tensor | str:
+        """A view of an output as (image, channel, y, x), or a phrase that says why it is no map.
+
+        A module's attribute `margin` says how many pixels of its output on each side lie outside
+        the image (StyleGAN3): they are cropped.
+        """
+        if not isinstance(output, Tensor):
+            return f"is a {type(output).__name__}"
+        shape = tuple(output.shape)
+        if output.ndim not in (3, 4):
+            return f"has shape {shape}"
+        if self.images is not None and shape[0] != self.images:
+            return f"has shape {shape} for {self.images} images"
+        if output.ndim == 3:
+            if source.mixed_tokens == shape[1]:
+                return f"has shape {shape} and mixes the tokens, so that none has a place"
+            maps = self.tokens.fold(output)
+        else:
+            maps = self._channels_first(output, source)
+        margin = getattr(source.module, "margin", 0)
+        if margin and not isinstance(maps, str):
+            maps = maps[..., margin:-margin, margin:-margin]
+        return maps
+
+    def _channels_first(self, output: Tensor, source: Source) -> Tensor | str:
+        first = self._in_proportion(*output.shape[2:])
+        last = self._in_proportion(*output.shape[1:3]) and not self._finer_than_patches(output)
+        if first and last:
+            axis = FIRST if source.axes <= {FIRST} else source.axis if source.certain else None
+        elif first or last:
+            axis = FIRST if first else LAST
+        else:
+            exact = source.axis == FIRST and source.channels == output.shape[1]
+            axis = FIRST if exact and source.certain else None
+        if axis is None:
+            return f"has shape {tuple(output.shape)}, of which no axis is surely the channels"
+        return output if axis == FIRST else output.permute(0, 3, 1, 2)
+
+    def _in_proportion(self, y: int, x: int) -> bool:
+        if self.size is None:
+            return True
+        height, width = self.size
+        return abs(y - x * height / width) < 1 or abs(x - y * width / height) < 1
+
+    def _finer_than_patches(self, output: Tensor) -> bool:
+        # Attention between all tokens is (image, token, token, head).
+        grids = self.tokens.grids
+        return bool(grids) and output.shape[1] > max(y for y, _ in grids)
+
+
+def channel_axis(module: nn.Module) -> int | None:
+    """Where a module has the channels of an output in four dimensions; None if that is unknown."""
+    convolutional = (
+        nn.Conv2d,
+        nn.ConvTranspose2d,
+        nn.BatchNorm2d,
+        nn.GroupNorm,
+        nn.InstanceNorm2d,
+    )
+    if isinstance(module, convolutional):
+        return FIRST
+    if isinstance(module, nn.Linear):
+        return LAST
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+        # timm and torchvision: LayerNorm2d normalises channels that come first.
+        return FIRST if "2d" in type(module).__name__ else LAST
+    return None

@@ -1,0 +1,220 @@
+"""A model of the user's own: the module that a function of theirs returns.
+
+Its entry has architecture: {function: "package.module:build", arguments: {...}}, and where it has
+tokens, grid and prefix_tokens (zoo.maps.tokens_from). Its weights are a file of its state dict, or
+{function: true} where the function loads them itself. Other than a file of weights, a function is
+code, and it is run.
+"""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
+from rosetta_steps.zoo.models import timm_models
+from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
+from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.taps import ANY_MODULE
+
+# Two passes over the same image may differ by rounding, which depends on the size of the batch
+# (TF32 products: 1e-3). Relative to the largest value of a layer.
+TOLERANCE = 1e-2
+
+
+def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+    """A model with its weights, or to ask for its layers where `weights` is None.
+
+    Without weights the function runs under the meta device; where it or its module cannot (it reads
+    values), it runs on the CPU as it is.
+
+    Raises:
+        ValueError: There is no such function, it fails or returns no module, the weights do not
+            fit, or the module is not fit for the purpose: see `check`.
+    """
+    preprocessing = preprocessing_of(name, entry, {})
+    if weights is None:
+        return _without_values(name, entry, preprocessing)
+    module = build_module(name, entry)
+    if not entry["weights"].get("function"):
+        tensors = read_tensors(weights, entry["weights"].get("key"))
+        load_state(module, tensors, name, by_order=entry.get("keys") == "by_order")
+    model = _model(name, entry, module.to(device), preprocessing, device)
+    check(model, [pattern for preset in entry.get("layers", {}).values() for pattern in preset])
+    return model
+
+
+def build_module(
+    name: str, entry: dict, takes: str = "normalised images (image, rgb, y, x)"
+) -> nn.Module:
+    """The module that the function of an entry returns, in eval mode.
+
+    Args:
+        name: Of the model, for errors.
+        entry: Of a generator or a model.
+        takes: What the module is to take, for errors.
+
+    Raises:
+        ValueError: There is no such function, it fails, or it returns no module.
+    """
+    architecture = entry["architecture"]
+    if not isinstance(architecture, dict) or "function" not in architecture:
+        raise ValueError(
+            f"{name}: architecture is {architecture}, expected {{function: 'package.module:build', "
+            "arguments: {...}}, because its loader is 'function'."
+        )
+    function = _function(name, architecture["function"])
+    arguments = architecture.get("arguments", {})
+    try:
+        module = function(**arguments)
+    except Exception as error:  # whatever a user's function raises
+        raise ValueError(
+            f"{name}: {architecture['function']} fails when called with {arguments}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"{name}: {architecture['function']} returns {_kind(module)}, expected a "
+            f"torch.nn.Module that takes {takes}."
+        )
+    return module.eval()
+
+
+def check(model: Model, patterns: list[str]) -> None:
+    """Refuse a module that cannot be mined, before a long run does.
+
+    Args:
+        model: With its weights.
+        patterns: Of its presets.
+
+    Raises:
+        ValueError: It fails on one image or on two, or in inference mode only; it has no layer;
+            two passes over an image differ; or the maps of an image depend on what other images
+            are in its batch.
+    """
+    values = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, *model.preprocessing.size, generator=values)
+    _refuse_what_does_not_run(model, image)
+    names = [layer.name for layer in model.layers()]
+    any_module = [pattern for pattern in patterns if pattern.startswith(ANY_MODULE)]
+    if not names and not any_module:
+        kinds = sorted({type(child).__name__ for child in model.module.modules()})
+        raise ValueError(
+            f"{model.name}: no activation module of it returns a map (its modules: "
+            f"{', '.join(kinds)[:300]}). A function such as torch.relu is no module and cannot be "
+            "tapped: use nn.ReLU, give the module whose output it is the attribute nonlinearity = "
+            f"'ReLU', or take any module's output by a pattern such as '{ANY_MODULE}stage?'."
+            f"{model.remedy}"
+        )
+    names += [layer.name for layer in model.layers(any_module) if layer.name not in names]
+    once = model.activations(image, names)
+    again = model.activations(image, names)
+    if changed := _different(once, again):
+        raise ValueError(
+            f"{model.name}: two passes over an image differ, first in layer {changed}, though "
+            "the module is in eval mode: something in it is random (a functional dropout without "
+            "training=self.training, noise). Its maps could not be compared."
+        )
+    # A black image has other statistics than noise.
+    together = model.activations(torch.cat([image, torch.zeros_like(image)]), names)
+    if changed := _different(once, {name: maps[:1] for name, maps in together.items()}):
+        raise ValueError(
+            f"{model.name}: the maps of an image depend on the other images of its batch, first in "
+            f"layer {changed}: a normalisation by the statistics of the batch, in eval mode too "
+            "(BatchNorm with track_running_stats=False), or a mean over images."
+        )
+
+
+def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
+    def fails(images: Tensor, mode: Callable) -> Exception | None:
+        with mode():
+            try:
+                model.module(model.preprocessing(images.to(model.device)))
+            except Exception as error:  # whatever a user's module raises
+                return error
+        return None
+
+    for images in (image, image.repeat(2, 1, 1, 1)):
+        error = fails(images, torch.inference_mode)
+        if error is None:
+            continue
+        where = f"on {len(images)} images of shape {tuple(images.shape[1:])} (rgb, y, x)"
+        if fails(images, torch.no_grad) is None:
+            where += " in inference mode (it runs under torch.no_grad)"
+        raise ValueError(
+            f"{model.name}: its module fails {where}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> str | None:
+    # The first layer, in the order of the forward pass, is where it begins.
+    for name, maps in one.items():
+        scale = maps.nan_to_num().abs().amax().item()
+        if not torch.allclose(maps, other[name], 0, TOLERANCE * scale, equal_nan=True):
+            return name
+    return None
+
+
+def _without_values(name: str, entry: dict, preprocessing: Preprocessing) -> Model:
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights that cannot be copied to meta tensors
+            module = build_module(name, entry)
+        with torch.inference_mode():
+            module(no_images(preprocessing.size))
+        return _model(name, entry, module, preprocessing, "meta")
+    except Exception:  # whatever a user's module raises; on the CPU it may not
+        module = build_module(name, entry)
+        model = _model(name, entry, module, preprocessing, "cpu")
+        _refuse_what_does_not_run(model, torch.zeros(1, 3, *preprocessing.size))
+        return model
+
+
+def _model(
+    name: str, entry: dict, module: nn.Module, preprocessing: Preprocessing, device: str
+) -> Model:
+    tokens = tokens_from(name, entry["architecture"])
+    if tokens == Tokens() and type(module).__module__.startswith("timm."):
+        tokens = timm_models.tokens_of(module, preprocessing.size)
+    return Model(name, module, preprocessing, device, tokens, HOW_TOKENS_LIE)
+
+
+def _function(name: str, path: str) -> Callable:
+    module_name, colon, function_name = path.partition(":")
+    if not (module_name and colon and function_name):
+        raise ValueError(
+            f"{name}: architecture.function is '{path}', expected 'package.module:build'."
+        )
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` has it
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises
+        raise ValueError(
+            f"{name}: {module_name} cannot be imported from {os.getcwd()}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        callables = [one for one in vars(module) if callable(getattr(module, one))]
+        raise ValueError(
+            f"{name}: {module.__file__} has no function '{function_name}'. "
+            + suggestion(function_name, callables)
+        )
+    return function
+
+
+def _kind(value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, tuple | list):
+        return f"a {kind} of {', '.join(type(one).__name__ for one in value)}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an instance of it"
+    return f"a {kind}"

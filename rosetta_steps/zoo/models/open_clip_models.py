@@ -1,0 +1,173 @@
+"""The image towers of open_clip: CLIP's ResNets and transformers, SigLIP, EVA and others.
+
+Units lie under `visual.`, as in the files. The text tower is neither built nor loaded.
+"""
+
+import warnings
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.model import _build_vision_tower
+from torch import Tensor, nn
+
+from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_checkpoint
+from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.maps import Tokens
+from rosetta_steps.zoo.models import timm_models
+from rosetta_steps.zoo.models.preprocessing import preprocessing_of
+from rosetta_steps.zoo.models.torch_models import Model
+
+PREFIX = "visual."
+NORMALISATION = ("mean", "std", "interpolation")
+
+
+class ImageTower(nn.Module):
+    """Images (image, rgb, y, x) to embeddings, its modules named as in the files of open_clip."""
+
+    def __init__(self, visual: nn.Module):
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed."""
+        return self.visual(images)
+
+
+def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+    """A model with its weights, or without values on the meta device.
+
+    Raises:
+        ValueError: open_clip has no such architecture or tag, nothing says which activation
+            function or normalisation the weights were trained with, or they do not fit.
+    """
+    architecture, _ = named(entry["architecture"])
+    settings = settings_of(name, entry)
+    with torch.device("meta" if weights is None else "cpu"):
+        module = create(architecture, settings["quick_gelu"])
+    size = module.visual.image_size
+    default = {key: settings[key] for key in NORMALISATION if key in settings}
+    default["size"] = (size, size) if isinstance(size, int) else tuple(size)
+    preprocessing = preprocessing_of(name, entry, default)
+    if weights is not None:
+        checkpoint = read_checkpoint(weights, entry["weights"].get("key"))
+        said = checkpoint.settings.keys() | checkpoint.tensors.keys()
+        if set(CLIP_SIZES) <= said and not settings["quick_gelu"] and _has_gelu(module.visual):
+            raise ValueError(
+                f"{name}: {weights} is one of OpenAI's files, which were trained with QuickGELU, "
+                f"and {architecture} has GELU. Write architecture: {{name: {architecture}, tag: "
+                "openai}} in its entry."
+            )
+        tensors = {key: t for key, t in checkpoint.tensors.items() if key.startswith(PREFIX)}
+        if not tensors:
+            raise ValueError(
+                f"{name}: {weights} has no tensor under '{PREFIX}', so it holds no CLIP model. "
+                f"Its first: {', '.join(list(checkpoint.tensors)[:3])}."
+            )
+        load_state(module, tensors, name)
+        module.to(device)
+    return Model(
+        name,
+        module,
+        preprocessing,
+        "meta" if weights is None else device,
+        _tokens_of(module.visual, preprocessing.size),
+    )
+
+
+def create(architecture: str, quick_gelu: bool) -> ImageTower:
+    """The image tower of an architecture of open_clip, with random weights."""
+    config = open_clip.get_model_config(architecture)
+    # A pretrained trunk of timm would be fetched, and then overwritten.
+    vision = config["vision_cfg"] | {"timm_model_pretrained": False}
+    return ImageTower(_build_vision_tower(config["embed_dim"], vision, quick_gelu))
+
+
+def settings_of(name: str, entry: dict) -> dict:
+    """What the weights were trained with: quick_gelu, and mean, std and interpolation if known.
+
+    The tag of the weights says it, which is weights.open_clip, or architecture.tag, or the tag
+    that has the address weights.url. Without one, only what all tags of the architecture agree on
+    is known: the same architecture was trained with GELU by some and with QuickGELU by others.
+
+    Raises:
+        ValueError: open_clip has no such architecture or tag, two tags are named, or the tags do
+            not agree on the activation function.
+    """
+    architecture, tag = named(entry["architecture"])
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        raise ValueError(
+            f"{name}: open_clip {open_clip.__version__} has no architecture '{architecture}'. "
+            + suggestion(architecture, open_clip.list_models())[:300]
+        )
+    source = entry.get("weights", {})
+    of_weights = source.get("open_clip")
+    if tag and of_weights and tag != of_weights:
+        raise ValueError(
+            f"{name}: architecture says tag '{tag}', weights.open_clip '{of_weights}': name one."
+        )
+    tags = {
+        one: open_clip.get_pretrained_cfg(architecture, one)
+        for one in open_clip.list_pretrained_tags_by_model(architecture)
+    }
+    at_url = [one for one in tags if "url" in source and tags[one].get("url") == source["url"]]
+    tag = tag or of_weights or next(iter(at_url), None)
+    own = config.get("quick_gelu", False)
+    if tag is not None:
+        if tag not in tags:
+            raise ValueError(
+                f"{name}: open_clip {open_clip.__version__} has no weights '{tag}' of "
+                f"{architecture}. {suggestion(tag, list(tags))}"
+            )
+        return {"quick_gelu": False} | tags[tag]
+    known = {
+        key: values[0]
+        for key in NORMALISATION
+        if (values := [of_tag[key] for of_tag in tags.values()])
+        and all(value == values[0] for value in values)
+    }
+    kinds = {of_tag.get("quick_gelu", False) for of_tag in tags.values()} | {own}
+    if len(kinds) > 1 and _is_transformer(config["vision_cfg"]):
+        raise ValueError(
+            f"{name}: some weights of {architecture} were trained with GELU and some with "
+            "QuickGELU, and nothing says of which kind its file is. Write architecture: "
+            f"{{name: {architecture}, tag: TAG}}, with the tag of open_clip that its weights are "
+            f"or come from: {', '.join(tags)}."
+        )
+    return known | {"quick_gelu": own}
+
+
+def fetch(name: str, entry: dict) -> dict[str, Tensor]:
+    """State dict of the image tower of the tag weights.open_clip; needs the network."""
+    architecture, _ = named(entry["architecture"])
+    settings_of(name, entry)
+    with warnings.catch_warnings():
+        # Of QuickGELU, which load sets by the tag.
+        warnings.simplefilter("ignore", UserWarning)
+        model = open_clip.create_model(architecture, pretrained=entry["weights"]["open_clip"])
+    return ImageTower(model.visual).state_dict()
+
+
+def named(architecture: str | dict) -> tuple[str, str | None]:
+    """Name and tag of an `architecture`: a name, or {name, tag}."""
+    if isinstance(architecture, str):
+        return architecture, None
+    return architecture["name"], architecture.get("tag")
+
+
+def _is_transformer(vision: dict) -> bool:
+    # open_clip's own: its ResNets have ReLU, and the trunks of timm keep their activation function.
+    return not vision.get("timm_model_name") and not isinstance(vision["layers"], list | tuple)
+
+
+def _has_gelu(visual: nn.Module) -> bool:
+    return isinstance(visual, open_clip.transformer.VisionTransformer)
+
+
+def _tokens_of(visual: nn.Module, size: tuple[int, int]) -> Tokens:
+    if hasattr(visual, "trunk"):
+        return timm_models.tokens_of(visual.trunk, size)
+    if hasattr(visual, "grid_size"):
+        return Tokens((tuple(visual.grid_size),), prefix=1)
+    return Tokens()
