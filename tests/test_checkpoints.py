@@ -32,7 +32,7 @@ from rosetta_steps.zoo.checkpoints.convert import convert
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_checkpoint, read_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
-GOLDEN = Path("/work/shared/golden/stylegan2.safetensors")
+GOLDEN = Path(__file__).parent / "data" / "golden" / "stylegan2.safetensors"
 MEGABYTES = 1 << 20
 
 
@@ -275,6 +275,15 @@ def test_a_tensorflow_pickle_gives_the_tensors_in_nvidia_s_pytorch_layout(
     assert checkpoint.settings["truncation_statistics"] is True
     first = read_tensors(tmp_path / "cat.pkl", "G")
     assert torch.equal(first["mapping.fc0.weight"], 2 * golden["mapping.fc0.weight"])
+
+
+def test_arrays_that_python_2_wrote_as_text_are_read_too(tmp_path):
+    values = np.arange(-3, 3, dtype=">f4").reshape(2, 3)
+    dtype = b"cnumpy\ndtype\n(X\x02\x00\x00\x00f4K\x00K\x01tR(K\x03X\x01\x00\x00\x00>NNNtb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    state = b"(K\x01(K\x02K\x03t" + dtype + b"\x89U\x18" + values.tobytes() + b"tb"
+    (tmp_path / "old.pkl").write_bytes(b"\x80\x02}" + text("a") + array + state + b"s.")
+    assert read_tensors(tmp_path / "old.pkl")["a"].tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -675,6 +684,9 @@ ABSURD = {
     + bytes(16),
     "zip member": archive_of(tensor_opcodes(storage_opcode(4), 0, (4,), (1,))).replace(
         struct.pack("<II", 16, 16), struct.pack("<II", (1 << 31) - 1, (1 << 31) - 1)
+    ),
+    "objects of a numpy network": pickle.dumps(
+        {"G_ema": Call(nn.Linear, state={"_modules": {}, "_buffers": {"a": np.array([{}])}})}
     ),
     "many views of one storage": archive_of(
         b"\x80\x02}("

@@ -435,17 +435,17 @@ def symmetric(seed, taps):
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize(
     ("factor", "taps", "before", "after"),
-    [(2, 12, 9, 8), (4, 24, -6, -9), (2, 12, -11, -12), (2, 4, 2, 1), (2, 12, 3, 7)],
+    [(2, 12, 9, 8), (4, 24, -6, -9), (2, 12, -11, -12), (2, 4, 2, 1), (2, 12, 3, 7), (2, 4, 6, 5)],
 )
 def test_upsampling_is_zeros_put_between_and_a_convolution(axes, factor, taps, before, after):
-    x = normal(0, 2, 3, 18, 15)
+    x = normal(0, 2, 3, 22, 19)
     kernel = symmetric(1, taps)
     plane = np.outer(kernel, kernel)
     actual = upsample(
         x, torch.from_numpy(kernel if axes == 1 else plane), factor, before, after
     ).numpy()
     for image, channel in np.ndindex(2, 3):
-        sparse = np.zeros((18 * factor, 15 * factor))
+        sparse = np.zeros((22 * factor, 19 * factor))
         sparse[::factor, ::factor] = x[image, channel]
         padded = np.pad(sparse, [(max(before, 0), max(after, 0))] * 2)
         cropped = padded[

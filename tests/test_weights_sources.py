@@ -12,14 +12,13 @@ import urllib.request
 import zipfile
 from unittest.mock import Mock, call
 
-import open_clip
 import pytest
-import timm
 import torch
 from torch import nn
 
 from rosetta_steps.zoo import weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.models import open_clip_models, timm_models
 from rosetta_steps.zoo.weights import location, weights_file
 
 CONTENT = bytes(range(256)) * 5000
@@ -164,19 +163,18 @@ def tied() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("client", "called"),
-    [(timm, call("net.tag", pretrained=True)), (open_clip, call("net", pretrained="tag"))],
+    ("loader", "client"), [("timm", timm_models), ("open_clip", open_clip_models)]
 )
-def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(client, called, monkeypatch, kept):
+def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(loader, client, monkeypatch, kept):
     torch.manual_seed(0)
     published, other = tied(), tied()
     # Of their HTTP clients, not all errors are OSErrors.
-    hub = Mock(side_effect=[Exception("peer closed"), published])
-    monkeypatch.setattr(client, "create_model", hub)
-    entry = {"architecture": "net", "weights": {client.__name__: "tag"}}
+    hub = Mock(side_effect=[Exception("peer closed"), published.state_dict()])
+    monkeypatch.setattr(client, "fetch", hub)
+    entry = {"role": "model", "loader": loader, "architecture": "net", "weights": {loader: "tag"}}
     path = weights_file("tiny", entry)
     assert weights_file("tiny", entry) == path and kept() == [path]
-    assert hub.call_args_list == [called, called]
+    assert hub.call_args_list == 2 * [call("tiny", entry)]
     load_state(other, read_tensors(path), "tiny")
     torch.testing.assert_close(other.state_dict(), published.state_dict(), rtol=0, atol=0)
     path.write_bytes(path.read_bytes()[:-1])

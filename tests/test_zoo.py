@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from rosetta_steps import activations, sampling
 from rosetta_steps.plan import plan
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
-from rosetta_steps.zoo.entries import check, find_entry, read_entries, select_layers
+from rosetta_steps.zoo.entries import check, find_entry, read_entries
+from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import activations_of, layers_of
 from rosetta_steps.zoo.weights import weights_file
@@ -60,8 +62,16 @@ def test_an_unknown_key_of_an_entry_is_refused_by_name():
 
 
 def test_layer_patterns_that_match_nothing_are_refused_with_the_layers_there_are():
-    with pytest.raises(ValueError, match=r"'block.\*' matches no layer of m.*relu, relu#1"):
-        select_layers(["relu", "relu#1"], ["block.*"], "m")
+    entry = find_entry("dcgan-digiface")
+    with pytest.raises(ValueError, match=r"'block.\*' matches no layer of m. Its 4.*main.2"):
+        choose_layers("m", entry, load("m", entry), ["block.*"])
+
+
+def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
+    entry = dict(find_entry("dcgan-digiface"), role="model")
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump({"m": entry}))
+    with pytest.raises(ValueError, match="at m: loader 'dcgan' loads no model. .*timm"):
+        read_entries(str(tmp_path / "zoo.yaml"))
 
 
 def planned(layers):

@@ -1,4 +1,4 @@
-"""Look at the zoo: list its models, show the layers of one, fetch its weights."""
+"""Look at the zoo: list its models, show the layers of one, fetch weights, convert a checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ from rosetta_steps.zoo.weights import describe, weights_file
 def list_models(zoo: str) -> None:
     """Print a line a model."""
     for name, entry in read_entries(zoo).items():
-        print(f"{name:24} {entry['role']:10} {entry['loader']:6} {entry['source']}")
+        print(f"{name:24} {entry['role']:10} {entry['loader']:12} {entry['source']}")
 
 
 def show(name: str, zoo: str, layers: str | list[str]) -> None:
@@ -60,11 +60,22 @@ def main() -> None:
     fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
     fetcher.add_argument("name")
     fetcher.add_argument("--output", type=Path, help="file that says where they lie")
+    converter = commands.add_parser(
+        "convert", help="write a checkpoint of any kind as safetensors and JSON, running none of it"
+    )
+    converter.add_argument("checkpoint", type=Path, help=".pkl, .pt, .pth, .bin or .safetensors")
+    converter.add_argument("output", type=Path, help="X.safetensors to write, beside X.json")
+    converter.add_argument("--key", help="where the state dict lies in it, if it is not the whole")
+    converter.add_argument("--overwrite", action="store_true", help="replace what is there")
     a = parser.parse_args()
     if a.command == "show":
         show(a.name, a.zoo, layers_from(a))
     elif a.command == "fetch":
         fetch(a.name, a.zoo, a.output)
+    elif a.command == "convert":
+        from rosetta_steps.zoo.checkpoints.convert import convert  # torch, which a list needs not
+
+        print(convert(a.checkpoint, a.output, a.key, a.overwrite))
     else:
         list_models(getattr(a, "zoo", "config/models.yaml"))
 

@@ -8,6 +8,7 @@ when it came is written beside it, and holds from then on.
 import contextlib
 import hashlib
 import http.client
+import importlib
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rosetta_steps.digest import digest_of
+from rosetta_steps.zoo.entries import loader_module
 
 ATTEMPTS = 3
 
@@ -101,7 +103,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                 elif "url" in source:
                     _from_url(source["url"], temporary)
                 else:
-                    _from_hub(entry, temporary)
+                    _from_hub(name, entry, temporary)
                 break
             except (OSError, RuntimeError, http.client.HTTPException) as error:
                 print(f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
@@ -176,26 +178,19 @@ def _from_url(url: str, target: Path) -> None:
             raise OSError(f"{url} broke off after {target.stat().st_size} of {size} bytes")
 
 
-def _from_hub(entry: dict, target: Path) -> None:
+def _from_hub(name: str, entry: dict, target: Path) -> None:
     # The hub clients have caches of their own; what is kept here is a safetensors file, so that
     # no job needs the network.
     from safetensors.torch import save_file
 
-    source = entry["weights"]
     try:
-        if "timm" in source:
-            import timm
-
-            model = timm.create_model(f"{entry['architecture']}.{source['timm']}", pretrained=True)
-        else:
-            import open_clip
-
-            model = open_clip.create_model(entry["architecture"], pretrained=source["open_clip"])
+        tensors = importlib.import_module(loader_module(entry)).fetch(name, entry)
+    except ValueError:
+        raise
     except Exception as error:  # not all errors of their HTTP clients are OSErrors
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
     # Copies, because safetensors refuses shared memory, and a module may have two names.
-    tensors = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
-    save_file(tensors, target)
+    save_file({key: value.contiguous().clone() for key, value in tensors.items()}, target)
 
 
 def describe(source: dict) -> str:

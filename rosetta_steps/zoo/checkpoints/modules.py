@@ -8,8 +8,6 @@ Records may hold one another in circles, or one record a million times: whatever
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from rosetta_steps.zoo.checkpoints.pickles import PLAIN, Inert, described
 from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
 
@@ -214,7 +212,7 @@ def _plain(value, depth: int, left: list[int]):
                 pairs.append((str(key), _plain(item, depth - 1, left)))
         return {key: item for key, item in pairs if item is not OMITTED}
     if type(value) is Array and value.dtype is not None and value.shape == ():
-        value = np.frombuffer(value.data, value.dtype)[0].item()
+        value = value.flat()[0].item()
     if type(value) not in PLAIN or type(value) is bytes:
         return OMITTED
     if type(value) is str and len(value) > LONGEST_TEXT:

@@ -146,7 +146,7 @@ class Array(Inert):
         dtype: None as long as it is inert.
         shape: Of the array.
         fortran: Whether its first axis varies fastest.
-        data: Its bytes.
+        data: Its bytes; as text in Latin-1, where Python 2 wrote them.
     """
 
     __slots__ = ("dtype", "shape", "fortran", "data")
@@ -165,9 +165,7 @@ class Array(Inert):
         """Fill it, if the dtype is numeric and the bytes are as many as the shape says."""
         if not isinstance(kind, NumpyType) or kind.code is None:
             return
-        if type(data) is str:  # Python 2 wrote bytes as text
-            data = data.encode("latin-1")
-        if type(shape) is not tuple or not isinstance(data, bytes | memoryview):
+        if type(shape) is not tuple or not isinstance(data, bytes | memoryview | str):
             raise ValueError("it has a numpy array of unknown form")
         claimed = math.prod(map(_whole_number, shape)) * kind.dtype.itemsize
         if claimed != len(data) or len(shape) > MOST_DIMENSIONS:
@@ -179,10 +177,16 @@ class Array(Inert):
 
     def read(self, budget: Budget) -> Tensor:
         """A copy of it in memory as a tensor."""
+        if self.dtype is None:
+            raise ValueError("it has a numpy array that is not numeric")
         budget.spend_bytes(len(self.data))
-        flat = np.frombuffer(self.data, self.dtype).astype(self.dtype.newbyteorder("="))
-        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        array = self.flat().reshape(self.shape, order="F" if self.fortran else "C")
         return torch.from_numpy(np.ascontiguousarray(array).reshape(self.shape))
+
+    def flat(self) -> np.ndarray:
+        """A copy of its elements, in the byte order of this machine."""
+        data = self.data.encode("latin-1") if type(self.data) is str else self.data
+        return np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="))
 
 
 def _whole_number(value) -> int:

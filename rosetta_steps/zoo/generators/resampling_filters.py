@@ -34,7 +34,7 @@ def upsample(x: Tensor, kernel: Tensor, factor: int, before: int, after: int) ->
     # taps - 1 beyond the first sample and the last, and is cropped to what the padding asks for.
     taps = kernel.shape[-1]
     crop = (taps - 1 - before, taps - factor - after)
-    both = min(crop)
+    both = max(min(crop), 0)
     for part in _passes(kernel):
         gain = factor ** sum(taps > 1 for taps in part.shape)
         x = F.conv_transpose2d(

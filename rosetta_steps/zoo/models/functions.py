@@ -47,7 +47,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         tensors = read_tensors(weights, entry["weights"].get("key"))
         load_state(module, tensors, name, by_order=entry.get("keys") == "by_order")
     model = _model(name, entry, module.to(device), preprocessing, device)
-    check(model, [pattern for preset in entry.get("layers", {}).values() for pattern in preset])
+    check(model, _patterns_of(entry))
     return model
 
 
@@ -102,18 +102,7 @@ def check(model: Model, patterns: list[str]) -> None:
     values = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, *model.preprocessing.size, generator=values)
     _refuse_what_does_not_run(model, image)
-    names = [layer.name for layer in model.layers()]
-    any_module = [pattern for pattern in patterns if pattern.startswith(ANY_MODULE)]
-    if not names and not any_module:
-        kinds = sorted({type(child).__name__ for child in model.module.modules()})
-        raise ValueError(
-            f"{model.name}: no activation module of it returns a map (its modules: "
-            f"{', '.join(kinds)[:300]}). A function such as torch.relu is no module and cannot be "
-            "tapped: use nn.ReLU, give the module whose output it is the attribute nonlinearity = "
-            f"'ReLU', or take any module's output by a pattern such as '{ANY_MODULE}stage?'."
-            f"{model.remedy}"
-        )
-    names += [layer.name for layer in model.layers(any_module) if layer.name not in names]
+    names = _layers_of(model, patterns)
     once = model.activations(image, names)
     again = model.activations(image, names)
     if changed := _different(once, again):
@@ -130,6 +119,24 @@ def check(model: Model, patterns: list[str]) -> None:
             f"layer {changed}: a normalisation by the statistics of the batch, in eval mode too "
             "(BatchNorm with track_running_stats=False), or a mean over images."
         )
+
+
+def _layers_of(model: Model, patterns: list[str]) -> list[str]:
+    names = [layer.name for layer in model.layers()]
+    any_module = [pattern for pattern in patterns if pattern.startswith(ANY_MODULE)]
+    if any_module:
+        names += [layer.name for layer in model.layers(any_module) if layer.name not in names]
+    elif not names:
+        model.layers(["*"])  # says what is wrong with the outputs of its activation modules
+        kinds = sorted({type(child).__name__ for child in model.module.modules()})
+        raise ValueError(
+            f"{model.name}: it has no activation module (its modules: {', '.join(kinds)[:300]}). A "
+            "function such as torch.relu is no module and cannot be tapped: use nn.ReLU, give the "
+            "module whose output it is the attribute nonlinearity = 'ReLU', or name a preset in "
+            f"its entry whose patterns begin with '{ANY_MODULE}', which takes the output of any "
+            f"module: layers: {{block: ['{ANY_MODULE}stage?']}}."
+        )
+    return names
 
 
 def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
@@ -169,12 +176,18 @@ def _without_values(name: str, entry: dict, preprocessing: Preprocessing) -> Mod
             module = build_module(name, entry)
         with torch.inference_mode():
             module(no_images(preprocessing.size))
-        return _model(name, entry, module, preprocessing, "meta")
+        device = "meta"
     except Exception:  # whatever a user's module raises; on the CPU it may not
-        module = build_module(name, entry)
-        model = _model(name, entry, module, preprocessing, "cpu")
+        module, device = build_module(name, entry), "cpu"
+    model = _model(name, entry, module, preprocessing, device)
+    if device == "cpu":
         _refuse_what_does_not_run(model, torch.zeros(1, 3, *preprocessing.size))
-        return model
+    _layers_of(model, _patterns_of(entry))
+    return model
+
+
+def _patterns_of(entry: dict) -> list[str]:
+    return [pattern for preset in entry.get("layers", {}).values() for pattern in preset]
 
 
 def _model(

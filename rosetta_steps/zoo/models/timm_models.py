@@ -16,8 +16,8 @@ from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 
 # Transformers whose tokens lie row by row on a grid that timm gives no size of, most on one that
-# shrinks from stage to stage (tests/test_models.py moves a mark about the image to show it). Others
-# of this kind are refused: the tokens of Hiera, for one, lie in the order of its mask units.
+# shrinks from stage to stage. (Where an image is marked, the maps of each of them changed most; see
+# tests/test_models.py.) Others are refused: those of Hiera lie in the order of its mask units.
 ROW_BY_ROW = {
     "CoaT",
     "DaVit",
