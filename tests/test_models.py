@@ -257,6 +257,25 @@ def test_what_timm_does_not_have_is_refused(entry, words):
         timm_models.load("net", entry, None, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("loader", "architecture", "words"),
+    [
+        (timm_models, {"name": "resnet18", "argument": {}}, "'argument'. Did you mean 'arguments'"),
+        (open_clip_models, {"name": "RN50", "tags": "openai"}, "'tags'. Did you mean 'tag'"),
+        (functions, {"function": "m:f", "prefix_token": 1}, "Did you mean 'prefix_tokens'"),
+        (timm_models, {"arguments": {}}, "without 'name', which the loader 'it' needs"),
+        (functions, "m:f", "unknown key 'name'"),
+    ],
+)
+def test_an_architecture_with_a_key_that_its_loader_does_not_know_is_refused(
+    loader, architecture, words
+):
+    preprocessing = PLAIN | {"size": [8, 8]}
+    entry = {"loader": "it", "architecture": architecture, "preprocessing": preprocessing}
+    with pytest.raises(ValueError, match=words):
+        loader.load("net", entry, None, "cpu")
+
+
 def test_weights_of_timm_are_loaded_with_names_unchanged(tmp_path):
     module = tiny("test_vit")
     save_file(module.state_dict(), tmp_path / "net.safetensors")
@@ -546,6 +565,10 @@ def test_what_an_onnx_file_cannot_give_is_refused(tmp_path):
         onnx_model(path).layers(["module:r.*"])
     with pytest.raises(ValueError, match="cannot be run on images .1, 3, 4, 4.|.2, 3, 4, 4."):
         onnx_model(path, (4, 4)).layers()
+    with pytest.raises(
+        ValueError, match="unknown key 'channel_last'. Did you mean 'channels_last'"
+    ):
+        onnx_model(path, channel_last=True)
     with pytest.raises(ValueError, match="has no layer q"):
         onnx_model(path).activations(images(8, 8), ["q"])
     path = onnx_file(tmp_path, [node("Add", "x z", "r")], ["n", 3, 8, 8], inputs="xz")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rosetta_steps.zoo.entries import find_entry, loader_of
+from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 
 # A photo of a tabby inside a published Python package, fetched as weights are.
@@ -29,6 +30,6 @@ def test_a_photo_of_a_tabby_is_seen_as_a_cat(name):
     pixels = np.asarray(Image.open(weights_file("photo", PHOTO)).convert("RGB"))
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None] / 255
     entry = find_entry(name, str(ZOO))
-    model = loader_of(entry).load(name, entry, weights_file(name, entry), "cpu")
+    model = load(name, entry, weights_file(name, entry))
     best = model.scores(image)[0].topk(3).indices.tolist()
     assert set(best) == {TABBY, TIGER_CAT, EGYPTIAN_CAT}

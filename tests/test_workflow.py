@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from rosetta_steps.digest import algorithm
@@ -15,7 +16,7 @@ def snakemake(*arguments):
     )
 
 
-@pytest.mark.parametrize("sample_set", ["faces", "faces-quick", "faces-1600"])
+@pytest.mark.parametrize("sample_set", ["faces", "faces-quick", "faces-1600", "eyes"])
 def test_a_dry_run_plans_the_whole_dictionary(sample_set):
     table = f"results/dictionary/{sample_set}/rosetta.csv"
     planned = snakemake("-n", "--forceall", table)
@@ -38,6 +39,40 @@ def test_a_typo_in_the_config_is_refused_by_name(setting, message):
     refused = snakemake("-n", "--config", setting)
     assert refused.returncode != 0
     assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("sample_set", "message"),
+    [
+        ({}, "give either a generator or photos"),
+        ({"generator": "dcgan-digiface", "photos": "x"}, "give either a generator or photos"),
+        ({"generator": "dcgan-digiface", "images": 9}, "a generator needs 'seed' as well"),
+        ({"photos": "x"}, "photos need 'size' as well"),
+        ({"photos": "x", "size": [8, 8], "seed": 1}, "'seed' says nothing of photos"),
+        ({"photos": "x", "size": [8, 8]}, "photos need two models at least"),
+        ({"photos": "x", "size": [8]}, r"sample_sets.new.size: \[8\] is too short"),
+        (
+            {"generator": "open-nsfw", "images": 9, "seed": 0},
+            "open-nsfw is a model, not a generato",
+        ),
+    ],
+)
+def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
+    sample_set, message, tmp_path
+):
+    import re
+
+    chosen = {"layers": "all", "models": ["efficientnet-lite0"]} | sample_set
+    config = yaml.safe_dump({"sample_sets": {"new": chosen}})
+    (tmp_path / "new.yaml").write_text(config)
+    refused = snakemake("-n", "--configfile", str(tmp_path / "new.yaml"))
+    assert refused.returncode != 0
+    assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
+
+
+def test_the_papers_experiments_are_planned():
+    planned = snakemake("-n", "--forceall", "--configfile", "config/paper.yaml")
+    assert planned.returncode == 0, planned.stderr
 
 
 def test_parsing_the_workflow_does_not_import_torch():

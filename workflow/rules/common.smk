@@ -55,17 +55,18 @@ ORIGINS = {
 
 def check_origin(name, chosen):
     """A sample set is of a generator or of photos, and says what that kind needs."""
-    if sum(origin in chosen for origin in ORIGINS) != 1:
+    origins = [origin for origin in ORIGINS if origin in chosen]
+    if len(origins) != 1:
         raise ValueError(f"sample set {name}: give either a generator or photos.")
-    origin = next(origin for origin in ORIGINS if origin in chosen)
-    needed, possible = ORIGINS[origin]
+    needed, possible = ORIGINS[origins[0]]
+    need = "a generator needs" if origins[0] == "generator" else "photos need"
     for key in needed:
         if key not in chosen:
-            raise ValueError(f"sample set {name}: a set of a {origin} needs '{key}' as well.")
-    for key in set(chosen) - {origin, "layers", "models", *needed, *possible}:
-        raise ValueError(f"sample set {name}: '{key}' means nothing to a set of {origin}.")
+            raise ValueError(f"sample set {name}: {need} '{key}' as well.")
+    for key in sorted(set(chosen) - {*origins, "layers", "models", *needed, *possible}):
+        raise ValueError(f"sample set {name}: '{key}' says nothing of {origins[0]}.")
     if len(everyone(name)) < 2:
-        raise ValueError(f"sample set {name}: photos need two models at least.")
+        raise ValueError(f"sample set {name}: {need} two models at least.")
 
 
 def sample_set(name):

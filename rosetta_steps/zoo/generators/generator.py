@@ -44,8 +44,10 @@ class Generator:
                 f"{self.name} cannot be truncated: it has no statistics for it. Leave out "
                 f"truncation: {truncation}, or use a checkpoint that holds them."
             )
-        if not 0 <= truncation <= 1:
-            raise ValueError(f"truncation {truncation} of {self.name} is not between 0 and 1.")
+        # BigGAN has no image at 0, where every z is the same.
+        if not 0 <= truncation <= 1 or (truncation == 0 and self.truncation_scales_z):
+            within = "above 0 and at most 1" if self.truncation_scales_z else "between 0 and 1"
+            raise ValueError(f"truncation {truncation} of {self.name} is not {within}.")
 
     def generate(
         self, latents: Tensor, labels: Tensor | None = None, truncation: float = 1.0
@@ -86,9 +88,9 @@ class Generator:
         truncation: float = 1.0,
     ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each."""
-        return activations_of(
-            self.network, lambda: self.raw(latents, labels, truncation), layers
-        )[0]
+        return activations_of(self.network, lambda: self.raw(latents, labels, truncation), layers)[
+            0
+        ]
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:

@@ -20,6 +20,7 @@ from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
 from rosetta_steps.zoo.models import timm_models
+from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.taps import ANY_MODULE
@@ -27,6 +28,7 @@ from rosetta_steps.zoo.taps import ANY_MODULE
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
 # (TF32 products: 1e-3). Relative to the largest value of a layer.
 TOLERANCE = 1e-2
+KEYS = ("function", "arguments", "grid", "prefix_tokens")
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
@@ -64,12 +66,7 @@ def build_module(
     Raises:
         ValueError: There is no such function, it fails, or it returns no module.
     """
-    architecture = entry["architecture"]
-    if not isinstance(architecture, dict) or "function" not in architecture:
-        raise ValueError(
-            f"{name}: architecture is {architecture}, expected {{function: 'package.module:build', "
-            "arguments: {...}}, because its loader is 'function'."
-        )
+    architecture = read_architecture(name, entry, KEYS, needed="function")
     function = _function(name, architecture["function"])
     arguments = architecture.get("arguments", {})
     try:

@@ -11,6 +11,7 @@ from onnx import GraphProto, NodeProto, helper, numpy_helper
 from torch import Tensor
 
 from rosetta_steps.zoo.maps import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
+from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import ANY_MODULE, Choice, Layer
 from rosetta_steps.zoo.weights import weights_file
@@ -30,6 +31,7 @@ NONLINEARITIES = (
     "FastGelu",
     "QuickGelu",
 )
+KEYS = ("channels_last", "grid", "prefix_tokens")
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
@@ -41,7 +43,7 @@ class Model:
             graph = onnx.load(path)
         except Exception as error:  # protobuf's own types
             raise ValueError(f"{name}: {path} is not an ONNX file ({error}).") from None
-        architecture = entry["architecture"]
+        architecture = read_architecture(name, entry, KEYS)
         self.name, self.path = name, path
         self.channels_last = architecture.get("channels_last", False)
         self.preprocessing = preprocessing_of(name, entry, {})

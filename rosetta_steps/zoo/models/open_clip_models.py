@@ -15,6 +15,7 @@ from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_c
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
 from rosetta_steps.zoo.models import timm_models
+from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 
@@ -41,7 +42,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         ValueError: open_clip has no such architecture or tag, nothing says which activation
             function or normalisation the weights were trained with, or they do not fit.
     """
-    architecture, _ = named(entry["architecture"])
+    architecture, _ = named(name, entry)
     settings = settings_of(name, entry)
     with torch.device("meta" if weights is None else "cpu"):
         module = create(architecture, settings["quick_gelu"])
@@ -94,7 +95,7 @@ def settings_of(name: str, entry: dict) -> dict:
         ValueError: open_clip has no such architecture or tag, two tags are named, or the tags do
             not agree on the activation function.
     """
-    architecture, tag = named(entry["architecture"])
+    architecture, tag = named(name, entry)
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise ValueError(
@@ -140,7 +141,7 @@ def settings_of(name: str, entry: dict) -> dict:
 
 def fetch(name: str, entry: dict) -> dict[str, Tensor]:
     """State dict of the image tower of the tag weights.open_clip; needs the network."""
-    architecture, _ = named(entry["architecture"])
+    architecture, _ = named(name, entry)
     settings_of(name, entry)
     with warnings.catch_warnings():
         # Of QuickGELU, which load sets by the tag.
@@ -149,10 +150,9 @@ def fetch(name: str, entry: dict) -> dict[str, Tensor]:
     return ImageTower(model.visual).state_dict()
 
 
-def named(architecture: str | dict) -> tuple[str, str | None]:
-    """Name and tag of an `architecture`: a name, or {name, tag}."""
-    if isinstance(architecture, str):
-        return architecture, None
+def named(name: str, entry: dict) -> tuple[str, str | None]:
+    """Name of an architecture of open_clip, and the tag beside it if there is one."""
+    architecture = read_architecture(name, entry, ("name", "tag"), needed="name")
     return architecture["name"], architecture.get("tag")
 
 

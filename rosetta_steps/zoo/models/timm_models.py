@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
+from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 
@@ -55,7 +56,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         "mean": config["mean"],
         "std": config["std"],
     }
-    if "img_size" in (arguments := named(entry["architecture"])[1]):
+    if "img_size" in (arguments := named(name, entry)[1]):
         # The config stays that of the tag.
         default["size"] = to_2tuple(arguments["img_size"])
     preprocessing = preprocessing_of(name, entry, default)
@@ -85,7 +86,7 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
         ValueError: timm has no such architecture or tag, two tags are named, or the arguments are
             wrong.
     """
-    full, arguments = named(entry["architecture"])
+    full, arguments = named(name, entry)
     architecture, tag = split_model_name_tag(full)
     if not timm.is_model(architecture):
         raise ValueError(
@@ -120,10 +121,9 @@ def fetch(name: str, entry: dict) -> dict[str, Tensor]:
     return create(name, entry, pretrained=True).state_dict()
 
 
-def named(architecture: str | dict) -> tuple[str, dict]:
-    """Name and arguments of an `architecture`: a name, or {name, arguments}."""
-    if isinstance(architecture, str):
-        return architecture, {}
+def named(name: str, entry: dict) -> tuple[str, dict]:
+    """Name of an architecture of timm, perhaps with a tag, and arguments of its create_model."""
+    architecture = read_architecture(name, entry, ("name", "arguments"), needed="name")
     return architecture["name"], architecture.get("arguments", {})
 
 
