@@ -39,7 +39,7 @@ def test_the_preset_published_has_the_layers_and_units_of_the_published_code(nam
 
 
 def test_maps_of_stylegan3_are_cut_to_the_image():
-    # Its layers work on 10 pixels more on each side, in which no discriminative model sees anything.
+    # Its layers work on 10 pixels more on each side, which no discriminative model sees.
     _, chosen = published("stylegan3-r-afhqv2-512")
     sizes = [layer.size[0] for layer in chosen]
     assert sizes == [16, 16, 16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512]
