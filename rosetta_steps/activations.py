@@ -44,11 +44,12 @@ def dump(
 
     entry = find_entry(name, zoo)
     images = xr.open_zarr(check_dataset(samples))
-    model = load(name, entry, weights_file(name, entry), device)
-    chosen = choose_layers(name, entry, model, layers)
+    outline = load(name, entry)  # without values a pass for the layers costs next to nothing
+    chosen = choose_layers(name, entry, outline, layers)
     count = images.sizes["image"]
     shapes = {layer.name: (layer.channels, *layer.size) for layer in chosen}
     refuse_what_does_not_fit(shapes, count, dtype, output)
+    model = load(name, entry, weights_file(name, entry), device)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
@@ -65,7 +66,7 @@ def dump(
         },
         key=f"{entry_digest(entry)} {sha256_of(manifest_path(samples))}",
     )
-    at_once = images_at_once(model.layers(), chosen, images_per_shard)
+    at_once = images_at_once(outline.layers(), chosen, images_per_shard)
     missing = writer.missing()
     progress = tqdm(total=count, desc=f"activations of {name}", unit="image")
     progress.update(count - sum(block.stop - block.start for block in missing))

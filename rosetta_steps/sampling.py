@@ -83,7 +83,7 @@ def sample(
         names = class_names(entry)
         shown["label"] = (("image",), indices, {"long_name": "class index"})
         attrs["classes"] = {str(i): names[i] for i in np.unique(indices)} if names else {}
-    found = generator.layers()
+    found = load(name, entry).layers()  # without values: a pass costs next to nothing
     blocks = image_blocks(images, images_at_once(found, [], IMAGES_PER_BLOCK))
     made = []
     with torch.inference_mode(), tqdm(total=images, desc=f"sampling {name}", unit="image") as bar:

@@ -105,7 +105,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
         own = importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
     build_on = "meta" if weights is None and not own else "cpu"
     with torch.device(build_on):
-        network = own.build(name, entry) if own else _build(name, entry)
+        network = own.build(name, entry) if own else build(name, entry)
     if weights is not None and not entry["weights"].get("function"):
         tensors = read_tensors(weights, entry["weights"].get("key"))
         if MEAN_W in network.state_dict() and MEAN_W not in tensors:
@@ -120,7 +120,12 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
     return generator
 
 
-def _build(name: str, entry: dict) -> nn.Module:
+def build(name: str, entry: dict) -> nn.Module:
+    """The network of a family, with random weights.
+
+    Raises:
+        ValueError: Its architecture cannot be built.
+    """
     module, kind = LOADERS["generator"][entry["loader"]].split(":")
     network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
     try:
