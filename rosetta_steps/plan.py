@@ -17,8 +17,6 @@ from rosetta_steps.zoo.entries import (
 )
 from rosetta_steps.zoo.loading import choose_layers, load
 
-# Seen on the embedded zoo: zstd at level 1 leaves this part of post-ReLU maps in float16.
-COMPRESSED = 0.45
 # Seen on two cores of an AMD EPYC for the embedded zoo (faces 7 minutes, faces-quick 1.5): seconds
 # for each GB before compression, to start the jobs of a model, and for the dictionary.
 SECONDS_A_GIGABYTE, SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = 18, 15, 25
@@ -31,6 +29,7 @@ def plan(
     images: int,
     dtype: str,
     activations: Path,
+    images_per_shard: int,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -41,13 +40,14 @@ def plan(
         images: In the sample set.
         dtype: Of the stored maps.
         activations: Folder of the dumps; what lies there already needs no more room or time.
+        images_per_shard: Images whose maps a dump holds until their file is written.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
     """
     import psutil
 
-    rows, units, total, new, unused = [], [], 0, 0, None
+    rows, units, total, stored, shard, new, unused = [], [], 0, 0.0, 0, 0, None
     for name in models:
         entry = find_entry(name, zoo)
         model = load(name, entry)
@@ -56,11 +56,12 @@ def plan(
         if vain and not isinstance(layers, list):
             raise ValueError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
         unused = vain if unused is None else [p for p in unused if p in vain]
-        shapes = {layer.name: (layer.channels, *layer.size) for layer in chosen}
         done = manifest_path(activations / f"{name}.zarr").exists()
-        size = 0 if done else bytes_of(shapes, images, dtype)
-        units.append(sum(shape[0] for shape in shapes.values()))
+        size, left = (0, 0.0) if done else bytes_of(chosen, images, dtype)
+        units.append(sum(layer.channels for layer in chosen))
         total += size
+        stored += left
+        shard = max(shard, bytes_of(chosen, min(images, images_per_shard), dtype)[0])
         new += not done
         maps = "on disk" if done else f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
@@ -70,7 +71,8 @@ def plan(
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
         )
     table = 8 * units[0] * max(units)
-    needed = total * COMPRESSED + 4 * units[0] * sum(units)
+    held = max(3 * table, 2 * shard)  # a shard is held twice while it is put together
+    needed = stored + 4 * units[0] * sum(units)
     free = shutil.disk_usage(".").free
     memory = psutil.virtual_memory().available
     seconds = SECONDS_A_GIGABYTE * total / 1e9 + SECONDS_A_MODEL * new + SECONDS_OF_THE_DICTIONARY
@@ -80,16 +82,18 @@ def plan(
             *rows,
             f"{images} images; about {needed / 1e9:.1f} GB on disk once compressed, "
             f"{free / 1e9:.1f} GB are free",
-            f"largest sums of products {3 * table / 1e9:.2f} GB of memory, "
+            f"memory: {3 * table / 1e9:.2f} GB for the largest sums of products, "
+            f"{2 * shard / 1e9:.2f} GB for the largest file of maps; "
             f"{memory / 1e9:.1f} GB are available",
             f"about {seconds / 60:.1f} minutes on two cores, fewer on more",
         ]
     )
-    for what, need, there in (("disk", needed, free), ("memory", 3 * table, memory)):
+    for what, need, there in (("disk", needed, free), ("memory", held, memory)):
         if need > there:
             raise ValueError(
                 f"{text}\nThe {what} cannot hold this: {need / 1e9:.1f} GB needed, "
-                f"{there / 1e9:.1f} GB there. Fewer images, fewer layers or fewer models."
+                f"{there / 1e9:.1f} GB there. Fewer images, fewer layers or fewer models"
+                + (", or a smaller images_per_shard." if what == "memory" else ".")
             )
     return text
 
@@ -107,9 +111,14 @@ def main() -> None:
     parser.add_argument(
         "--activations", type=Path, required=True, help="folder of the dumps, made or to be made"
     )
+    parser.add_argument(
+        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
-    text = plan(a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations)
+    text = plan(
+        a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations, a.images_per_shard
+    )
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import check, find_entry, read_entries
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
-from rosetta_steps.zoo.taps import activations_of, layers_of
+from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
 from rosetta_steps.zoo.weights import weights_file
 
 ZOO = "config/models.yaml"
@@ -76,7 +76,7 @@ def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
 
 def planned(layers):
     models = ["dcgan-digiface", "efficientnet-lite0"]
-    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"))
+    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"), 32)
 
 
 def test_each_pattern_of_a_mixed_zoo_matches_some_model():
@@ -196,5 +196,5 @@ def test_values_that_are_not_finite_are_named_with_model_layer_and_images():
 def test_a_dump_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path):
     with pytest.raises(ValueError, match="GB free"):
         activations.refuse_what_does_not_fit(
-            {"layer": (4096, 512, 512)}, 10**6, "float16", tmp_path / "x.zarr"
+            [Layer("layer", 4096, (512, 512), "ReLU")], 10**6, "float16", tmp_path / "x.zarr"
         )

@@ -28,11 +28,12 @@ rule plan:
         layers=lambda w: layer_options(sample_set(w.sample_set)["layers"]),
         images=lambda w: images_of(w.sample_set),
         dtype=config["activations"]["dtype"],
+        images_per_shard=config["activations"]["images_per_shard"],
         zoo=config["zoo"],
         activations="results/activations/{sample_set}",
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
-            --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
+            --images-per-shard {params.images_per_shard} --activations {params.activations:q} --output {output:q} 2>&1 | tee {log:q}
         """

@@ -12,12 +12,12 @@ rule sample:
         lambda w: f"results/weights/{sample_set(w.sample_set)['generator']}.txt",
     output:
         "results/samples/{sample_set}.zarr.done.json",
-    wildcard_constraints:
-        sample_set=sample_sets_with("generator"),
     log:
         "logs/sample/{sample_set}.log",
     benchmark:
         "benchmarks/sample/{sample_set}.tsv"
+    wildcard_constraints:
+        sample_set=sample_sets_with("generator"),
     conda:
         ENVIRONMENT
     threads: cores_of_a_device()
@@ -43,12 +43,12 @@ rule photos:
     """Images from files."""
     output:
         "results/samples/{sample_set}.zarr.done.json",
-    wildcard_constraints:
-        sample_set=sample_sets_with("photos"),
     log:
         "logs/photos/{sample_set}.log",
     benchmark:
         "benchmarks/photos/{sample_set}.tsv"
+    wildcard_constraints:
+        sample_set=sample_sets_with("photos"),
     conda:
         ENVIRONMENT
     params:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from rosetta_steps.zoo.models.functions import TOLERANCE, build_module
 
+IMAGES = 8  # enough that one of them has a dark pixel
+
 
 def build(name: str, entry: dict) -> nn.Module:
     """The user's module.
@@ -41,8 +43,8 @@ def check(generator) -> None:
             the second time, or one that depends on the other z of its batch.
     """
     values = torch.Generator().manual_seed(0)
-    z = torch.randn(2, generator.latent_size, generator=values)
-    labels = torch.zeros(2, dtype=torch.long) if generator.classes else None
+    z = torch.randn(IMAGES, generator.latent_size, generator=values)
+    labels = torch.zeros(IMAGES, dtype=torch.long) if generator.classes else None
 
     def images(count: int) -> Tensor:
         some = None if labels is None else labels[:count]
@@ -51,29 +53,32 @@ def check(generator) -> None:
 
     name = generator.name
     try:
-        two, again, one = images(2), images(2), images(1)
+        together, again, one = images(IMAGES), images(IMAGES), images(1)
     except Exception as error:  # whatever a user's module raises
         given = "z, labels and truncation"[: 24 if generator.truncates else 13]
         given = given if generator.classes or generator.truncates else "z"
         raise ValueError(
-            f"{name}: its module fails when called with {given} of 2 images: "
+            f"{name}: its module fails when called with {given} of {IMAGES} images: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(two, Tensor) or two.ndim != 4 or tuple(two.shape[:2]) != (2, 3):
-        found = f"shape {tuple(two.shape)}" if isinstance(two, Tensor) else type(two).__name__
-        raise ValueError(f"{name} returns {found} for 2 z, expected images (2, 3, y, x).")
-    least, most = (float(bound) for bound in two.float().aminmax())
+    tensor = isinstance(together, Tensor)
+    if not tensor or together.ndim != 4 or tuple(together.shape[:2]) != (IMAGES, 3):
+        found = f"shape {tuple(together.shape)}" if tensor else f"a {type(together).__name__}"
+        raise ValueError(
+            f"{name} returns {found} for {IMAGES} z, expected images ({IMAGES}, 3, y, x)."
+        )
+    least, most = (float(bound) for bound in together.float().aminmax())
     if not (least >= -2 and most <= 2 and least < 0):
         raise ValueError(
             f"{name} returns images from {least:.3g} to {most:.3g}, expected about -1 to 1: scale "
             "them in the module (2 * image - 1 where they are in [0, 1])."
         )
-    if not torch.allclose(two, again, 0, TOLERANCE):
+    if not torch.allclose(together, again, 0, TOLERANCE):
         raise ValueError(
             f"{name} makes two images of the same z, though the module is in eval mode: something "
             "in it is random. Samples and maps would be of different images."
         )
-    if not torch.allclose(two[:1], one, 0, TOLERANCE):
+    if not torch.allclose(together[:1], one, 0, TOLERANCE):
         raise ValueError(
             f"{name}: the image of a z depends on the other z of its batch, as with BatchNorm that "
             "keeps no running statistics."

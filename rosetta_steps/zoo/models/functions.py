@@ -213,7 +213,9 @@ def _function(name: str, path: str) -> Callable:
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        callables = [one for one in vars(module) if callable(getattr(module, one))]
+        callables = [
+            one for one in vars(module) if one[0] != "_" and callable(getattr(module, one))
+        ]
         raise ValueError(
             f"{name}: {module.__file__} has no function '{function_name}'. "
             + suggestion(function_name, callables)
