@@ -36,7 +36,7 @@ KEY = f"{PICTURES}/colour-key.webp"
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
 WEBP = {"format": "WEBP", "quality": 84, "method": 2}
 READ = {
-    "top": "where the generator's unit responds most",
+    "top": "where the first unit responds most",
     "middle": "around the median",
     "low": "where it responds least",
 }
@@ -242,18 +242,26 @@ def page(
 def _facts(dictionary: Dictionary, settings: str) -> str:
     """What was mined, as the rows of a list of terms."""
     attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
-    facts = [("Generator", dictionary.generator), ("Models", ", ".join(dictionary.models))]
-    facts += [("Images", f"{dictionary.images} (seed {attrs.get('seed', 'unknown')})")]
+    # Of photos, the first model plays the generator's part.
+    first = "First model" if "file" in dictionary.samples else "Generator"
+    origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
+    facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
+    facts += [("Images", f"{dictionary.images} ({origin})")]
+    if attrs.get("classes"):
+        facts += [("Classes", ", ".join(attrs["classes"].values()))]
     if attrs.get("truncation", 1) != 1:
         facts += [("Truncation", attrs["truncation"])]
     facts += [("Mined with", settings)] if settings else []
     units = table[["generator_layer", "generator_channel"]].drop_duplicates()
-    facts += [("Rosetta units", f"{len(units)} of the generator"), ("Concepts", len(concepts))]
+    facts += [
+        ("Rosetta units", f"{len(units)} of {dictionary.generator}"),
+        ("Concepts", len(concepts)),
+    ]
     if concepts:
         largest = max(concepts, key=lambda concept: concept.generator_units)
         strengths = [concept.strength for concept in concepts]
-        size = _count(largest.generator_units, "generator unit")
-        facts += [("Largest concept", f"number {largest.number}, {size}")]
+        size = _count(largest.generator_units, "unit")
+        facts += [("Largest concept", f"number {largest.number}, {size} of {dictionary.generator}")]
         facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
     return "\n".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts
@@ -285,7 +293,7 @@ def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int
     pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
     about = (
         f"strength {concept.strength:.2f} · "
-        f"{_count(concept.generator_units, 'generator unit')} · "
+        f"{_count(concept.generator_units, 'unit')} of {escape(concept.generator_unit.model)} · "
         f"{_count(len(pairs), 'model unit')}"
     )
     headers = [
@@ -350,8 +358,8 @@ def _members(concept: Concept) -> str:
     )
     return f"""<details><summary>All its units ({_count(len(concept.members), "pair")})</summary>
 <table class="members">
-<thead><tr><th>generator layer</th><th>channel</th><th>model</th><th>layer</th><th>channel</th>
-<th>correlation</th></tr></thead>
+<thead><tr><th>layer of {escape(concept.generator_unit.model)}</th><th>channel</th>
+<th>model</th><th>layer</th><th>channel</th><th>correlation</th></tr></thead>
 <tbody>
 {rows}
 </tbody>

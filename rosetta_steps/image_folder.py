@@ -73,7 +73,8 @@ def gather(
         if noted.unreadable and unreadable == "refuse":
             raise ValueError(
                 f"{len(noted.unreadable)} of {len(names)} files in {folder} cannot be read:\n"
-                f"{listing}\nMend or remove them, or leave them out (--unreadable skip)."
+                f"{listing}\nMend or remove them, or leave them out (unreadable: skip in the "
+                "sample set, --unreadable skip by hand)."
             )
         if len(kept) < 2:
             raise ValueError(

@@ -153,7 +153,7 @@ def test_the_page_says_what_was_mined(opened, tmp_path):
         GENERATOR,
         "model-a, model-b",
         "12 (seed 7)",
-        "3 of the generator",
+        "3 of tiny-gan",
         "number 1, 2 generator units",
         "strength 0.70 · 2 generator units · 4 model units",
         "channel 6 · r = 0.80",
