@@ -154,8 +154,8 @@ def test_the_page_says_what_was_mined(opened, tmp_path):
         "model-a, model-b",
         "12 (seed 7)",
         "3 of tiny-gan",
-        "number 1, 2 generator units",
-        "strength 0.70 · 2 generator units · 4 model units",
+        "number 1, 2 units of tiny-gan",
+        "strength 0.70 · 2 units of tiny-gan · 4 model units",
         "channel 6 · r = 0.80",
     ):
         assert fact in text, fact
