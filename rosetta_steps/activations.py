@@ -11,7 +11,7 @@ from tqdm import tqdm
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
-from rosetta_steps.stores import MapWriter, check_dataset, manifest_path, sha256_of
+from rosetta_steps.stores import MapWriter, check_dataset, image_blocks, manifest_path, sha256_of
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
     entry_digest,
@@ -89,8 +89,10 @@ def dump(
 
 def parts(block: slice, size: int) -> list[slice]:
     """A block of images in parts of at most some size."""
-    starts = range(block.start, block.stop, size)
-    return [slice(start, min(start + size, block.stop)) for start in starts]
+    return [
+        slice(block.start + part.start, block.start + part.stop)
+        for part in image_blocks(block.stop - block.start, size)
+    ]
 
 
 def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[str]) -> dict:

@@ -80,7 +80,8 @@ def sample_set(name):
 def everyone(name):
     """Generator and models of a sample set; of photos, the first model is in its place."""
     chosen = sample_set(name)
-    return [chosen[key] for key in ("generator",) if key in chosen] + chosen["models"]
+    generator = [chosen["generator"]] if "generator" in chosen else []
+    return generator + chosen["models"]
 
 
 def first_of(name):

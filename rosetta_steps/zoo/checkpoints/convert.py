@@ -33,7 +33,7 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
     files = [output.with_name(f"{stem}{suffix}") for suffix in (".json", ".safetensors")]
     for file in files:
         if file.exists() and not overwrite:
-            raise ValueError(f"{file} exists. Name another output, or ask to overwrite it.")
+            raise ValueError(f"{file} exists. Name another output, or pass --overwrite.")
     checkpoint = read_checkpoint(source, key)
     description = {
         "format": FORMAT,

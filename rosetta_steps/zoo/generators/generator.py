@@ -130,7 +130,9 @@ def build(name: str, entry: dict) -> nn.Module:
     network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
     try:
         return network_class(**entry["architecture"])
-    except (TypeError, ValueError) as error:
+    except ValueError as error:  # which says what to correct
+        raise ValueError(f"{name}: {error}") from None
+    except TypeError as error:
         raise ValueError(
             f"{name}: its architecture cannot be built: {error}. Correct `architecture` of its "
             "entry in config/models.yaml."
