@@ -19,7 +19,14 @@ from rosetta_steps.zoo.entries import (
     layers_from,
 )
 from rosetta_steps.zoo.loading import choose_layers, load
-from rosetta_steps.zoo.weights import weights_file
+from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
+
+# How far an image made again may lie from the stored one: root mean square of the difference, over
+# the standard deviation of its values. Between float32 and float16, which rounds as TF32 does:
+# 0.001; bfloat16: 0.011; another network: 1.4 (StyleGAN2 and DCGAN with random weights).
+TOLERANCE, TOLERANCE_OF_AUTOCAST = 0.02, 0.1
+# For images of hardly any contrast.
+LEAST_DEVIATION = 0.02
 
 
 def dump(
@@ -37,8 +44,9 @@ def dump(
     Goes on with the first block that is not on disk when a job before was killed.
 
     Raises:
-        ValueError: Bad model, layers or weights; activations that are not finite (model, layer and
-            images named); a disk that cannot hold the store.
+        ValueError: Bad model, layers or weights; a generator that no longer makes the images of the
+            samples; activations that are not finite (model, layer and images named); a disk that
+            cannot hold the store.
     """
     import torch
 
@@ -50,6 +58,8 @@ def dump(
     shapes = {layer.name: (layer.channels, *layer.size) for layer in chosen}
     refuse_what_does_not_fit(chosen, count, dtype, output)
     model = load(name, entry, weights_file(name, entry), device)
+    if entry["role"] == "generator":
+        refuse_another_network(model, images, samples)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
@@ -64,7 +74,13 @@ def dump(
             layer.name: {"model": name, "layer": layer.name, "nonlinearity": layer.nonlinearity}
             for layer in chosen
         },
-        key=f"{entry_digest(entry)} {sha256_of(manifest_path(samples))}",
+        key=" ".join(
+            [
+                entry_digest(entry),
+                sha256_of_weights(name, entry) or "weights loaded by the function",
+                sha256_of(manifest_path(samples)),
+            ]
+        ),
     )
     at_once = images_at_once(outline.layers(), chosen, images_per_shard)
     missing = writer.missing()
@@ -117,6 +133,45 @@ def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[st
         labels = given("label") if "label" in samples else None
         truncation = samples.attrs["truncation"]
         return model.activations(given("latent"), layers, labels, truncation)
+
+
+def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:
+    """Raise a ValueError if a generator does not make the first and the last image of a sample set.
+
+    Maps and images would be of two networks: random weights, or weights changed since.
+
+    Args:
+        generator: Of the zoo, with its weights.
+        images: The sample set that it is said to have made.
+        samples: Its path.
+    """
+    import torch
+
+    def stored(variable: str, image: int):
+        return torch.from_numpy(images[variable][[image]].values)
+
+    tolerance = TOLERANCE_OF_AUTOCAST if generator.autocast else TOLERANCE
+    for image in sorted({0, images.sizes["image"] - 1}):
+        label = stored("label", image) if "label" in images else None
+        shown = stored("image", image)
+        with torch.inference_mode():
+            made = generator.generate(stored("latent", image), label, images.attrs["truncation"])
+        found = f"shape {tuple(made.shape[1:])} instead of {tuple(shown.shape[1:])}"
+        if made.shape == shown.shape:
+            deviation = max(shown.std().item(), LEAST_DEVIATION)
+            difference = (made.cpu() - shown).square().mean().sqrt().item() / deviation
+            if difference <= tolerance:
+                continue
+            found = (
+                f"root mean square difference {difference:.3g} of its standard deviation, from "
+                f"rounding at most {tolerance}"
+            )
+        raise ValueError(
+            f"{generator.name} makes another image {image} than {samples} holds, of the same "
+            f"latent ({found}): its weights or its code have changed since, or are random in every "
+            f"process (seed them first). Delete {manifest_path(samples)} and run again: the "
+            "samples are made anew."
+        )
 
 
 def refuse_what_is_not_finite(model: str, layer: str, maps, block: slice) -> None:

@@ -14,7 +14,6 @@ Shape suffixes: U units, B images of a block, M positions where two sizes meet.
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -38,10 +37,10 @@ from rosetta_steps.stores import (
     check_dataset,
     image_blocks,
     manifest_path,
+    pieces_folder,
     sha256_of,
     whole_file,
     write_dataset,
-    writing,
 )
 
 # Positions up to which both axes are projected by one product: fewer, larger ones are faster.
@@ -344,22 +343,16 @@ def correlate(
             f"{store_b.images} of {store_b.attrs['samples']}. Dump both from one sample set."
         )
     strips = image_blocks(store_a.images, images_per_strip)
-    scratch = output.with_name(f".{output.name}.pieces")
-    identity = json.dumps(
+    scratch = pieces_folder(
+        output,
         [
             paths,
             images_per_strip,
             images_per_block,
             algorithm("correlation"),
             *(sha256_of(manifest_path(p)) for p in (a, b, moments_a, moments_b)),
-        ]
+        ],
     )
-    known = scratch / "of.json"
-    if not known.is_file() or known.read_text() != identity:
-        shutil.rmtree(scratch, ignore_errors=True)
-        with writing(known):
-            scratch.mkdir(parents=True)
-            known.write_text(identity)
     workers = workers or max(1, threads // THREADS_OF_A_WORKER)
     files = [str(scratch / f"{index}.npz") for index in range(len(strips))]
     compute(paths, strips, files, images_per_block, workers, f"correlating {output.stem}")

@@ -21,6 +21,7 @@ from rosetta_steps import heatmaps
 from rosetta_steps.dictionary_stores import (
     Dictionary,
     add_input_arguments,
+    file_label,
     open_from_arguments,
     read_images,
     read_maps,
@@ -35,6 +36,7 @@ PICTURES = "concepts"  # the folder beside the page
 KEY = f"{PICTURES}/colour-key.webp"
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
 WEBP = {"format": "WEBP", "quality": 84, "method": 2}
+FILE_LETTERS = 20  # of a photo's name beside its row
 READ = {
     "top": "where the first unit responds most",
     "middle": "around the median",
@@ -221,7 +223,10 @@ def page(
     concepts = dictionary.concepts
     if concepts:
         overview = _overview(concepts, examples, size)
-        body = "\n".join(_section(concept, examples[concept.number], size) for concept in concepts)
+        body = "\n".join(
+            _section(concept, examples[concept.number], size, dictionary.files)
+            for concept in concepts
+        )
     else:
         overview = ""
         body = f'<p class="empty" id="empty">{escape(EMPTY_REASON)}</p>'
@@ -243,10 +248,12 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     """What was mined, as the rows of a list of terms."""
     attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
     # Of photos, the first model plays the generator's part.
-    first = "First model" if "file" in dictionary.samples else "Generator"
+    first = "First model" if dictionary.files else "Generator"
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
     facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
     facts += [("Images", f"{dictionary.images} ({origin})")]
+    left_out = attrs.get("unreadable", [])
+    facts += [("Left out", _count(len(left_out), "unreadable file"))] if left_out else []
     if attrs.get("classes"):
         facts += [("Classes", ", ".join(attrs["classes"].values()))]
     if attrs.get("truncation", 1) != 1:
@@ -264,8 +271,16 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
         facts += [("Largest concept", f"number {largest.number}, {size} of {dictionary.generator}")]
         facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
     return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}"
+        f"{_unreadable(left_out) if name == 'Left out' else ''}</dd></div>"
+        for name, value in facts
     )
+
+
+def _unreadable(lines: Sequence[str]) -> str:
+    """The files left out, each with its reason, as a list that opens."""
+    items = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<details><summary>which</summary><ul>\n{items}\n</ul></details>"
 
 
 def _overview(
@@ -287,8 +302,10 @@ def _overview(
     return '<nav class="overview" aria-label="All concepts">\n' + "\n".join(links) + "\n</nav>"
 
 
-def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int]) -> str:
-    """One concept: heading, grid of pictures, table of its units."""
+def _section(
+    concept: Concept, examples: Sequence[Example], size: tuple[int, int], files: Sequence[str]
+) -> str:
+    """One concept: heading, grid of pictures, table of its units; files are those of photos."""
     anchor = f"concept-{concept.number}"
     pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
     about = (
@@ -300,7 +317,10 @@ def _section(concept: Concept, examples: Sequence[Example], size: tuple[int, int
         _unit_header(unit, correlation)
         for unit, correlation in zip(concept.units, (None, *concept.correlations), strict=True)
     ]
-    rows = [_example_row(concept, example, size) for example in examples]
+    rows = [
+        _example_row(concept, example, size, files[example.image] if files else None)
+        for example in examples
+    ]
     words = " ".join(_search_words(concept))
     return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}">
 <h2><a href="#{anchor}">Concept {concept.number}</a> <small>{about}</small></h2>
@@ -324,27 +344,35 @@ def _unit_header(unit: Unit, correlation: float | None) -> str:
     )
 
 
-def _example_row(concept: Concept, example: Example, size: tuple[int, int]) -> str:
+def _example_row(
+    concept: Concept, example: Example, size: tuple[int, int], file: str | None
+) -> str:
     """One example image: its label, the image, then a heatmap for each unit."""
+    image, photo = f"image {example.image}", ""
+    if file is not None:
+        image += f" ({file_label(file, 60)})"
+        photo = f'<span title="{escape(file)}">{escape(file_label(file, FILE_LETTERS))}</span>'
     label = (
         f'<th scope="row" title="{READ[example.group]}"><b class="{example.group}">'
-        f"{example.group}</b><span>image {example.image}</span>"
+        f"{example.group}</b><span>image {example.image}</span>{photo}"
         f"<span>rank {example.rank}</span><span>peak {100 * example.peak:.0f}%</span></th>"
     )
-    cells = [_picture(image_name(example.image), f"Image {example.image}", size)]
+    cells = [_picture(image_name(example.image), f"I{image[1:]}", size, title=file)]
     for column, unit in enumerate(concept.units):
         alt = (
-            f"Concept {concept.number}, {example.group} example, image {example.image}: "
+            f"Concept {concept.number}, {example.group} example, {image}: "
             f"{unit.model}, layer {unit.layer}, channel {unit.channel}"
         )
         cells.append(_picture(heatmap_name(concept, column, example), alt, size))
     return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def _picture(name: str, alt: str, size: tuple[int, int]) -> str:
+def _picture(name: str, alt: str, size: tuple[int, int], title: str | None = None) -> str:
     height, width = size
+    hover = "" if title is None else f' title="{escape(title)}"'
     return (
-        f'<img src="{name}" alt="{escape(alt)}" width="{width}" height="{height}" loading="lazy">'
+        f'<img src="{name}" alt="{escape(alt)}"{hover} width="{width}" height="{height}" '
+        'loading="lazy">'
     )
 
 

@@ -4,7 +4,8 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,13 @@ class Dictionary:
     def images(self) -> int:
         """Number of images mined."""
         return self.samples.sizes["image"]
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Of photos the file of each image, below the folder they share; else empty."""
+        if "file" not in self.samples:
+            return []
+        return [str(file) for file in self.samples["file"].values]
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -296,6 +304,15 @@ def unit_ranges(
         for unit in group:
             ranges[unit] = (float(minimum[unit.channel]), float(maximum[unit.channel]))
     return ranges
+
+
+def file_label(file: str, letters: int) -> str:
+    """The base name of a file on one line, its middle left out where it has more letters."""
+    name = "".join(c if c.isprintable() else "?" for c in PurePath(file).name)
+    if len(name) <= letters:
+        return name
+    end = letters // 2
+    return f"{name[: letters - end - 1]}…{name[-end:]}"
 
 
 # --- helpers --------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ OUTPUTS  figure2.pdf, figure2.png (every concept's generator unit on one image) 
 
 import argparse
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -20,26 +20,31 @@ from rosetta_steps import heatmaps
 from rosetta_steps.dictionary_stores import (
     Dictionary,
     add_input_arguments,
+    file_label,
     open_from_arguments,
     read_images,
     read_maps,
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.drawing import (
+    DOTS_PER_INCH,
+    GAP,
+    LINE,
+    SMALL,
+    STYLE,
+    WIDTH,
+    draw_foot,
+    draw_picture,
+    folded,
+    new_figure,
+    save_figures,
+    wrapped,
+    write_text,
+)
 from rosetta_steps.errors import run
 from rosetta_steps.representatives import EMPTY_REASON, Concept
 
-WIDTH = 7.0  # inches: the text width of a two-column page
-DOTS_PER_INCH = 300
-STYLE = {
-    # DejaVu comes with matplotlib, so that figures are the same on every machine
-    "font.family": "DejaVu Sans",
-    "font.size": 7.0,
-    "pdf.fonttype": 42,
-}
-SMALL = 5.5  # points, for the units' names
-LINE = 0.11  # inches, a line of text of 7 points
-GAP = 0.03  # inches between pictures
 TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
 DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
 MOST_CONCEPTS = 120  # in figure 2: what one page shows legibly
@@ -57,7 +62,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
         The figure; one that says why where there is no concept.
     """
     if not dictionary.concepts:
-        return _empty_figure()
+        return empty_figure()
     chosen = choose_distinct(dictionary, concepts)
     indices = choose_images(dictionary, chosen, images)
     pictures = read_images(dictionary.samples, indices)
@@ -79,39 +84,48 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     # what names a unit: its model, its layer on one or two lines, its channel and correlation
     names = [[_unit_name(concept, column) for column in range(columns - 1)] for concept in chosen]
     letters = int((cell + GAP) * 72 / (SMALL * 0.62))
-    texts = [[_wrap(name, letters) for name in row] for row in names]
+    texts = [[wrapped(name, letters) for name in row] for row in names]
     head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
     block_width = columns * (cell + GAP)
     block_height = head + len(indices) * (cell * proportion + GAP)
-    height = rows * block_height + (rows - 1) * 0.12 + 0.3
-    figure = _figure(side * block_width + (side - 1) * between, height)
+    above = rows * block_height + (rows - 1) * 0.12
+    width = side * block_width + (side - 1) * between
+    labels = ", ".join(_image_label(dictionary, index, 40) for index in indices)
+    # photos are named on lines of their own, because their names are long
+    photos = folded(f"Photos, from top to bottom: {labels}.", int(width * 72 / (SMALL * 0.62)))
+    named = 0.1 * len(photos.split("\n")) if dictionary.files else 0.0
+    figure = new_figure(width, above + named + 0.3)
     for place, concept in enumerate(tqdm(chosen, desc="figure 3", unit="concept")):
         left = (place % side) * (block_width + between)
         top = (place // side) * (block_height + 0.12)
-        _text(
+        write_text(
             figure,
             left,
             top + LINE,
             f"Concept {concept.number}",
             weight="bold",
         )
-        _text(figure, left + 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35")
+        write_text(
+            figure, left + 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35"
+        )
         for row, index in enumerate(indices):
             y = top + head + row * (cell * proportion + GAP)
             dots = round(cell * DOTS_PER_INCH)
             size = heatmaps.display_size(pictures[index].shape[:2], dots)
             image = heatmaps.to_bytes(heatmaps.resize_image(pictures[index], size))
-            _picture(figure, image, left, y, cell, cell * proportion)
+            draw_picture(figure, image, left, y, cell, cell * proportion)
             grey = heatmaps.grey_image(pictures[index], dots)
             for column, unit in enumerate(concept.units, start=1):
                 x = left + column * (cell + GAP)
                 picture = heatmaps.overlay(maps[unit, index], ranges[unit], grey)
-                _picture(figure, picture, x, y, cell, cell * proportion)
+                draw_picture(figure, picture, x, y, cell, cell * proportion)
         for column, lines in enumerate(texts[place], start=1):
             x = left + column * (cell + GAP)
-            _text(figure, x, top + head - 0.04, "\n".join(lines), size=SMALL, linespacing=1.2)
-    listed = ", ".join(str(index) for index in indices)
-    _foot(figure, f"Above a column: model, layer, channel, correlation r. Images {listed}.")
+            write_text(figure, x, top + head - 0.04, "\n".join(lines), size=SMALL, linespacing=1.2)
+    if dictionary.files:
+        write_text(figure, 0.0, above + named, photos, size=SMALL, linespacing=1.2)
+    listed = "" if dictionary.files else f" Images {labels}."
+    draw_foot(figure, f"Above a column: model, layer, channel, correlation r.{listed}")
     return figure
 
 
@@ -128,7 +142,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
         The figure; one that says why where there is no concept.
     """
     if not dictionary.concepts:
-        return _empty_figure()
+        return empty_figure()
     shown = dictionary.concepts[:most]
     index = int(np.argmax(peaks(dictionary, shown).mean(axis=0)))
     image = read_images(dictionary.samples, [index])[index]
@@ -142,7 +156,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     cell = WIDTH / columns - GAP
     label = 0.12
     step = cell * proportion + label + GAP
-    figure = _figure(WIDTH, rows * step + 0.3)
+    figure = new_figure(WIDTH, rows * step + 0.3)
     dots = round(cell * DOTS_PER_INCH)
     size = heatmaps.display_size(image.shape[:2], dots)
     grey = heatmaps.grey_image(image, dots)
@@ -153,13 +167,14 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
         tiles.append((str(concept.number), picture))
     for place, (name, picture) in enumerate(tiles):
         x, y = (place % columns) * (cell + GAP), (place // columns) * step
-        _text(figure, x, y + label - 0.02, name)
-        _picture(figure, picture, x, y + label, cell, cell * proportion)
+        write_text(figure, x, y + label - 0.02, name)
+        draw_picture(figure, picture, x, y + label, cell, cell * proportion)
     total = len(dictionary.concepts)
     count = (
         f"All {total} concepts" if len(shown) == total else f"The first {most} of {total} concepts"
     )
-    _foot(figure, f"{count} in order of strength, image {index}.")
+    label = _image_label(dictionary, index, 24)
+    draw_foot(figure, f"{count} in order of strength, image {label}.")
     return figure
 
 
@@ -261,51 +276,13 @@ def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
     return np.stack([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units])
 
 
-# --- drawing, in inches from the upper left corner ------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
-
-
-def _picture(
-    figure: Figure, picture: np.ndarray, x: float, y: float, width: float, height: float
-) -> None:
-    full_width, full_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (
-            x / full_width,
-            1 - (y + height) / full_height,
-            width / full_width,
-            height / full_height,
-        )
-    )
-    axes.imshow(picture, interpolation="none", aspect="auto")
-    axes.set_axis_off()
-
-
-def _text(figure: Figure, x: float, y: float, text: str, **properties) -> None:
-    """Write text whose lower left corner is at (x, y)."""
-    width, height = figure.get_size_inches()
-    figure.text(x / width, 1 - y / height, text, ha="left", va="bottom", **properties)
-
-
-def _foot(figure: Figure, text: str) -> None:
-    """Colour key and a line of text at the foot, which takes the last 0.3 inches."""
-    width, height = figure.get_size_inches()
-    key = heatmaps.colour_key(24, 300)
-    _picture(figure, key, 0.1, height - 0.14, 1.0, 0.08)
-    _text(figure, 0.0, height - 0.05, "0", size=SMALL)
-    _text(figure, 1.14, height - 0.05, "1 = a unit's greatest value over all images", size=SMALL)
-    if width > 6:
-        figure.text(1, 0.05 / height, text, ha="right", va="bottom", size=SMALL)
-    else:
-        _text(figure, 0.0, height - 0.17, text, size=SMALL)
-
-
-def _empty_figure() -> Figure:
-    figure = _figure(WIDTH, 1.2)
-    figure.text(0.5, 0.5, _fold(EMPTY_REASON, 100), ha="center", va="center", size=8)
+def empty_figure() -> Figure:
+    """A figure that says that there is no concept, and why."""
+    figure = new_figure(WIDTH, 1.2)
+    figure.text(0.5, 0.5, folded(EMPTY_REASON, 100), ha="center", va="center", size=8)
     return figure
 
 
@@ -321,27 +298,14 @@ def _unit_name(concept: Concept, column: int) -> list[str]:
     return [unit.model, unit.layer, f"{unit.channel}{r}"]
 
 
-def _wrap(name: Sequence[str], letters: int) -> list[str]:
-    """Break model and layer names that are wider than a column, at their dots and hyphens."""
-    lines: list[str] = []
-    for text in name:
-        line = ""
-        for piece in text.replace(".", ".\n").replace("-", "-\n").replace(", ", ", \n").split("\n"):
-            if line and len(line) + len(piece.rstrip()) > letters:
-                lines.append(line.rstrip())
-                line = ""
-            line += piece
-        lines.append(line)
-    return lines
-
-
-def _fold(text: str, letters: int) -> str:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > letters:
-            lines.append("")
-        lines[-1] += word + " "
-    return "\n".join(line.rstrip() for line in lines)
+def _image_label(dictionary: Dictionary, index: int, letters: int) -> str:
+    """What an image is called: of photos its file, unless the font has no signs for it."""
+    if not dictionary.files:
+        return str(index)
+    label = file_label(dictionary.files[index], letters)
+    font = font_manager.get_font(font_manager.findfont(STYLE["font.family"]))
+    drawn = all(ord(letter) in font.get_charmap() for letter in label)
+    return label if drawn else f"number {index}"
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -369,32 +333,12 @@ def write_figures(
             f"{folder / 'figure3.pdf'}: {concepts} concepts on {images} images were asked for; "
             "ask for at least one of each."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    finished: dict[Path, Path] = {}
-    try:
-        with matplotlib.rc_context(STYLE):
-            for name, figure in (
-                ("figure2", figure2(dictionary)),
-                ("figure3", figure3(dictionary, concepts=concepts, images=images)),
-            ):
-                for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
-                    target = folder / f"{name}{suffix}"
-                    finished[target] = folder / f".{target.name}.{os.getpid()}.partial"
-                    figure.savefig(
-                        finished[target],
-                        format=suffix[1:],
-                        dpi=DOTS_PER_INCH,
-                        metadata=metadata,
-                        facecolor="white",
-                        bbox_inches="tight",
-                        pad_inches=0.03,
-                    )
-        for target, temporary in finished.items():
-            os.replace(temporary, target)
-    finally:
-        for temporary in finished.values():
-            temporary.unlink(missing_ok=True)
-    return list(finished)
+    with matplotlib.rc_context(STYLE):
+        made = {
+            folder / "figure2": figure2(dictionary),
+            folder / "figure3": figure3(dictionary, concepts=concepts, images=images),
+        }
+        return save_figures(made)
 
 
 def main() -> None:

@@ -78,8 +78,10 @@ def folder_digest(patterns: list[str]) -> str:
     return digest_of([[name, *_size_and_time(folder / name)] for name in names])
 
 
-def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
-    """Read one image, whole, upright and resized.
+def read_image(
+    path: Path, size: tuple[int, int], box: tuple[int, int, int, int] | None = None
+) -> tuple[np.ndarray, bool]:
+    """Read one image, or a box of it, upright and resized.
 
     Values are those of the file over their full range (255, or 65535 for 16-bit grey; Pillow keeps
     the upper 8 bits of 16-bit colour), not linearised. Colour profiles are not applied, so that
@@ -93,6 +95,8 @@ def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     Args:
         path: Of the file.
         size: y and x of the result.
+        box: Top, left, height and width in pixels of the upright image; None: the whole. It is cut
+            out before it is resized, so that nothing around it shows.
 
     Returns:
         (rgb, y, x) float32 in [0, 1], and whether the file has further frames or pages.
@@ -114,6 +118,8 @@ def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     except Exception as error:  # Pillow's decoders raise anything when a file is damaged.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImage(reason) from error
+    if box is not None:
+        channels = [_cut(channel, *box) for channel in channels]
     y, x = size
     # In float: resizing 8-bit values clips and rounds between the two axes, by up to 6 / 255.
     resized = [c.convert("F").resize((x, y), Image.Resampling.BICUBIC) for c in channels]
@@ -217,6 +223,15 @@ def _channels(image: Image.Image) -> tuple[list[Image.Image], int]:
         image = Image.alpha_composite(white, image)
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return list(image.split()), 255
+
+
+def _cut(channel: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
+    if min(top, left, channel.height - top - height, channel.width - left - width) < 0:
+        raise UnreadableImage(
+            f"the box of {height} by {width} pixels (y by x) from row {top} and column {left} does "
+            f"not lie inside the picture, which has {channel.height} by {channel.width}"
+        )
+    return channel.crop((left, top, left + width, top + height))
 
 
 def _orientation(image: Image.Image) -> int:

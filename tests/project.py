@@ -38,6 +38,7 @@ class Project:
         chosen = {"generator": "generator", "images": 8, "seed": 0, "layers": "all"}
         config["sample_sets"] = {"tiny": chosen | {"models": ["one"]}}
         config["sample_set"] = "tiny"
+        config["inversions"] = config["tables"] = {}
         self.write("config/config.yaml", config)
 
     def entry(self, loader, architecture, weights):
@@ -76,8 +77,8 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def planned(self):
+    def planned(self, target="dictionary"):
         """Number of jobs of each rule that a dry run plans."""
-        text = self.snakemake("-n", "dictionary")
+        text = self.snakemake("-n", target)
         rules = re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)
         return {rule: n for rule, n in Counter(rules).items() if rule != "dictionary"}

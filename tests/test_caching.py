@@ -1,5 +1,6 @@
 """What reruns when something changes: a tiny zoo is mined once, the rest are dry runs."""
 
+import os
 import shutil
 
 import pandas as pd
@@ -86,3 +87,20 @@ def test_an_entry_reruns_only_its_own_model_and_words_in_it_nothing(project):
     assert project.planned() == {}
     project.edit("config/models.yaml", "path: one.safe", "path: ./one.safe")
     assert project.planned() == ONE_MODEL | {"plan": 1} | DICTIONARY
+
+
+def test_weights_replaced_by_other_bytes_rerun_their_model_however_old_they_are(project):
+    shutil.copy2(project.folder / "two.safetensors", project.folder / "one.safetensors")
+    os.utime(project.folder / "one.safetensors", (0, 0))
+    assert project.planned() == ONE_MODEL | {"plan": 1} | DICTIONARY
+
+
+def test_weights_of_the_same_bytes_rerun_nothing_however_new_they_are(project):
+    os.utime(project.folder / "one.safetensors")
+    assert project.planned() == {}
+
+
+def test_missing_weights_are_named_by_the_job_that_checks_them(project):
+    (project.folder / "one.safetensors").unlink()
+    with pytest.raises(AssertionError, match="ValueError: one: there is no file one.safetensors"):
+        project.snakemake("results/weights/one.txt", "--cores", "1")

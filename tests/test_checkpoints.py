@@ -30,6 +30,8 @@ from torch import nn
 
 from rosetta_steps.zoo.checkpoints.convert import convert
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_checkpoint, read_tensors
+from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.generators.generator import load as load_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 GOLDEN = Path(__file__).parent / "data" / "golden" / "stylegan2.safetensors"
@@ -385,6 +387,22 @@ def test_a_state_dict_one_level_down_is_named_and_then_read(tmp_path):
         read_tensors(path, "teacher")
     torch.save(model.state_dict() | {"epoch": 3}, path)
     assert read_checkpoint(path).settings == {"epoch": 3}
+
+
+def test_tensors_beside_a_state_dict_are_not_taken_for_the_whole(tmp_path):
+    path = tmp_path / "mae.pth"
+    model = nn.Linear(2, 3)
+    beside = {"rng_state": torch.ones(4), "mean": torch.ones(1)}
+    torch.save(beside | {"model": model.state_dict()}, path)
+    words = r"holds tensors \('rng_state', 'mean'\) beside parts with .*\('model'\).*weights.key"
+    with pytest.raises(ValueError, match=words):
+        read_tensors(path)
+    with pytest.raises(ValueError, match=words):
+        convert(path, tmp_path / "out" / "mae")
+    assert not (tmp_path / "out").exists()
+    checkpoint = read_checkpoint(path, "model")
+    assert_same(checkpoint.tensors, model.state_dict())
+    assert checkpoint.left_out == ["rng_state", "mean"]
 
 
 def test_a_whole_pickled_module_gives_its_state_dict(tmp_path):
@@ -815,6 +833,43 @@ def test_a_truncated_file_of_any_kind_is_refused_by_name(golden, persistent_pick
         read_tensors(tmp_path / "none.pt")
 
 
+def why_refused(path: Path) -> str:
+    with pytest.raises(ValueError, match=path.name) as error:
+        read_tensors(path)
+    return str(error.value)
+
+
+def test_a_truncated_file_is_told_as_what_it_begins_and_where_it_ends(tmp_path):
+    tensors = {"a": torch.ones(100, 100), "b": torch.ones(3)}
+    written = {
+        "a zip archive": lambda path: torch.save(tensors, path),
+        "a pickle": lambda path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+        "a safetensors file": lambda path: save_file(tensors, path),
+    }
+    path = tmp_path / "cut.bin"
+    for kind, write in written.items():
+        write(path)
+        content = path.read_bytes()
+        for kept in (60, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:kept])
+            words = why_refused(path)
+            assert f"has {kept} bytes and begins as {kind}, but" in words
+            assert "truncated or damaged" in words and "would run code" not in words
+    assert f"goes on to byte {len(content)} at least" in words
+
+
+def test_an_empty_file_and_one_that_is_no_checkpoint_are_told_so(tmp_path):
+    path = tmp_path / "network.pkl"
+    path.write_bytes(b"")
+    assert why_refused(path).endswith("it is empty (0 bytes). Fetch or copy it again.")
+    for content in (b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1"):
+        for name in ("network.pkl", "network.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            words = why_refused(tmp_path / name)
+            assert f"its {len(content)} bytes begin with {content[:9]!r}" in words
+            assert "web page" in words and "would run code" not in words
+
+
 def test_a_file_damaged_anywhere_is_refused_or_read_never_worse(
     golden, persistent_pickle, tmp_path, bounded_memory
 ):
@@ -882,6 +937,98 @@ def test_a_converted_checkpoint_gives_the_same_tensors_and_settings(
     save_file({"a": torch.ones(1)}, made)
     with pytest.raises(ValueError, match="describes .* tensors, the file holds 1"):
         read_checkpoint(made)
+
+
+def test_a_conversion_says_what_it_wrote_and_what_it_left_out(persistent_pickle, tmp_path, capsys):
+    source = tmp_path / "network.pkl"
+    source.write_bytes(persistent_pickle)
+    made = convert(source, tmp_path / "network")
+    tensors = load_file(made)
+    values = sum(tensor.numel() for tensor in tensors.values())
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == (
+        f"{len(tensors)} tensors written, {values} values. "
+        "Left out: G, D, augment_pipe, training_set_kwargs.\n"
+    )
+    weights = {"w": torch.ones(2), "epoch": 3, "optimiser": {"state": [torch.ones(2)]}}
+    torch.save(weights, tmp_path / "weights.pt")
+    convert(tmp_path / "weights.pt", tmp_path / "weights")
+    assert capsys.readouterr().err == "1 tensors written, 2 values. Left out: optimiser.\n"
+    said = json.loads((tmp_path / "weights.json").read_text())
+    assert (said["values"], said["left_out"], said["settings"]["epoch"]) == (2, ["optimiser"], 3)
+
+
+def test_a_converted_checkpoint_keeps_the_order_of_its_tensors(tmp_path):
+    tensors = {name: torch.full((2,), float(i)) for i, name in enumerate("zyxa")}
+    torch.save(tensors, tmp_path / "weights.pt")
+    made = convert(tmp_path / "weights.pt", tmp_path / "made")
+    assert list(read_tensors(made)) == list("zyxa")
+    save_file({name: tensors[name] for name in "zyx"} | {"b": torch.ones(1)}, made)
+    with pytest.raises(ValueError, match="made.json names other tensors than the file"):
+        read_tensors(made)
+
+
+# Settings of a file against those of its entry
+
+
+CLAMPED = {"resolution": 32, "latent": 16, "w": 16, "mapping_layers": 3}
+CLAMPED |= {"channel_base": 512, "channel_max": 16}
+
+
+@pytest.fixture
+def clamped(golden, written_with, tmp_path):
+    """Write a StyleGAN2 with a bound of its activations, which is an attribute of its layers."""
+
+    def write(clamp: float | None, **keywords) -> Path:
+        network = persistent_module(
+            golden, z_dim=16, img_resolution=32, _init_args=(), _init_kwargs=keywords
+        )
+        for size in (4, 8, 16, 32):
+            block = network.get_submodule(f"synthesis.b{size}")
+            for layer in block.children():
+                layer.conv_clamp = clamp
+        function = _reconstruct_persistent_obj
+        path = tmp_path / "network.pkl"
+        content = {"G_ema": network}
+        module = "torch_utils.persistence"
+        path.write_bytes(written_with(module, function.__name__, function, content))
+        return path
+
+    return write
+
+
+def generator_of(path: Path, **architecture) -> Generator:
+    entry = {"loader": "stylegan2", "architecture": CLAMPED | architecture, "weights": {}}
+    return load_generator("tiny", entry, path, "cpu")
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_a_pickle_that_states_another_bound_than_its_entry_is_refused(clamped, converted, tmp_path):
+    path = clamped(256)  # whose default it was in this release: no keyword says so
+    if converted:
+        path = convert(path, tmp_path / "converted")
+    words = (
+        rf"^tiny: {path} states .*conv_clamp 256 \(in synthesis.b\d+.conv\d\), its entry clamp: "
+        r"null\. Write clamp: 256 into `architecture` of tiny in config/models.yaml\.$"
+    )
+    with pytest.raises(ValueError, match=words):
+        generator_of(path)
+    z = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    assert generator_of(path, clamp=256).generate(z).shape == (2, 3, 32, 32)
+
+
+def test_what_the_modules_state_counts_before_the_keywords(clamped):
+    path = clamped(None, synthesis_kwargs={"conv_clamp": 256})
+    generator_of(path)
+    with pytest.raises(ValueError, match="conv_clamp null .*clamp: 256. Write clamp: null into"):
+        generator_of(path, clamp=256)
+
+
+def test_a_setting_that_the_tensors_show_too_is_named_with_them(clamped):
+    with pytest.raises(
+        ValueError, match=r"missing \(first synthesis.b64.*Write resolution: 32 into"
+    ):
+        generator_of(clamped(None), resolution=64)
 
 
 def test_a_conversion_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):

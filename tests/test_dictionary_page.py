@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+import warnings
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +16,13 @@ from PIL import Image
 from rosetta_steps import dictionary as page
 from rosetta_steps import figures, heatmaps
 from rosetta_steps.concepts import COLUMNS
-from rosetta_steps.dictionary_stores import open_dictionary, read_maps, unit_maxima, unit_ranges
+from rosetta_steps.dictionary_stores import (
+    file_label,
+    open_dictionary,
+    read_maps,
+    unit_maxima,
+    unit_ranges,
+)
 from rosetta_steps.representatives import Unit, choose_examples
 
 IMAGES = 12
@@ -95,6 +102,24 @@ def empty(inputs):
     return open_dictionary(**inputs)
 
 
+# One that would be a formula, one too long to be shown whole, and one for no font of ours.
+FILES = [f"day/{number}.jpg" for number in range(IMAGES - 3)]
+FILES += ["月.png", "night/a$b$ <c>.png", "night/" + "long " * 20 + "name.png"]
+
+
+@pytest.fixture
+def of_photos(inputs, tmp_path):
+    """The same stores, of photos of which two could not be read."""
+    photos = xr.open_zarr(inputs["samples"]).load().assign(file=("image", FILES))
+    reasons = ["x.jpg: the file is empty", "<y>.jpg: no image"]
+    photos.attrs = {"images": ["photos"], "unreadable": reasons}
+    photos["image"].encoding.clear()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+        photos.to_zarr(tmp_path / "photos.zarr")
+    return open_dictionary(**inputs | {"samples": tmp_path / "photos.zarr"})
+
+
 class Page(HTMLParser):
     """Sections, pictures, links and open tags of a page."""
 
@@ -159,6 +184,60 @@ def test_the_page_says_what_was_mined(opened, tmp_path):
         "channel 6 · r = 0.80",
     ):
         assert fact in text, fact
+
+
+def test_the_page_of_photos_names_their_files(of_photos, tmp_path):
+    page.write_page(of_photos, tmp_path / "index.html")
+    read = Page(tmp_path / "index.html")
+    assert read.open == []
+    # maxima grow with the index of the image: the best three are the last
+    shown = [p for p in read.pictures if p["src"].startswith("concepts/image-")][:3]
+    assert [picture["title"] for picture in shown] == FILES[:-4:-1]
+    assert shown[1]["alt"] == "Image 10 (a$b$ <c>.png)"
+    alts = [p["alt"] for p in read.pictures if "top example, image 10 (" in p["alt"]]
+    assert len(alts) == 2 * 3
+    text = (tmp_path / "index.html").read_text()
+    assert "<span>image 10</span>" in text and ">a$b$ &lt;c&gt;.png</span>" in text
+    assert ">long long…g name.png</span>" in text
+
+
+def test_the_page_says_which_photos_were_left_out(of_photos, tmp_path):
+    page.write_page(of_photos, tmp_path / "index.html")
+    head = (tmp_path / "index.html").read_text().split("</dl>")[0]
+    text = re.sub(r"</?[a-z][^>]*>", " ", head)
+    assert "12 (from files)" in text and "First model" in text
+    assert re.search(r"Left out\s+2 unreadable files", text)
+    assert "<li>x.jpg: the file is empty</li>\n<li>&lt;y&gt;.jpg: no image</li>" in head
+
+
+def test_figures_of_photos_name_their_files(of_photos, monkeypatch):
+    words = []
+    monkeypatch.setattr(figures, "choose_images", lambda *_: [10, 9, 11])
+    for figure in (figures.figure2(of_photos), figures.figure3(of_photos, concepts=1)):
+        figure.canvas.draw()  # a$b$ is no formula
+        words.append(" ".join(text.get_text() for text in figure.texts).replace("\n", " "))
+    # the best image has the long name; of number 9 the font has no sign
+    assert "image long long l…ong name.png." in words[0]
+    assert "Photos, from top to bottom: a$b$ <c>.png, number 9, long long" in words[1]
+
+
+def test_figures_of_a_generator_number_its_images(opened):
+    words = [text.get_text() for text in figures.figure3(opened, images=2).texts]
+    assert any(re.search(r"Images \d+, \d+\.$", text) for text in words)
+    assert not any("Photos" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    ("file", "label"),
+    [
+        ("folder/a.jpg", "a.jpg"),
+        ("ten-letters", "ten-letters"),
+        ("more-than-twelve.jpg", "more-…ve.jpg"),
+        ("a\nb.jpg", "a?b.jpg"),
+    ],
+)
+def test_a_long_name_of_a_file_is_shortened_in_the_middle(file, label):
+    assert file_label(file, 12) == label
 
 
 def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):

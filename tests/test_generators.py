@@ -7,11 +7,13 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from safetensors.torch import save_file
 
 from rosetta_steps import activations, sampling
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators.biggan_deep import BigGANDeep
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
@@ -112,7 +114,8 @@ def test_a_class_of_a_generator_without_classes_is_refused():
 
 def test_truncation_of_a_generator_without_statistics_is_refused(eyes, tmp_path):
     _, zoo = eyes
-    with pytest.raises(ValueError, match="tiny cannot be truncated: it has no statistics"):
+    words = "tiny cannot be truncated: a DCGAN has no mean of w.*Leave out truncation: 0.7.$"
+    with pytest.raises(ValueError, match=words):
         sampling.sample("tiny", zoo, 2, 0, tmp_path / "s.zarr", "cpu", truncation=0.7)
 
 
@@ -135,8 +138,49 @@ def test_a_stylegan_without_the_mean_of_w_runs_and_refuses_truncation(cat, tmp_p
     tensors = {k: v for k, v in network.state_dict().items() if k != "mapping.w_avg"}
     path = zoo(network, "stylegan2", architecture, tensors=tensors)
     sampling.sample("tiny", path, 2, 0, tmp_path / "s.zarr", "cpu")
-    with pytest.raises(ValueError, match="tiny cannot be truncated"):
+    words = "tiny cannot be truncated: its checkpoint has no mapping.w_avg.*use one that has"
+    with pytest.raises(ValueError, match=words):
         sampling.sample("tiny", path, 2, 0, tmp_path / "t.zarr", "cpu", truncation=0.7)
+
+
+def test_truncation_of_a_module_of_the_users_asks_for_an_attribute():
+    module = torch.nn.Linear(2, 3)
+    module.latent_size = 2
+    with pytest.raises(ValueError, match="mine cannot be truncated: .*truncates = True"):
+        Generator("mine", module, "cpu").check(0.5)
+
+
+def test_a_biggan_without_rows_to_choose_from_is_refused():
+    with pytest.raises(ValueError, match="rows: 1, but truncations 0 and 1 have a row each"):
+        BigGANDeep(channels=[8, 4], attention=None, rows=1)
+
+
+def test_tensors_of_other_names_are_taken_by_their_order_where_the_entry_says_so(cat):
+    network, architecture, zoo = cat
+    own = network.state_dict()
+    renamed = {f"part{i}": tensor for i, tensor in enumerate(own.values())}
+    entry = find_entry("tiny", zoo(network, "stylegan2", architecture, tensors=renamed))
+    with pytest.raises(ValueError, match="They have no name in common"):
+        load("tiny", entry, zoo_weights(entry))
+    entry |= {"keys": "by_order"}
+    generator = load("tiny", entry, zoo_weights(entry))
+    torch.testing.assert_close(generator.network.state_dict(), own, rtol=0, atol=0)
+    renamed.popitem()
+    entry = find_entry("tiny", zoo(network, "stylegan2", architecture, tensors=renamed))
+    entry |= {"keys": "by_order"}
+    with pytest.raises(
+        ValueError, match=f"has {len(own) - 1} tensors, the architecture {len(own)}"
+    ):
+        load("tiny", entry, zoo_weights(entry))
+
+
+def test_a_safetensors_file_has_no_order_to_take_tensors_by(cat, tmp_path):
+    network, architecture, _ = cat
+    save_file(network.state_dict(), tmp_path / "sorted.safetensors")
+    entry = {"loader": "stylegan2", "role": "generator", "architecture": architecture}
+    entry |= {"weights": {}, "keys": "by_order"}
+    with pytest.raises(ValueError, match="keys: by_order, but .* sorts its tensors"):
+        load("tiny", entry, tmp_path / "sorted.safetensors")
 
 
 def test_a_checkpoint_of_another_resolution_is_refused_by_key_and_shape(cat):

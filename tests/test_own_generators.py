@@ -8,8 +8,10 @@ import xarray as xr
 import yaml
 
 from rosetta_steps import sampling
+from rosetta_steps.activations import dump
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.models.functions import build_module
 
 GOOD = """
     import torch
@@ -46,7 +48,8 @@ def own(tmp_path, monkeypatch):
     def write(name, returned="torch.tanh(self.last(x))", built="Net()", classes=0, **entry):
         code = GOOD.format(returned=returned, built=built, classes=classes)
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(code))
-        entry |= {"role": "generator", "loader": "function", "weights": {"function": True}}
+        entry = {"weights": {"function": True}} | entry
+        entry |= {"role": "generator", "loader": "function"}
         entry |= {"source": "test", "licence": "MIT"}
         entry["architecture"] = {"function": f"{name}:build", "arguments": {"seed": 1}}
         (tmp_path / "zoo.yaml").write_text(yaml.safe_dump({"mine": entry}))
@@ -79,6 +82,12 @@ def test_a_conditional_one_is_given_labels(own, tmp_path):
             "own_none",
             {"built": "None"},
             "own_none:build returns a NoneType, expected a torch.nn.Module",
+        ),
+        ("own_number", {"built": "3"}, "own_number:build returns an int, expected a torch.nn"),
+        (
+            "own_other",
+            {"built": "(torch.seed(), Net())[1]"},
+            "mine: its function gives another network at every call.*first in first.weight. .*seed",
         ),
         (
             "own_plain",
@@ -117,3 +126,31 @@ def test_what_is_no_generator_is_refused(own, tmp_path, case, changes, words):
     with pytest.raises(ValueError, match=words):
         sampling.sample("mine", zoo, 2, 0, tmp_path / "s.zarr", "cpu")
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_random_weights_that_a_file_replaces_are_no_fault(own, tmp_path):
+    path = tmp_path / "weights.pt"
+    zoo = own("replaced", built="(torch.seed(), Net())[1]", weights={"path": str(path)})
+    torch.save(build_module("mine", find_entry("mine", zoo)).state_dict(), path)
+    one, other = (load("mine", find_entry("mine", zoo), path) for _ in range(2))
+    z = torch.ones(2, 4)
+    torch.testing.assert_close(one.generate(z), other.generate(z))
+
+
+def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_path):
+    """The seed is an argument here: what an unseeded network is from process to process."""
+    zoo, samples, maps = own("changed"), tmp_path / "s.zarr", tmp_path / "maps.zarr"
+    sampling.sample("mine", zoo, 3, 0, samples, "cpu")
+    entry = find_entry("mine", zoo)
+    for seed, name in ((2, "changed"), (1, "same")):
+        entry["architecture"]["arguments"]["seed"] = seed
+        other = tmp_path / f"{name}.yaml"
+        other.write_text(yaml.safe_dump({"mine": entry}))
+        if name == "changed":
+            words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
+            with pytest.raises(ValueError, match=words):
+                dump("mine", str(other), samples, "all", "float32", 2, maps, "cpu")
+            assert not maps.exists()
+        else:
+            dump("mine", str(other), samples, "all", "float32", 2, maps, "cpu")
+            assert maps.exists()

@@ -1,7 +1,9 @@
 """The StyleGANs make what the published code makes, and take its checkpoints as they are."""
 
 import json
+from inspect import signature
 from pathlib import Path
+from re import search
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from rosetta_steps.zoo.checkpoints.reading import load_state
 from rosetta_steps.zoo.generators import resampling_filters
 from rosetta_steps.zoo.generators.low_pass import kaiser_low_pass, radial_low_pass
 from rosetta_steps.zoo.generators.modulated_convolution import modulated_convolution
+from rosetta_steps.zoo.generators.published_settings import disagreement
 from rosetta_steps.zoo.generators.resampling_filters import downsample, in_blocks, upsample
 from rosetta_steps.zoo.generators.stylegan2 import StyleGAN2
 from rosetta_steps.zoo.generators.stylegan3 import StyleGAN3
@@ -58,6 +61,17 @@ def architecture(name, description, classes):
     return chosen
 
 
+def settings(description):
+    """What a pickle of a golden network would state: keywords, and attributes of its layers."""
+    layers = description.get("layer_geometry", {})
+    attributes = {f"synthesis.{name}": stated for name, stated in layers.items()}
+    # Of a network grown by a stage, the keywords are those of the stage. The golden files keep only
+    # some of their classes.
+    keywords = description.get("superres") or description["init"]
+    kept = {key: value for key, value in keywords.items() if (key, value) != ("c_dim", 1000)}
+    return {"init_kwargs": kept, "attributes": attributes}
+
+
 class Golden:
     """A golden network: tensors of its file, its architecture, and ours with its weights."""
 
@@ -76,6 +90,7 @@ class Golden:
             for prefix in ("weights/", "activation/")
         )
         self.image = tensors["output/image"]
+        self.settings = settings(description)
         classes = 0 if one_hot is None else one_hot.shape[1]
         self.architecture = architecture(name, description, classes)
         self.build = StyleGAN2 if name in STYLEGAN2 else StyleGANXL if "xl" in name else StyleGAN3
@@ -229,6 +244,79 @@ def test_a_gross_value_is_clamped_where_the_layout_says_so():
     for name in ("b4.conv1", "b8.conv0", "b8.conv1", "b8.torgb"):
         maps, _ = recorded(bounded.synthesis, [name], lambda: bounded(z))
         assert maps[name].abs().max() <= 0.5
+
+
+def test_no_value_is_clamped_where_the_file_was_trained_without():
+    z = torch.zeros(1, 4)
+    sizes = {"latent": 4, "w": 4, "channel_base": 64, "channel_max": 4, "layers": 4, "margin": 1}
+    torch.manual_seed(0)
+    network = StyleGAN3(16, "t", clamp=None, **sizes)
+    with torch.no_grad():
+        largest = network(z).abs().max().item()
+        bounded = StyleGAN3(16, "t", clamp=largest, **sizes)  # the image is a quarter of it
+        bounded.load_state_dict(network.state_dict())
+        assert bounded(z).abs().max() <= largest / 4 < largest
+
+
+# What a published file states ---------------------------------------------------------------------
+
+
+def stated(golden, architecture, settings):
+    network = on_meta(golden.build, **architecture)
+    return disagreement("g", Path("network.pkl"), network, architecture, settings)
+
+
+def test_a_file_that_states_the_settings_of_its_entry_is_taken(golden):
+    assert stated(golden, golden.architecture, golden.settings) == ""
+    assert stated(golden, golden.architecture, {"epoch": 3, "attributes": None}) == ""
+
+
+def test_every_keyword_that_a_published_file_states_is_one_of_the_architecture(golden):
+    assert set(golden.build.published) <= set(signature(golden.build).parameters)
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "values", "words"),
+    [
+        (StyleGAN2, {}, {"synthesis_kwargs": {"conv_clamp": 256}}, "Write clamp: 256 into"),
+        (StyleGAN2, {}, {"mapping_layers": 4, "label_size": 0}, "Write mapping_layers: 4 into"),
+        (StyleGAN2, {}, {"mapping_kwargs": {"lr_multiplier": 0.1}}, "0.1, the network here 0.01"),
+        (StyleGAN2, {}, {"nonlinearity": "relu"}, '"relu", the network here "lrelu"'),
+        (StyleGAN2, {}, {"resample_kernel": [1, 4, 4, 1]}, "No entry .* sets the filter so"),
+        (StyleGAN3, {"kind": "r"}, {"channel_base": 32768}, "its entry channel_base: 65536. Write"),
+        (StyleGAN3, {"kind": "t"}, {"conv_clamp": None}, "entry clamp: 256. Write clamp: null"),
+        (StyleGAN3, {"kind": "t"}, {"output_scale": 1}, "output_scale 1, the network here 0.25"),
+        (StyleGANXL, {}, {"num_critical": 1, "c_dim": 9}, "Write classes: 9, critical: 1 into"),
+    ],
+)
+def test_a_file_that_states_other_settings_than_its_entry_is_refused(build, kind, values, words):
+    architecture = {"resolution": 256} | kind
+    network = on_meta(build, **architecture)
+    told = disagreement("g", Path("a.pkl"), network, architecture, {"init_kwargs": values})
+    assert told.startswith("g: a.pkl states other settings") and search(words, told)
+
+
+def test_the_band_of_the_fourier_features_is_the_first_cutoff(alias_free):
+    attributes = {"synthesis.input": {"bandwidth": 3.0}}
+    words = stated(alias_free, alias_free.architecture, {"attributes": attributes})
+    assert "bandwidth 3.0 (in synthesis.input), its entry first_cutoff: 2. Write" in words
+
+
+def test_layers_that_differ_where_one_setting_is_for_all_are_refused(alias_free):
+    names = alias_free.network.synthesis.layer_names
+    attributes = {f"synthesis.{name}": {"conv_clamp": 256} for name in names}
+    attributes[f"synthesis.{names[2]}"] = {"conv_clamp": None}
+    words = stated(alias_free, alias_free.architecture, {"attributes": attributes})
+    assert f"conv_clamp 256 (in synthesis.{names[0]}) and null (in synthesis.{names[2]})" in words
+    assert "No entry of this loader sets the clamp so" in words and "Write" not in words
+
+
+def test_the_networks_of_a_tensorflow_file_state_settings_each():
+    components = {"mapping": {"init_kwargs": {"mapping_lrmul": 0.1}}, "synthesis": None}
+    network = on_meta(StyleGAN2, resolution=256)
+    settings = {"init_kwargs": {"resolution": 256, "truncation_psi": 0.5}, "components": components}
+    words = disagreement("g", Path("cat.pkl"), network, {"resolution": 256}, settings)
+    assert "mapping_lrmul 0.1, the network here 0.01" in words
 
 
 # The published full-size layouts ------------------------------------------------------------------

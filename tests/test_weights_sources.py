@@ -16,21 +16,32 @@ import pytest
 import torch
 from torch import nn
 
+from rosetta_steps.zoo import __main__ as commands
 from rosetta_steps.zoo import weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.models import open_clip_models, timm_models
-from rosetta_steps.zoo.weights import location, weights_file
+from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
 
 CONTENT = bytes(range(256)) * 5000
-WHOLE = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + CONTENT[:1000]
 WEB = "https://example.org/weights.bin"
 PACKAGE = {"package": "tiny-weights", "version": "1.0", "file": "tiny_weights/weights.bin"}
 
 
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+UNPUBLISHED = {"architecture": "net", "weights": {"url": WEB}}
+
+
 def entry_of(**source) -> dict:
-    digest = hashlib.sha256(CONTENT).hexdigest()
-    return {"architecture": "net", "weights": {**source, "sha256": digest}}
+    return {"architecture": "net", "weights": {**source, "sha256": DIGEST}}
+
+
+def answer(content: bytes) -> bytes:
+    """A whole HTTP response."""
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+WHOLE = answer(CONTENT)
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +100,12 @@ def test_a_response_that_breaks_off_is_tried_again_then_explained(broken, publis
     assert weights_file("tiny", entry_of(url=WEB)).read_bytes() == CONTENT
 
 
+def test_a_last_piece_smaller_than_any_buffer_is_counted(publish, waits):
+    publish(answer(content := bytes((1 << 20) + 1)))
+    assert weights_file("tiny", UNPUBLISHED).read_bytes() == content
+    assert waits == []
+
+
 def test_an_address_without_encryption_is_refused_before_it_is_asked(publish):
     web = publish(WHOLE)
     with pytest.raises(ValueError, match="http://example.org/w is not an https address"):
@@ -103,14 +120,115 @@ def test_a_file_of_another_sha256_is_not_kept_and_not_tried_again(publish, kept,
     assert waits == [] and kept() == []
 
 
-def test_a_cached_file_that_was_altered_is_found_and_the_remedy_works(publish):
+def test_a_cached_file_of_another_sha256_is_found_and_the_remedy_works(publish):
     publish(WHOLE, WHOLE)
     path = weights_file("tiny", entry_of(url=WEB))
-    path.write_bytes(CONTENT[:-1] + b"!")
-    with pytest.raises(ValueError, match=f"tiny: .*altered.*rm '{path}'"):
+    path.write_bytes(b"another version")
+    found = hashlib.sha256(b"another version").hexdigest()
+    words = rf"^tiny: {path} has sha256 {found}, its entry says {DIGEST} \({WEB}\). "
+    words += f"It was put there by hand, or changed .*: another version, .*rm '{path}'"
+    with pytest.raises(ValueError, match=words):
         weights_file("tiny", entry_of(url=WEB))
     path.unlink()
     assert weights_file("tiny", entry_of(url=WEB)).read_bytes() == CONTENT
+
+
+def test_a_local_file_that_is_missing_or_another_is_explained(tmp_path):
+    path = tmp_path / "mine.pt"
+    with pytest.raises(ValueError, match=f"^tiny: there is no file {path}. Put it there, or corr"):
+        weights_file("tiny", entry_of(path=str(path)))
+    path.write_bytes(b"another version")
+    with pytest.raises(ValueError, match=f"its entry says {DIGEST}: another version .*write its"):
+        weights_file("tiny", entry_of(path=str(path)))
+    path.write_bytes(CONTENT)
+    assert weights_file("tiny", entry_of(path=str(path))) == path
+
+
+def test_a_file_whose_sha256_is_not_published_is_held_to_its_first_one_while_it_is_there(publish):
+    first, second = CONTENT + b"1", CONTENT + b"2"
+    publish(answer(first), answer(second))
+    path = weights_file("tiny", UNPUBLISHED)
+    path.write_bytes(second)
+    record = f"{path}.sha256"
+    words = rf"but {hashlib.sha256(first).hexdigest()} when it first came.*rm '{path}' '{record}'"
+    with pytest.raises(ValueError, match=words):
+        weights_file("tiny", UNPUBLISHED)
+    path.unlink()  # its record is forgotten
+    assert weights_file("tiny", UNPUBLISHED).read_bytes() == second
+    path.write_bytes(first)
+    with pytest.raises(ValueError, match=hashlib.sha256(second).hexdigest()):
+        weights_file("tiny", UNPUBLISHED)
+
+
+NO_CHECKPOINTS = {
+    "a page": (
+        b"\xef\xbb\xbf\n <!DOCTYPE html><html><title>Sign in",
+        "40 bytes that begin with b.*<!DOC",
+    ),
+    "a message": (b'{"message": "Not Found"}', "24 bytes that begin with .*Not Found"),
+    "a pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        "46 bytes that begin with b'v",
+    ),
+    "nothing": (b"", "0 bytes"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), NO_CHECKPOINTS.values(), ids=NO_CHECKPOINTS)
+@pytest.mark.parametrize("entry", [UNPUBLISHED, entry_of(url=WEB)], ids=["unpublished", "sha256"])
+def test_what_is_no_checkpoint_is_not_kept(content, words, entry, publish, kept, waits):
+    publish(answer(content), WHOLE)
+    with pytest.raises(
+        ValueError, match=f"^tiny: .* {WEB} is no checkpoint: it has {words}.*not k"
+    ):
+        weights_file("tiny", entry)
+    assert waits == [] and kept() == []
+    assert weights_file("tiny", entry).read_bytes() == CONTENT
+
+
+def test_a_page_put_in_place_by_hand_is_refused_and_not_recorded(publish):
+    path = location(UNPUBLISHED)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"<html>Sign in</html>")
+    with pytest.raises(ValueError, match=f"^tiny: {path} is no checkpoint: .*rm '{path}'"):
+        weights_file("tiny", UNPUBLISHED)
+    path.write_bytes(CONTENT)
+    assert weights_file("tiny", UNPUBLISHED) == path
+
+
+def test_a_safetensors_header_of_a_length_that_reads_as_a_page_is_a_checkpoint(publish):
+    header = b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(ord("<"))
+    content = len(header).to_bytes(8, "little") + header + bytes([7])
+    assert content.startswith(b"<")
+    publish(answer(content))
+    path = weights_file("tiny", UNPUBLISHED)
+    assert read_tensors(path)["x"].tolist() == [7]
+
+
+def test_the_sha256_of_weights_is_that_of_the_file_last_checked(tmp_path):
+    path = tmp_path / "mine.pt"
+    entry = {"architecture": "net", "weights": {"path": str(path)}}
+    assert sha256_of_weights("tiny", entry) is None
+    path.write_bytes(b"other")
+    assert sha256_of_weights("tiny", entry) == hashlib.sha256(b"other").hexdigest()
+    path.write_bytes(CONTENT)
+    weights_file("tiny", entry)
+    path.unlink()  # while the model is at work
+    assert sha256_of_weights("tiny", entry) == DIGEST
+    itself = {"architecture": {"function": "math:sin"}, "weights": {"function": True}}
+    assert sha256_of_weights("tiny", itself) is None
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_fetch_writes_where_the_file_lies_and_its_whole_sha256(digits, tmp_path, publish, capsys):
+    entry = {"url": WEB, "sha256": DIGEST[:digits]}
+    words = {"role": "generator", "loader": "dcgan", "source": "test", "licence": "MIT"}
+    words |= {"architecture": {"latent": 5, "channels": [4, 3]}, "weights": entry}
+    (tmp_path / "zoo.yaml").write_text(json.dumps({"tiny": words}))
+    publish(WHOLE)
+    commands.fetch("tiny", str(tmp_path / "zoo.yaml"), tmp_path / "new/tiny.txt")
+    lines = f"{location(words)}\n{DIGEST}\n"
+    assert (tmp_path / "new/tiny.txt").read_text() == lines == capsys.readouterr().out
 
 
 KILLED_HALFWAY = """
@@ -180,17 +298,16 @@ def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(loader, client, monkeyp
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="model.safetensors cannot be read"):
         read_tensors(path)
-    with pytest.raises(ValueError, match="altered: its sha256 is .*model.safetensors.sha256 says"):
+    with pytest.raises(ValueError, match="when it first came .*model.safetensors.sha256 beside"):
         weights_file("tiny", entry)
 
 
 def test_the_leading_digits_of_a_sha256_are_held_where_no_more_is_published(publish):
     publish(WHOLE, WHOLE)
-    digest = hashlib.sha256(CONTENT).hexdigest()
-    entry = {"architecture": "net", "weights": {"url": WEB, "sha256": digest[:8]}}
+    entry = {"architecture": "net", "weights": {"url": WEB, "sha256": DIGEST[:8]}}
     weights_file("tiny", entry).write_bytes(b"other")
-    with pytest.raises(ValueError, match=f"has been altered.*says {digest[:8]}"):
+    with pytest.raises(ValueError, match=f"its entry says {DIGEST[:8]} "):
         weights_file("tiny", entry)
     entry["weights"]["sha256"] = "0" * 8
-    with pytest.raises(ValueError, match=f"has sha256 {digest}, config/models.yaml says 00000000"):
+    with pytest.raises(ValueError, match=f"has sha256 {DIGEST}, its entry says 00000000"):
         weights_file("tiny", entry)

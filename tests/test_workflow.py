@@ -1,13 +1,25 @@
 """The workflow plans what it should, and refuses a wrong config before any job."""
 
+import importlib
+import inspect
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import jinja2
 import pytest
 import yaml
 from conftest import ROOT
 
 from rosetta_steps.digest import algorithm
+from rosetta_steps.zoo.entries import LOADERS, check, find_entry
+from rosetta_steps.zoo.generators.classes import class_names
+from rosetta_steps.zoo.generators.sample_settings import (
+    FAMILIES,
+    Family,
+    check_sampling,
+    known_names,
+)
 
 
 def snakemake(*arguments):
@@ -41,6 +53,9 @@ def test_a_typo_in_the_config_is_refused_by_name(setting, message):
     assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
 
 
+EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
+
+
 @pytest.mark.parametrize(
     ("sample_set", "message"),
     [
@@ -54,6 +69,14 @@ def test_a_typo_in_the_config_is_refused_by_name(setting, message):
         (
             {"generator": "open-nsfw", "images": 9, "seed": 0},
             "open-nsfw is a model, not a generato",
+        ),
+        (
+            EYES | {"models": ["open-nsfw", "cdcgan-eyes"]},
+            "sample set new: cdcgan-eyes is a generator, not a model",
+        ),
+        (
+            EYES | {"class": ["red", "bleu"]},
+            "sample set new: cdcgan-eyes has no class 'bleu'. Did you mean 'blue'",
         ),
     ],
 )
@@ -70,6 +93,20 @@ def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
     assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"models": ["open-nsfw", "open-nsfw"]}, "sample_sets.faces.models: .*non-unique elements"),
+        ({"truncation": 1.5}, "faces.truncation: 1.5 is greater than the maximum of 1"),
+    ],
+)
+def test_a_model_named_twice_and_a_truncation_out_of_range_are_refused(setting, message):
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config["sample_sets"]["faces"] |= setting
+    with pytest.raises(ValueError, match=message):
+        check(config, "config", "config/config.yaml")
+
+
 def test_the_papers_experiments_are_planned():
     planned = snakemake("-n", "--forceall", "--configfile", "config/paper.yaml")
     assert planned.returncode == 0, planned.stderr
@@ -77,13 +114,82 @@ def test_the_papers_experiments_are_planned():
 
 def test_parsing_the_workflow_does_not_import_torch():
     code = (
-        "import sys; sys.argv = ['snakemake', '-n', '--forceall', '--quiet', 'all'];\n"
+        "import sys; sys.argv = ['snakemake', '-n', '--forceall', '--quiet', 'all',\n"
+        "    '--configfile', 'config/paper.yaml']  # with classes by the names of ImageNet\n"
         "from snakemake.cli import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         "assert 'rosetta_steps.digest' in sys.modules and 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+SETTINGS = [
+    ("biggan-deep-256", {"chosen_class": "tensh"}, "has no class 'tensh'. Did you mean 'tench'"),
+    ("biggan-deep-256", {"chosen_class": 1000}, "has classes 0 to 999, not 1000"),
+    ("biggan-deep-256", {"truncation": 0}, "truncation 0 of biggan-deep-256 is not above 0"),
+    ("stylegan2-lsun-cat", {"chosen_class": "tabby"}, "stylegan2-lsun-cat has no classes"),
+    ("stylegan2-lsun-cat", {"chosen_class": 0}, "stylegan2-lsun-cat has no classes"),
+    ("cdcgan-eyes", {"chosen_class": -1}, "has classes 0 to 7, not -1"),
+    ("dcgan-digiface", {"truncation": 0.7}, "leave out truncation: 0.7"),
+]
+
+
+@pytest.mark.parametrize(("name", "asked", "message"), SETTINGS)
+def test_what_a_generator_does_not_have_is_known_from_its_entry(name, asked, message):
+    with pytest.raises(ValueError, match=message):
+        check_sampling(name, find_entry(name), **asked)
+
+
+def test_what_a_generator_has_is_accepted():
+    for name, chosen in [
+        ("stylegan-xl-imagenet256", ["Tinca tinca", "999", 7]),
+        ("cdcgan-eyes", ["red", 3]),
+        ("stylegan2-lsun-cat", None),
+    ]:
+        truncation = 1 if name == "cdcgan-eyes" else 0
+        check_sampling(name, find_entry(name), chosen, truncation)
+
+
+def test_what_only_its_module_knows_is_left_to_the_sample_job():
+    own = {"loader": "function", "architecture": {"function": "a:b"}}
+    check_sampling("own", own, 10**6, 0.5)
+    check_sampling("own", own | {"classes": "imagenet-21k"}, "tensh")
+    with pytest.raises(ValueError, match="own has no class 'x'. Choices: "):
+        check_sampling("own", own | {"classes": ["a", "b"]}, "x")
+
+
+def test_what_is_said_of_families_without_torch_is_what_their_networks_say():
+    for loader, path in LOADERS["generator"].items():
+        if loader == "function":
+            continue
+        module, kind = path.split(":")
+        network = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
+        assert FAMILIES[loader] == Family(
+            inspect.signature(network).parameters["classes"].default,
+            network.truncates,
+            getattr(network, "truncation_scales_z", False),
+        )
+
+
+def test_the_names_of_imagenet_are_those_that_timm_gives():
+    entry = find_entry("biggan-deep-256")
+    assert known_names(entry) == class_names(entry)
+
+
+@pytest.mark.parametrize("caption", ["figure2", "figure3", "table"])
+def test_captions_of_a_report_name_a_generator_only_where_there_is_one(caption):
+    text = (ROOT / f"workflow/report/{caption}.rst").read_text()
+
+    def of(origin):
+        config = {"sample_sets": {"s": origin}, "neighbours": 5}
+        config["figures"] = {"concepts": 4, "images": 3}
+        known = SimpleNamespace(config=config, wildcards=SimpleNamespace(sample_set="s"))
+        return jinja2.Template(text).render(snakemake=known)
+
+    assert "generator" in of({"generator": "g"}) and "first model" not in of({"generator": "g"})
+    photos = of({"photos": "p"}).replace("columns ``generator*``", "columns")
+    assert "first model" in photos and "generator" not in photos
 
 
 def test_a_digest_follows_the_code_and_not_its_comments(tmp_path, monkeypatch):

@@ -14,8 +14,15 @@ from rosetta_steps import activations, sampling
 from rosetta_steps.plan import plan
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
-from rosetta_steps.zoo.entries import check, find_entry, read_entries
+from rosetta_steps.zoo.entries import (
+    check,
+    entry_digest,
+    find_entry,
+    read_entries,
+    read_yaml,
+)
 from rosetta_steps.zoo.loading import choose_layers, load
+from rosetta_steps.zoo.models.functions import build_module
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
 from rosetta_steps.zoo.weights import weights_file
@@ -59,6 +66,127 @@ def test_an_unknown_key_of_an_entry_is_refused_by_name():
     entry = dict(find_entry("open-nsfw"), licens="MIT")
     with pytest.raises(ValueError, match="unknown key 'licens'. Did you mean 'licence'"):
         check({"open-nsfw": entry}, "models", "models.yaml")
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [
+        ({}, "it gives none"),
+        ({"package": "p", "file": "f"}, "it gives 'package', 'file'"),
+        ({"url": "https://a.b/c", "path": "c"}, "it gives 'url', 'path'"),
+    ],
+)
+def test_weights_of_no_source_or_of_several_are_refused_with_the_sources(weights, found):
+    entry = dict(find_entry("open-nsfw"), weights=weights)
+    choices = r"'package' \+ 'version' \+ 'file' \+ 'sha256', 'url', 'timm', .*'path', 'function'"
+    with pytest.raises(
+        ValueError, match=f"at m.weights: {found}; give exactly one source of: {choices}"
+    ):
+        check({"m": entry}, "models", "models.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 2\n\na: 3\n", "'a' stands in line 1 and again in line 4"),
+        ("net:\n  role: x\n  role: y\n", "'role' stands in line 2 and again in line 3"),
+        ("- {z: 1, y: {z: 2}, 'z': 3}", "'z' stands in line 1 and again in line 1"),
+        ("a: &a {k: 1}\nb:\n  <<: *a\n  l: 1\n  l: 2\n", "'l' stands in line 4 and again in .* 5"),
+    ],
+)
+def test_a_key_twice_in_one_mapping_is_refused_with_both_lines(tmp_path, text, words):
+    (tmp_path / "zoo.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"zoo.yaml: {words}"):
+        read_yaml(tmp_path / "zoo.yaml")
+
+
+def test_merge_keys_may_be_overridden_and_used_again(tmp_path):
+    text = "a: &a {k: 1, m: 1}\nb: {in: {in: &b {<<: *a, k: 2}}}\nc: {<<: *b, m: 3}\nd: {<<: *b}\n"
+    text += "1: x\n'1': y\n"
+    (tmp_path / "zoo.yaml").write_text(text)
+    assert read_yaml(tmp_path / "zoo.yaml") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("path", ["config/models.yaml", "config/paper.yaml", "config/config.yaml"])
+def test_the_committed_files_hold_no_key_twice(path):
+    assert read_yaml(path) == yaml.safe_load(Path(path).read_text())
+
+
+OWN_FILES = {
+    "nets/__init__.py": "",
+    "nets/mine.py": "import far.away.there\nfrom . import blocks\nfrom .inner.parts import x",
+    "nets/blocks.py": "def block():\n    from shared import helpers",
+    "nets/inner/__init__.py": "from ..up import *",
+    "nets/inner/parts.py": "import nets.mine  # a circle",
+    "nets/up.py": "",
+    "shared/helpers.py": "from helper_of_helpers import one",
+    "helper_of_helpers.py": "one = 1",
+    "far/__init__.py": "import broken",
+    "far/away/there.py": "",
+    "broken.py": "def (",
+}
+
+
+@pytest.fixture
+def digest_of_own(tmp_path, monkeypatch):
+    """Writes modules of the user's own, and gives the digest of the entry of their function."""
+    monkeypatch.chdir(tmp_path)
+    for file, code in OWN_FILES.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(code)
+    architecture = {"function": "nets.mine:build"}
+    entry = {"role": "model", "loader": "function", "architecture": architecture}
+    return lambda: entry_digest(entry)
+
+
+@pytest.mark.parametrize("file", OWN_FILES)
+def test_a_model_follows_from_all_that_its_function_imports_below_the_folder(digest_of_own, file):
+    before = digest_of_own()
+    assert digest_of_own() == before
+    Path(file).write_text(OWN_FILES[file] + "\n# changed")
+    assert digest_of_own() != before
+
+
+def test_a_model_does_not_follow_from_files_its_function_leaves_alone(digest_of_own):
+    before = digest_of_own()
+    for file in ("nets/other.py", "shared/other.py", "torch/other.py"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("x = 1")
+    assert digest_of_own() == before
+
+
+UNSEEDED = """
+import torch
+from torch import nn
+
+def build(random_head):
+    torch.manual_seed(0)
+    first, head = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 1, 1)
+    torch.seed()
+    (head if random_head else first).reset_parameters()
+    return nn.Sequential(first, nn.ReLU(), head)
+"""
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("random_head", [False, True])
+def test_a_function_with_random_weights_is_refused_where_they_reach_a_layer(
+    tmp_path, monkeypatch, random_head, in_file
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("unseeded_model.py").write_text(UNSEEDED)
+    architecture = {"function": "unseeded_model:build", "arguments": {"random_head": random_head}}
+    flat = {"size": (4, 4), "interpolation": "bilinear", "mean": [0] * 3, "std": [1] * 3}
+    entry = {"role": "model", "loader": "function", "architecture": architecture}
+    entry |= {"preprocessing": flat, "weights": {"path": "w.pt"} if in_file else {"function": True}}
+    torch.save(build_module("net", entry).state_dict(), "w.pt")
+    if in_file or random_head:
+        assert [layer.name for layer in load("net", entry, Path("w.pt")).layers()] == ["1"]
+    else:
+        words = "net: its function gives another network .*first in layer 1. Its weights.*manual_s"
+        with pytest.raises(ValueError, match=words):
+            load("net", entry, Path("w.pt"))
 
 
 def test_layer_patterns_that_match_nothing_are_refused_with_the_layers_there_are():
@@ -114,7 +242,7 @@ def test_altered_weights_are_refused_before_they_are_loaded(local):
     entry, path = local
     assert weights_file("tiny", entry) == path
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="has been altered: its sha256 is"):
+    with pytest.raises(ValueError, match="weights.pt has sha256 .*, its entry says"):
         weights_file("tiny", entry)
 
 

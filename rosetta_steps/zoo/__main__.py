@@ -11,7 +11,7 @@ from rosetta_steps.zoo.entries import (
     read_entries,
 )
 from rosetta_steps.zoo.loading import choose_layers, load
-from rosetta_steps.zoo.weights import describe, weights_file
+from rosetta_steps.zoo.weights import describe, sha256_of_weights, weights_file
 
 
 def list_models(zoo: str) -> None:
@@ -39,12 +39,14 @@ def show(name: str, zoo: str, layers: str | list[str]) -> None:
 
 
 def fetch(name: str, zoo: str, output: Path | None) -> None:
-    """Fetch and check the weights of a model; write where they lie."""
-    path = weights_file(name, find_entry(name, zoo))
-    print(path)
+    """Fetch and check the weights of a model; write where they lie and, below it, their sha256."""
+    entry = find_entry(name, zoo)
+    path, digest = weights_file(name, entry), sha256_of_weights(name, entry)
+    lines = f"{path}\n{digest}" if digest else str(path)
+    print(lines)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(f"{path}\n")
+        output.write_text(lines + "\n")
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
     add_layer_arguments(shower, default="all")
     fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
     fetcher.add_argument("name")
-    fetcher.add_argument("--output", type=Path, help="file that says where they lie")
+    fetcher.add_argument("--output", type=Path, help="file for where they lie, and their sha256")
     converter = commands.add_parser(
         "convert", help="write a checkpoint of any kind as safetensors and JSON, running none of it"
     )

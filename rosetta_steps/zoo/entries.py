@@ -3,7 +3,9 @@
 Nothing here imports torch: the workflow reads entries while it is parsed.
 """
 
+import ast
 import difflib
+import hashlib
 import json
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -35,20 +37,44 @@ LOADERS = {
 }
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key twice in one mapping is an error, and not the last of both.
+
+    Seen when a mapping is composed, before its merge keys (<<) are replaced by what they stand for.
+    """
+
+    def compose_mapping_node(self, anchor):
+        mapping, lines = super().compose_mapping_node(anchor), {}
+        for key, _ in mapping.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if (first := lines.get((key.tag, key.value))) is not None:
+                raise ValueError(
+                    f"'{key.value}' stands in line {first} and again in line {line}, where it "
+                    "would replace the first. Rename or delete one of them."
+                )
+            lines[key.tag, key.value] = line
+        return mapping
+
+
 def read_yaml(path: Path):
     """Parse a YAML file.
 
     Raises:
-        ValueError: It is missing or not YAML.
+        ValueError: It is missing or not YAML, or it has a key twice in one mapping: which, and in
+            which lines.
     """
     try:
-        return yaml.safe_load(Path(path).read_text())
+        return yaml.load(Path(path).read_text(), _UniqueKeys)
     except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist. Run from the folder that holds config/."
         ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @lru_cache
@@ -80,14 +106,27 @@ def check(value, schema: str, file: str) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     if error is None:
         return
+    while error.parent is not None:  # of the alternatives, none is what the user meant
+        error = error.parent
     place = ".".join(str(part) for part in error.absolute_path) or "top level"
     message = error.message
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+    expected = error.schema.get("description") if isinstance(error.schema, dict) else None
+    if error.validator == "oneOf":
+        message, expected = _not_one_of(error), None
+    elif error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known]
         message = f"unknown key {_quoted(unknown)}. " + suggestion(str(unknown[0]), known)
-    expected = error.schema.get("description") if isinstance(error.schema, dict) else None
     raise ValueError(f"{file}, at {place}: {message}" + (f" ({expected})" if expected else ""))
+
+
+def _not_one_of(error: jsonschema.ValidationError) -> str:
+    # Alternatives in our schemas are lists of required keys.
+    alternatives = [one["required"] for one in error.validator_value]
+    choices = ", ".join(" + ".join(f"'{key}'" for key in keys) for keys in alternatives)
+    given = dict.fromkeys(key for keys in alternatives for key in keys if key in error.instance)
+    found = f"it gives {_quoted(given)}" if given else "it gives none"
+    return f"{found}; give exactly one source of: {choices}"
 
 
 def find_entry(name: str, path: str = "config/models.yaml") -> dict:
@@ -132,13 +171,54 @@ def entry_digest(entry: dict) -> str:
     return digest_of([json.dumps(matter, sort_keys=True), algorithm(*modules), _own_code(entry)])
 
 
-def _own_code(entry: dict) -> str | None:
-    # The user's own module, if it lies below the working folder: found without running it.
-    if entry["loader"] != "function":
+def _own_code(entry: dict) -> list[tuple[str, str]] | None:
+    # The user's own module and what it imports, as far as it lies below the working folder: found
+    # without running it. The files by name, each with its sha256.
+    architecture = entry["architecture"]
+    if entry["loader"] != "function" or not isinstance(architecture, dict):
         return None
-    stem = Path(entry["architecture"]["function"].split(":")[0].replace(".", "/"))
-    files = [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.is_file()]
-    return files[0].read_text() if files else None
+    modules, seen = [str(architecture.get("function")).split(":")[0]], set()
+    found: dict[str, str] = {}
+    while modules:
+        module = modules.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if parent := module.rpartition(".")[0]:  # its __init__.py runs first
+            modules.append(parent)
+        if file := _module_file(module):
+            content = file.read_bytes()
+            found[file.as_posix()] = hashlib.sha256(content).hexdigest()
+            modules += _imported(content, module, file.name == "__init__.py")
+    return sorted(found.items())
+
+
+def _module_file(module: str) -> Path | None:
+    # Of a package and a module of one name, Python takes the package.
+    if not all(parts := module.split(".")):
+        return None
+    stem = Path(*parts)
+    files = (stem / "__init__.py", stem.with_name(stem.name + ".py"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _imported(content: bytes, module: str, is_package: bool) -> list[str]:
+    # Full names of what a module imports, and of what might be a module: y of `from x import y`.
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return []  # says so when it is run
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")
+            base = base[: max(0, len(base) - node.level + is_package)] if node.level else []
+            base += [node.module] if node.module else []
+            names += [".".join([*base, alias.name]) for alias in node.names]
+            names += [".".join(base)] if base else []
+    return [name for name in names if "*" not in name]
 
 
 def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str]:

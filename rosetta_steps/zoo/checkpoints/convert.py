@@ -2,17 +2,21 @@
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 from rosetta_steps.zoo.checkpoints.reading import FORMAT, read_checkpoint
 from rosetta_steps.zoo.weights import sha256
 
+SHOWN = 20
+
 
 def convert(source: Path, output: Path, key: str | None = None, overwrite: bool = False) -> Path:
     """Write OUTPUT.safetensors and OUTPUT.json from a checkpoint of any kind.
 
-    The JSON goes first: where there is a .safetensors, both are there and whole.
+    The JSON goes first: where there is a .safetensors, both are there and whole. What was written
+    and what of the checkpoint was left out is said on stderr.
 
     Args:
         source: The checkpoint.
@@ -35,6 +39,7 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
         if file.exists() and not overwrite:
             raise ValueError(f"{file} exists. Name another output, or pass --overwrite.")
     checkpoint = read_checkpoint(source, key)
+    values = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     description = {
         "format": FORMAT,
         "layout": checkpoint.layout,
@@ -43,6 +48,9 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
         "key": key,
         "source_sha256": sha256(source),
         "tensors": len(checkpoint.tensors),
+        "values": values,
+        "left_out": checkpoint.left_out,
+        "names": list(checkpoint.tensors),  # a safetensors file does not keep their order
     }
     # Copies of what has two names, because safetensors refuses shared memory.
     seen: set[int] = set()
@@ -57,4 +65,11 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
         save_file(tensors, temporary[1])
         for made, file in zip(temporary, files, strict=True):
             os.replace(made, file)
+    left_out = ", ".join(checkpoint.left_out[:SHOWN]) or "nothing"
+    if len(checkpoint.left_out) > SHOWN:
+        left_out += f" and {len(checkpoint.left_out) - SHOWN} more"
+    print(
+        f"{len(checkpoint.tensors)} tensors written, {values} values. Left out: {left_out}.",
+        file=sys.stderr,
+    )
     return files[1]

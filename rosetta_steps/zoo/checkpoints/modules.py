@@ -192,6 +192,23 @@ def plain(value, left: list[int] | None = None):
     return None if found is OMITTED else found
 
 
+def is_plain(value) -> bool:
+    """Whether `plain` keeps a value whole."""
+    waiting, seen = [value], 1
+    while waiting:
+        value = waiting.pop()
+        if type(value) in (list, tuple, dict):
+            seen += len(value)
+            if seen > MOST_VALUES:  # also where it holds itself
+                return False
+            if type(value) is dict and any(type(key) not in (int, str) for key in value):
+                return False
+            waiting += value.values() if type(value) is dict else value
+        elif _plain(value, 1, [1]) is OMITTED:
+            return False
+    return True
+
+
 def _plain(value, depth: int, left: list[int]):
     left[0] -= 1
     if depth == 0 or left[0] < 0:

@@ -27,6 +27,10 @@ LONGEST_KEY = 8
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
+class TruncatedError(ValueError):
+    """A file ends before what it holds does."""
+
+
 class Budget:
     """What reading one file may cost, however its parts are nested.
 
@@ -121,7 +125,8 @@ def read_pickle(
         struct.error,
     ) as error:
         reason = str(error) if isinstance(error, ValueError) else f"not well formed: {error!r}"
-        raise ValueError(f"{reason[:500]} (pickle, byte {machine.position})") from None
+        kind = TruncatedError if isinstance(error, TruncatedError) else ValueError
+        raise kind(f"{reason[:500]} (pickle, byte {machine.position})") from None
 
 
 class _Machine:
@@ -138,7 +143,7 @@ class _Machine:
         budget = self.budget
         while True:
             if self.position >= self.size:
-                raise ValueError("it is truncated: the file ends before the pickle does")
+                raise TruncatedError("the file ends before the pickle does")
             code = self.data[self.position]
             self.position += 1
             budget.spend_steps(1)
@@ -154,7 +159,8 @@ class _Machine:
     def take(self, size: int) -> memoryview:
         end = self.position + size
         if size < 0 or end > self.size:
-            raise ValueError(f"it claims {size} bytes where {self.size - self.position} are left")
+            kind = ValueError if size < 0 else TruncatedError
+            raise kind(f"it claims {size} bytes where {self.size - self.position} are left")
         piece = self.data[self.position : end]
         self.position = end
         return piece
@@ -166,7 +172,8 @@ class _Machine:
         piece = bytes(self.data[self.position : self.position + longest + 1])
         length = piece.find(b"\n")
         if length < 0:
-            raise ValueError("it has a line without an end, or one of absurd length")
+            kind = TruncatedError if len(piece) <= longest else ValueError
+            raise kind("it has a line without an end, or one of absurd length")
         self.position += length + 1
         return piece[:length]
 

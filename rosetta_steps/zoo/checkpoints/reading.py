@@ -10,6 +10,7 @@ from torch import Tensor
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
 from rosetta_steps.zoo.checkpoints.modules import (
     fields_of,
+    is_plain,
     network_of,
     plain,
     scripted_fields_of,
@@ -18,7 +19,13 @@ from rosetta_steps.zoo.checkpoints.modules import (
     tensorflow_settings,
     tensorflow_variables,
 )
-from rosetta_steps.zoo.checkpoints.pickles import Budget, Inert, described
+from rosetta_steps.zoo.checkpoints.pickles import (
+    HANDLERS,
+    Budget,
+    Inert,
+    TruncatedError,
+    described,
+)
 from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
 from rosetta_steps.zoo.checkpoints.stylegan2_layouts import (
     from_rosinality,
@@ -28,6 +35,9 @@ from rosetta_steps.zoo.checkpoints.stylegan2_layouts import (
 from rosetta_steps.zoo.checkpoints.torch_files import read_archive, read_stream
 
 FORMAT = "rosetta_steps checkpoint"
+FETCH_AGAIN = "Fetch or copy it again."
+SAFETENSORS, ZIP, PICKLE = "a safetensors file", "a zip archive", "a pickle"
+LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
 TENSORFLOW_NETWORKS = ("G", "D", "Gs")
 # CLIP's TorchScript archives store these three sizes among their buffers.
 CLIP_SIZES = ("input_resolution", "context_length", "vocab_size")
@@ -48,11 +58,14 @@ class Checkpoint:
             beside the tensors.
         layout: Of the file: safetensors, torch, torchscript, persistent (NVIDIA's PyTorch pickles),
             tensorflow, rosinality. The last two come back in NVIDIA's PyTorch layout.
+        left_out: Names of what the file holds besides, in tensors and settings not at all or not
+            whole: other networks, an optimiser.
     """
 
     tensors: dict[str, Tensor]
     settings: dict = field(default_factory=dict)
     layout: str = "torch"
+    left_out: list[str] = field(default_factory=list)
 
 
 def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
@@ -78,46 +91,73 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist, or is no file.")
+    with path.open("rb") as file:
+        start, size = file.read(9), path.stat().st_size
+        if not size:
+            raise ValueError(f"{path} cannot be read: it is empty (0 bytes). {FETCH_AGAIN}")
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    kind = _kind(path, start)
+    if kind is None:
+        raise ValueError(
+            f"{path} cannot be read: its {size} bytes begin with {start!r}, as no checkpoint does "
+            f"(a web page that says an error, a pointer of Git LFS?). {FETCH_AGAIN}"
+        )
+    budget = Budget(size)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(9)
-            header = int.from_bytes(start[:8], "little")
-            if path.suffix == ".safetensors" or (start[8:] == b"{" and header <= size):
-                return _safetensors(path)
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        budget = Budget(size)
-        if start.startswith(b"PK"):
+        if kind == SAFETENSORS:
+            return _safetensors(path, data)
+        if kind == ZIP:
             content, scripted = read_archive(path, data, budget)
             layout = "torchscript" if scripted else "torch"
         else:
             content, legacy = read_stream(data, budget)
             layout = "torch" if legacy else "pickle"
     except (ValueError, OSError) as error:
-        raise _refused(path, error) from None
+        raise _refused(path, f"has {size} bytes and begins as {kind}", error) from None
     chosen = _at(path, content, key)
     try:
-        return _checkpoint(chosen, content, layout, budget)
+        checkpoint = _checkpoint(chosen, content, layout, budget)
     except NoTensorsError as error:
-        raise _refused(path, error) from None
+        raise _refused(path, f"is {kind} of {size} bytes", error) from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}.") from None
+    checkpoint.left_out = _left_out(chosen, content, checkpoint)
+    return checkpoint
 
 
-def _refused(path: Path, reason: Exception) -> ValueError:
-    return ValueError(
-        f"{path} cannot be read as tensors alone ({str(reason).strip() or repr(reason)}). It is "
-        "truncated, no checkpoint, or would run code when loaded, which is never done here."
-    )
+def _kind(path: Path, start: bytes) -> str | None:
+    """What a file begins as, by its first 9 bytes; None where no checkpoint begins so."""
+    header = int.from_bytes(start[:8], "little")
+    if start[8:] == b"{" and header <= LONGEST_HEADER:
+        return SAFETENSORS
+    if len(start) < 9 and path.suffix == ".safetensors":
+        return SAFETENSORS
+    if start.startswith(b"PK"):
+        return ZIP
+    return PICKLE if start[0] in HANDLERS else None
 
 
-def _safetensors(path: Path) -> Checkpoint:
+def _refused(path: Path, what: str, reason: Exception) -> ValueError:
+    if isinstance(reason, TruncatedError):
+        remedy = f"It is truncated or damaged. {FETCH_AGAIN}"
+    else:
+        remedy = (
+            "It is damaged, no checkpoint, or would run code when loaded, which is never done here."
+        )
+    said = str(reason).strip() or repr(reason)
+    return ValueError(f"{path} cannot be read as tensors alone. It {what}, but {said}. {remedy}")
+
+
+def _safetensors(path: Path, data: memoryview) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         tensors = load_file(path)
     except SafetensorError as error:
+        end = _end_of_safetensors(data)
+        if end > len(data):
+            raise TruncatedError(f"by its header it goes on to byte {end} at least") from None
         raise ValueError(str(error)) from None
     beside = path.with_suffix(".json")
     try:
@@ -131,7 +171,27 @@ def _safetensors(path: Path) -> Checkpoint:
             f"{beside} describes {said.get('tensors')} tensors, the file holds {len(tensors)}: "
             "convert the checkpoint again"
         )
-    return Checkpoint(tensors, said["settings"], said["layout"])
+    names = said.get("names", list(tensors))
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(tensors):
+        raise ValueError(
+            f"{beside} names other tensors than the file: convert the checkpoint again"
+        )
+    ordered = {name: tensors[name] for name in names}
+    return Checkpoint(ordered, said["settings"], said["layout"], said.get("left_out", []))
+
+
+def _end_of_safetensors(data: memoryview) -> int:
+    """Byte at which a safetensors file claims to end, at least; 0 where it claims nothing."""
+    if len(data) < 9:
+        return 9
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end > len(data):
+        return end
+    try:
+        parts = json.loads(bytes(data[8:end]))
+        return end + max(part["data_offsets"][1] for part in parts.values() if "dtype" in part)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return 0
 
 
 def _at(path: Path, content, key: str | None):
@@ -195,6 +255,17 @@ def _checkpoint(chosen, content, layout: str, budget: Budget) -> Checkpoint:
     return Checkpoint(_read(state, budget), plain(beside), layout)
 
 
+def _left_out(chosen, content, checkpoint: Checkpoint) -> list[str]:
+    """Names of what lies beside the chosen part, and of what it holds that is no tensor."""
+    used = ("latent_avg",) if checkpoint.layout == "rosinality" else ()
+    beside = [] if chosen is content else content if type(content) is dict else _networks(content)
+    names = [name for name in beside if beside[name] is not chosen and name not in used]
+    if type(chosen) is dict:
+        held = ((name, value) for name, value in chosen.items() if not _is_tensor(value))
+        names += [name for name, value in held if not is_plain(value)]
+    return [f"{name!s:.60}" if type(name) in (str, int) else described(name) for name in names]
+
+
 def _is_tensor(value) -> bool:
     return isinstance(value, StoredTensor) or (type(value) is Array and value.dtype is not None)
 
@@ -205,13 +276,18 @@ def _holds_tensors(value) -> bool:
 
 
 def _check_names(state: dict, chosen: dict) -> None:
-    if not state:
-        nested = [name for name, value in chosen.items() if _holds_tensors(value)]
-        if nested:
+    nested = [name for name, value in chosen.items() if _holds_tensors(value)]
+    if nested:
+        parts = _shown(nested)
+        key = "as the key (weights.key of its entry, --key of convert)"
+        if state:
             raise ValueError(
-                "its tensors lie one level down: name one of its parts as the key (weights.key "
-                f"of its entry): {', '.join(described(name) for name in nested[:SHOWN])}"
+                f"it holds tensors ({_shown(list(state))}) beside parts with tensors of their own "
+                f"({parts}), and which are meant is not clear: name a part {key}, or save the "
+                "tensors beside them alone"
             )
+        raise ValueError(f"its tensors lie one level down: name one of its parts {key}: {parts}")
+    if not state:
         held = [f"{described(name)}: {described(value)}" for name, value in chosen.items()]
         raise NoTensorsError(f"it holds no tensors, but {', '.join(held[:SHOWN]) or 'nothing'}")
     for name, value in chosen.items():
@@ -221,6 +297,11 @@ def _check_names(state: dict, chosen: dict) -> None:
             raise ValueError(
                 f"its tensor {described(name)} is of a kind not read here: {value.name}"
             )
+
+
+def _shown(names: list) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(described(name) for name in names[:SHOWN]) + more
 
 
 def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
@@ -233,6 +314,22 @@ def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
             read[place] = value.read(budget)
         tensors[name] = read[place]
     return tensors
+
+
+def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, bool]:
+    """The checkpoint of an entry, and whether its tensors are taken by their order.
+
+    Raises:
+        ValueError: It cannot be read; or `keys: by_order` asks for an order that it does not have.
+    """
+    checkpoint = read_checkpoint(weights, entry["weights"].get("key"))
+    by_order = entry.get("keys") == "by_order"
+    if by_order and checkpoint.layout == "safetensors":
+        raise ValueError(
+            f"{name}: keys: by_order, but {weights} is a safetensors file, which sorts its "
+            "tensors: use the checkpoint it was made from, or what `zoo convert` makes of that."
+        )
+    return checkpoint, by_order
 
 
 def load_state(module, tensors: dict, name: str, by_order: bool = False) -> None:

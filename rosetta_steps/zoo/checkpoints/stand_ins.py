@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rosetta_steps.zoo.checkpoints.pickles import Budget, Global, Inert, described, plain_key
+from rosetta_steps.zoo.checkpoints.pickles import (
+    Budget,
+    Global,
+    Inert,
+    TruncatedError,
+    described,
+    plain_key,
+)
 
 MOST_DIMENSIONS = 64
 DTYPES = {
@@ -60,7 +67,9 @@ class Storage:
         self.count = _whole_number(count)
         self.view: memoryview | None = None
         if self.bytes > file_bytes:
-            raise ValueError(f"it claims a storage of {self.bytes} bytes in a file of {file_bytes}")
+            raise TruncatedError(
+                f"it claims a storage of {self.bytes} bytes in a file of {file_bytes}"
+            )
 
     @property
     def bytes(self) -> int:

@@ -11,12 +11,21 @@ import struct
 import zipfile
 from pathlib import Path
 
-from rosetta_steps.zoo.checkpoints.pickles import Budget, Global, described, read_pickle
+from rosetta_steps.zoo.checkpoints.pickles import (
+    Budget,
+    Global,
+    TruncatedError,
+    described,
+    read_pickle,
+)
 from rosetta_steps.zoo.checkpoints.stand_ins import KNOWN, Storage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_ERRORS = (ValueError, RuntimeError, ArithmeticError, EOFError)
+END_OF_ARCHIVE = b"PK\x05\x06"
+LENGTH_OF_END = 22
+LONGEST_END = LENGTH_OF_END + (1 << 16)  # bytes, with the longest comment
 LOCAL_HEADER = 30  # bytes before the name of a member of a zip archive
 
 
@@ -34,6 +43,9 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
     Raises:
         ValueError: It is no such archive, or claims more than it holds.
     """
+    end = bytes(data[-LONGEST_END:])
+    if not 0 <= end.rfind(END_OF_ARCHIVE) <= len(end) - LENGTH_OF_END:
+        raise TruncatedError("the table of contents that a zip archive ends with is missing")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
@@ -127,7 +139,7 @@ def _legacy(data: memoryview, position: int, budget: Budget):
         start = position + 8
         position = start + storage.bytes
         if position > len(data):
-            raise ValueError("it is truncated: a storage is not all there")
+            raise TruncatedError(f"a storage ends at byte {position}")
         if int.from_bytes(data[start - 8 : start], "little") != storage.count:
             raise ValueError("a storage holds another number of elements than is claimed")
         storage.fill(data[start:position])

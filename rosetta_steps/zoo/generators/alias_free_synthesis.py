@@ -11,15 +11,25 @@ from torch import Tensor, nn
 from rosetta_steps.zoo.generators.band_limits import Signal, Step
 from rosetta_steps.zoo.generators.full_precision import full_precision
 from rosetta_steps.zoo.generators.low_pass import kaiser_low_pass, radial_low_pass
-from rosetta_steps.zoo.generators.mapping import FullyConnected
+from rosetta_steps.zoo.generators.mapping import FullyConnected, leaky_relu
 from rosetta_steps.zoo.generators.modulated_convolution import modulated_convolution
 from rosetta_steps.zoo.generators.resampling_filters import downsample, in_blocks, upsample
-from rosetta_steps.zoo.generators.stylegan import check_w
+from rosetta_steps.zoo.generators.stylegan import check_w, clamped
 
-# Bound of all maps, so that float16 cannot overflow.
+# Bound of all maps in the published networks, so that float16 cannot overflow.
 CLAMP = 256
 # Of the image, which leaves the last layer with about unit variance.
 OUTPUT_SCALE = 0.25
+# Where published files state their settings: see zoo.generators.published_settings.
+PUBLISHED = {
+    "critical": ("synthesis:num_critical", "num_critical"),
+    "margin": ("synthesis:margin_size", "margin_size"),
+    "first_cutoff": ("synthesis.input:bandwidth", "first_cutoff"),
+    "first_stopband": ("synthesis:first_stopband", "first_stopband"),
+    "last_stopband_factor": ("synthesis:last_stopband_rel", "last_stopband_rel"),
+    "clamp": ("synthesis.L*:conv_clamp", "conv_clamp"),
+}
+BUILT_IN = {"scale of the image": (OUTPUT_SCALE, ("synthesis:output_scale", "output_scale"))}
 # Taps a filter has for each sample of the lower rate.
 TAPS_PER_SAMPLE = 6
 
@@ -33,10 +43,17 @@ class Synthesis(nn.Module):
         layers: The layers, each by its number.
         kernel: Pixels of a convolution along each axis.
         radial: Whether the downsampling filters are, except those of critical layers.
+        clamp: Bound of all maps, or None.
     """
 
     def __init__(
-        self, w: int, first: Signal, layers: Sequence[tuple[int, Step]], kernel: int, radial: bool
+        self,
+        w: int,
+        first: Signal,
+        layers: Sequence[tuple[int, Step]],
+        kernel: int,
+        radial: bool,
+        clamp: float | None,
     ):
         super().__init__()
         self.w, self.rows = w, len(layers) + 1
@@ -44,7 +61,7 @@ class Synthesis(nn.Module):
         self.layer_names = []
         for number, step in layers:
             name = f"L{number}_{step.after.size}_{step.after.channels}"
-            self.add_module(name, Layer(w, step, kernel, radial))
+            self.add_module(name, Layer(w, step, kernel, radial, clamp))
             self.layer_names.append(name)
 
     def forward(self, w: Tensor) -> Tensor:
@@ -120,9 +137,9 @@ class Layer(nn.Module):
         nonlinearity: None for the layer that makes the colours.
     """
 
-    def __init__(self, w: int, step: Step, kernel: int, radial: bool):
+    def __init__(self, w: int, step: Step, kernel: int, radial: bool, clamp: float | None):
         super().__init__()
-        self.step, self.margin = step, step.after.margin
+        self.step, self.margin, self.clamp = step, step.after.margin, clamp
         self.nonlinearity = None if step.to_rgb else "LeakyReLU"
         kernel = 1 if step.to_rgb else kernel
         before, after = step.before, step.after
@@ -145,7 +162,7 @@ class Layer(nn.Module):
         if self.step.to_rgb:
             styles = styles * (gain / sqrt(inputs))
             x = modulated_convolution(x, self.weight, styles, demodulate=False)
-            return (x + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
+            return clamped(x + self.bias[:, None, None], self.clamp)
         x = modulated_convolution(x, self.weight, styles, padding=kernel - 1)
         x = x * gain + self.bias[:, None, None]
         return in_blocks(self._activate, x, growth=self.step.up**2)
@@ -155,7 +172,7 @@ class Layer(nn.Module):
         kernel = self.weight.shape[-1]
         taps = self.up_filter.shape[-1], self.down_filter.shape[-1]
         x = upsample(x, self.up_filter, self.step.up, *self.step.padding(*taps, kernel))
-        x = (F.leaky_relu(x, 0.2) * sqrt(2)).clamp(-CLAMP, CLAMP)
+        x = clamped(leaky_relu(x), self.clamp)
         return downsample(x, self.down_filter, self.step.down)
 
 

@@ -242,7 +242,7 @@ class BigGANDeep(nn.Module):
         latent: Components of z.
         embedding: Components of the embedding of a class.
         classes: Number of classes.
-        rows: Rows of batch statistics, for as many truncations.
+        rows: Rows of batch statistics, for as many truncations from 0 to 1: at least 2.
         epsilon: Added to variances.
 
     Attributes:
@@ -270,6 +270,11 @@ class BigGANDeep(nn.Module):
     ):
         super().__init__()
         channels = _channels(resolution, channels, attention)
+        if rows < 2:
+            raise ValueError(
+                f"BigGAN-deep with rows: {rows}, but truncations 0 and 1 have a row each: give at "
+                "least 2 in `architecture` of the entry."
+            )
         self.latent_size, self.classes = latent, classes
         self.embeddings = nn.Linear(classes, embedding, bias=False)
         self.generator = Synthesis(channels, attention, latent + embedding, rows, epsilon)

@@ -18,7 +18,8 @@ class DCGAN(nn.Module):
             no dropout. Nothing is dropped here, but the module counts in the names of a checkpoint.
     """
 
-    truncates = False  # no mean of anything to truncate towards
+    truncates = False
+    no_truncation = "a DCGAN has no mean of w, or anything else to truncate towards"
 
     def __init__(
         self,

@@ -10,7 +10,13 @@ truncates, and returns images (image, rgb, y, x) in about [-1, 1].
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.models.functions import TOLERANCE, build_module
+from rosetta_steps.zoo.models.functions import (
+    ANOTHER_NETWORK,
+    SEED_OR_LOAD,
+    TOLERANCE,
+    build_module,
+    kind_of,
+)
 
 IMAGES = 8  # enough that one of them has a dark pixel
 
@@ -19,7 +25,8 @@ def build(name: str, entry: dict) -> nn.Module:
     """The user's module.
 
     Raises:
-        ValueError: There is no such function, it fails, or what it returns is no generator.
+        ValueError: There is no such function, it fails, what it returns is no generator, or it
+            loads its weights itself and has others the second time.
     """
     network = build_module(name, entry, takes="z (image, latent)")
     size = getattr(network, "latent_size", None)
@@ -29,7 +36,26 @@ def build(name: str, entry: dict) -> nn.Module:
             f"latent_size {size!r}, expected the number of components of z: set it in the "
             "function (network.latent_size = 128)."
         )
+    # A file of weights replaces them all. What a function draws beside them is seen by
+    # activations.dump, which makes an image of the samples again.
+    if entry["weights"].get("function"):
+        again = build_module(name, entry)
+        if changed := _different(network.state_dict(), again.state_dict()):
+            raise ValueError(
+                f"{name}: {ANOTHER_NETWORK}: state dicts differ, first in {changed}. {SEED_OR_LOAD}"
+            )
     return network
+
+
+def _different(one: dict, other: dict) -> str | None:
+    for key in [*one, *(key for key in other if key not in one)]:
+        a, b = one.get(key), other.get(key)
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+            if type(a) is not type(b):
+                return key
+        elif a.shape != b.shape or not torch.allclose(a, b.to(a), equal_nan=True):
+            return key
+    return None
 
 
 def check(generator) -> None:
@@ -63,7 +89,7 @@ def check(generator) -> None:
         ) from error
     tensor = isinstance(together, Tensor)
     if not tensor or together.ndim != 4 or tuple(together.shape[:2]) != (IMAGES, 3):
-        found = f"shape {tuple(together.shape)}" if tensor else f"a {type(together).__name__}"
+        found = f"shape {tuple(together.shape)}" if tensor else kind_of(together)
         raise ValueError(
             f"{name} returns {found} for {IMAGES} z, expected images ({IMAGES}, 3, y, x)."
         )

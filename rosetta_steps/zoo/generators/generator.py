@@ -6,11 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
 from rosetta_steps.zoo.entries import LOADERS
+from rosetta_steps.zoo.generators.published_settings import disagreement
 from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
 
 MEAN_W = "mapping.w_avg"
+OWN_MODULE = (
+    "its module does not say truncates = True (one that does is called with the truncation too, "
+    "docs/zoo.md)"
+)
 
 
 class Generator:
@@ -22,6 +27,7 @@ class Generator:
         latent_size: Components of z.
         classes: Number of classes, 0 where it is unconditional.
         truncates: Whether a truncation other than 1 means something to it.
+        no_truncation: Why it cannot be truncated, where it cannot.
         latent_bound: z is normal within -bound and bound, or without limits where it is None.
         truncation_scales_z: Whether z is multiplied by the truncation (BigGAN).
     """
@@ -31,6 +37,7 @@ class Generator:
         self.latent_size = network.latent_size
         self.classes = getattr(network, "classes", 0)
         self.truncates = getattr(network, "truncates", False)
+        self.no_truncation = getattr(network, "no_truncation", OWN_MODULE)
         self.latent_bound = getattr(network, "latent_bound", None)
         self.truncation_scales_z = getattr(network, "truncation_scales_z", False)
         self.autocast = autocast
@@ -41,8 +48,8 @@ class Generator:
             return
         if not self.truncates:
             raise ValueError(
-                f"{self.name} cannot be truncated: it has no statistics for it. Leave out "
-                f"truncation: {truncation}, or use a checkpoint that holds them."
+                f"{self.name} cannot be truncated: {self.no_truncation}. Leave out truncation: "
+                f"{truncation}."
             )
         # BigGAN has no image at 0, where every z is the same.
         if not 0 <= truncation <= 1 or (truncation == 0 and self.truncation_scales_z):
@@ -97,7 +104,8 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
     """A generator with its weights, or without values on the meta device.
 
     Raises:
-        ValueError: The architecture cannot be built, or the weights do not fit.
+        ValueError: The architecture cannot be built, the weights do not fit, or their file states
+            other settings than the entry.
     """
     own = None
     if entry["loader"] == "function":
@@ -107,17 +115,32 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
     with torch.device(build_on):
         network = own.build(name, entry) if own else build(name, entry)
     if weights is not None and not entry["weights"].get("function"):
-        tensors = read_tensors(weights, entry["weights"].get("key"))
-        if MEAN_W in network.state_dict() and MEAN_W not in tensors:
-            # Some published .pt files leave out the mean of w, which only truncation needs.
-            tensors = {**tensors, MEAN_W: torch.zeros_like(network.state_dict()[MEAN_W])}
-            network.truncates = False
-        load_state(network, tensors, name)
+        _load_weights(name, entry, network, weights)
     device = build_on if weights is None else device
     generator = Generator(name, network.to(device), device, entry.get("autocast"))
     if own:
         own.check(generator)
     return generator
+
+
+def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> None:
+    checkpoint, by_order = read_weights(name, entry, weights)
+    tensors = checkpoint.tensors
+    own = network.state_dict()
+    if own.keys() - tensors.keys() == {MEAN_W} and not by_order:
+        # Some published .pt files leave out the mean of w, which only truncation needs.
+        tensors = {**tensors, MEAN_W: torch.zeros_like(own[MEAN_W])}
+        network.truncates = False
+    other = ""
+    if entry["loader"] != "function":
+        architecture = entry["architecture"]
+        other = disagreement(name, weights, network, architecture, checkpoint.settings)
+    try:
+        load_state(network, tensors, name, by_order)
+    except ValueError as error:
+        raise ValueError(f"{error} {other}".strip()) from None
+    if other:
+        raise ValueError(other)
 
 
 def build(name: str, entry: dict) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rosetta_steps.zoo.generators.mapping import FullyConnected, Mapping, leaky_relu
 from rosetta_steps.zoo.generators.modulated_convolution import modulated_convolution
 from rosetta_steps.zoo.generators.resampling_filters import downsample, in_blocks, upsample
-from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution, check_w
+from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution, check_w, clamped
 
 
 class StyleGAN2(StyleGAN):
@@ -29,12 +29,27 @@ class StyleGAN2(StyleGAN):
         mapping_layers: Fully connected layers from z to w.
         channel_base: Channels times resolution of a block ...
         channel_max: ... but at most so many channels.
-        clamp: Bound of all maps and colours; 256 in files trained with PyTorch, none in those
-            converted from TensorFlow.
+        clamp: Bound of all maps and colours; 256 in most files trained with PyTorch, none in those
+            trained with TensorFlow. A file that states it is held against it.
 
     Raises:
         ValueError: The resolution is no power of two.
     """
+
+    # The second names are those of the TensorFlow files.
+    published = StyleGAN.published | {
+        "resolution": (*StyleGAN.published["resolution"], "resolution"),
+        "latent": (*StyleGAN.published["latent"], "latent_size"),
+        "w": (*StyleGAN.published["w"], "dlatent_size"),
+        "classes": (*StyleGAN.published["classes"], "label_size"),
+        "mapping_layers": (*StyleGAN.published["mapping_layers"], "mapping_layers"),
+        "channel_max": ("channel_max", "fmap_max"),
+        "clamp": ("synthesis.b*:conv_clamp", "conv_clamp"),
+    }
+    built_in = StyleGAN.built_in | {
+        "activation": ("lrelu", ("synthesis.b*.conv?:activation", "activation", "nonlinearity")),
+        "filter": ([1, 3, 3, 1], ("resample_kernel",)),  # PyTorch files have it among their tensors
+    }
 
     def __init__(
         self,
@@ -158,7 +173,7 @@ class Layer(nn.Module):
         else:
             x = modulated_convolution(x, self.weight, styles, padding=1)
         x = x + (self.noise_const * self.noise_strength + self.bias[:, None, None])
-        return _clamp(leaky_relu(x), self.clamp)
+        return clamped(leaky_relu(x), self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -177,14 +192,10 @@ class ToRGB(nn.Module):
         """x (image, channel, y, x) and one row w (image, component) to colours."""
         styles = self.affine(w) / sqrt(self.weight.shape[1])
         x = modulated_convolution(x, self.weight, styles, demodulate=False)
-        return _clamp(x + self.bias[:, None, None], self.clamp)
+        return clamped(x + self.bias[:, None, None], self.clamp)
 
 
 def binomial() -> Tensor:
     """The low-pass filter [1, 3, 3, 1] along both axes, (tap y, tap x), of sum 1."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     return torch.outer(taps, taps)
-
-
-def _clamp(x: Tensor, bound: float | None) -> Tensor:
-    return x if bound is None else x.clamp(-bound, bound)

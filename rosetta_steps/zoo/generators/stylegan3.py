@@ -1,6 +1,6 @@
 """StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or to rotation too (r)."""
 
-from rosetta_steps.zoo.generators.alias_free_synthesis import Synthesis
+from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import Mapping
 from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution
@@ -29,10 +29,17 @@ class StyleGAN3(StyleGAN):
         first_cutoff: Of the Fourier features, in cycles an image.
         first_stopband: Where they have no content any more, in cycles an image.
         last_stopband_factor: Last stopband over half the resolution.
+        clamp: Bound of all maps; null in files trained without float16.
+
+    Attributes:
+        by_kind: Those keywords whose default is that of the kind, as they are.
 
     Raises:
         ValueError: There is no such kind, or the resolution is no power of two.
     """
+
+    published = StyleGAN.published | PUBLISHED | {"layers": ("synthesis:num_layers", "num_layers")}
+    built_in = StyleGAN.built_in | BUILT_IN
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class StyleGAN3(StyleGAN):
         first_cutoff: float = 2,
         first_stopband: float = 2**2.1,
         last_stopband_factor: float = 2**0.3,
+        clamp: float | None = CLAMP,
     ):
         if kind not in KINDS:
             raise ValueError(
@@ -58,6 +66,8 @@ class StyleGAN3(StyleGAN):
             )
         check_resolution(resolution, 16)
         base, most, kernel, radial = KINDS[kind]
+        base = base if channel_base is None else channel_base
+        most = most if channel_max is None else channel_max
         found = signals(
             resolution,
             layers,
@@ -66,9 +76,11 @@ class StyleGAN3(StyleGAN):
             first_cutoff,
             first_stopband,
             last_stopband_factor,
-            base if channel_base is None else channel_base,
-            most if channel_max is None else channel_max,
+            base,
+            most,
         )
-        synthesis = Synthesis(w, found[0], list(enumerate(steps(found, critical))), kernel, radial)
+        layers = list(enumerate(steps(found, critical)))
+        synthesis = Synthesis(w, found[0], layers, kernel, radial, clamp)
         mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes)
         super().__init__(synthesis, mapping, latent, classes)
+        self.by_kind = {"channel_base": base, "channel_max": most}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.generators.alias_free_synthesis import Synthesis
+from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import FullyConnected, Mapping
 from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution
@@ -33,11 +33,25 @@ class StyleGANXL(StyleGAN):
         first_cutoff: Of the Fourier features, in cycles an image.
         first_stopband: Where they have no content any more, in cycles an image.
         last_stopband_factor: Last stopband over half the resolution.
+        clamp: Bound of all maps; null in files trained without float16.
 
     Raises:
         ValueError: A resolution is no power of two, or below that of the stem, or there are no
             classes.
     """
+
+    # Of a network grown by stages the attributes say what holds: its keywords are the last stage's.
+    published = (
+        StyleGAN.published
+        | PUBLISHED
+        | {
+            "channel_base": ("synthesis:channel_base", "channel_base"),
+            "channel_max": ("synthesis:channel_max", "channel_max"),
+            "stem_layers": ("num_layers",),
+            "stage_layers": ("head_layers",),
+        }
+    )
+    built_in = StyleGAN.built_in | BUILT_IN
 
     def __init__(
         self,
@@ -57,6 +71,7 @@ class StyleGANXL(StyleGAN):
         first_cutoff: float = 2,
         first_stopband: float = 2**2.1,
         last_stopband_factor: float = 2**0.3,
+        clamp: float | None = CLAMP,
     ):
         check_resolution(stem_resolution, 16)
         check_resolution(resolution, stem_resolution)
@@ -82,7 +97,7 @@ class StyleGANXL(StyleGAN):
             # The published names leave out one number at the first stage: it counts the layers
             # kept, and the Fourier features.
             layers += enumerate(steps(found, critical), len(layers) + 1)
-        synthesis = Synthesis(w, first, layers, kernel=3, radial=False)
+        synthesis = Synthesis(w, first, layers, kernel=3, radial=False, clamp=clamp)
         mapping = ClassMapping(latent, w, synthesis.rows, mapping_layers, classes, embedding)
         super().__init__(synthesis, mapping, latent, classes)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
 from rosetta_steps.zoo.models import timm_models
@@ -28,7 +28,14 @@ from rosetta_steps.zoo.taps import ANY_MODULE
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
 # (TF32 products: 1e-3). Relative to the largest value of a layer.
 TOLERANCE = 1e-2
+# Two networks of the same weights, given the same batch, differ by less.
+TOLERANCE_OF_A_TWIN = 1e-3
 KEYS = ("function", "arguments", "grid", "prefix_tokens")
+ANOTHER_NETWORK = "its function gives another network at every call, and every job calls it"
+SEED_OR_LOAD = (
+    "Its weights are random: seed them in the function (torch.manual_seed(0)), or load them from a "
+    "file."
+)
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
@@ -44,12 +51,16 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     preprocessing = preprocessing_of(name, entry, {})
     if weights is None:
         return _without_values(name, entry, preprocessing)
-    module = build_module(name, entry)
-    if not entry["weights"].get("function"):
-        tensors = read_tensors(weights, entry["weights"].get("key"))
-        load_state(module, tensors, name, by_order=entry.get("keys") == "by_order")
-    model = _model(name, entry, module.to(device), preprocessing, device)
-    check(model, _patterns_of(entry))
+
+    def built() -> Model:
+        module = build_module(name, entry)
+        if not entry["weights"].get("function"):
+            checkpoint, by_order = read_weights(name, entry, weights)
+            load_state(module, checkpoint.tensors, name, by_order)
+        return _model(name, entry, module.to(device), preprocessing, device)
+
+    model = built()
+    check(model, _patterns_of(entry), built)
     return model
 
 
@@ -78,23 +89,24 @@ def build_module(
         ) from error
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"{name}: {architecture['function']} returns {_kind(module)}, expected a "
+            f"{name}: {architecture['function']} returns {kind_of(module)}, expected a "
             f"torch.nn.Module that takes {takes}."
         )
     return module.eval()
 
 
-def check(model: Model, patterns: list[str]) -> None:
+def check(model: Model, patterns: list[str], build_again: Callable[[], Model]) -> None:
     """Refuse a module that cannot be mined, before a long run does.
 
     Args:
         model: With its weights.
         patterns: Of its presets.
+        build_again: Calls its function a second time; with its weights too.
 
     Raises:
         ValueError: It fails on one image or on two, or in inference mode only; it has no layer;
-            two passes over an image differ; or the maps of an image depend on what other images
-            are in its batch.
+            two passes over an image differ; the maps of an image depend on what other images
+            are in its batch; or the function gives another network the second time.
     """
     values = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, *model.preprocessing.size, generator=values)
@@ -115,6 +127,12 @@ def check(model: Model, patterns: list[str]) -> None:
             f"{model.name}: the maps of an image depend on the other images of its batch, first in "
             f"layer {changed}: a normalisation by the statistics of the batch, in eval mode too "
             "(BatchNorm with track_running_stats=False), or a mean over images."
+        )
+    # Maps, not weights: those that reach no layer, as of a new head, may be random.
+    if changed := _different(once, build_again().activations(image, names), TOLERANCE_OF_A_TWIN):
+        raise ValueError(
+            f"{model.name}: {ANOTHER_NETWORK}: maps differ, first in layer {changed}. "
+            f"{SEED_OR_LOAD}"
         )
 
 
@@ -157,11 +175,16 @@ def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
         ) from error
 
 
-def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> str | None:
+def _different(
+    one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = TOLERANCE
+) -> str | None:
     # The first layer, in the order of the forward pass, is where it begins.
     for name, maps in one.items():
         scale = maps.nan_to_num().abs().amax().item()
-        if not torch.allclose(maps, other[name], 0, TOLERANCE * scale, equal_nan=True):
+        same_shape = maps.shape == other[name].shape
+        if not same_shape or not torch.allclose(
+            maps, other[name], 0, tolerance * scale, equal_nan=True
+        ):
             return name
     return None
 
@@ -223,10 +246,12 @@ def _function(name: str, path: str) -> Callable:
     return function
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a user's code returned, in words with their article: "an int", "a tuple of int, str"."""
     kind = type(value).__name__
     if isinstance(value, tuple | list):
         return f"a {kind} of {', '.join(type(one).__name__ for one in value)}"
     if isinstance(value, type):
         return f"the class {value.__name__}, not an instance of it"
-    return f"a {kind}"
+    # A name with u, such as UNet or UserDict, mostly begins with the sound of "you".
+    return f"{'an' if kind[0] in 'aeioAEIO' else 'a'} {kind}"

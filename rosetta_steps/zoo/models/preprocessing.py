@@ -62,8 +62,8 @@ def preprocessing_of(name: str, entry: dict, default: dict) -> Preprocessing:
     needed = [field.name for field in fields(Preprocessing) if field.default is MISSING]
     if missing := [key for key in needed if key not in merged]:
         raise ValueError(
-            f"the entry of {name} says nothing of {', '.join(missing)} and its file cannot: add "
-            "them under `preprocessing` in config/models.yaml."
+            f"the entry of {name} says nothing of {', '.join(missing)}, and neither does what it "
+            "loads: add them under `preprocessing` in config/models.yaml."
         )
     for key in ("size", "mean", "std"):
         merged[key] = tuple(merged[key])

@@ -61,12 +61,15 @@ class Model:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
-    def activations(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def activations(
+        self, images: Tensor, layers: Sequence[str], *, gradients: bool = False
+    ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each, of images in [0, 1].
 
         Args:
             images: (image, rgb, y, x) of any size.
             layers: Names, as `layers` gives them.
+            gradients: Keep what a backward pass to the images needs.
 
         Raises:
             ValueError: There is no such layer, or its output is no map.
@@ -74,7 +77,14 @@ class Model:
         inputs = self._inputs(images)
         reader = self._reader(len(images))
         try:
-            return activations_of(self.module, lambda: self.module(inputs), layers, reader)[0]
+            return activations_of(
+                self.module,
+                lambda: self.module(inputs),
+                layers,
+                reader,
+                gradients=gradients,
+                to_the_end=False,
+            )[0]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 

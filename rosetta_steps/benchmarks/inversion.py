@@ -1,0 +1,95 @@
+"""Time inversions: many images at once against one at a time through the whole forward pass.
+
+The same images, starts, steps and settings in one run, eq. 7 (with a reconstruction) and eq. 5
+(guidance alone, where a batch also stops at the last layer that the loss needs). Prints images an
+hour, the ratio, both final losses, and the memory foreseen and seen.
+"""
+
+import argparse
+import resource
+import time
+
+import numpy as np
+import torch
+
+from rosetta_steps.devices import lease
+from rosetta_steps.errors import run
+from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
+from rosetta_steps.inversion.latents import Latents
+from rosetta_steps.inversion.memory import ON_THE_WAY
+from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.inversion.optimisation import optimise
+from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.sampling import latent
+
+
+class WholeForward(Latents):
+    """Latents whose images are always computed, as where only the loss is optimised."""
+
+    def maps_and_images(self, latents, layers, images, gradients=True):
+        """As Latents has it, through to the image."""
+        return super().maps_and_images(latents, layers, True, gradients)
+
+
+def timed(inverter: Inverter, targets: torch.Tensor, at_once: int) -> tuple[float, np.ndarray]:
+    """Seconds, and the final losses (image)."""
+    begin = time.perf_counter()
+    found = inverter.invert(targets, list(range(len(targets))), None, at_once)
+    return time.perf_counter() - begin, found["loss"][:, 0, -1, TERMS.index("total")]
+
+
+def one_at_a_time(inverter: Inverter, targets: torch.Tensor) -> tuple[float, np.ndarray]:
+    """The same, image by image, each to the image at every step, its target's maps included."""
+    begin, losses = time.perf_counter(), []
+    for number in range(len(targets)):
+        space = WholeForward(inverter.generator, inverter.settings.space)
+        found = optimise(
+            inverter.objective(targets[number : number + 1]),
+            space,
+            space.random(inverter.settings.seed, [number]),
+            torch.tensor([0], device=inverter.device),
+        )
+        losses.append(found.losses[0, -1, TERMS.index("total")])
+    return time.perf_counter() - begin, np.array(losses)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Images an hour: in batches, and one image at a time through the whole forward."
+    )
+    add_match_arguments(parser)
+    parser.add_argument("--images", type=int, default=16, help="default %(default)s")
+    add_settings(parser, steps=25, reconstruction="perceptual")
+    a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    matches, moments = matches_from(a)
+    chosen, device = settings_from(a), lease()
+    for words, settings in (
+        ("eq. 7", chosen),
+        ("eq. 5", Settings(**(chosen.attrs() | {"reconstruction": "none"}))),
+    ):
+        inverter = Inverter(a.generator, a.zoo, matches, moments, settings, device)
+        generator = inverter.generator
+        z = np.stack([latent(99, i, generator.latent_size) for i in range(a.images)])
+        targets = generator.generate(torch.from_numpy(z)).detach().cpu()
+        foreseen = inverter.bytes_a_row() * ON_THE_WAY
+        at_once = inverter.rows_at_once(a.memory_gb)
+        timed(inverter, targets[:2], 2)  # warm up
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        together, losses = timed(inverter, targets, at_once)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        alone, losses_alone = one_at_a_time(inverter, targets)
+        print(
+            f"{words}: {a.images} images, {settings.steps} steps, {at_once} at once: "
+            f"{3600 * a.images / together:.0f} images an hour, one at a time "
+            f"{3600 * a.images / alone:.0f}: ratio {alone / together:.2f}. Final loss "
+            f"{losses.mean():.4f} and {losses_alone.mean():.4f}. Memory foreseen "
+            f"{foreseen * min(at_once, a.images) / 1e9:.2f} GB, growth seen at most "
+            f"{max(0, after - before) / 1e9:.2f} GB."
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,352 @@
+"""Best buddies of a generator with a model, beside those with the same network untrained.
+
+The images, the layers and the steps are the same: sample, dump, moments, correlate, best buddies.
+Only the weights differ: those of the zoo, and random ones (--untrained of them, seeds 0, 1, ...),
+drawn as timm or open_clip draw them before training. Whoever trained a network may have begun
+elsewhere; --initial takes the files it began with. An untrained network runs as it would in the
+zoo: batch norms have the statistics they are born with.
+
+Networks differ in how many buddies they have, and the more there are, the lower the median. So
+strength is also shown at equal rank: r of the n-th strongest pair of each.
+
+Writes untrained.csv into --output and prints it as a Markdown table. Maps lie in a temporary folder
+there, those of one network at a time beside the generator's, and are deleted.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+import yaml
+
+from rosetta_steps import activations, moments, sampling
+from rosetta_steps.best_buddies import best_buddies
+from rosetta_steps.correlation import correlate
+from rosetta_steps.devices import lease
+from rosetta_steps.errors import run
+from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
+from rosetta_steps.zoo.loading import choose_layers, load
+
+NEIGHBOURS = (1, 5)  # K
+THRESHOLDS = (0.3, 0.5)  # of r
+RANKS = (1, 5, 10, 25, 50, 100)  # of pairs at K = 1, the strongest first
+STRONGEST = 50  # pairs at K = 1
+
+
+def figures(correlation: np.ndarray) -> dict[str, float]:
+    """What the table says of one network.
+
+    Args:
+        correlation: (unit of the generator, unit of the model), NaN where one never varies.
+
+    Returns:
+        By what it is: counts, and correlations, NaN where there are not so many pairs.
+
+    Raises:
+        ValueError: There are fewer units than neighbours.
+    """
+    missing = np.isnan(correlation)
+    found = {"units": correlation.shape[1], "units that never vary": int(missing.all(0).sum())}
+    for neighbours in NEIGHBOURS:
+        pairs = best_buddies(correlation, neighbours)
+        own = pairs.groupby("unit_a")["correlation"].max()
+        kind = f"K = {neighbours}:"
+        found[f"{kind} pairs"] = len(pairs)
+        found[f"{kind} generator units with a buddy"] = len(own)
+        for threshold in THRESHOLDS:
+            found[f"{kind} of them above r = {threshold}"] = int((own > threshold).sum())
+        found[f"{kind} strongest r"] = pairs["correlation"].max()
+        found[f"{kind} median r"] = pairs["correlation"].median()
+    varies = ~missing.all(1)
+    found["mean over generator units of the best r"] = (
+        np.nanmax(correlation[varies], 1).mean(dtype=np.float64) if varies.any() else np.nan
+    )
+    ranked = np.sort(best_buddies(correlation, 1)["correlation"])[::-1]
+    for rank in RANKS:
+        found[f"K = 1: r at rank {rank}"] = ranked[rank - 1] if len(ranked) >= rank else np.nan
+    enough = len(ranked) >= STRONGEST
+    mean = ranked[:STRONGEST].mean(dtype=np.float64) if enough else np.nan
+    found[f"K = 1: mean r of the strongest {STRONGEST} pairs"] = mean
+    return found
+
+
+def table_of(trained: dict[str, float], untrained: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """Figures side by side.
+
+    Args:
+        trained: As `figures` gives them.
+        untrained: The same, by network.
+
+    Returns:
+        A row a figure: figure, kind (count or r), trained, untrained_mean, untrained_lowest,
+        untrained_highest (of the networks that have it), networks (how many have it), and a column
+        a network.
+    """
+    of_networks = pd.DataFrame(untrained).astype(float)
+    summary = {
+        "figure": of_networks.index,
+        "kind": ["count" if isinstance(n, int) else "r" for n in trained.values()],
+        "trained": [float(value) for value in trained.values()],
+        "untrained_mean": of_networks.mean(axis=1).values,
+        "untrained_lowest": of_networks.min(axis=1).values,
+        "untrained_highest": of_networks.max(axis=1).values,
+        "networks": of_networks.notna().sum(axis=1).values,
+    }
+    return pd.concat([pd.DataFrame(summary), of_networks.reset_index(drop=True)], axis=1)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of `table_of` for people: trained, and untrained as mean (lowest to highest)."""
+    networks = len(table.columns) - list(table.columns).index("networks") - 1
+    lines = ["| | trained | untrained: mean (range) |", "|---|---|---|"]
+    for row in table.to_dict("records"):
+        digits = 3 if row["kind"] == "r" else 0
+        lowest, highest = row["untrained_lowest"], row["untrained_highest"]
+        cell = _number(row["untrained_mean"], digits)
+        if lowest < highest:
+            cell += f" ({_number(lowest, digits)} to {_number(highest, digits)})"
+        if 0 < row["networks"] < networks:
+            cell += f", {row['networks']} of {networks} networks"
+        lines.append(f"| {row['figure']} | {_number(row['trained'], digits)} | {cell} |")
+    return "\n".join(lines)
+
+
+def _number(value: float, digits: int) -> str:
+    return "none" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def initialise(name: str, entry: dict, seed: int, file: Path) -> None:
+    """Write random weights of a network, drawn as its library draws them, as safetensors.
+
+    Args:
+        name: Of the model.
+        entry: Of the model, whose loader is timm or open_clip.
+        seed: Decides the weights.
+        file: To write.
+
+    Raises:
+        ValueError: The library cannot build it.
+    """
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if entry["loader"] == "timm":
+            from rosetta_steps.zoo.models import timm_models
+
+            module = timm_models.create(name, entry)
+        else:
+            from rosetta_steps.zoo.models import open_clip_models
+
+            quick_gelu = open_clip_models.settings_of(name, entry)["quick_gelu"]
+            module = open_clip_models.create(open_clip_models.named(name, entry)[0], quick_gelu)
+    save_file({key: t.contiguous().clone() for key, t in module.state_dict().items()}, file)
+
+
+def with_weights(name: str, entry: dict, file: Path) -> dict:
+    """The entry of a model with the weights of another file, by name, and all else as it was.
+
+    The tag of its weights goes into its architecture: it says how images are normalised, and which
+    activation function a CLIP has.
+    """
+    if entry["loader"] == "timm":
+        from timm.models import split_model_name_tag
+
+        from rosetta_steps.zoo.models import timm_models
+
+        full, arguments = timm_models.named(name, entry)
+        of_weights = entry["weights"].get("timm")
+        if of_weights and not split_model_name_tag(full)[1]:
+            full = f"{full}.{of_weights}"
+        architecture = {"name": full, "arguments": arguments}
+    else:
+        from rosetta_steps.zoo.models import open_clip_models
+
+        full, tag = open_clip_models.named(name, entry)
+        tag = tag or entry["weights"].get("open_clip") or _tag_at(full, entry["weights"].get("url"))
+        architecture = {"name": full} | ({"tag": tag} if tag else {})
+    kept = {key: value for key, value in entry.items() if key != "keys"}
+    return kept | {"architecture": architecture, "weights": {"path": str(file)}}
+
+
+def _tag_at(architecture: str, url: str | None) -> str | None:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    addresses = {tag: open_clip.get_pretrained_cfg(architecture, tag).get("url") for tag in tags}
+    return next((tag for tag in tags if url and addresses[tag] == url), None)
+
+
+def check(name: str, entry: dict, images: int, untrained: int, initial: list[Path]) -> None:
+    """Refuse what cannot be compared before anything is computed.
+
+    Raises:
+        ValueError: The model is none that timm or open_clip initialise, there are no images or no
+            untrained network to compare with, or a file is missing.
+    """
+    if entry["role"] != "model" or entry["loader"] not in ("timm", "open_clip"):
+        raise ValueError(
+            f"{name} has the role '{entry['role']}' and the loader '{entry['loader']}'. Choose a "
+            "model of timm or of open_clip (python -m rosetta_steps.zoo lists them): only these "
+            "can be drawn anew."
+        )
+    if images < 1:
+        raise ValueError(f"--images {images}: correlations need at least 1, and some hundreds.")
+    if untrained < 1:
+        raise ValueError(f"--untrained {untrained}: there is nothing to compare with. At least 1.")
+    for file in initial:
+        if not file.is_file():
+            raise ValueError(
+                f"--initial {file} does not exist. Name safetensors files of the untrained network."
+            )
+
+
+def compare(
+    generator: str,
+    model: str,
+    zoo: str,
+    images: int,
+    seed: int,
+    output: Path,
+    untrained: int = 3,
+    initial: list[Path] | None = None,
+    generator_layers: str | list[str] = "block",
+    layers: str | list[str] = "block",
+    device: str = "cpu",
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Sample, dump, correlate and find best buddies with trained and untrained weights.
+
+    Args:
+        generator: Its name in the zoo.
+        model: Name of a model of timm or open_clip.
+        zoo: File with both entries.
+        images: How many to sample.
+        seed: Of the images.
+        output: Folder that takes untrained.csv, and the maps for as long as they are needed.
+        untrained: How many random networks, seeds 0, 1, ...
+        initial: Files of weights in their place.
+        generator_layers: Preset or patterns.
+        layers: The same, of the model.
+        device: "cpu" or "cuda".
+        threads: Cores for the correlation.
+
+    Returns:
+        As `table_of` has it.
+
+    Raises:
+        ValueError: As `check` and the steps have it.
+    """
+    entry = find_entry(model, zoo)
+    check(model, entry, images, untrained, initial or [])
+    for name, chosen in ((generator, generator_layers), (model, layers)):  # minutes before the dump
+        outline = load(name, find_entry(name, zoo))
+        choose_layers(name, find_entry(name, zoo), outline, chosen)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix="maps-") as folder:
+        place = Path(folder)
+        samples = place / "samples.zarr"
+        sampling.sample(generator, zoo, images, seed, samples, device)
+
+        def dump(name: str, of_zoo: str, chosen: str | list[str]) -> tuple[Path, Path]:
+            maps, sums = place / f"{name}.zarr", place / f"{name}-moments.zarr"
+            activations.dump(name, of_zoo, samples, chosen, "float16", 32, maps, device)
+            moments.measure(maps, sums)
+            return maps, sums
+
+        made = dump(generator, zoo, generator_layers)
+        found = {}
+        total = 1 + (len(initial) if initial else untrained)
+        for label, name, of_zoo in networks(model, zoo, place, untrained, initial):
+            print(f"network {len(found) + 1} of {total}: {model}, {label}", file=sys.stderr)
+            maps, sums = dump(name, of_zoo, layers)
+            table = place / f"{generator}--{name}.zarr"
+            correlate(made[0], maps, made[1], sums, table, threads)
+            found[label] = figures(xr.open_zarr(check_dataset(table))["correlation"].values)
+            for store in (maps, sums, table):
+                shutil.rmtree(store)
+    table = table_of(found.pop("trained"), found)
+    write_table(table, output / "untrained.csv")
+    return table
+
+
+def networks(
+    model: str, zoo: str, place: Path, untrained: int, initial: list[Path] | None
+) -> Iterator[tuple[str, str, str]]:
+    """Label, name and zoo file of the trained network, then of the untrained ones, as compared."""
+    yield "trained", model, zoo
+    entry = find_entry(model, zoo)
+    for number in range(len(initial) if initial else untrained):
+        name, file = f"{model}-untrained-{number}", place / f"{number}.safetensors"
+        if initial:
+            file = initial[number].absolute()
+        else:
+            initialise(model, entry, number, file)
+        own_zoo = place / f"{number}.yaml"
+        own_zoo.write_text(yaml.safe_dump({name: with_weights(model, entry, file)}))
+        yield str(initial[number]) if initial else f"seed {number}", name, str(own_zoo)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--generator", default="dcgan-digiface", help="default %(default)s")
+    parser.add_argument(
+        "--model", default="mae-digiface", help="of timm or open_clip, default %(default)s"
+    )
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    parser.add_argument("--images", type=int, default=400, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the images, default %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--untrained", type=int, default=3, help="random networks, default %(default)s"
+    )
+    which.add_argument(
+        "--initial",
+        type=Path,
+        nargs="+",
+        help="instead: weights the training began with, in the names of timm or open_clip",
+    )
+    parser.add_argument(
+        "--generator-layers", default="block", help="all, or a preset, default %(default)s"
+    )
+    add_layer_arguments(parser)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
+    parser.add_argument(
+        "--output", type=Path, help="folder, default results/untrained/GENERATOR--MODEL"
+    )
+    a = parser.parse_args()
+    device = lease()
+    torch.set_num_threads(a.threads)
+    output = a.output or Path("results/untrained") / f"{a.generator}--{a.model}"
+    table = compare(
+        a.generator,
+        a.model,
+        a.zoo,
+        a.images,
+        a.seed,
+        output,
+        a.untrained,
+        a.initial,
+        a.generator_layers,
+        layers_from(a),
+        device,
+        a.threads,
+    )
+    print(f"{a.generator} with {a.model}, {a.images} images of seed {a.seed}\n")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,132 @@
+"""Drawing figures for print, in inches from the upper left corner; the style they share."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from rosetta_steps import heatmaps
+
+WIDTH = 7.0  # inches: the text width of a two-column page
+DOTS_PER_INCH = 300
+LARGE = 7.0  # points
+STYLE = {
+    # DejaVu comes with matplotlib, so that figures are the same on every machine
+    "font.family": "DejaVu Sans",
+    "font.size": LARGE,
+    "pdf.fonttype": 42,
+}
+SMALL = 5.5  # points, for the units' names
+DESCENT = 0.24  # of DejaVu's letters, over their size
+LINE = 0.11  # inches, a line of text of 7 points
+GAP = 0.03  # inches between pictures
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a width and a height."""
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+
+
+def draw_picture(
+    figure: Figure, picture: np.ndarray, x: float, y: float, width: float, height: float
+) -> None:
+    """Draw a picture (y, x, rgb) whose upper left corner is at (x, y)."""
+    full_width, full_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (
+            x / full_width,
+            1 - (y + height) / full_height,
+            width / full_width,
+            height / full_height,
+        )
+    )
+    axes.imshow(picture, interpolation="none", aspect="auto")
+    axes.set_axis_off()
+
+
+def write_text(
+    figure: Figure, x: float, y: float, text: str, *, size: float = LARGE, **properties
+) -> None:
+    """Write text whose lower left corner is at (x, y)."""
+    width, height = figure.get_size_inches()
+    # by its baseline, so that names with and without a comma stand on one line
+    place = 1 - (y - DESCENT * size / 72) / height
+    # a file's name may hold dollar signs, which mean no formula
+    properties |= {"size": size, "ha": "left", "va": "baseline", "parse_math": False}
+    figure.text(x / width, place, text, **properties)
+
+
+def draw_foot(figure: Figure, text: str) -> None:
+    """Colour key and a line of text at the foot, which takes the last 0.3 inches."""
+    width, height = figure.get_size_inches()
+    key = heatmaps.colour_key(24, 300)
+    draw_picture(figure, key, 0.1, height - 0.14, 1.0, 0.08)
+    write_text(figure, 0.0, height - 0.05, "0", size=SMALL)
+    write_text(
+        figure, 1.14, height - 0.05, "1 = a unit's greatest value over all images", size=SMALL
+    )
+    if width > 6:
+        figure.text(1, 0.05 / height, text, ha="right", va="bottom", size=SMALL, parse_math=False)
+    else:
+        write_text(figure, 0.0, height - 0.17, text, size=SMALL)
+
+
+def folded(text: str, letters: int) -> str:
+    """Text in lines of about so many letters, broken between words."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > letters:
+            lines.append("")
+        lines[-1] += word + " "
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def wrapped(name: Sequence[str], letters: int) -> list[str]:
+    """Break model and layer names that are wider than a column, at their dots and hyphens."""
+    lines: list[str] = []
+    for text in name:
+        line = ""
+        for piece in text.replace(".", ".\n").replace("-", "-\n").replace(", ", ", \n").split("\n"):
+            if line and len(line) + len(piece.rstrip()) > letters:
+                lines.append(line.rstrip())
+                line = ""
+            line += piece
+        lines.append(line)
+    return lines
+
+
+def save_figures(figures: Mapping[Path, Figure]) -> list[Path]:
+    """Write figures as .pdf and .png, all of them whole or none.
+
+    Args:
+        figures: By their paths without an ending; the folders are made.
+
+    Returns:
+        The files. The same inputs give the same bytes: no date is written into them.
+    """
+    finished: dict[Path, Path] = {}
+    try:
+        with matplotlib.rc_context(STYLE):
+            for path, figure in figures.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
+                    target = path.with_name(f"{path.name}{suffix}")
+                    finished[target] = path.with_name(f".{target.name}.{os.getpid()}.partial")
+                    figure.savefig(
+                        finished[target],
+                        format=suffix[1:],
+                        dpi=DOTS_PER_INCH,
+                        metadata=metadata,
+                        facecolor="white",
+                        bbox_inches="tight",
+                        pad_inches=0.03,
+                    )
+        for target, temporary in finished.items():
+            os.replace(temporary, target)
+    finally:
+        for temporary in finished.values():
+            temporary.unlink(missing_ok=True)
+    return list(finished)

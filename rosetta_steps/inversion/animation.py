@@ -1,0 +1,213 @@
+"""An inversion as an animation: targets above, and below them what is optimised, step by step.
+
+INPUTS   X.zarr with frames, as rosetta_steps.inversion.invert --frames N wrote it; its targets
+OUTPUTS  X.webp or X.gif
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from rosetta_steps import heatmaps
+from rosetta_steps.devices import lease
+from rosetta_steps.errors import run
+from rosetta_steps.inversion.arms import read_arm
+from rosetta_steps.inversion.kept import first_latents, settings_of, space_of
+from rosetta_steps.inversion.optimisation import kept_steps
+from rosetta_steps.inversion.targets import resized
+from rosetta_steps.stores import check_dataset, whole_file
+from rosetta_steps.zoo.entries import entry_digest, find_entry
+from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.weights import weights_file
+
+FORMATS = (".webp", ".gif")
+LEAST = 192  # pixels: the longer side of a shown image, which a larger one keeps
+GAP, LINE = 6, 22  # pixels between images; of a line of text
+HOLD = 1500  # milliseconds for which the start and the result stay
+WHITE, BLACK = (255, 255, 255), (30, 30, 30)
+
+
+def frames_of(
+    store: xr.Dataset, generator: Generator, images: Sequence[int]
+) -> tuple[list[int], np.ndarray]:
+    """What the generator made on the way, from the random start to the result.
+
+    Args:
+        store: Of the inversion.
+        generator: That it went through.
+        images: Their numbers.
+
+    Returns:
+        The steps, 0 first, and images (frame, image, rgb, y, x) in [0, 1].
+    """
+    settings, space = settings_of(store), space_of(store, generator, images)
+    later = torch.from_numpy(np.stack([store["frame"][image].values for image in images]))
+    first = first_latents(store, space, images)
+    latents = [first, *later.to(first.device).unbind(1)]
+    steps = [0, *sorted(kept_steps(settings.steps, settings.frames))]
+    pictures = [space.pictures(of).cpu().numpy() for of in latents]
+    return steps, np.stack(pictures)
+
+
+def canvases(
+    targets: np.ndarray, steps: Sequence[int], frames: np.ndarray, last: int
+) -> list[Image.Image]:
+    """The pictures of an animation: targets in the upper row, a frame of each in the lower one.
+
+    Args:
+        targets: (image, rgb, y, x) in [0, 1].
+        steps: One a frame.
+        frames: (frame, image, rgb, y, x), of the same size.
+        last: Number of steps of the whole optimisation.
+
+    Returns:
+        A picture a frame, all of one size.
+    """
+    height, width = heatmaps.display_size(targets.shape[2:], max(LEAST, *targets.shape[2:]))
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 14)
+    size = (
+        len(targets) * (width + GAP) + GAP,
+        2 * (height + LINE + GAP),
+    )
+    found = []
+    for step, pictures in zip(steps, frames, strict=True):
+        canvas = Image.new("RGB", size, WHITE)
+        draw = ImageDraw.Draw(canvas)
+        words = "start" if step == 0 else f"step {step} of {last}"
+        for row, (said, shown) in enumerate((("target", targets), (words, pictures))):
+            top = row * (height + LINE + GAP)
+            draw.text((GAP, top + LINE - 5), said, BLACK, font, anchor="ls")
+            for column, picture in enumerate(shown):
+                resized_picture = heatmaps.resize_image(picture.transpose(1, 2, 0), (height, width))
+                place = (GAP + column * (width + GAP), top + LINE)
+                canvas.paste(Image.fromarray(heatmaps.to_bytes(resized_picture)), place)
+        found.append(canvas)
+    return found
+
+
+def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds: int) -> None:
+    """Write pictures as an animation that is repeated for ever, whole or not at all.
+
+    The first and the last picture stay for HOLD.
+
+    Args:
+        pictures: Of one size.
+        output: Its ending is one of FORMATS.
+        milliseconds: For which each of the others is shown.
+    """
+    times = [HOLD, *[milliseconds] * (len(pictures) - 2), HOLD][-len(pictures) :]
+    settings = {"save_all": True, "append_images": list(pictures[1:]), "duration": times, "loop": 0}
+    if output.suffix == ".webp":
+        settings |= {"format": "WEBP", "quality": 85, "method": 4}
+    else:
+        # one palette for all frames, so that nothing flickers
+        shared = _palette(pictures)
+        pictures = [picture.quantize(palette=shared) for picture in pictures]
+        settings |= {"format": "GIF", "append_images": pictures[1:], "optimize": False}
+    with whole_file(output) as temporary:
+        pictures[0].save(temporary, **settings)
+
+
+def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
+    width, height = pictures[0].size
+    all_of_them = Image.new("RGB", (width, height * len(pictures)))
+    for place, picture in enumerate(pictures):
+        all_of_them.paste(picture, (0, place * height))
+    return all_of_them.quantize(256, Image.Quantize.MEDIANCUT)
+
+
+def animate(
+    inversion: Path,
+    images: Sequence[int],
+    output: Path,
+    *,
+    zoo: str,
+    targets: Path | None = None,
+    milliseconds: int = 120,
+    device: str = "cpu",
+) -> None:
+    """Write the animation of some images of an inversion.
+
+    Args:
+        inversion: X.zarr.
+        images: Their numbers, one a column.
+        output: X.webp or X.gif.
+        zoo: File with the entries.
+        targets: Samples store; None: where the inversion says they are.
+        milliseconds: For which a frame is shown.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: The inversion is empty, has no frames or no such image, its generator has
+            changed since, or the output is of another format.
+    """
+    if output.suffix not in FORMATS:
+        raise ValueError(f"{output}: write an animation as {' or '.join(FORMATS)}.")
+    arm = read_arm(inversion)
+    if arm.empty:
+        raise ValueError(f"{inversion} has nothing to animate: {arm.empty}")
+    store = xr.open_zarr(inversion)
+    count = store.sizes["image"]
+    if missing := [image for image in images if not 0 <= image < count]:
+        raise ValueError(
+            f"{inversion} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
+        )
+    if not store.attrs["frames"]:
+        raise ValueError(
+            f"{inversion} has no frames on the way: invert with --frames 25, or so many as wanted "
+            "(frames: in the config)."
+        )
+    name = store.attrs["generator"]
+    entry = find_entry(name, zoo)
+    if store.attrs["generator_digest"] != entry_digest(entry):
+        raise ValueError(
+            f"{inversion} went through another {name}: its entry, its weights or its network have "
+            "changed since. Invert again."
+        )
+    samples = xr.open_zarr(check_dataset(targets or Path(store.attrs["targets"])))
+    if samples.sizes["image"] != count:
+        raise ValueError(
+            f"{targets or store.attrs['targets']} has {samples.sizes['image']} images, "
+            f"{inversion} {count}: give the targets of the inversion as --targets."
+        )
+    of = np.stack([samples["image"][image].values for image in images])
+    generator = load(name, entry, weights_file(name, entry), device)
+    steps, frames = frames_of(store, generator, images)
+    of = resized(torch.from_numpy(of), frames.shape[3:]).numpy()
+    write_animation(canvases(of, steps, frames, store.attrs["steps"]), output, milliseconds)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="An inversion as an animation.")
+    parser.add_argument("--inversion", type=Path, required=True, help="X.zarr with frames")
+    parser.add_argument("--images", type=int, nargs="+", default=[0], help="default %(default)s")
+    parser.add_argument("--targets", type=Path, help="default: where the inversion found them")
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    parser.add_argument(
+        "--milliseconds", type=int, default=120, help="of a frame, default %(default)s"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="X.webp or X.gif")
+    a = parser.parse_args()
+    if a.milliseconds < 1:
+        raise ValueError(f"--milliseconds {a.milliseconds}: a frame is shown for at least one.")
+    animate(
+        a.inversion,
+        a.images,
+        a.output,
+        zoo=a.zoo,
+        targets=a.targets,
+        milliseconds=a.milliseconds,
+        device=lease(),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

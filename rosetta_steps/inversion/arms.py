@@ -1,0 +1,155 @@
+"""Arms of a comparison: the same images inverted in several ways, one store an arm."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.stores import (
+    check_dataset,
+    digest_of_files,
+    manifest_path,
+    remove_store,
+    sha256_of,
+    write_json,
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of inverting all target images.
+
+    Attributes:
+        name: Of the store, without .zarr.
+        empty: Why nothing was inverted; "" where something was, and then there are
+        image: (image, rgb, y, x) in [0, 1], read when it is needed,
+        start: Number of the kept start, (image),
+        failed: Step from which its loss was not finite, (image), -1: none,
+        loss: Its terms after the last step, by name, (image) each; NaN where it failed,
+        attrs: Of the store.
+    """
+
+    name: str
+    empty: str = ""
+    image: xr.DataArray | None = None
+    start: np.ndarray | None = None
+    failed: np.ndarray | None = None
+    loss: dict[str, np.ndarray] | None = None
+    attrs: dict | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(y, x) of its images."""
+        return tuple(self.image.shape[2:])
+
+
+def write_empty(store: Path, reason: str) -> None:
+    """Write the manifest of an arm with nothing in it: a store without files, and why."""
+    remove_store(store)
+    state = {"files": {}, "digest": digest_of_files(store, []), "empty": reason}
+    write_json(manifest_path(store), state)
+
+
+def why_empty(store: Path) -> str:
+    """Why an arm has nothing in it; "" where it has something.
+
+    Raises:
+        StoreError: It is not finished, or damaged.
+    """
+    manifest = manifest_path(check_dataset(store))
+    return json.loads(manifest.read_text()).get("empty", "")
+
+
+def read_arm(store: Path) -> Arm:
+    """An arm from its store.
+
+    Raises:
+        ValueError: It is not finished, damaged, or holds no inversions.
+    """
+    store = Path(store)
+    if reason := why_empty(store):
+        return Arm(store.stem, reason)
+    found = xr.open_zarr(store)
+    if missing := [name for name in ("image", "loss", "start", "failed") if name not in found]:
+        raise ValueError(
+            f"{store} holds no inversions: it has no {', '.join(missing)}. Give stores that "
+            "python -m rosetta_steps.inversion.invert wrote."
+        )
+    start = found["start"].values
+    images = np.arange(len(start))
+    last = found["loss"].isel(step=-1).values[images, start]
+    terms = {str(term): last[:, index] for index, term in enumerate(found["term"].values)}
+    failed = found["failed"].values[images, start]
+    return Arm(store.stem, "", found["image"], start, failed, terms, dict(found.attrs))
+
+
+def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:
+    """Arms that can be compared: of the same targets, through the same generator.
+
+    Args:
+        stores: One an arm; their names are the arms'.
+        targets: Samples store that all of them inverted.
+
+    Raises:
+        ValueError: As read_arm; two arms have one name; or an arm has other targets, another
+            number or size of images or another generator; or all arms are empty.
+    """
+    targets = Path(targets)
+    arms = [read_arm(store) for store in stores]
+    names = [arm.name for arm in arms]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{len(twice)} arms are called {twice[0]}: rename one of the stores.")
+    full = [arm for arm in arms if not arm.empty]
+    if not full:
+        reasons = "; ".join(f"{arm.name}: {arm.empty}" for arm in arms)
+        raise ValueError(f"every arm is empty, so there is nothing to compare ({reasons}).")
+    count = xr.open_zarr(check_dataset(targets)).sizes["image"]
+    digest = sha256_of(manifest_path(targets))
+    for arm in full:
+        _check(arm, full[0], targets, count, digest)
+    return arms
+
+
+def _check(arm: Arm, first: Arm, targets: Path, count: int, digest: str) -> None:
+    again = "Invert the same targets for every arm."
+    of = arm.attrs["targets"]
+    if Path(of).resolve() != targets.resolve():
+        raise ValueError(f"arm {arm.name} inverted {of}, not {targets}. {again}")
+    if len(arm.start) != count:
+        raise ValueError(
+            f"arm {arm.name} has {len(arm.start)} images, {targets} has {count}: it was written "
+            f"anew since. {again}"
+        )
+    if arm.attrs.get("targets_digest", digest) != digest:
+        raise ValueError(
+            f"arm {arm.name} inverted other images than {targets} holds now: it was written anew "
+            f"since. {again}"
+        )
+    if arm.attrs["generator_digest"] != first.attrs["generator_digest"]:
+        raise ValueError(
+            f"arm {first.name} inverted through {first.attrs['generator']}, arm {arm.name} through "
+            f"{arm.attrs['generator']} or another version of it: compare arms of one generator."
+        )
+    if arm.size != first.size:
+        sizes = " and ".join(f"{one.name}: {one.size[0]} x {one.size[1]}" for one in (first, arm))
+        raise ValueError(f"arms have images of two sizes, {sizes}. {again}")
+
+
+def other_settings(arms: Sequence[Arm]) -> list[str]:
+    """Settings besides the matches in which arms differ, in words; of such a table one must know.
+
+    Returns:
+        Such as "steps: 250 (reconstruction), 500 (all)".
+    """
+    full = [arm for arm in arms if not arm.empty]
+    words = []
+    for name in [field.name for field in fields(Settings)]:
+        values = [arm.attrs.get(name) for arm in full]
+        if any(value != values[0] for value in values):
+            pairs = zip(values, full, strict=True)
+            words.append(f"{name}: " + ", ".join(f"{value} ({arm.name})" for value, arm in pairs))
+    return words

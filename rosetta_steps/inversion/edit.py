@@ -1,0 +1,281 @@
+"""Edit images through the maps of a generator's matched units (section 4.2 of the paper).
+
+The maps are edited, and the latent is optimised until the generator makes them. Beside it, for
+comparison, the maps are replaced in the running generator, which the paper advises against.
+
+INPUTS   latents of a generator (samples, an inversion or an edit), its matches and moments
+OUTPUTS  X.zarr: before, after, direct (image, rgb, y, x), latent, loss, heat of some units
+         X.csv: a row an image and unit: how far its map moved, how alike it is to before
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.devices import lease
+from rosetta_steps.dictionary_stores import read_table
+from rosetta_steps.errors import run
+from rosetta_steps.inversion.choices import (
+    UNIT,
+    names_of,
+    units_named,
+    units_of_concepts,
+    units_of_matches,
+)
+from rosetta_steps.inversion.editor import STARTS, Editor, units_to_edit
+from rosetta_steps.inversion.edits import KINDS, Edit, read_mask
+from rosetta_steps.inversion.invert import add_match_arguments, matches_from, report_failures
+from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.inversion.settings import add_settings, settings_from
+from rosetta_steps.inversion.sources import Source, read_source
+from rosetta_steps.stores import check_dataset, image_blocks, write_dataset, write_table
+from rosetta_steps.zoo.entries import entry_digest, find_entry
+from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.weights import weights_file
+
+# Found by experiment on faces of seed 2 (python -m rosetta_steps.benchmarks.edits --seed 2).
+DEFAULTS = {"similarity": "distance", "towards": "start", "steps": 250, "learning_rate": 0.05}
+KEEP = 1.0
+
+
+def edit_images(
+    editor: Editor, source: Source, output: Path, memory: float, attrs: dict | None = None
+) -> pd.DataFrame:
+    """Edit images and write X.zarr and X.csv.
+
+    Args:
+        editor: With its units and settings.
+        source: Latents.
+        output: X.zarr; X.csv is written beside it.
+        memory: Budget in GB, from which the number of latents at once follows.
+        attrs: Further attributes of the store.
+
+    Returns:
+        What X.csv holds, see Editor.measure.
+
+    Raises:
+        ValueError: The edit changes nothing on any image, or every optimisation failed.
+    """
+    source = leave_out_unchanged(editor, source, editor.rows_at_once(source, memory))
+    starts = editor.settings.starts
+    at_once = max(1, editor.rows_at_once(source, memory) // starts)
+    arrays, tables = [], []
+    work = len(source.images) * starts * editor.settings.steps
+    with tqdm(total=work, desc=f"editing {output.stem}", unit="step") as bar:
+        for block in image_blocks(len(source.images), at_once):
+            found, table = editor.apply(source.part(block), bar.update)
+            arrays.append(found)
+            tables.append(table)
+    together = {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
+    report_failures(together["failed"])
+    table = pd.concat(tables, ignore_index=True)
+    store = dataset_of(editor, source, together).assign_attrs(
+        generator=editor.generator.name,
+        edited=names_of(editor.edited),
+        kept=int(((editor.units["weight"] > 0) & ~editor.units["edited"]).sum()),
+        start=editor.start,
+        **editor.edit.attrs(),
+        **(editor.settings.attrs() | {"truncation": source.truncation}),
+        **(attrs or {}),
+    )
+    write_dataset(store, output)
+    write_table(table, output.with_suffix(".csv"))
+    return table
+
+
+def leave_out_unchanged(editor: Editor, source: Source, at_once: int) -> Source:
+    """The images on which the edit changes anything; says which are left out.
+
+    Raises:
+        ValueError: None is left.
+    """
+    found = []
+    for block in image_blocks(len(source.images), at_once):
+        part = source.part(block)
+        before, _ = editor.maps(editor.space(part), part.latents.to(editor.generator.device))
+        found.append(editor.changed(before, editor.targets(before)))
+    changed = np.concatenate(found)
+    same = ", ".join(map(str, np.array(source.images)[~changed]))
+    units = editor.edited
+    names = ", ".join(names_of(units.head(4)))
+    names += f" and {len(units) - 4} more" if len(units) > 4 else ""
+    if not changed.any():
+        raise ValueError(
+            f"{editor.edit.kind} changes nothing: {names} do not fire on image {same}, or their "
+            "maps are already as the edit would have them. Choose other images or units."
+        )
+    if same:
+        print(
+            f"left out image {same}: {editor.edit.kind} changes nothing there, because {names} do "
+            "not fire, or are already so.",
+            file=sys.stderr,
+        )
+    return source.part(changed)
+
+
+def dataset_of(editor: Editor, source: Source, arrays: dict[str, np.ndarray]) -> xr.Dataset:
+    """Results of Editor.apply as they are stored."""
+    axes = {"z": ("latent",), "w": ("component",), "w+": ("layer", "component")}[source.space]
+    picture, heat = ("image", "rgb", "y", "x"), ("image", "unit", "heat_y", "heat_x")
+    strings = np.dtypes.StringDType()
+    variables = {
+        "source_image": ("image", np.array(source.images), {"long_name": "number in the source"}),
+        "before": (picture, arrays["before"], {"long_name": "in [0, 1]"}),
+        "after": (picture, arrays["after"], {"long_name": "of the optimised latent"}),
+        "direct": (picture, arrays["direct"], {"long_name": "maps replaced, latent as it was"}),
+        "latent": (("image", *axes), arrays["latent"]),
+        "loss": (("image", "step", "term"), arrays["loss"]),
+        "failed": (("image", "start"), arrays["failed"], {"long_name": "step, -1: none"}),
+    }
+    for name in ("before", "target", "after", "direct"):
+        words = {"long_name": "share of the unit's range over the dataset"}
+        variables[f"heat_{name}"] = (heat, arrays[f"heat_{name}"], words)
+    if source.labels is not None:
+        variables["label"] = ("image", source.labels.numpy(), {"long_name": "class index"})
+    coordinates = {"term": list(TERMS), "unit": names_of(editor.shown_units())}
+    return xr.Dataset(
+        variables, {name: np.array(words, dtype=strings) for name, words in coordinates.items()}
+    )
+
+
+def summary(table: pd.DataFrame) -> str:
+    """What an edit did, in a few lines: medians over units of an image, then over images.
+
+    Args:
+        table: As Editor.measure returns it.
+    """
+    edited, others = table[table["edited"]], table[~table["edited"]]
+
+    def median(part: pd.DataFrame, values: pd.Series) -> float:
+        return values.groupby(part["image"]).median().median()
+
+    lines = [
+        f"{table['image'].nunique()} images, {len(edited[UNIT].drop_duplicates())} units edited: "
+        f"moved {median(edited, edited['moved']):.2f} of the way to their targets; mean over "
+        f"positions {median(edited, edited['mean_before']):.3f} before, "
+        f"{median(edited, edited['mean_target']):.3f} wanted, "
+        f"{median(edited, edited['mean_after']):.3f} after"
+    ]
+    if len(others):
+        same = others["correlation_before"]
+        lines.append(
+            f"{len(others[UNIT].drop_duplicates())} other units: correlation with before "
+            f"{median(others, same):.2f} ({int(same.isna().sum())} of {len(same)} maps are flat "
+            f"and have none); under the direct edit "
+            f"{median(others, others['correlation_direct']):.2f}"
+        )
+    return "\n".join(lines) + "\nMedians over the units of an image, then over images."
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Edit images through the maps of a generator's matched units."
+    )
+    add_match_arguments(parser)
+    parser.add_argument("--source", type=Path, required=True, help="X.zarr with latents")
+    parser.add_argument("--images", type=int, nargs="+", help="their numbers, default: all")
+    parser.add_argument("--edit", choices=KINDS, required=True)
+    parser.add_argument(
+        "--shift",
+        type=float,
+        nargs=2,
+        default=Edit.direction,
+        metavar=("DY", "DX"),
+        help="of shift and copy_and_paste, shares of the size down and right, default 0 0.25",
+    )
+    parser.add_argument(
+        "--factor", type=float, default=Edit.factor, help="of amplify, default %(default)s"
+    )
+    parser.add_argument("--mask", type=Path, help="of paint: an image of the generator's size")
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=Edit.level,
+        help="of paint, from a unit's least to its greatest value over the dataset, "
+        "default %(default)s",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--units", nargs="+", help="such as main.2:17; default: all matched ones")
+    which.add_argument("--concepts", type=int, nargs="+", help="of --table")
+    parser.add_argument("--table", type=Path, help="rosetta.csv; its other units are measured too")
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=KEEP,
+        help="weight of all matched units that are not edited, relative to those that are, "
+        "default %(default)s",
+    )
+    parser.add_argument(
+        "--start", choices=STARTS, help="default: source; of copy_and_paste: random"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write, and X.csv")
+    add_settings(parser, space=None, truncation=None, **DEFAULTS)
+    a = parser.parse_args()
+    matches, moments = matches_from(a)
+    entry = find_entry(a.generator, a.zoo)
+    if entry["role"] != "generator":
+        raise ValueError(f"{a.generator} is no generator: it makes no images to edit.")
+    if a.generator not in moments:
+        raise ValueError("the moments of the generator are missing: give them as --moments X.zarr.")
+    source = read_source(a.source, a.generator, entry, a.images)
+    for name, own in (("space", source.space), ("truncation", source.truncation)):
+        if getattr(a, name) not in (None, own):
+            raise ValueError(f"the latents of {a.source} have {name} {own}: leave out --{name}.")
+        setattr(a, name, own)
+    table = None
+    if a.table:
+        table = read_table(a.table)
+    elif a.concepts:
+        raise ValueError("--concepts are those of a table: give --table rosetta.csv.")
+    own_moments = xr.open_datatree(check_dataset(moments[a.generator]), engine="zarr")
+    channels = {name: part.sizes["channel"] for name, part in own_moments.children.items()}
+    matched = units_of_matches(matches)
+    if a.units:
+        edited = units_named(a.units, channels)
+    elif a.concepts:
+        edited = units_of_concepts(a.concepts, table, a.generator)
+    else:
+        edited = matched
+    if not len(edited):
+        raise ValueError("no unit to edit: give --models with their --buddies, or --units.")
+    generator = load(a.generator, entry, weights_file(a.generator, entry), lease())
+    mask = None
+    if a.edit == "paint" and a.mask:
+        mask = read_mask(a.mask, image_size(a.generator, entry))
+    edit = Edit(a.edit, tuple(a.shift), a.factor, a.level, mask)
+    watched = None if table is None else units_of_matches(table)
+    units = units_to_edit(edited, matched, a.keep, watched)
+    start = a.start or ("random" if a.edit == "copy_and_paste" else "source")
+    editor = Editor(generator, own_moments, units, edit, settings_from(a), start)
+    attrs = {
+        "generator_digest": entry_digest(entry),
+        "source": str(a.source),
+        "models": a.models,
+        "neighbours": a.neighbours,
+        "least_correlation": a.least_correlation,
+        "keep": a.keep,
+    }
+    if a.concepts:
+        attrs["concepts"] = a.concepts
+    if mask is not None:
+        attrs["mask"] = str(a.mask)
+    print(summary(edit_images(editor, source, a.output, a.memory_gb, attrs)))
+
+
+def image_size(name: str, entry: dict) -> tuple[int, int]:
+    """(y, x) of a generator's images, found without values."""
+    outline = load(name, entry)
+    z = torch.zeros(1, outline.latent_size, device=outline.device)
+    label = torch.zeros(1, dtype=torch.long, device=outline.device) if outline.classes else None
+    return tuple(outline.raw(z, label, 1.0).shape[2:])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,391 @@
+"""Figures of inversions for print, after figures 4 to 7 of the paper.
+
+comparison   figure 7: targets | inverted by every arm, with their PSNR
+guidance     figure 4: maps of some matched pairs on one target, before and after
+translation  figures 5 and 6: targets of another domain, maps of some pairs, generated images
+
+INPUTS   samples store of the targets; X.zarr of the arms, as rosetta_steps.inversion.invert wrote;
+         but for a comparison, best buddies and moments of the arm
+OUTPUTS  the figure (png, pdf)
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+from rosetta_steps.dictionary_stores import file_label
+from rosetta_steps.drawing import (
+    GAP,
+    LINE,
+    SMALL,
+    WIDTH,
+    draw_foot,
+    folded,
+    new_figure,
+    save_figures,
+    wrapped,
+    write_text,
+)
+from rosetta_steps.errors import run
+from rosetta_steps.figures import TALLEST
+from rosetta_steps.inversion.arms import Arm, read_arms
+from rosetta_steps.inversion.guided import Guided, choose_pairs, open_guided
+from rosetta_steps.inversion.invert import add_match_arguments, matches_from
+from rosetta_steps.inversion.metrics import psnr
+from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.inversion.panels import draw_heatmap, draw_image, letters_in, proportion
+from rosetta_steps.inversion.targets import resized
+from rosetta_steps.stores import check_dataset, image_blocks
+
+COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
+PAIRS = {"comparison": 0, "guidance": 6, "translation": 3}  # pairs shown
+STRIP = 0.11  # inches: a line of small text below a picture
+IMAGES_PER_BLOCK = 64
+
+
+# --- comparison: figure 7 -------------------------------------------------------------------------
+
+
+def measured(targets: Path, arms: Sequence[Arm]) -> np.ndarray:
+    """PSNR of every image of every arm in dB, (arm, image); NaN where the arm failed."""
+    samples = xr.open_zarr(targets)
+    values = []
+    for block in image_blocks(samples.sizes["image"], IMAGES_PER_BLOCK):
+        of = resized(torch.from_numpy(samples["image"][block].values), arms[0].size)
+        images = [torch.from_numpy(arm.image[block].values) for arm in arms]
+        values.append(torch.stack([psnr(image, of) for image in images]).numpy())
+    found = np.concatenate(values, 1).astype(np.float64)
+    found[~np.stack([np.isfinite(arm.loss["total"]) for arm in arms])] = np.nan
+    return found
+
+
+def evenly_chosen(values: np.ndarray, count: int) -> list[int]:
+    """Images evenly over the quantiles of a value, the lowest first.
+
+    Of n images sorted by the value, number i of k is the one at rank floor((i + 1/2) n / k): with
+    k = 5, at the 10th, 30th, 50th, 70th and 90th percentile. Neither the best nor the worst.
+
+    Args:
+        values: (image); images whose value is not a number are left out.
+        count: k; all are returned if there are no more.
+
+    Returns:
+        Indices of images; of equal values the earlier image is lower.
+    """
+    order = np.argsort(values, kind="stable")
+    order = order[: np.isfinite(values).sum()]
+    count = min(count, len(order))
+    return [int(order[int((index + 0.5) * len(order) / count)]) for index in range(count)]
+
+
+def comparison(
+    targets: Path, arms: Sequence[Arm], *, count: int, images: Sequence[int] | None = None
+) -> Figure:
+    """Figure 7: a row a target, a column an arm, PSNR below.
+
+    Args:
+        targets: Samples store.
+        arms: As read_arms returns them; empty ones are named at the foot.
+        count: Images chosen evenly over the quantiles of the gain in PSNR of the last arm over the
+            first.
+        images: Numbers of images to show instead.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: On every image an arm failed.
+    """
+    full = [arm for arm in arms if not arm.empty]
+    values = measured(targets, full)
+    gain = values[-1] - values[0] if len(full) > 1 else values[0]
+    gain = np.where(np.isfinite(values).all(0), gain, np.nan)
+    chosen = list(images) if images is not None else evenly_chosen(gain, count)
+    if not chosen:
+        raise ValueError("on every image an arm failed, so there is nothing to compare.")
+    if images is not None:
+        rule = "Images chosen by hand."
+    elif len(full) > 1:
+        rule = (
+            f"{len(chosen)} of {len(gain)} images, from above evenly over the quantiles of the "
+            f"gain in PSNR of {full[-1].name} over {full[0].name} (mean over all "
+            f"{np.nanmean(gain):+.1f} dB)."
+        )
+    else:
+        rule = f"{len(chosen)} of {len(gain)} images, evenly over the quantiles of PSNR."
+    left_out = ", ".join(arm.name for arm in arms if arm.empty)
+    rule += f" Nothing was inverted for {left_out}." if left_out else ""
+    samples = xr.open_zarr(targets)
+    pictures = resized(torch.from_numpy(samples["image"][sorted(chosen)].values), full[0].size)
+    target = dict(zip(sorted(chosen), pictures.numpy(), strict=True))
+    names = image_names(samples, chosen)
+    columns, tall = 1 + len(full), proportion(target[chosen[0]])
+    cell = min(
+        WIDTH / columns - GAP, (TALLEST - 0.6) / len(chosen) / tall - (STRIP + GAP) / tall, 1.2
+    )
+    width = columns * (cell + GAP)
+    heads = [wrapped(["target"], letters_in(cell))]
+    heads += [wrapped(arm_words(arm.name), letters_in(cell)) for arm in full]
+    head = 0.05 + 0.092 * max(map(len, heads))
+    words = folded(f"PSNR in dB. {rule}", letters_in(width))
+    above = head + len(chosen) * (cell * tall + STRIP + GAP)
+    figure = new_figure(width, above + 0.1 * len(words.split("\n")) + 0.03)
+    for column, lines in enumerate(heads):
+        x = column * (cell + GAP)
+        write_text(figure, x, head - 0.03, "\n".join(lines), size=SMALL, linespacing=1.2)
+    for row, image in enumerate(chosen):
+        y = head + row * (cell * tall + STRIP + GAP)
+        draw_image(figure, target[image], 0.0, y, cell)
+        below = y + cell * tall + STRIP - 0.01
+        write_text(figure, 0.0, below, names[image], size=SMALL)
+        for column, arm in enumerate(full, start=1):
+            x = column * (cell + GAP)
+            draw_image(figure, arm.image[image].values, x, y, cell)
+            value = values[column - 1, image]
+            said = f"{value:.1f}" if np.isfinite(value) else "failed"
+            best = value == np.nanmax(values[:, image]) and len(full) > 1
+            write_text(figure, x, below, said, size=SMALL, weight="bold" if best else "normal")
+    bottom = above + 0.1 * len(words.split("\n"))
+    write_text(figure, 0.0, bottom, words, size=SMALL, linespacing=1.2)
+    return figure
+
+
+def arm_words(name: str) -> list[str]:
+    """What an arm is called above its column."""
+    known = {"reconstruction": ["reconstruction", "alone"], "all": ["+ all matches"]}
+    return known.get(name, [f"+ {name}"])
+
+
+def image_names(samples: xr.Dataset, images: Sequence[int]) -> dict[int, str]:
+    """What some target images are called: photos by their files, others by their numbers."""
+    if "file" not in samples:
+        return {image: f"image {image}" for image in images}
+    files = samples["file"].values
+    return {image: file_label(PurePath(str(files[image])).stem, 17) for image in images}
+
+
+# --- guidance: figure 4 ---------------------------------------------------------------------------
+
+
+def middling_image(guided: Guided) -> int:
+    """The image whose L_act after the last step is the median of all (the lower of two)."""
+    loss = guided.store["loss"].isel(step=-1, term=TERMS.index("activation")).values
+    return evenly_chosen(loss[np.arange(len(loss)), guided.store["start"].values], 1)[0]
+
+
+def guidance_figure(guided: Guided, *, pairs: int, image: int | None = None) -> Figure:
+    """Figure 4: one target, and the maps of some pairs before and after.
+
+    Args:
+        guided: The arm.
+        pairs: How many, see choose_pairs.
+        image: Number of the target; None: middling_image.
+
+    Returns:
+        The figure: rows target, start and result; columns the images, then pairs.
+    """
+    rule = "chosen by hand" if image is not None else "that of the median L_act"
+    image = middling_image(guided) if image is None else image
+    target_maps = guided.target_maps([image])
+    chosen = choose_pairs(guided, target_maps, pairs)
+    layers = list(dict.fromkeys(guided.units(pair)[0].layer for pair in chosen))
+    versions = [guided.generated([image], layers, start=start) for start in (True, False)]
+    target = guided.target_images([image]).numpy()[0]
+    name = image_names(guided.targets, [image])[image]
+    settings, tall, label = guided.inverter.settings, proportion(target), 0.62
+    cell = min((WIDTH - label) / (1 + len(chosen)) - GAP, 0.95)
+    letters = letters_in(cell + GAP)
+    heads, middles = [], []
+    for pair in chosen:
+        own, other = guided.units(pair)
+        r = guided.matches.loc[pair, "correlation"]
+        heads.append(wrapped([other.model, f"{other.layer}, {other.channel}"], letters))
+        middles.append(wrapped([f"{own.layer}, {own.channel}", f"r {r:.2f}"], letters))
+    head = 0.05 + 0.092 * max(map(len, heads))
+    middle = 0.06 + 0.092 * max(map(len, middles))
+    step = cell * tall + STRIP + GAP
+    tops = [head, head + cell * tall + middle, head + cell * tall + middle + step]
+    words = folded(
+        f"Above: maps of models on the target ({rule}). Below: maps of {guided.generator} at the "
+        f"random start and after {settings.steps} steps, and how similar they are to those above "
+        f"({settings.similarity}; below the images, L_act: its mean over all {len(guided.matches)} "
+        "pairs). r: correlation over the mined images.",
+        letters_in(label + (1 + len(chosen)) * (cell + GAP)) - 2,
+    )
+    above = tops[-1] + step
+    foot = 0.1 * len(words.split("\n")) + 0.32
+    figure = new_figure(label + (1 + len(chosen)) * (cell + GAP), above + foot)
+    loss = guided.store["loss"][image, int(guided.store["start"][image])].values
+    l_act = loss[:, TERMS.index("activation")]
+    words_of_rows = [f"target,\n{name}", "start", f"after\n{settings.steps} steps"]
+    for row, (top, said) in enumerate(zip(tops, words_of_rows, strict=True)):
+        y = top + LINE * len(said.split("\n"))
+        write_text(figure, 0.0, y, said, size=SMALL, linespacing=1.2)
+        picture = target if row == 0 else versions[row - 1][1][0]
+        draw_image(figure, picture, label, top, cell)
+        if row:
+            value = l_act[0 if row == 1 else -1]
+            below = top + cell * tall + STRIP - 0.01
+            write_text(figure, label, below, f"{value:.2f}", size=SMALL)
+    for column, pair in enumerate(chosen, start=1):
+        x = label + column * (cell + GAP)
+        own, other = guided.units(pair)
+        write_text(
+            figure, x, head - 0.03, "\n".join(heads[column - 1]), size=SMALL, linespacing=1.2
+        )
+        text = "\n".join(middles[column - 1])
+        write_text(figure, x, tops[1] - 0.03, text, size=SMALL, linespacing=1.2)
+        plane = target_maps[other.model][other.layer][0, other.channel].float().cpu().numpy()
+        draw_heatmap(figure, plane, guided.ranges[other], target, x, head, cell)
+        for top, (maps, pictures) in zip(tops[1:], versions, strict=True):
+            plane = maps[own.layer][0, own.channel]
+            draw_heatmap(figure, plane, guided.ranges[own], pictures[0], x, top, cell)
+            value = guided.similarity(pair, target_maps, maps)[0]
+            write_text(figure, x, top + cell * tall + STRIP - 0.01, f"{value:.2f}", size=SMALL)
+    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
+    draw_foot(figure, "")
+    return figure
+
+
+# --- translation: figures 5 and 6 -----------------------------------------------------------------
+
+
+def translation(guided: Guided, *, images: Sequence[int], pairs: int) -> Figure:
+    """Figures 5 and 6: targets of another domain, maps of some pairs, and what the generator makes.
+
+    Args:
+        guided: The arm.
+        images: Numbers of the targets, one a column.
+        pairs: How many, see choose_pairs.
+
+    Returns:
+        The figure: rows targets, of each pair the model's map and the generator's, images.
+    """
+    target_maps = guided.target_maps(images)
+    chosen = choose_pairs(guided, target_maps, pairs)
+    layers = list(dict.fromkeys(guided.units(pair)[0].layer for pair in chosen))
+    maps, pictures = guided.generated(images, layers)
+    targets, names = guided.target_images(images).numpy(), image_names(guided.targets, images)
+    tall, label, between = proportion(targets[0]), 1.0, 0.08
+    rows = 2 + 2 * len(chosen)
+    cell = min(
+        (WIDTH - label) / len(images) - GAP,
+        ((TALLEST - 0.7) / rows - GAP) / tall,
+        0.95,
+    )
+    step = cell * tall + GAP
+    width = label + len(images) * (cell + GAP)
+    words = folded(
+        f"Between targets and images: maps of matched units, of a model on the target and of "
+        f"{guided.generator} on the image below. r: correlation over the mined images.",
+        letters_in(width) - 2,
+    )
+    tops = [STRIP + GAP]
+    for row in range(1, rows):
+        tops.append(tops[-1] + step + (between if row % 2 else 0.0))
+    above = tops[-1] + step
+    foot = 0.1 * len(words.split("\n")) + 0.32
+    figure = new_figure(width, above + foot)
+    letters = letters_in(label)
+
+    def name_row(row: int, lines: list[str]) -> None:
+        said = wrapped(lines, letters)
+        y = tops[row] + LINE * 0.85 * len(said)
+        write_text(figure, 0.0, y, "\n".join(said), size=SMALL, linespacing=1.2)
+
+    name_row(0, ["target"])
+    name_row(rows - 1, ["image of", guided.generator])
+    for place, pair in enumerate(chosen):
+        own, other = guided.units(pair)
+        r = guided.matches.loc[pair, "correlation"]
+        name_row(1 + 2 * place, [other.model, f"{other.layer}, {other.channel}"])
+        name_row(2 + 2 * place, [own.model, f"{own.layer}, {own.channel}", f"r {r:.2f}"])
+    for column, image in enumerate(images):
+        x = label + column * (cell + GAP)
+        write_text(figure, x, STRIP, names[image], size=SMALL)
+        draw_image(figure, targets[column], x, tops[0], cell)
+        draw_image(figure, pictures[column], x, tops[-1], cell)
+        for place, pair in enumerate(chosen):
+            own, other = guided.units(pair)
+            plane = target_maps[other.model][other.layer][column, other.channel].float().cpu()
+            draw_heatmap(
+                figure,
+                plane.numpy(),
+                guided.ranges[other],
+                targets[column],
+                x,
+                tops[1 + 2 * place],
+                cell,
+            )
+            draw_heatmap(
+                figure,
+                maps[own.layer][column, own.channel],
+                guided.ranges[own],
+                pictures[column],
+                x,
+                tops[2 + 2 * place],
+                cell,
+            )
+    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
+    draw_foot(figure, "")
+    return figure
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def check_images(images: Sequence[int] | None, targets: Path) -> None:
+    """Raise a ValueError if a target has no such image."""
+    count = xr.open_zarr(check_dataset(targets)).sizes["image"]
+    if missing := [image for image in images or () if not 0 <= image < count]:
+        raise ValueError(
+            f"{targets} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
+        )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Figures of inversions, after 4 to 7 of the paper."
+    )
+    add_match_arguments(parser, generator_required=False)
+    parser.add_argument("--targets", type=Path, required=True, help="X.zarr of images")
+    parser.add_argument(
+        "--arms", type=Path, nargs="+", required=True, metavar="ZARR", help="columns, in this order"
+    )
+    parser.add_argument("--kind", choices=COUNTS, required=True)
+    parser.add_argument("--count", type=int, help="images shown, default 5; of guidance 1")
+    parser.add_argument("--images", type=int, nargs="+", help="their numbers, default: by a rule")
+    parser.add_argument("--pairs", type=int, help="shown, default 6 of guidance, 3 of translation")
+    parser.add_argument("--output", type=Path, required=True, help="X.png, and X.pdf beside it")
+    a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    check_images(a.images, a.targets)
+    count = COUNTS[a.kind] if a.count is None else a.count
+    pairs = PAIRS[a.kind] if a.pairs is None else a.pairs
+    if count < 1 or (a.kind != "comparison" and pairs < 1):
+        raise ValueError(f"{count} images and {pairs} pairs: ask for at least one.")
+    if a.kind == "comparison":
+        arms = read_arms(a.arms, a.targets)
+        figure = comparison(a.targets, arms, count=count, images=a.images)
+    else:
+        if len(a.arms) > 1 or (a.kind == "guidance" and len(a.images or [0]) > 1):
+            raise ValueError(f"--kind {a.kind} is of one arm and, of guidance, one image.")
+        a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
+        guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))
+        if a.kind == "guidance":
+            figure = guidance_figure(guided, pairs=pairs, image=a.images[0] if a.images else None)
+        else:
+            images = a.images or range(min(count, guided.targets.sizes["image"]))
+            figure = translation(guided, images=list(images), pairs=pairs)
+    save_figures({a.output.with_suffix(""): figure})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""From matches and images to the pairs that L_act compares."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from rosetta_steps.inversion.matches import mean_and_deviation
+from rosetta_steps.inversion.similarity import Pairs
+from rosetta_steps.resampling import Size, comparison_size
+
+
+def ordered(matches: pd.DataFrame) -> pd.DataFrame:
+    """Matches in the order in which `guidance` takes them: by layers."""
+    names = ["generator_layer", "model", "layer", "generator_channel", "channel"]
+    return matches.sort_values(names, kind="stable", ignore_index=True)
+
+
+def guidance(
+    matches: pd.DataFrame,
+    maps: Mapping[str, Mapping[str, Tensor]],
+    sizes: Mapping[str, Size],
+    generator: xr.DataTree,
+    models: Mapping[str, xr.DataTree],
+) -> list[Pairs]:
+    """The pairs of L_act for some target images.
+
+    Args:
+        matches: As read_matches returns them, `ordered`; a column `weight` weighs them.
+        maps: By model and layer, (image, channel, y, x) of the target images.
+        sizes: Of the generator's layers.
+        generator: Moments of the generator.
+        models: Moments of the models.
+
+    Raises:
+        ValueError: The moments have no such layer, or a unit of them never varies.
+    """
+    pairs = []
+    for (own, model, layer), group in matches.groupby(
+        ["generator_layer", "model", "layer"], sort=False
+    ):
+        target = maps[model][layer]
+        size = comparison_size(sizes[own], tuple(target.shape[2:]))
+        channels, others = group["generator_channel"].tolist(), group["channel"].tolist()
+        pairs.append(
+            Pairs(
+                own,
+                channels,
+                *mean_and_deviation(generator, own, channels, size),
+                sizes[own],
+                target[:, others],
+                *mean_and_deviation(models[model], layer, others, size),
+                group["weight"].to_numpy() if "weight" in group else None,
+            )
+        )
+    return _joined(pairs)
+
+
+def _joined(pairs: list[Pairs]) -> list[Pairs]:
+    # One product for all pairs of one layer of the generator and one size of targets.
+    groups: dict[tuple, list[Pairs]] = {}
+    for part in pairs:
+        groups.setdefault((part.layer, tuple(part.target.shape[2:])), []).append(part)
+
+    def all_of(parts, name):
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return [
+        Pairs(
+            parts[0].layer,
+            sum((list(part.channels) for part in parts), []),
+            all_of(parts, "mean"),
+            all_of(parts, "deviation"),
+            parts[0].size,
+            torch.cat([part.target for part in parts], 1),
+            all_of(parts, "target_mean"),
+            all_of(parts, "target_deviation"),
+            None if parts[0].weight is None else all_of(parts, "weight"),
+        )
+        for parts in groups.values()
+    ]

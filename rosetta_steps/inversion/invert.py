@@ -1,0 +1,419 @@
+"""Invert images through a fixed generator, guided by its matches with models (section 4.1).
+
+INPUTS   target images, best buddies and moments of the generator with each model
+OUTPUTS  X.zarr: latent, image, loss of every start and step, frames on the way
+"""
+
+import argparse
+import shutil
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.devices import lease
+from rosetta_steps.digest import algorithm
+from rosetta_steps.errors import run
+from rosetta_steps.inversion.arms import write_empty
+from rosetta_steps.inversion.guidance import guidance, ordered
+from rosetta_steps.inversion.latents import Latents
+from rosetta_steps.inversion.matches import NoMatches, read_matches, refuse_no_matches
+from rosetta_steps.inversion.memory import rows_at_once, saved_bytes
+from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
+from rosetta_steps.inversion.optimisation import optimise
+from rosetta_steps.inversion.perceptual import distance_of
+from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.similarity import Similarity
+from rosetta_steps.inversion.targets import resized
+from rosetta_steps.stores import (
+    check_dataset,
+    image_blocks,
+    manifest_path,
+    pieces_folder,
+    sha256_of,
+    whole_file,
+    write_dataset,
+)
+from rosetta_steps.zoo.entries import entry_digest, find_entry
+from rosetta_steps.zoo.generators.classes import labels
+from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.weights import weights_file
+
+# A processor gains nothing from more at once, and a killed job loses less.
+MOST_AT_ONCE = {"cpu": 16, "cuda": 256}
+
+
+class Inverter:
+    """Everything that stays the same from block to block of target images.
+
+    Args:
+        generator: Its name.
+        zoo: File with the entries.
+        matches: As read_matches returns them; empty: reconstruction alone.
+        moments: Moments store of the generator and of every model of the matches, by name.
+        settings: Of the optimisation.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: A model, layer or setting that does not exist, or nothing to optimise for.
+    """
+
+    def __init__(
+        self,
+        generator: str,
+        zoo: str,
+        matches: pd.DataFrame,
+        moments: dict[str, Path],
+        settings: Settings,
+        device: str,
+    ):
+        self.settings, self.device, self.matches = settings, device, ordered(matches)
+        if not len(matches) and settings.reconstruction == "none":
+            raise ValueError("no matches and reconstruction: none leave nothing to optimise for.")
+        self.entry = find_entry(generator, zoo)
+        if self.entry["role"] != "generator":
+            raise ValueError(f"{generator} is no generator: images cannot be inverted through it.")
+        self.generator = load(generator, self.entry, weights_file(generator, self.entry), device)
+        self.moments = {
+            name: xr.open_datatree(check_dataset(path), engine="zarr")
+            for name, path in moments.items()
+        }
+        self.sizes = {
+            layer: tuple(self._moments_of(generator, layer)["mean_map"].shape[1:])
+            for layer in dict.fromkeys(self.matches["generator_layer"])
+        }
+        self.models = {}
+        for name, group in self.matches.groupby("model", sort=False):
+            entry = find_entry(name, zoo)
+            model = load(name, entry, weights_file(name, entry), device)
+            self.models[name] = (model, list(dict.fromkeys(group["layer"])))
+        self.distance = None
+        if settings.reconstruction in ("perceptual", "lpips"):
+            name = settings.reconstruction
+            name = settings.perceptual_network if name == "perceptual" else name
+            self.distance = distance_of(name, zoo, settings.perceptual_size, device)
+
+    def _moments_of(self, model: str, layer: str) -> xr.Dataset:
+        if layer not in self.moments[model].children:
+            raise ValueError(
+                f"the moments of {model} have no layer {layer}; they have "
+                f"{', '.join(self.moments[model].children)}. The matches were mined from other "
+                "layers: mine again."
+            )
+        return self.moments[model][layer].to_dataset()
+
+    def target_maps(self, targets: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
+        """Maps of the matched layers on images (image, rgb, y, x) in [0, 1], by model."""
+        with torch.inference_mode():
+            return {
+                name: model.activations(targets, layers)
+                for name, (model, layers) in self.models.items()
+            }
+
+    def objective(self, targets: torch.Tensor) -> Objective:
+        """What is minimised for some target images, (image, rgb, y, x) in [0, 1].
+
+        The models' maps of the targets are computed here, once.
+        """
+        similarity = reconstruction = None
+        if len(self.matches):
+            pairs = guidance(
+                self.matches,
+                self.target_maps(targets),
+                self.sizes,
+                self.moments[self.generator.name],
+                self.moments,
+            )
+            similarity = Similarity(pairs, self.settings.similarity, self.device)
+        if self.settings.reconstruction != "none":
+            reconstruction = Reconstruction(
+                self.settings.reconstruction, self.resized(targets).to(self.device), self.distance
+            )
+        return Objective(self.settings, similarity, reconstruction)
+
+    def resized(self, targets: torch.Tensor) -> torch.Tensor:
+        """Images in the generator's own size."""
+        return resized(targets, self.image_size)
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """(y, x) of the generator's images."""
+        outline = load(self.generator.name, self.entry)
+        z = torch.zeros(1, outline.latent_size, device=outline.device)
+        return tuple(outline.raw(z, self._some_labels(outline.device), 1.0).shape[2:])
+
+    def _some_labels(self, device: str) -> torch.Tensor | None:
+        if not self.generator.classes:
+            return None
+        return torch.zeros(1, dtype=torch.long, device=device)
+
+    def bytes_a_row(self) -> int:
+        """What the backward pass of one latent needs: it follows from the shapes alone."""
+        space = Latents(self.generator, self.settings.space, self._some_labels(self.device))
+        latents = space.random(0, [0]).requires_grad_()
+        objective = self.objective(torch.rand(1, 3, *self.image_size))
+        row = torch.zeros(1, dtype=torch.long, device=self.device)
+        modules = [self.generator.network]
+        if self.distance:
+            modules.append(self.distance.network)
+        return saved_bytes(lambda: objective(space, latents, space.prior(), row), modules)
+
+    def rows_at_once(self, memory: float) -> int:
+        """Latents optimised at once within a budget in GB."""
+        most = MOST_AT_ONCE[torch.device(self.device).type]
+        return min(rows_at_once(self.bytes_a_row(), memory), most)
+
+    def invert(
+        self,
+        targets: torch.Tensor,
+        numbers: list[int],
+        classes: torch.Tensor | None,
+        at_once: int,
+        progress=lambda rows: None,
+    ) -> dict[str, np.ndarray]:
+        """Invert a block of target images from all starts, and keep the best start of each.
+
+        Args:
+            targets: (image, rgb, y, x) in [0, 1].
+            numbers: Of the images: their random starts follow from these.
+            classes: Class indices (image), where the generator has classes.
+            at_once: Latents in a batch.
+            progress: Told the number of latents after every step.
+
+        Returns:
+            latent (image, ...), image (image, rgb, y, x), loss (image, start, step, term), start
+            (image), failed (image, start) and frame (image, frame, ...).
+        """
+        count, starts = len(numbers), self.settings.starts
+        objective = self.objective(targets)
+        space = Latents(self.generator, self.settings.space, classes, self.settings.truncation)
+        first = [space.random(self.settings.seed, numbers, start) for start in range(starts)]
+        # Image by image, its starts side by side.
+        latents = torch.stack(first, 1).flatten(0, 1)
+        rows = torch.arange(count, device=self.device).repeat_interleave(starts)
+        parts = []
+        for block in image_blocks(count * starts, at_once):
+            chosen = rows[block]
+            parts.append(optimise(objective, space.of(chosen), latents[block], chosen, progress))
+        losses = np.concatenate([part.losses for part in parts])
+        losses = losses.reshape(count, starts, *losses.shape[1:])
+        failed = np.concatenate([part.failed for part in parts]).reshape(count, starts)
+        final = losses[:, :, -1, TERMS.index("total")]
+        best = np.argmin(np.where(np.isfinite(final), final, np.inf), axis=1)
+        kept = torch.as_tensor(best, device=self.device) + starts * torch.arange(
+            count, device=self.device
+        )
+        latent = torch.cat([part.latents for part in parts])[kept]
+        frames = torch.cat([part.frames for part in parts])[kept]
+        images = [
+            space.of(torch.arange(count, device=self.device)[block]).pictures(latent[block])
+            for block in image_blocks(count, at_once)
+        ]
+        return {
+            "latent": latent.cpu().numpy(),
+            "image": torch.cat(images).cpu().numpy(),
+            "loss": losses,
+            "start": best,
+            "failed": failed,
+            "frame": frames.cpu().numpy(),
+        }
+
+
+def invert(
+    inverter: Inverter,
+    targets: Path,
+    output: Path,
+    memory: float,
+    chosen_class=None,
+    attrs: dict | None = None,
+) -> None:
+    """Invert all images of a sample set; goes on where a killed job stopped.
+
+    Args:
+        inverter: With its settings.
+        targets: Samples store.
+        output: X.zarr to write.
+        memory: Budget in GB, from which the number of latents at once follows.
+        chosen_class: Of the generator; None: the label of each target.
+        attrs: Further attributes of the store.
+
+    Raises:
+        ValueError: As Inverter; or every start of an image failed, with the step.
+    """
+    samples = xr.open_zarr(check_dataset(targets))
+    count, settings = samples.sizes["image"], inverter.settings
+    name, entry = inverter.generator.name, inverter.entry
+    classes = None
+    if inverter.generator.classes and (chosen_class is not None or "label" not in samples):
+        if chosen_class is not None:
+            classes = labels(name, entry, inverter.generator.classes, chosen_class, count)
+    elif inverter.generator.classes:
+        classes = samples["label"].values
+    at_once = inverter.rows_at_once(memory)
+    blocks = image_blocks(count, max(1, at_once // settings.starts))
+    scratch = pieces_folder(
+        output,
+        [
+            settings.attrs(),
+            at_once,
+            inverter.matches.to_csv(),
+            entry_digest(entry),
+            sha256_of(manifest_path(targets)),
+            None if classes is None else classes.tolist(),
+            algorithm("inversion.invert"),
+        ],
+    )
+    files = [scratch / f"{index}.npz" for index in range(len(blocks))]
+    whole = settings.steps * settings.starts
+    with tqdm(total=count * whole, desc=f"inverting {output.stem}", unit="step") as bar:
+        for block, file in zip(blocks, files, strict=True):
+            if file.is_file():
+                bar.update((block.stop - block.start) * whole)
+                continue
+            found = inverter.invert(
+                torch.from_numpy(samples["image"][block].values),
+                list(range(block.start, block.stop)),
+                None if classes is None else torch.from_numpy(classes[block]),
+                at_once,
+                bar.update,
+            )
+            with whole_file(file) as temporary, temporary.open("wb") as opened:
+                np.savez(opened, **found)
+    parts = [np.load(file) for file in files]
+    together = {key: np.concatenate([part[key] for part in parts]) for key in parts[0].files}
+    report_failures(together["failed"])
+    write_dataset(
+        dataset_of(together, classes, settings).assign_attrs(
+            generator=name,
+            generator_digest=entry_digest(entry),
+            targets=str(targets),
+            targets_digest=sha256_of(manifest_path(targets)),
+            models=list(inverter.models),
+            pairs=len(inverter.matches),
+            **settings.attrs(),
+            **(attrs or {}),
+        ),
+        output,
+    )
+    shutil.rmtree(scratch)
+
+
+def report_failures(failed: np.ndarray) -> None:
+    """Name the images of which a start failed; refuse where all starts of one did.
+
+    Args:
+        failed: Step (image, start); -1 where none.
+
+    Raises:
+        ValueError: Every image failed at every start.
+    """
+    for image in np.flatnonzero((failed >= 0).any(1)):
+        steps = [int(step) for step in failed[image] if step >= 0]
+        print(
+            f"image {image}: the loss of {len(steps)} of {failed.shape[1]} starts was not finite "
+            f"from step {min(steps)} on; they stopped there.",
+            file=sys.stderr,
+        )
+    if len(failed) and (failed >= 0).all():
+        raise ValueError(
+            f"no loss stayed finite: the first was not at step {int(failed.min())}. Lower "
+            "learning_rate or beta, or take a bounded similarity (cosine, pearson, distance)."
+        )
+
+
+def dataset_of(found: dict[str, np.ndarray], classes, settings: Settings) -> xr.Dataset:
+    """Results of Inverter.invert as they are stored."""
+    axes = {"z": ("latent",), "w": ("component",), "w+": ("layer", "component")}[settings.space]
+    variables = {
+        "latent": (("image", *axes), found["latent"]),
+        "image": (("image", "rgb", "y", "x"), found["image"], {"long_name": "in [0, 1]"}),
+        "loss": (("image", "start", "step", "term"), found["loss"]),
+        "start": ("image", found["start"], {"long_name": "the best start, which was kept"}),
+        "failed": (("image", "start"), found["failed"], {"long_name": "step, -1: none"}),
+        "frame": (("image", "frame", *axes), found["frame"], {"long_name": "latents on the way"}),
+    }
+    if classes is not None:
+        variables["label"] = ("image", classes, {"long_name": "class index"})
+    return xr.Dataset(variables, {"term": np.array(TERMS, dtype=np.dtypes.StringDType())})
+
+
+def add_match_arguments(parser: argparse.ArgumentParser, generator_required: bool = True) -> None:
+    """Add what guides an inversion or an edit to a command line."""
+    parser.add_argument("--generator", required=generator_required, help="name in the zoo")
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    parser.add_argument("--models", nargs="*", default=[], help="whose matches guide")
+    parser.add_argument(
+        "--buddies", type=Path, nargs="*", default=[], metavar="CSV", help="one a model, in order"
+    )
+    parser.add_argument(
+        "--moments",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="ZARR",
+        help="of the generator, then one a model, in order",
+    )
+    parser.add_argument("--neighbours", type=int, default=1, help="K, default %(default)s")
+    parser.add_argument(
+        "--least-correlation", type=float, default=0.3, help="of a pair, default %(default)s"
+    )
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="budget, default %(default)s")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+
+
+def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """Matches, and moments by name, of a command line.
+
+    Raises:
+        NoMatches: No pair is left.
+        ValueError: The numbers of models, tables and moments differ.
+    """
+    if len(a.models) != len(a.buddies) or (a.models and len(a.moments) != len(a.models) + 1):
+        raise ValueError(
+            f"{len(a.models)} models, {len(a.buddies)} tables and {len(a.moments)} moments: give "
+            "one table a model, and the moments of the generator and of every model."
+        )
+    tables = dict(zip(a.models, a.buddies, strict=True))
+    matches = read_matches(tables, a.neighbours, a.least_correlation)
+    if tables:
+        refuse_no_matches(matches, tables, a.neighbours, a.least_correlation)
+    return matches, dict(zip([a.generator, *a.models], a.moments, strict=False))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Invert images through a generator, guided by its matches."
+    )
+    add_match_arguments(parser)
+    parser.add_argument("--targets", type=Path, required=True, help="X.zarr of images")
+    parser.add_argument("--class", dest="chosen_class", help="index or name; default: the target's")
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    parser.add_argument(
+        "--without-matches",
+        choices=["refuse", "leave-empty"],
+        default="refuse",
+        help="what to do where no pair is strong enough, default %(default)s",
+    )
+    add_settings(parser)
+    a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    try:
+        matches, moments = matches_from(a)
+    except NoMatches as error:
+        if a.without_matches == "refuse":
+            raise
+        print(error, file=sys.stderr)
+        return write_empty(a.output, str(error))
+    inverter = Inverter(a.generator, a.zoo, matches, moments, settings_from(a), lease())
+    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class)
+
+
+if __name__ == "__main__":
+    run(main)

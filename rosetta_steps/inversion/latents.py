@@ -1,0 +1,131 @@
+"""The latent that is optimised: z, w, or w with a row of its own for every layer (W+)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rosetta_steps.sampling import latent
+from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.taps import activations_of
+
+SPACES = ("z", "w", "w+")
+# Keys of the Philox stream of random starts lie here, far from those of sample sets.
+STARTS = 2**32
+
+
+@dataclass
+class Latents:
+    """A space of latents of a generator, for images of given classes.
+
+    Attributes:
+        generator: Fixed: only latents are optimised.
+        space: One of SPACES.
+        labels: Class indices (image) int64, or None where there are no classes.
+        truncation: psi of the images.
+
+    Raises:
+        ValueError: The generator has no such space, or needs labels.
+    """
+
+    generator: Generator
+    space: str
+    labels: Tensor | None = None
+    truncation: float = 1.0
+
+    def __post_init__(self):
+        if self.space not in SPACES:
+            raise ValueError(f"no latent space '{self.space}': choose one of {', '.join(SPACES)}.")
+        name, network = self.generator.name, self.generator.network
+        if self.space != "z" and not hasattr(network, "mapping"):
+            raise ValueError(f"{name} has no mapping network, so no {self.space}: use space: z.")
+        if self.generator.classes and self.labels is None:
+            raise ValueError(
+                f"{name} has {self.generator.classes} classes and the targets have no labels: say "
+                "which class to show (class: in the inversion, --class by hand)."
+            )
+        if self.labels is not None:
+            self.labels = self.labels.to(self.generator.device)
+        self.generator.check(self.truncation)
+        network.requires_grad_(False)
+
+    def of(self, rows: Tensor) -> "Latents":
+        """The same space for some of the images, by their indices."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Latents(self.generator, self.space, labels, self.truncation)
+
+    def random(self, seed: int, images: list[int], start: int = 0) -> Tensor:
+        """A random latent for each image: it depends on seed, image and start alone.
+
+        Args:
+            seed: Of the inversion.
+            images: Numbers of the images.
+            start: Number of the start.
+
+        Returns:
+            (image, latent) in z, (image, component) in w, (image, layer, component) in w+.
+        """
+        generator = self.generator
+        key, bound = seed + STARTS * (start + 1), generator.latent_bound
+        z = np.stack([latent(key, i, generator.latent_size, bound) for i in images])
+        if generator.truncation_scales_z:
+            z *= np.float32(self.truncation)
+        return self.from_z(torch.from_numpy(z).to(generator.device))
+
+    def from_z(self, z: Tensor) -> Tensor:
+        """Latents of the space that give the images of some z, (image, latent)."""
+        if self.space == "z":
+            return z
+        with torch.no_grad():
+            w = self.generator.network.mapping(z, self.labels, self.truncation)
+        return (w[:, 0] if self.space == "w" else w).clone()
+
+    def prior(self) -> Tensor:
+        """The middle of the space, which broadcasts against its latents: nought, or the mean w."""
+        if self.space == "z":
+            return torch.zeros((), device=self.generator.device)
+        mean = self.generator.network.mapping.mean(self.labels)
+        return mean if self.space == "w" or mean.ndim == 1 else mean[:, None]
+
+    def raw(self, latents: Tensor) -> Tensor:
+        """What the network makes of latents, (image, rgb, y, x) in about [-1, 1], not clamped."""
+        if self.space == "z":
+            return self.generator.raw(latents, self.labels, self.truncation)
+        network = self.generator.network
+        rows = latents
+        if self.space == "w":
+            rows = latents[:, None].expand(-1, network.mapping.rows, -1)
+        return network.synthesis(rows)
+
+    def maps_and_images(
+        self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Maps of some layers and the images, differentiable.
+
+        Args:
+            latents: Of the space.
+            layers: Of the generator.
+            images: Whether images are needed: if not, the pass ends with the last of the layers.
+            gradients: Whether a backward pass will follow.
+
+        Returns:
+            (image, channel, y, x) a layer, and (image, rgb, y, x) with [0, 1] as its range, not
+            clamped.
+        """
+        if layers:
+            maps, raw = activations_of(
+                self.generator.network,
+                lambda: self.raw(latents),
+                layers,
+                gradients=gradients,
+                to_the_end=images,
+            )
+        else:
+            maps, raw = {}, self.raw(latents)
+        return maps, (raw.float() + 1) / 2 if images else None
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Images (image, rgb, y, x) float32 in [0, 1], clamped."""
+        with torch.no_grad():
+            return ((self.raw(latents).float() + 1) / 2).clamp(0, 1)

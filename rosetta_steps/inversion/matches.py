@@ -1,0 +1,107 @@
+"""Which units guide an inversion: best buddies of a generator, and their mean and variance."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rosetta_steps.moments import mean_and_variance
+from rosetta_steps.resampling import Size
+
+COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", "correlation"]
+
+
+class NoMatches(ValueError):
+    """A generator has no best buddies strong enough to guide anything."""
+
+
+def read_matches(
+    tables: Mapping[str, Path], neighbours: int, least_correlation: float
+) -> pd.DataFrame:
+    """The best buddies of a generator with some models that are strong enough.
+
+    Args:
+        tables: Best buddies of the generator with each model, mined with K at least `neighbours`.
+        neighbours: K: a smaller one than the tables' takes a part of them, since both ranks of a
+            pair are in its row (eq. 3).
+        least_correlation: Pairs below it are left out.
+
+    Returns:
+        generator_layer, generator_channel, model, layer, channel, correlation; a row a pair.
+    """
+    parts = []
+    for model, path in tables.items():
+        table = pd.read_csv(path)
+        near = table[["rank_a", "rank_b"]].max(axis=1) <= neighbours
+        table = table[near & (table["correlation"] >= least_correlation)].copy()
+        table.columns = [
+            {"layer_a": "generator_layer", "channel_a": "generator_channel"}.get(
+                name, name.removesuffix("_b")
+            )
+            for name in table.columns
+        ]
+        table["model"] = model
+        parts.append(table[COLUMNS])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def refuse_no_matches(
+    matches: pd.DataFrame, tables: Mapping[str, Path], neighbours: int, least_correlation: float
+) -> None:
+    """Raise NoMatches if no pair is left to guide anything.
+
+    Args:
+        matches: As read_matches returns them.
+        tables: What they were read from.
+        neighbours: K.
+        least_correlation: The threshold.
+    """
+    if len(matches):
+        return
+    strongest = [
+        (float(table["correlation"].max()), model)
+        for model, path in tables.items()
+        if len(table := pd.read_csv(path))
+    ]
+    known = (
+        "the strongest has r = {:.2f}, with {}".format(*max(strongest))
+        if strongest
+        else "the tables are empty"
+    )
+    raise NoMatches(
+        f"no best buddies with r of at least {least_correlation} at K = {neighbours} in "
+        f"{', '.join(str(path) for path in tables.values())}: {known}. Lower "
+        "matches.least_correlation, raise matches.neighbours, or mine more images."
+    )
+
+
+def mean_and_deviation(
+    moments: xr.DataTree, layer: str, channels: Sequence[int], size: Size
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of units over the mined images (eq. 1), (unit) float64 each.
+
+    Args:
+        moments: Of the model.
+        layer: Its name.
+        channels: Of the units.
+        size: (y, x) at which the units are compared.
+
+    Raises:
+        ValueError: The store has no such layer, or a unit of it never varies.
+    """
+    if layer not in moments.children:
+        raise ValueError(
+            f"the moments of {moments.attrs.get('model')} have no layer {layer}; they have "
+            f"{', '.join(moments.children)}. The matches were mined from other layers: mine again."
+        )
+    mean, variance = mean_and_variance(moments[layer].to_dataset(), size)
+    channels = np.asarray(channels)
+    still = channels[~(variance[channels] > 0)]
+    if len(still):
+        raise ValueError(
+            f"{moments.attrs.get('model')}, layer {layer}: channel {still[0]} never varies over "
+            "the mined images, so it guides nothing."
+        )
+    return mean[channels], np.sqrt(variance[channels])

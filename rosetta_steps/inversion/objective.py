@@ -1,0 +1,92 @@
+"""What is minimised: L_rec + alpha L_reg - beta L_act (eq. 7; without L_rec, eq. 5)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rosetta_steps.inversion.latents import Latents
+from rosetta_steps.inversion.perceptual import Lpips, ZooDistance
+from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.inversion.similarity import Similarity
+
+TERMS = ("total", "reconstruction", "activation", "regulariser")
+
+
+@dataclass
+class Reconstruction:
+    """L_rec: mean absolute or squared difference of pixels, or a perceptual distance.
+
+    Attributes:
+        kind: One of settings.RECONSTRUCTIONS but "none".
+        targets: (image, rgb, y, x) in [0, 1], of the size of the generator's images.
+        distance: Of the perceptual kinds.
+    """
+
+    kind: str
+    targets: Tensor
+    distance: ZooDistance | Lpips | None = None
+
+    def __post_init__(self):
+        if self.distance:
+            with torch.no_grad():
+                self.features = self.distance.features(self.targets)
+
+    def __call__(self, images: Tensor, rows: Tensor) -> Tensor:
+        """L_rec of each image (image), compared with the targets of some rows."""
+        if self.distance:
+            of_rows = (
+                [part[rows] for part in self.features]
+                if isinstance(self.features, list)
+                else self.features[rows]
+            )
+            return self.distance.distance(self.distance.features(images.clamp(0, 1)), of_rows)
+        difference = images - self.targets[rows]
+        size = difference.abs() if self.kind == "l1" else difference.square()
+        return size.mean((1, 2, 3))
+
+
+@dataclass
+class Objective:
+    """The terms of eq. 5 or 7 for a batch of latents.
+
+    Attributes:
+        settings: Weights and forms.
+        similarity: L_act; None: reconstruction alone.
+        reconstruction: L_rec; None: guidance alone.
+    """
+
+    settings: Settings
+    similarity: Similarity | None
+    reconstruction: Reconstruction | None
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers of the generator whose maps it needs."""
+        return self.similarity.layers if self.similarity else []
+
+    def __call__(
+        self, space: Latents, latents: Tensor, anchor: Tensor, rows: Tensor, gradients: bool = True
+    ) -> dict[str, Tensor]:
+        """The terms by name, (image) each, unweighted but for their total.
+
+        Args:
+            space: Of the latents.
+            latents: One for each image.
+            anchor: What L_reg draws to; broadcasts against the latents.
+            rows: Which targets they belong to, (image).
+            gradients: Whether a backward pass will follow.
+        """
+        maps, images = space.maps_and_images(
+            latents, self.layers, images=self.reconstruction is not None, gradients=gradients
+        )
+        none = latents.new_zeros(len(latents))
+        reconstruction = self.reconstruction(images, rows) if self.reconstruction else none
+        activation = self.similarity(maps, rows) if self.similarity else none
+        away = latents - anchor
+        size = away.abs() if self.settings.norm == "l1" else away.square()
+        regulariser = size.flatten(1).mean(1)
+        total = reconstruction + self.settings.alpha * regulariser
+        if self.similarity:
+            total = total - self.settings.beta * activation
+        return dict(zip(TERMS, (total, reconstruction, activation, regulariser), strict=True))

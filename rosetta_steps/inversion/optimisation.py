@@ -1,0 +1,103 @@
+"""Optimise latents: Adam with the paper's schedule, many images and starts at once.
+
+Rows of a batch do not see each other: Adam works by element, and the generator treats images one
+by one. So a batch gives what its images give alone, but for rounding.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rosetta_steps.inversion.latents import Latents
+from rosetta_steps.inversion.objective import TERMS, Objective
+
+RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps (section 4.2, after Karras et al. 2020)
+
+
+@dataclass
+class Optimised:
+    """Result of an optimisation of n latents.
+
+    Attributes:
+        latents: (image, ...), after the last step.
+        losses: Terms before every step and after the last, (image, step + 1, term) float32; NaN
+            from the step on at which an image failed.
+        failed: Step at which a loss or gradient of an image was not finite, (image); -1: none.
+        frames: Latents on the way, (image, frame, ...), the last of them the result.
+    """
+
+    latents: Tensor
+    losses: np.ndarray
+    failed: np.ndarray
+    frames: Tensor
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Share of the highest learning rate at a step: up linearly, later down along a cosine."""
+    done = step / steps
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / RAMP_DOWN))
+    return down * min(1.0, done / RAMP_UP)
+
+
+def optimise(
+    objective: Objective,
+    space: Latents,
+    start: Tensor,
+    rows: Tensor,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Optimised:
+    """Optimise latents from where they are.
+
+    Args:
+        objective: What is minimised.
+        space: Of the latents.
+        start: (image, ...).
+        rows: Which targets of the objective they belong to, (image).
+        progress: Told the number of latents after every step.
+
+    A latent whose loss or gradient is not finite stays where it was; the others go on.
+    """
+    settings = objective.settings
+    latents = start.detach().clone().requires_grad_()
+    anchor = start.detach() if settings.towards == "start" else space.prior()
+    optimiser = torch.optim.Adam([latents], lr=settings.learning_rate)
+    losses = np.full((len(start), settings.steps + 1, len(TERMS)), np.nan, np.float32)
+    failed = np.full(len(start), -1)
+    kept = kept_steps(settings.steps, settings.frames)
+    frames = []
+    whole = torch.ones(len(start), dtype=torch.bool, device=latents.device)
+    for step in range(settings.steps + 1):
+        if step in kept:
+            frames.append(latents.detach().clone())
+        last = step == settings.steps
+        with torch.set_grad_enabled(not last):
+            terms = objective(space, latents, anchor, rows, gradients=not last)
+        finite = torch.isfinite(terms["total"].detach()) & whole
+        if not last:
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * learning_rate(step, settings.steps)
+            optimiser.zero_grad()
+            torch.where(finite, terms["total"], 0).sum().backward()
+            finite &= torch.isfinite(latents.grad.flatten(1)).all(1)
+        values = torch.stack([terms[name].detach() for name in TERMS], 1)
+        values[~finite] = torch.nan
+        losses[:, step] = values.cpu().numpy()
+        failed[(whole & ~finite).cpu().numpy()] = step
+        whole = finite
+        if not last:
+            before = latents.detach().clone()
+            latents.grad[~whole] = 0
+            optimiser.step()
+            with torch.no_grad():  # momentum would still move what has failed
+                latents[~whole] = before[~whole]
+            progress(len(start))
+    return Optimised(latents.detach(), losses, failed, torch.stack(frames, 1))
+
+
+def kept_steps(steps: int, frames: int) -> set[int]:
+    """Steps before which a latent is kept for an animation, the last the result."""
+    return {round(steps * (index + 1) / frames) for index in range(frames)} if frames else {steps}

@@ -1,0 +1,445 @@
+"""Visualise units and concepts: images optimised for one pair of units (section 4.1, figure 1).
+
+For each, eq. 5 has one match, the generator's unit and the model unit that correlates most with it,
+and its target is the mined image on which both fire most. All random starts are kept. They are the
+same for every pair, so that what differs between two pairs is what the pairs stand for.
+
+INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+OUTPUTS  X.zarr: image (pair, start, rgb, y, x) in [0, 1], latent, loss (pair, start, step, term)
+         figure1.png, figure1.pdf: strongest real examples beside the optimised images
+"""
+
+import argparse
+import copy
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from rosetta_steps import heatmaps
+from rosetta_steps.devices import lease
+from rosetta_steps.dictionary_stores import (
+    Dictionary,
+    add_input_arguments,
+    open_from_arguments,
+    open_stores,
+    read_images,
+    read_maps,
+    unit_maxima,
+    unit_ranges,
+)
+from rosetta_steps.drawing import (
+    GAP,
+    LINE,
+    SMALL,
+    WIDTH,
+    draw_foot,
+    folded,
+    new_figure,
+    save_figures,
+    wrapped,
+    write_text,
+)
+from rosetta_steps.errors import run
+from rosetta_steps.figures import TALLEST, choose_distinct, empty_figure
+from rosetta_steps.inversion.arms import write_empty
+from rosetta_steps.inversion.choices import units_of_concepts
+from rosetta_steps.inversion.invert import Inverter
+from rosetta_steps.inversion.matches import COLUMNS
+from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.inversion.panels import (
+    draw_heatmap,
+    draw_image,
+    letters_in,
+    proportion,
+)
+from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.representatives import EMPTY_REASON, Concept, choose_concepts
+from rosetta_steps.stores import check_dataset, manifest_path, sha256_of, write_dataset
+from rosetta_steps.zoo.entries import entry_digest, suggestion
+
+DEFAULTS = {"starts": 4}
+CONCEPTS = 4  # shown where none is named
+
+
+# --- which ----------------------------------------------------------------------------------------
+
+
+def concepts_numbered(dictionary: Dictionary, numbers: Sequence[int]) -> list[Concept]:
+    """Concepts by their numbers, in the order given, each once.
+
+    Raises:
+        ValueError: There is no such concept: names the nearest.
+    """
+    units_of_concepts(numbers, dictionary.table, dictionary.generator)  # refuses unknown ones
+    known = {concept.number: concept for concept in dictionary.concepts}
+    return [known[number] for number in dict.fromkeys(numbers)]
+
+
+def concepts_of_units(dictionary: Dictionary, names: Sequence[str]) -> list[Concept]:
+    """Units of the generator by their names, each as a concept that it alone represents.
+
+    Args:
+        dictionary: The opened inputs.
+        names: Such as main.2:17, or dcgan-digiface:main.2:17.
+
+    Returns:
+        In the order given, each once; `number` is that of the concept it is a member of.
+
+    Raises:
+        ValueError: A name is none, or the dictionary has no such unit: names the nearest.
+    """
+    found = []
+    for name in dict.fromkeys(name.removeprefix(f"{dictionary.generator}:") for name in names):
+        layer, _, channel = name.rpartition(":")
+        if not layer or not channel.isdigit():
+            raise ValueError(
+                f"'{name}' names no unit of {dictionary.generator}: write layer:channel, such as "
+                "main.2:17."
+            )
+        table = dictionary.table[dictionary.table["generator_layer"] == layer]
+        if table.empty:
+            layers = list(dict.fromkeys(dictionary.table["generator_layer"]))
+            raise ValueError(
+                f"unit {name}: the dictionary has no unit of layer {layer}. "
+                f"{suggestion(layer, layers)}"
+            )
+        known = sorted(set(table["generator_channel"]))
+        if int(channel) not in known:
+            nearest = np.argsort(np.abs(np.array(known) - int(channel)), kind="stable")[:3]
+            raise ValueError(
+                f"unit {name} has no match in every model; the nearest that have are "
+                f"{', '.join(f'{layer}:{known[place]}' for place in sorted(nearest))}."
+            )
+        rows = table[table["generator_channel"] == int(channel)]
+        found += choose_concepts(rows, dictionary.models)
+    return found
+
+
+def partner(concept: Concept) -> int:
+    """Which of a concept's model units correlates most with its generator unit."""
+    return int(np.argmax(concept.correlations))
+
+
+def pairs_of(concepts: Sequence[Concept]) -> pd.DataFrame:
+    """The one match of each concept, a row a concept, with the columns of read_matches."""
+    rows = []
+    for concept in concepts:
+        own, other = concept.generator_unit, concept.model_units[partner(concept)]
+        r = concept.correlations[partner(concept)]
+        rows.append((own.layer, own.channel, other.model, other.layer, other.channel, r))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def strongest_images(
+    dictionary: Dictionary, concepts: Sequence[Concept], count: int
+) -> list[list[int]]:
+    """Images on which the pair of each concept fires most, the strongest first.
+
+    Both units' maxima over positions, each on its own scale over all images, are averaged.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: Whose.
+        count: How many; fewer are returned if there are fewer images.
+
+    Returns:
+        Indices of images, a list a concept.
+    """
+    pairs = [(one.generator_unit, one.model_units[partner(one)]) for one in concepts]
+    units = list(dict.fromkeys(unit for pair in pairs for unit in pair))
+    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    ranges = unit_ranges(dictionary.moments, units)
+    peaks = {unit: heatmaps.scale(maxima[unit], ranges[unit]) for unit in units}
+    both = [peaks[own] + peaks[other] for own, other in pairs]
+    return [np.argsort(-sums, kind="stable")[:count].tolist() for sums in both]
+
+
+# --- optimising -----------------------------------------------------------------------------------
+
+
+def visualise(
+    inverter: Inverter,
+    dictionary: Dictionary,
+    concepts: Sequence[Concept],
+    *,
+    starts: int,
+    images: int,
+    memory: float,
+) -> xr.Dataset:
+    """Optimise images for the pair of each concept, from the same random starts.
+
+    Args:
+        inverter: With the matches of pairs_of, and one start.
+        dictionary: The opened inputs.
+        concepts: The same as the matches'.
+        starts: Random starts of each pair.
+        images: Strongest real examples to be named; the first of them is the target.
+        memory: Budget in GB.
+
+    Returns:
+        image (pair, start, rgb, y, x), latent (pair, start, ...), loss (pair, start, step, term),
+        failed (pair, start), frame (pair, start, frame, ...); concept, unit, model_unit,
+        correlation (pair) and example (pair, example), numbers of images of the samples.
+
+    Raises:
+        ValueError: No start of any pair kept a finite loss.
+    """
+    settings = inverter.settings
+    assert settings.starts == 1, settings
+    examples = strongest_images(dictionary, concepts, images)
+    targets = read_images(dictionary.samples, [places[0] for places in examples])
+    pairs = pairs_of(concepts)
+    at_once = inverter.rows_at_once(memory)
+    found = []
+    work = len(concepts) * starts * settings.steps
+    with tqdm(total=work, desc="visualising", unit="step") as bar:
+        for place, concept in enumerate(concepts):
+            target = examples[place][0]
+            classes = None
+            if inverter.generator.classes:
+                label = int(dictionary.samples["label"].values[target])
+                classes = torch.full((starts,), label)
+            picture = torch.from_numpy(targets[target]).permute(2, 0, 1)
+            found.append(
+                _guided_by(inverter, pairs.iloc[[place]]).invert(
+                    picture.expand(starts, -1, -1, -1), range(starts), classes, at_once, bar.update
+                )
+            )
+            _say_failures(concept, found[-1]["failed"])
+    together = {name: np.stack([part[name] for part in found]) for name in found[0]}
+    if (together["failed"] >= 0).all():
+        raise ValueError(
+            "no loss stayed finite. Lower learning_rate or beta, or take a bounded similarity "
+            "(cosine, pearson, distance)."
+        )
+    return _dataset_of(together, concepts, examples, settings)
+
+
+def _guided_by(inverter: Inverter, match: pd.DataFrame) -> Inverter:
+    """The same inverter, guided by one of its matches."""
+    one = copy.copy(inverter)
+    name, layer = match["model"].iloc[0], match["layer"].iloc[0]
+    one.matches = match.reset_index(drop=True)
+    one.models = {name: (inverter.models[name][0], [layer])}
+    return one
+
+
+def _say_failures(concept: Concept, failed: np.ndarray) -> None:
+    for start in np.flatnonzero(failed[:, 0] >= 0):
+        print(
+            f"concept {concept.number}, start {start}: the loss was not finite from step "
+            f"{failed[start, 0]} on; it stopped there.",
+            file=sys.stderr,
+        )
+
+
+def _dataset_of(
+    found: dict[str, np.ndarray],
+    concepts: Sequence[Concept],
+    examples: Sequence[Sequence[int]],
+    settings: Settings,
+) -> xr.Dataset:
+    strings = np.dtypes.StringDType()
+    axes = {"z": ("latent",), "w": ("component",), "w+": ("layer", "component")}[settings.space]
+    dims = ("pair", "start")
+    names = [
+        [f"{unit.model}:{unit.layer}:{unit.channel}" for unit in units]
+        for units in (
+            [concept.generator_unit for concept in concepts],
+            [concept.model_units[partner(concept)] for concept in concepts],
+        )
+    ]
+    variables = {
+        "image": ((*dims, "rgb", "y", "x"), found["image"], {"long_name": "in [0, 1]"}),
+        "latent": ((*dims, *axes), found["latent"]),
+        "loss": ((*dims, "step", "term"), found["loss"][:, :, 0]),
+        "failed": (dims, found["failed"][:, :, 0], {"long_name": "step, -1: none"}),
+        "frame": ((*dims, "frame", *axes), found["frame"], {"long_name": "latents on the way"}),
+        "example": (
+            ("pair", "example"),
+            np.array(examples),
+            {"long_name": "images of the samples on which the pair fires most; 0 the target"},
+        ),
+        "correlation": ("pair", [max(concept.correlations) for concept in concepts]),
+    }
+    coordinates = {
+        "concept": ("pair", [concept.number for concept in concepts]),
+        "unit": ("pair", np.array(names[0], dtype=strings)),
+        "model_unit": ("pair", np.array(names[1], dtype=strings)),
+        "term": np.array(TERMS, dtype=strings),
+    }
+    return xr.Dataset(variables, coordinates)
+
+
+# --- figure 1 -------------------------------------------------------------------------------------
+
+
+def figure1(dictionary: Dictionary, concepts: Sequence[Concept], found: xr.Dataset) -> Figure:
+    """Figure 1 of the paper: a row a concept, real examples in all models | optimised images.
+
+    Args:
+        dictionary: The opened inputs.
+        concepts: In the order of the pairs.
+        found: As visualise returns it.
+
+    Returns:
+        The figure.
+    """
+    examples = found["example"].values.tolist()
+    shown = {image for places in examples for image in places}
+    pictures = {
+        index: picture.transpose(2, 0, 1)
+        for index, picture in read_images(dictionary.samples, shown).items()
+    }
+    wanted = [
+        (unit, image)
+        for concept, places in zip(concepts, examples, strict=True)
+        for unit in concept.units
+        for image in places
+    ]
+    maps = read_maps(dictionary.activations, wanted)
+    ranges = unit_ranges(dictionary.moments, {unit for unit, _ in wanted})
+    rows, starts = len(examples[0]), found.sizes["start"]
+    columns, more = 2 + len(dictionary.models), math.ceil(starts / rows)
+    between, strip = 0.14, 0.1  # inches: before the optimised images, below every picture
+    tall = max(map(proportion, pictures.values()))
+    cell = min(
+        (WIDTH - between) / (columns + more) - GAP,
+        # about 0.6 inches of a row are text
+        max(((TALLEST - 0.4) / len(concepts) - 0.6) / rows - strip, 0.35) / tall,
+        0.95,
+    )
+    texts = [_heads(concept, letters_in(cell + GAP)) for concept in concepts]
+    head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
+    height = head + rows * (cell * tall + strip)
+    words = folded(
+        "Left, the images on which a concept's pair fires most, with the heatmaps of its unit in "
+        "every model; above a column: model, layer, channel, correlation r. Right, images of "
+        f"{dictionary.generator} optimised from random latents for one pair (eq. 5): its own unit "
+        "and the model unit in bold type, whose map on the first image is the target. Below them: "
+        f"similarity of both maps ({found.attrs['similarity']}).",
+        letters_in((columns + more) * (cell + GAP) + between) - 4,
+    )
+    above = len(concepts) * (height + 0.1)
+    foot = 0.1 * len(words.split("\n")) + 0.32
+    figure = new_figure((columns + more) * (cell + GAP) + between, above + foot)
+    similarity = found["loss"].sel(term="activation").isel(step=-1).values
+    for place, concept in enumerate(concepts):
+        top = place * (height + 0.1)
+        _write_heads(figure, concept, texts[place], top, head, cell)
+        for row, image in enumerate(examples[place]):
+            y = top + head + row * (cell * tall + strip)
+            draw_image(figure, pictures[image], 0.0, y, cell)
+            write_text(figure, 0.0, y + cell * tall + strip - 0.01, f"image {image}", size=SMALL)
+            for column, unit in enumerate(concept.units, start=1):
+                x = column * (cell + GAP)
+                draw_heatmap(figure, maps[unit, image], ranges[unit], pictures[image], x, y, cell)
+        left = columns * (cell + GAP) + between
+        write_text(figure, left, top + head - 0.04, "optimised", size=SMALL)
+        for start in range(starts):
+            x = left + (start % more) * (cell + GAP)
+            y = top + head + (start // more) * (cell * tall + strip)
+            draw_image(figure, found["image"].values[place, start], x, y, cell)
+            value = similarity[place, start]
+            said = f"{value:.2f}" if np.isfinite(value) else "failed"
+            write_text(figure, x, y + cell * tall + strip - 0.01, said, size=SMALL)
+    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
+    draw_foot(figure, "")
+    return figure
+
+
+def _heads(concept: Concept, letters: int) -> list[list[str]]:
+    lines = []
+    for place, unit in enumerate(concept.units):
+        r = f", r {concept.correlations[place - 1]:.2f}" if place else ""
+        lines.append(wrapped([unit.model, unit.layer, f"{unit.channel}{r}"], letters))
+    return lines
+
+
+def _write_heads(figure: Figure, concept: Concept, texts, top: float, head: float, cell: float):
+    write_text(figure, 0.0, top + LINE, f"Concept {concept.number}", weight="bold")
+    write_text(figure, 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35")
+    chosen = (0, 1 + partner(concept))
+    for column, lines in enumerate(texts):
+        weight = "bold" if column in chosen else "normal"
+        x, text = (column + 1) * (cell + GAP), "\n".join(lines)
+        write_text(figure, x, top + head - 0.04, text, size=SMALL, linespacing=1.2, weight=weight)
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Visualise units or concepts: images optimised for one pair of units."
+    )
+    add_input_arguments(parser)
+    parser.add_argument("--generator", help="name in the zoo, default: the table's")
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--concepts", type=int, nargs="+", help=f"default: the {CONCEPTS} strongest distinct ones"
+    )
+    which.add_argument("--units", nargs="+", help="of the generator, such as main.2:17")
+    parser.add_argument("--images", type=int, default=2, help="real examples, default %(default)s")
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="budget, default %(default)s")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    parser.add_argument("--figure", type=Path, help="default: X.png, and always a PDF beside it")
+    add_settings(parser, **DEFAULTS)
+    a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    if a.images < 1:
+        raise ValueError(f"--images {a.images}: at least one real example is the target.")
+    dictionary = open_from_arguments(a)
+    if a.generator not in (None, dictionary.generator):
+        raise ValueError(f"{a.table} is of {dictionary.generator}, not of {a.generator}.")
+    picture = (a.figure or a.output).with_suffix("")
+    if not dictionary.concepts and not a.concepts and not a.units:
+        write_empty(a.output, EMPTY_REASON)
+        save_figures({picture: empty_figure()})
+        return
+    if a.units:
+        concepts = concepts_of_units(dictionary, a.units)
+    elif a.concepts:
+        concepts = concepts_numbered(dictionary, a.concepts)
+    else:
+        concepts = choose_distinct(dictionary, CONCEPTS)
+    settings = settings_from(a)
+    moments = dict(zip(open_stores(a.moments), a.moments, strict=True))
+    pairs = pairs_of(concepts)
+    needed = {name: moments[name] for name in (dictionary.generator, *pairs["model"].unique())}
+    inverter = Inverter(
+        dictionary.generator, a.zoo, pairs, needed, replace(settings, starts=1), lease()
+    )
+    found = visualise(
+        inverter,
+        dictionary,
+        concepts,
+        starts=settings.starts,
+        images=a.images,
+        memory=a.memory_gb,
+    ).assign_attrs(
+        generator=dictionary.generator,
+        generator_digest=entry_digest(inverter.entry),
+        samples=str(a.samples),
+        samples_digest=sha256_of(manifest_path(check_dataset(a.samples))),
+        **settings.attrs(),
+    )
+    write_dataset(found, a.output)
+    save_figures({picture: figure1(dictionary, concepts, found)})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,136 @@
+"""What a published file says of its network, held against the architecture of its entry.
+
+Tensors do not show every setting: with another bound of the activations all names and shapes are
+the same, and the images are not. NVIDIA's pickles state settings twice (torch_utils/persistence.py;
+checkpoints/modules.py reads them, and a converted file keeps them in its JSON): as the keywords of
+the constructor, where what kept its default is absent and the default depends on the release, and
+as attributes of every module, which hold what the network really had. So the attributes come first.
+
+A network here says where its settings are stated. `published` maps each of our keywords to places,
+of which the first that states something counts; `built_in` does so for what has one value here and
+is no keyword. A place is a keyword ("conv_clamp", "mapping_kwargs.num_layers"), or a pattern of
+module names, a colon and an attribute ("synthesis.b*:conv_clamp"; no name is the whole network).
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from torch import nn
+
+
+def disagreement(
+    name: str, file: Path, network: nn.Module, architecture: dict, settings: dict
+) -> str:
+    """In which settings a file contradicts the architecture of its entry, in words.
+
+    Args:
+        name: Of the generator.
+        file: Its checkpoint.
+        network: As built from the architecture, with `published` and `built_in` where files of its
+            family state anything.
+        architecture: Of the entry.
+        settings: Of the checkpoint, as zoo.checkpoints.reading has them.
+
+    Returns:
+        File, settings, both values and what to write into the entry; empty where nothing is stated
+        or nothing differs.
+    """
+    published, built_in = (getattr(network, kind, {}) for kind in ("published", "built_in"))
+    if not (published or built_in) or not isinstance(settings, dict):
+        return ""
+    bound = inspect.signature(type(network)).bind(**architecture)
+    bound.apply_defaults()
+    ours = bound.arguments | getattr(network, "by_kind", {})
+    found, lines, fixed = [], {}, []
+    for keyword, places in published.items():
+        place, stated = _first(settings, places)
+        if all(_same(value, ours[keyword]) for value in stated.values()):
+            continue
+        found.append(f"{_said(place, stated)}, its entry {keyword}: {_shown(ours[keyword])}")
+        values = list(stated.values())
+        if all(_same(value, values[0]) for value in values):
+            lines[keyword] = _shown(values[0])
+        else:
+            fixed.append(keyword)
+    for what, (value, places) in built_in.items():
+        place, stated = _first(settings, places)
+        if not all(_same(other, value) for other in stated.values()):
+            found.append(f"{_said(place, stated)}, the network here {_shown(value)}")
+            fixed.append(what)
+    if not found:
+        return ""
+    remedy = ""
+    if lines:
+        written = ", ".join(f"{keyword}: {value}" for keyword, value in lines.items())
+        remedy += f" Write {written} into `architecture` of {name} in config/models.yaml."
+    if fixed:
+        remedy += (
+            f" No entry of this loader sets the {' and the '.join(fixed)} so: use another "
+            "checkpoint, or a function of your own (loader: function)."
+        )
+    return (
+        f"{name}: {file} states other settings, with which its images would be others: it has "
+        f"{'; '.join(found)}.{remedy}"
+    )
+
+
+def _first(settings: dict, places: Iterable[str]) -> tuple[str, dict]:
+    """The first place that states something, and where in the file to what."""
+    for place in places:
+        path, colon, attribute = place.rpartition(":")
+        if not colon:
+            keywords = _keywords(settings)
+            stated = {"": keywords[place]} if place in keywords else {}
+        else:
+            stated = {
+                module: values[attribute]
+                for module, values in _dict(settings.get("attributes")).items()
+                if attribute in _dict(values) and fnmatchcase(module, path)
+            }
+        if stated:
+            return place, stated
+    return "", {}
+
+
+def _keywords(settings: dict) -> dict:
+    """Keywords of the constructor, those of the synthesis network without its name before them."""
+    found: dict = {}
+    # TensorFlow's networks have components, which got keywords of their own.
+    for part in (*_dict(settings.get("components")).values(), settings):
+        for keyword, value in _dict(_dict(part).get("init_kwargs")).items():
+            if keyword == "synthesis_kwargs":
+                found |= _dict(value)
+            elif keyword == "mapping_kwargs":
+                found |= {f"{keyword}.{inner}": held for inner, held in _dict(value).items()}
+            else:
+                found[keyword] = value
+    return found
+
+
+def _dict(value) -> dict:
+    # What a file states may have any form.
+    return value if isinstance(value, dict) else {}
+
+
+def _same(one, other) -> bool:
+    numbers = all(isinstance(value, int | float) for value in (one, other))
+    return math.isclose(one, other, rel_tol=1e-6) if numbers else one == other
+
+
+def _said(place: str, stated: dict) -> str:
+    """The name of a setting, its values and the first module with each."""
+    values: dict[str, list[str]] = {}
+    for module, value in stated.items():
+        values.setdefault(_shown(value), []).append(module)
+    each = [
+        value + (f" (in {modules[0]})" if modules[0] else "") for value, modules in values.items()
+    ]
+    return f"{place.rpartition(':')[2]} {' and '.join(each[:3])}"
+
+
+def _shown(value) -> str:
+    return f"{json.dumps(value):.80}"  # which is YAML too

@@ -1,0 +1,187 @@
+"""The step that inverts: on a tiny zoo that was really mined, resumed, repeated, and broken."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from project import Project
+
+from rosetta_steps import activations, correlation, moments, sampling
+from rosetta_steps.best_buddies import table_of
+from rosetta_steps.inversion import invert as step
+from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
+from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.stores import manifest_path, write_table
+
+SETTINGS = Settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
+FOUND = ["latent", "image", "loss", "start", "failed", "frame"]
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory):
+    """A folder with a zoo of a tiny generator and a tiny ResNet, mined on eight images."""
+    folder = tmp_path_factory.mktemp("mined")
+    before = pytest.MonkeyPatch()
+    before.chdir(folder)
+    Project(folder)
+    zoo = "config/models.yaml"
+    for name, seed in (("mined", 0), ("targets", 1)):
+        sampling.sample("generator", zoo, 8, seed, folder / f"{name}.zarr", "cpu")
+    for name, layers in (("generator", "all"), ("one", ["layer1*", "layer2*"])):
+        store = folder / "activations" / f"{name}.zarr"
+        activations.dump(name, zoo, folder / "mined.zarr", layers, "float16", 4, store, "cpu")
+        moments.measure(store, folder / f"{name}.zarr")
+    table = folder / "correlations.zarr"
+    stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]
+    both = [folder / f"{name}.zarr" for name in ("generator", "one")]
+    correlation.correlate(*stores, *both, table, threads=1)
+    write_table(table_of(xr.open_zarr(table), 2), folder / "buddies.csv")
+    yield folder
+    before.undo()
+
+
+@pytest.fixture
+def inverter(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    return make(mined)
+
+
+def make(folder, settings=SETTINGS, guided=True):
+    tables = {"one": folder / "buddies.csv"} if guided else {}
+    found = {name: folder / f"{name}.zarr" for name in ("generator", "one")} if guided else {}
+    matches = read_matches(tables, 2, -1.0)
+    return step.Inverter("generator", "config/models.yaml", matches, found, settings, "cpu")
+
+
+def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp_path):
+    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    store = xr.open_zarr(tmp_path / "x.zarr")
+    assert store["image"].sizes == {"image": 8, "rgb": 3, "y": 16, "x": 16}
+    assert store["latent"].dims == ("image", "latent")
+    assert store["loss"].sizes == {"image": 8, "start": 2, "step": 7, "term": 4}
+    assert store["frame"].sizes == {"image": 8, "frame": 3, "latent": 5}
+    assert store.attrs["generator"] == "generator" and store.attrs["models"] == ["one"]
+    assert store.attrs["steps"] == 6 and store.attrs["pairs"] == len(inverter.matches)
+    loss = store["loss"].sel(term="total").isel(step=-1).values
+    np.testing.assert_array_equal(store["start"], loss.argmin(1))
+    np.testing.assert_array_equal(store["frame"][:, -1], store["latent"])
+
+
+def test_images_of_the_store_are_those_of_its_latents(inverter, mined, tmp_path):
+    import torch
+
+    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    store = xr.open_zarr(tmp_path / "x.zarr")
+    again = inverter.generator.generate(torch.from_numpy(store["latent"].values))
+    np.testing.assert_allclose(again, store["image"], atol=1e-6)
+
+
+def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
+    inverter, mined, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
+    whole, targets = tmp_path / "whole.zarr", mined / "targets.zarr"
+    step.invert(inverter, targets, whole, memory=1.0)
+    real, done = inverter.invert, []
+
+    def dies_at_the_third(images, numbers, *rest):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(numbers)
+        return real(images, numbers, *rest)
+
+    monkeypatch.setattr(inverter, "invert", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        step.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
+    assert not manifest_path(tmp_path / "x.zarr").exists()
+    left = []
+    monkeypatch.setattr(
+        inverter,
+        "invert",
+        lambda images, numbers, *r: left.append(numbers) or real(images, numbers, *r),
+    )
+    step.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
+    assert left == [[4, 5], [6, 7]]
+    for name in FOUND:
+        np.testing.assert_array_equal(
+            xr.open_zarr(tmp_path / "x.zarr")[name], xr.open_zarr(whole)[name]
+        )
+
+
+def test_pieces_of_other_settings_are_not_used(inverter, mined, tmp_path, monkeypatch):
+    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)
+    monkeypatch.setattr(step, "write_dataset", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    monkeypatch.undo()
+    monkeypatch.chdir(mined)
+    other = Settings(**(SETTINGS.attrs() | {"seed": 5}))
+    step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "y.zarr", memory=1.0)
+    np.testing.assert_array_equal(
+        xr.open_zarr(tmp_path / "x.zarr")["latent"], xr.open_zarr(tmp_path / "y.zarr")["latent"]
+    )
+
+
+def test_reconstruction_alone_needs_no_matches_and_nothing_at_all_is_refused(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    make(mined, guided=False)
+    with pytest.raises(ValueError, match="nothing to optimise for"):
+        make(mined, Settings(reconstruction="none"), guided=False)
+
+
+def test_memory_is_known_in_advance(inverter):
+    one = inverter.bytes_a_row()
+    assert one > 4 * (6 * 16 + 4 * 64 + 3 * 256)  # the maps of the generator at least
+    assert inverter.rows_at_once(1.0) == step.MOST_AT_ONCE["cpu"]
+    assert inverter.rows_at_once(3.2e-9 * one) == 2
+    with pytest.raises(ValueError, match="raise memory_gb"):
+        inverter.rows_at_once(0.5e-9 * one)
+
+
+def test_images_that_fail_are_named_and_the_rest_is_kept(inverter, mined, tmp_path, capsys):
+    import torch
+
+    real = inverter.objective
+
+    def broken(targets):
+        objective = real(targets)
+        if len(targets) > 1:
+            objective.reconstruction.targets[3] = torch.nan
+        return objective
+
+    inverter.objective = broken
+    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    store = xr.open_zarr(tmp_path / "x.zarr")
+    assert (
+        "image 3: the loss of 2 of 2 starts was not finite from step 0 on"
+        in capsys.readouterr().err
+    )
+    failed = (store["failed"].values >= 0).all(1)
+    assert failed.tolist() == [False, False, False, True, False, False, False, False]
+
+
+def table(tmp_path, *rows):
+    names = ["layer_a", "channel_a", "layer_b", "channel_b", "correlation", "rank_a", "rank_b"]
+    path = tmp_path / "buddies.csv"
+    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
+    return path
+
+
+def test_a_smaller_k_takes_the_pairs_within_both_ranks_and_above_the_threshold(tmp_path):
+    path = table(
+        tmp_path,
+        ("g", 0, "m", 0, 0.9, 1, 1),
+        ("g", 0, "m", 1, 0.8, 2, 1),
+        ("g", 1, "m", 2, 0.2, 1, 1),
+        ("g", 2, "m", 3, 0.5, 1, 2),
+    )
+    assert read_matches({"one": path}, 1, 0.3)["channel"].tolist() == [0]
+    assert read_matches({"one": path}, 2, 0.3)["channel"].tolist() == [0, 1, 3]
+    assert read_matches({"one": path}, 1, 0.0)["channel"].tolist() == [0, 2]
+
+
+def test_no_matches_name_the_strongest_there_is(tmp_path):
+    path = table(tmp_path, ("g", 0, "m", 0, 0.21, 1, 1))
+    with pytest.raises(ValueError, match=r"strongest has r = 0.21, with one.*least_correlation"):
+        refuse_no_matches(read_matches({"one": path}, 1, 0.3), {"one": path}, 1, 0.3)

@@ -1,0 +1,208 @@
+"""The comparison of a trained network with the same one untrained, on networks of a few layers."""
+
+import itertools
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from rosetta_steps.benchmarks import untrained
+from rosetta_steps.zoo.checkpoints.reading import read_tensors
+from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators.dcgan import DCGAN
+from rosetta_steps.zoo.loading import load
+
+GENERATOR = {"latent": 5, "channels": [6, 4]}
+WORDS = {"source": "random weights", "licence": "MIT"}
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """A generator, and a model whose weights are those that timm draws with seed 7."""
+    torch.manual_seed(0)
+    save_file(DCGAN(**GENERATOR).state_dict(), tmp_path / "generator.safetensors")
+    torch.manual_seed(7)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "model.safetensors")
+    entries = {
+        "generator": {
+            "role": "generator",
+            "loader": "dcgan",
+            "architecture": GENERATOR,
+            "weights": {"path": str(tmp_path / "generator.safetensors")},
+            **WORDS,
+        },
+        "model": {
+            "role": "model",
+            "loader": "timm",
+            "architecture": "test_resnet",
+            "weights": {"path": str(tmp_path / "model.safetensors")},
+            "preprocessing": {"size": [32, 32]},
+            **WORDS,
+        },
+    }
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(entries))
+    return str(tmp_path / "zoo.yaml")
+
+
+def correlations(units_a=60, units_b=80):
+    table = np.random.default_rng(0).uniform(-1, 1, (units_a, units_b)).astype(np.float32)
+    table[3], table[:, 5] = np.nan, np.nan
+    return table
+
+
+def brute_force_pairs(table, neighbours):
+    """Eq. 3 word by word: b is among a's K nearest, and a among b's."""
+    pairs = {}
+    for a, b in itertools.product(*map(range, table.shape)):
+        nearer_to_a = (table[a] > table[a, b]).sum()
+        nearer_to_b = (table[:, b] > table[a, b]).sum()
+        if table[a, b] == table[a, b] and max(nearer_to_a, nearer_to_b) < neighbours:
+            pairs[a, b] = float(table[a, b])
+    return pairs
+
+
+@pytest.mark.parametrize("neighbours", [1, 5])
+def test_pairs_and_buddies_are_those_counted_by_hand(neighbours):
+    table = correlations() - np.float32(0.4)  # some above 0.5, some not
+    found, pairs = untrained.figures(table), brute_force_pairs(table, neighbours)
+    kind = f"K = {neighbours}:"
+    assert found[f"{kind} pairs"] == len(pairs)
+    assert found[f"{kind} generator units with a buddy"] == len({a for a, _ in pairs})
+    for threshold in (0.3, 0.5):
+        above = {a for (a, _), r in pairs.items() if r > threshold}
+        assert found[f"{kind} of them above r = {threshold}"] == len(above)
+    assert found[f"{kind} strongest r"] == pytest.approx(max(pairs.values()))
+    assert found[f"{kind} median r"] == pytest.approx(np.median(list(pairs.values())))
+
+
+def test_strength_at_equal_rank_is_that_of_the_sorted_pairs_and_nan_beyond_the_last():
+    table = correlations()
+    ranked = sorted(brute_force_pairs(table, 1).values(), reverse=True)
+    assert 10 < len(ranked) < 50
+    found = untrained.figures(table)
+    for rank in (1, 5, 10):
+        assert found[f"K = 1: r at rank {rank}"] == pytest.approx(ranked[rank - 1])
+    assert np.isnan(found["K = 1: r at rank 100"])
+    assert np.isnan(found["K = 1: mean r of the strongest 50 pairs"])
+
+
+def test_the_strongest_fifty_pairs_are_averaged_where_there_are_more():
+    table = correlations(70, 70) * np.float32(0.1)
+    table[np.arange(60), 69 - np.arange(60)] = np.linspace(0.2, 0.9, 60)
+    found = untrained.figures(table)
+    strongest = np.sort(list(brute_force_pairs(table, 1).values()))[::-1][:50]
+    assert found["K = 1: mean r of the strongest 50 pairs"] == pytest.approx(strongest.mean())
+
+
+def test_units_that_never_vary_are_counted_and_no_part_of_the_mean():
+    table = correlations()
+    found = untrained.figures(table)
+    assert (found["units"], found["units that never vary"]) == (80, 1)
+    best = [np.nanmax(row) for unit, row in enumerate(table.astype(float)) if unit != 3]
+    assert found["mean over generator units of the best r"] == pytest.approx(np.mean(best))
+
+
+def test_a_figure_that_some_networks_lack_is_averaged_over_the_others_and_says_so():
+    networks = {"seed 0": {"pairs": 2, "r": 0.25}, "seed 1": {"pairs": 4, "r": np.nan}}
+    table = untrained.table_of({"pairs": 9, "r": 0.5}, networks)
+    assert table["untrained_mean"].tolist() == [3, 0.25]
+    assert table["networks"].tolist() == [2, 1]
+    assert untrained.markdown(table).splitlines()[2:] == [
+        "| pairs | 9 | 3 (2 to 4) |",
+        "| r | 0.500 | 0.250, 1 of 2 networks |",
+    ]
+    none = untrained.table_of({"r": 0.5}, {"seed 0": {"r": np.nan}})
+    assert untrained.markdown(none).splitlines()[2:] == ["| r | 0.500 | none |"]
+
+
+def test_random_weights_are_those_that_timm_draws_with_the_seed_whatever_was_drawn_before(
+    zoo, tmp_path
+):
+    entry = find_entry("model", zoo)
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    untrained.initialise("model", entry, 7, tmp_path / "random.safetensors")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    found, expected = (
+        read_tensors(tmp_path / f"{name}.safetensors") for name in ("random", "model")
+    )
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet-lite0", "clip-rn50", "clip-vitb32"])
+def test_an_entry_with_other_weights_still_says_how_images_are_normalised_and_what_it_computes(
+    name,
+):
+    entry = find_entry(name)
+    other = untrained.with_weights(name, entry, "other.safetensors")
+    assert other["weights"] == {"path": "other.safetensors"} and "keys" not in other
+    one, two = load(name, entry), load(name, other)
+    assert one.preprocessing.attrs() == two.preprocessing.attrs()
+    assert str(one.module) == str(two.module)  # QuickGELU stays QuickGELU
+
+
+def test_the_tag_of_weights_that_a_library_fetches_moves_into_the_architecture():
+    timm_entry = {"loader": "timm", "architecture": "resnet50", "weights": {"timm": "a1_in1k"}}
+    assert untrained.with_weights("x", timm_entry, "f")["architecture"]["name"] == (
+        "resnet50.a1_in1k"
+    )
+    clip = {"loader": "open_clip", "architecture": "RN50", "weights": {"open_clip": "cc12m"}}
+    assert untrained.with_weights("x", clip, "f")["architecture"] == {
+        "name": "RN50",
+        "tag": "cc12m",
+    }
+
+
+def test_the_command_compares_and_leaves_a_table_and_no_maps(zoo, tmp_path, monkeypatch, capsys):
+    random = tmp_path / "random.safetensors"
+    untrained.initialise("model", find_entry("model", zoo), 8, random)
+    initial = [str(tmp_path / "model.safetensors"), str(random)]
+    command = f"untrained --generator generator --model model --zoo {zoo} --images 8"
+    command += f" --patterns layer2.*.act? --threads 1 --output {tmp_path / 'out'}"
+    command += " --generator-layers all --initial"
+    monkeypatch.setattr(sys, "argv", [*command.split(), *initial])
+    threads = torch.get_num_threads()
+    untrained.main()
+    torch.set_num_threads(threads)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["untrained.csv"]
+    table = pd.read_csv(tmp_path / "out" / "untrained.csv").set_index("figure")
+    # The first file is the trained network itself, so all its figures are the same.
+    pd.testing.assert_series_equal(table["trained"], table[initial[0]], check_names=False)
+    assert (table["trained"] != table[initial[1]])["mean over generator units of the best r"]
+    assert table.loc["K = 1: pairs", "trained"] > 0
+    printed = capsys.readouterr()
+    assert f"| K = 1: pairs | {table.loc['K = 1: pairs', 'trained']:.0f} | " in printed.out
+    assert f"network 3 of 3: model, {random}" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("open-nsfw", {}, "has the role 'model' and the loader 'onnx'. Choose a model of timm"),
+        ("dcgan-digiface", {}, "has the role 'generator'"),
+        ("mae-digiface", {"images": 0}, "--images 0: correlations need at least 1"),
+        ("mae-digiface", {"untrained": 0}, "--untrained 0: there is nothing to compare with"),
+        ("mae-digiface", {"initial": ["gone.safetensors"]}, "gone.safetensors does not exist"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_computed(
+    name, arguments, message, tmp_path
+):
+    arguments = {"images": 8, "untrained": 3, "initial": []} | arguments
+    arguments["initial"] = [tmp_path / file for file in arguments["initial"]]
+    with pytest.raises(ValueError, match=message):
+        untrained.check(name, find_entry(name), **arguments)
+
+
+def test_a_preset_of_layers_that_a_model_lacks_is_refused_before_anything_is_computed(
+    zoo, tmp_path, capsys
+):
+    with pytest.raises(ValueError, match="model has no layer preset 'block'"):
+        untrained.compare("generator", "model", zoo, 8, 0, tmp_path / "out", 1, None, "all")
+    assert not (tmp_path / "out").exists() and "sampling" not in capsys.readouterr().err
