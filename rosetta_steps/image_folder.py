@@ -1,6 +1,7 @@
 """A sample set of real images: the files of folders or globs, resized, instead of a generator's."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def gather(
     output: Path,
     limit: int | None = None,
     unreadable: str = "refuse",
+    per_class: int | None = None,
 ) -> None:
     """Write the images of folders or globs as the samples of a sample set, whole or not at all.
 
@@ -49,26 +51,41 @@ def gather(
         output: X.zarr to write.
         limit: Stop after so many readable images.
         unreadable: "refuse" raises if a file cannot be read, "skip" leaves it out.
+        per_class: Take the first so many readable images of every folder, whose name is a WordNet
+            number of ImageNet (n01440764), and write its class index as `label` (image).
 
     Raises:
         ValueError: A pattern matches nothing, a file cannot be read (all are named), fewer than
-            two images are left, or the size or limit is not positive.
+            two images are left, the size or limit is not positive, or a folder is of no class or
+            has fewer images than asked for.
         StoreError: The disk is full.
     """
     if min(*size, 1 if limit is None else limit) < 1:
         raise ValueError(f"size {size}, limit {limit}: expected numbers of at least 1.")
     folder, names = matched_files(patterns)
     noted, kept = Noted(), []
-    wanted = len(names) if limit is None else min(limit, len(names))
-    pictures = islice(_readable(folder, names, size, noted), wanted)
+    of_class = imagenet_classes(folder, names) if per_class else {}
+    pictures = _readable(folder, names, size, noted)
+    if per_class:
+        asked = dict.fromkeys(of_class.values(), per_class)
+        pictures, wanted = first_of_each(pictures, of_class, asked), sum(asked.values())
+    else:
+        wanted = len(names) if limit is None else min(limit, len(names))
+    pictures = islice(pictures, wanted if limit is None else min(limit, wanted))
     readable = iter(tqdm(pictures, total=wanted, desc="reading images", unit="image"))
     with whole_store(output) as store:
         while block := list(islice(readable, IMAGES_PER_BLOCK)):
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
             with writing(output):
-                _append(store, block, first=not kept)
+                _append(store, block, not kept, of_class)
             kept += [name for name, _ in block]
+        if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
+            short = sorted({os.path.dirname(n) for n in names if of_class[n] in few})
+            raise ValueError(
+                f"{len(short)} folders of {folder} have fewer than {per_class} readable images: "
+                f"{', '.join(short[:5])}{', ...' if len(short) > 5 else ''}. Ask for fewer a class."
+            )
         listing = _listing(noted.unreadable)
         if noted.unreadable and unreadable == "refuse":
             raise ValueError(
@@ -127,11 +144,47 @@ def _readable(
                 yield name, picture
 
 
-def _append(store: Path, block: list[tuple[str, np.ndarray]], first: bool) -> None:
+def imagenet_classes(folder: Path, names: list[str]) -> dict[str, int]:
+    """Class index of files whose folders are named by the WordNet numbers of ImageNet.
+
+    Raises:
+        ValueError: A folder is of no class.
+    """
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    index = {info.index_to_label_name(i): i for i in range(info.num_classes())}
+    found = {}
+    for name in names:
+        parent = os.path.basename(os.path.dirname(folder / name))
+        if parent not in index:
+            raise ValueError(
+                f"{folder / name}: its folder '{parent}' is no class of ImageNet. With a number of "
+                "images a class, images lie in folders such as n01440764."
+            )
+        found[name] = index[parent]
+    return found
+
+
+def first_of_each(
+    pictures: Iterator[tuple[str, np.ndarray]], of_class: dict[str, int], asked: dict[int, int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The first pictures of every class; `asked` counts down to those that are not there."""
+    for name, picture in pictures:
+        if asked[of_class[name]]:
+            asked[of_class[name]] -= 1
+            yield name, picture
+
+
+def _append(
+    store: Path, block: list[tuple[str, np.ndarray]], first: bool, of_class: dict[str, int]
+) -> None:
     names, pictures = zip(*block, strict=True)
     files = np.array(names, dtype=np.dtypes.StringDType())
     images = (("image", "rgb", "y", "x"), np.stack(pictures), {"long_name": "in [0, 1]"})
     dataset = xr.Dataset({"image": images, "file": ("image", files)})
+    if of_class:
+        dataset["label"] = ("image", np.array([of_class[name] for name in names], dtype=np.int64))
     if first:
         chunks = {name: {"chunks": variable.shape} for name, variable in dataset.variables.items()}
         kind = {"mode": "w", "encoding": chunks}
@@ -168,6 +221,11 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=int, help="stop after so many images, in order of path")
     parser.add_argument(
+        "--per-class",
+        type=int,
+        help="so many images of every folder, named by a WordNet number of ImageNet; with labels",
+    )
+    parser.add_argument(
         "--unreadable",
         choices=["refuse", "skip"],
         default="refuse",
@@ -175,7 +233,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
-    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable)
+    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable, a.per_class)
 
 
 if __name__ == "__main__":

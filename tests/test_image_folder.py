@@ -486,3 +486,37 @@ def test_the_command_line_writes_the_store(tmp_path, monkeypatch):
     image_folder.main()
     samples = xr.open_zarr(check_dataset(tmp_path / "out.zarr"))
     assert list(samples["file"].values) == ["0.png", "1.png", "2.png", "4.png"]
+
+
+def of_classes(tmp_path, **counts):
+    for wordnet, count in counts.items():
+        (tmp_path / "val" / wordnet).mkdir(parents=True)
+        for index in range(count):
+            colour = (10 * index, 0, 0)
+            Image.new("RGB", (9, 9), colour).save(tmp_path / "val" / wordnet / f"{index}.png")
+    return [str(tmp_path / "val")]
+
+
+def test_so_many_of_every_class_of_imagenet_with_their_labels(tmp_path):
+    folders = of_classes(tmp_path, n01443537=4, n01440764=3)
+    image_folder.gather(folders, (8, 8), tmp_path / "x.zarr", per_class=2)
+    store = xr.open_zarr(tmp_path / "x.zarr")
+    assert store["label"].values.tolist() == [0, 0, 1, 1]  # tench and goldfish
+    assert [str(f) for f in store["file"].values] == [
+        "n01440764/0.png",
+        "n01440764/1.png",
+        "n01443537/0.png",
+        "n01443537/1.png",
+    ]
+
+
+def test_a_class_with_fewer_images_than_asked_is_named(tmp_path):
+    folders = of_classes(tmp_path, n01443537=4, n01440764=3)
+    with pytest.raises(ValueError, match="1 folders .* fewer than 4 readable images: n01440764"):
+        image_folder.gather(folders, (8, 8), tmp_path / "x.zarr", per_class=4)
+    assert not (tmp_path / "x.zarr").exists()
+
+
+def test_a_folder_that_is_no_class_is_refused_where_classes_are_asked_for(tmp_path):
+    with pytest.raises(ValueError, match="its folder 'tench' is no class of ImageNet"):
+        image_folder.gather(of_classes(tmp_path, tench=2), (8, 8), tmp_path / "x.zarr", per_class=2)

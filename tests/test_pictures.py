@@ -203,7 +203,7 @@ def test_the_digest_needs_neither_torch_nor_xarray():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("name", ["face-photos", "other-photos"])
+@pytest.mark.parametrize("name", ["face-photos", "out-of-domain"])
 def test_every_picture_of_config_is_fetched_by_its_sha256_and_cut_square(name):
     for picture, shown in read_list(ROOT / f"config/{name}.yaml").items():
         assert len(shown["picture"]["sha256"]) == 64, picture

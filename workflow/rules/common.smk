@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from rosetta_steps.devices import installed_devices
 from rosetta_steps.digest import algorithm
 from rosetta_steps.image_files import folder_digest, matched_files
+from rosetta_steps.picture_list import list_digest, read_list
 from rosetta_steps.zoo.entries import (
     check,
     entry_digest,
@@ -37,6 +38,8 @@ def check_config():
     check(config, "config", "config/config.yaml")
     for name, chosen in config["sample_sets"].items():
         check_origin(name, chosen)
+        if "pictures" in chosen:
+            read_list(chosen["pictures"])
         if "models" not in chosen:
             continue
         for place, model in enumerate(everyone(name)):
@@ -56,7 +59,7 @@ def check_config():
 # Where the images of a sample set come from: keys it must have, and keys it may have besides.
 ORIGINS = {
     "generator": (["images", "seed"], ["truncation", "class", "latent_bound"]),
-    "photos": (["size"], ["images", "unreadable"]),
+    "photos": (["size"], ["images", "unreadable", "images_per_class"]),
     "pictures": (["size"], []),
 }
 
@@ -151,9 +154,26 @@ def photos(name):
 def images_of(name):
     """Number of images of a sample set, as far as it is known before photos are opened."""
     chosen = sample_set(name)
+    if "pictures" in chosen:
+        return len(read_list(chosen["pictures"]))
     if "photos" not in chosen:
         return chosen["images"]
-    return min(len(matched_files(photos(name))[1]), chosen.get("images", sys.maxsize))
+    found = matched_files(photos(name))[1]
+    of_classes = chosen.get("images_per_class", sys.maxsize) * len({Path(f).parent for f in found})
+    return min(len(found), of_classes, chosen.get("images", sys.maxsize))
+
+
+def photo_options(wildcards):
+    """How many photos are taken and what to do with unreadable ones, as options of the step."""
+    options = {
+        "images": "--limit",
+        "images_per_class": "--per-class",
+        "unreadable": "--unreadable",
+    }
+    chosen = sample_set(wildcards.sample_set)
+    return [
+        str(w) for key, option in options.items() if key in chosen for w in (option, chosen[key])
+    ]
 
 
 def sample_sets_with(key):

@@ -1,6 +1,6 @@
 """Sample: the images that every model is shown, made by a generator or read from files.
 
-INPUTS   results/weights/{generator}.txt, or image files
+INPUTS   results/weights/{generator}.txt, or image files, or a list of pictures
 OUTPUTS  results/samples/{sample_set}.zarr   image (image, rgb, y, x) float32 in [0, 1]; of a
          generator latent (image, latent) and, if it has classes, label (image)
 """
@@ -54,14 +54,37 @@ rule photos:
     params:
         images=lambda w: photos(w.sample_set),
         size=lambda w: sample_set(w.sample_set)["size"],
-        limit=lambda w: images_of(w.sample_set),
-        unreadable=lambda w: sample_set(w.sample_set).get("unreadable", "refuse"),
+        options=photo_options,
         files=lambda w: folder_digest(photos(w.sample_set)),
         store=subpath(output[0], strip_suffix=".done.json"),
         algorithm=algorithm("image_folder"),
     shell:
         r"""
         python -m rosetta_steps.image_folder --images {params.images:q} --size {params.size} \
-            --limit {params.limit} --unreadable {params.unreadable} --output {params.store:q} \
-            2>&1 | tee {log:q}
+            {params.options:q} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule pictures:
+    """Images from a list of single pictures."""
+    output:
+        "results/samples/{sample_set}.zarr.done.json",
+    log:
+        "logs/pictures/{sample_set}.log",
+    benchmark:
+        "benchmarks/pictures/{sample_set}.tsv"
+    wildcard_constraints:
+        sample_set=sample_sets_with("pictures"),
+    conda:
+        ENVIRONMENT
+    params:
+        pictures=lambda w: sample_set(w.sample_set)["pictures"],
+        size=lambda w: sample_set(w.sample_set)["size"],
+        entries=lambda w: list_digest(sample_set(w.sample_set)["pictures"]),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        algorithm=algorithm("pictures"),
+    shell:
+        r"""
+        python -m rosetta_steps.pictures --pictures {params.pictures:q} --size {params.size} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """
