@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from rosetta_steps import heatmaps
@@ -57,6 +58,12 @@ def write_text(
     # a file's name may hold dollar signs, which mean no formula
     properties |= {"size": size, "ha": "left", "va": "baseline", "parse_math": False}
     figure.text(x / width, place, text, **properties)
+
+
+def can_be_written(text: str) -> bool:
+    """Whether the font has a sign for every letter."""
+    font = font_manager.get_font(font_manager.findfont(STYLE["font.family"]))
+    return all(ord(letter) in font.get_charmap() for letter in text)
 
 
 def draw_foot(figure: Figure, text: str) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -34,6 +33,7 @@ from rosetta_steps.drawing import (
     SMALL,
     STYLE,
     WIDTH,
+    can_be_written,
     draw_foot,
     draw_picture,
     folded,
@@ -303,9 +303,7 @@ def _image_label(dictionary: Dictionary, index: int, letters: int) -> str:
     if not dictionary.files:
         return str(index)
     label = file_label(dictionary.files[index], letters)
-    font = font_manager.get_font(font_manager.findfont(STYLE["font.family"]))
-    drawn = all(ord(letter) in font.get_charmap() for letter in label)
-    return label if drawn else f"number {index}"
+    return label if can_be_written(label) else f"number {index}"
 
 
 # --- files ----------------------------------------------------------------------------------------

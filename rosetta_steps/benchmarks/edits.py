@@ -26,7 +26,7 @@ from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import read_table
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
-from rosetta_steps.inversion.edit import DEFAULTS, KEEP
+from rosetta_steps.inversion.edit import DEFAULTS, KEEP, SIMILARITY
 from rosetta_steps.inversion.editor import Editor, units_to_edit
 from rosetta_steps.inversion.edits import Edit
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
@@ -117,6 +117,8 @@ class Bench:
         others = table.merge(dictionary, on=UNIT)
         others = others[~others["edited"]]
         free = others[others["weight"] == 0]
+        order = {layer: place for place, layer in enumerate(editor.groups)}
+        later = others[others["layer"].map(order) > own["layer"].map(order).min()]
         row = {
             "concept": concept,
             "image": image,
@@ -126,6 +128,8 @@ class Bench:
             "others": others["correlation_before"].median(),
             "others_not_kept": free["correlation_before"].median(),
             "others_direct": others["correlation_direct"].median(),
+            "later": later["correlation_before"].median(),
+            "later_direct": later["correlation_direct"].median(),
             "pixels": np.abs(arrays["after"] - arrays["before"]).mean(),
             "pixels_direct": np.abs(arrays["direct"] - arrays["before"]).mean(),
         }
@@ -166,8 +170,10 @@ def words(table: pd.DataFrame) -> str:
             f"{len(table)} concepts removed; medians over edits (and quartiles)",
             f"  maps of the concept lowered by {of('lowered')}, moved {of('moved')} of the way",
             f"  correlation of other concepts' maps with before {of('others')}; of those that the "
-            f"objective does not know {of('others_not_kept')}; under the direct edit "
-            f"{of('others_direct')}",
+            f"objective does not know {of('others_not_kept')}",
+            f"  the same under the direct edit {of('others_direct')}, which leaves all maps of the "
+            f"edited layer and before it alone; in later layers {of('later_direct')}, and "
+            f"{of('later')} by optimising",
             f"  drop in the models' units of the concept {of('seen')}; under the direct edit "
             f"{of('seen_direct')}",
             f"  mean change of a pixel {of('pixels')}; under the direct edit {of('pixels_direct')}",
@@ -189,8 +195,10 @@ def main() -> None:
     parser.add_argument("--images-seed", type=int, default=1, help="default %(default)s")
     parser.add_argument("--keep", type=float, default=KEEP, help="default %(default)s")
     parser.add_argument("--output", type=Path, help="table of all edits, CSV")
-    add_settings(parser, **DEFAULTS)
+    add_settings(parser, similarity=SIMILARITY["remove"], **DEFAULTS)
     a = parser.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
     table = read_table(a.table)
     bench = Bench(a.generator, a.zoo, matches, table, moments, a.images_seed, a.images)

@@ -3,8 +3,8 @@
 The images, the layers and the steps are the same: sample, dump, moments, correlate, best buddies.
 Only the weights differ: those of the zoo, and random ones (--untrained of them, seeds 0, 1, ...),
 drawn as timm or open_clip draw them before training. Whoever trained a network may have begun
-elsewhere; --initial takes the files it began with. An untrained network runs as it would in the
-zoo: batch norms have the statistics they are born with.
+elsewhere; --initial takes the files it began with. Batch norms have the statistics they are born
+with, and residual branches that are born as nought stay so.
 
 Networks differ in how many buddies they have, and the more there are, the lower the median. So
 strength is also shown at equal rank: r of the n-th strongest pair of each.

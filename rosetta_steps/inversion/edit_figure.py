@@ -13,130 +13,118 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rosetta_steps import heatmaps
 from rosetta_steps.drawing import (
-    DOTS_PER_INCH,
     GAP,
     LINE,
     SMALL,
     STYLE,
-    draw_foot,
-    draw_picture,
     new_figure,
     save_figures,
     write_text,
 )
 from rosetta_steps.errors import run
+from rosetta_steps.inversion.panels import draw_heatmap, draw_image, draw_key, foot_height
 from rosetta_steps.stores import check_dataset
 
 CELL = 1.0  # inches, the width of a picture
-FOOT = 0.3
+HEAD = 1.5 * LINE  # a line of words above the images of an edit
 # Heading, what is shown, and the image that a heat map lies over.
 COLUMNS = (
-    ("before", "before", None),
-    ("a unit's map", "heat_before", "before"),
-    ("edited", "heat_target", "before"),
-    ("reached", "heat_after", "after"),
-    ("after", "after", None),
-    ("direct edit", "direct", None),
+    ("Before", "before", None),
+    ("A unit's map", "heat_before", "before"),
+    ("Edited", "heat_target", "before"),
+    ("Reached", "heat_after", "after"),
+    ("After", "after", None),
+    ("Direct edit", "direct", None),
+)
+CAPTION = (
+    "The unit shown is the one whose map the edit changes most. After: the latent is optimised "
+    "until the maps are like the edited ones.\n"
+    "Direct edit: the same maps put into the running generator, the latent as it was."
 )
 
 
-def edit_figure(edits: Sequence[xr.Dataset], images: int) -> Figure:
+def edit_figure(edits: Sequence[xr.Dataset], images: Sequence[int] = (0, 1)) -> Figure:
     """Images of edits, one below the other: pictures, and a map of an edited unit.
-
-    The unit is, of those that a store keeps, the one whose map the edit changes most on an image.
 
     Args:
         edits: As the step `edit` writes them.
-        images: The first so many of each.
+        images: Places in each; what a store lacks is left out.
     """
-    proportions = [edit.sizes["y"] / edit.sizes["x"] for edit in edits]
-    rows = [min(images, edit.sizes["image"]) for edit in edits]
-    # A heading for the columns, then of each edit a line of words and its rows.
-    height = LINE + GAP + FOOT
-    for proportion, count in zip(proportions, rows, strict=True):
-        height += 1.5 * LINE + count * (CELL * proportion + GAP)
+    shown = [[i for i in images if i < edit.sizes["image"]] for edit in edits]
+    heights = [CELL * edit.sizes["y"] / edit.sizes["x"] + GAP for edit in edits]
+    top = LINE + GAP
+    below = top + sum(
+        HEAD + len(places) * height for places, height in zip(shown, heights, strict=True)
+    )
     step = CELL + GAP
-    figure = new_figure(len(COLUMNS) * step, height)
+    figure = new_figure(len(COLUMNS) * step, below + foot_height(CAPTION))
     for column, (heading, _, _) in enumerate(COLUMNS):
         write_text(figure, column * step, LINE - 0.02, heading, weight="bold")
-    top = LINE + GAP
-    for edit, proportion, count in zip(edits, proportions, rows, strict=True):
+    for edit, places, height in zip(edits, shown, heights, strict=True):
         write_text(figure, 0.0, top + 1.2 * LINE, words(edit), size=SMALL)
-        top += 1.5 * LINE
-        for place in range(count):
-            one = edit.isel(image=place)
-            unit = int(
-                np.abs(one["heat_target"] - one["heat_before"]).mean(("heat_y", "heat_x")).argmax()
-            )
+        top += HEAD
+        for place in places:
+            one = edit.isel(image=place).load()
+            change = np.abs(one["heat_target"] - one["heat_before"]).mean(("heat_y", "heat_x"))
+            unit = int(np.argmax(change.values))
             for column, (_, name, under) in enumerate(COLUMNS):
-                picture = _heat(one, name, under, unit) if under else _image(one[name])
-                draw_picture(figure, picture, column * step, top, CELL, CELL * proportion)
-            write_text(
-                figure,
-                step + 0.03,
-                top + CELL * proportion - 0.03,
-                str(edit["unit"].values[unit]),
-                size=SMALL,
-                color="white",
-            )
-            top += CELL * proportion + GAP
-    draw_foot(figure, "")
+                at = (column * step, top, CELL)
+                if under:
+                    heat = one[name].values[unit]
+                    draw_heatmap(figure, heat, (0.0, 1.0), one[under].values, *at)
+                else:
+                    draw_image(figure, one[name].values, *at)
+            text = str(one["unit"].values[unit])
+            inside = (step + 0.04, top + height - GAP - 0.03)
+            write_text(figure, *inside, text, size=SMALL, color="white")
+            top += height
+    draw_key(figure, below, CAPTION, "over the mined images")
     return figure
 
 
 def words(edit: xr.Dataset) -> str:
     """What an edit is: its kind, numbers and units."""
     attrs = edit.attrs
-    text = attrs["edit"].replace("_", " ")
+    text = attrs["edit"].replace("_", " ").capitalize()
     if "shift" in attrs:
-        text += " by " + ", ".join(
-            f"{abs(share):g} {positive if share > 0 else negative}"
-            for share, positive, negative in zip(
-                attrs["shift"], ("down", "right"), ("up", "left"), strict=True
-            )
+        signs = (("down", "up"), ("right", "left"))
+        text += " by " + " and ".join(
+            f"{abs(share):g} {sign[share < 0]}"
+            for share, sign in zip(attrs["shift"], signs, strict=True)
             if share
         )
-    for name in ("factor", "level"):
-        text += f", {name} {attrs[name]:g}" if name in attrs else ""
+    text += "".join(f", {name} {attrs[name]:g}" for name in ("factor", "level") if name in attrs)
     units, concepts = list(attrs["edited"]), list(attrs.get("concepts", []))
+    count = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
     if concepts:
-        text += f"; concept {', '.join(map(str, concepts))}, {len(units)} units"
+        text += f": concept {', '.join(map(str, concepts))}, {count}"
     else:
-        text += f"; {', '.join(units)}" if len(units) <= 3 else f"; {len(units)} units"
-    numbers = ", ".join(map(str, edit["source_image"].values[:6]))
-    return f"{text}; of {attrs['generator']}, from the top image {numbers}"
-
-
-def _image(picture: xr.DataArray) -> np.ndarray:
-    shown = picture.transpose("y", "x", "rgb").values
-    size = heatmaps.display_size(shown.shape[:2], round(CELL * DOTS_PER_INCH))
-    return heatmaps.to_bytes(heatmaps.resize_image(shown, size))
-
-
-def _heat(one: xr.Dataset, name: str, under: str, unit: int) -> np.ndarray:
-    image = one[under].transpose("y", "x", "rgb").values
-    grey = heatmaps.grey_image(image, round(CELL * DOTS_PER_INCH))
-    return heatmaps.overlay(one[name].isel(unit=unit).values, (0.0, 1.0), grey)
+        text += f": {', '.join(units) if len(units) <= 3 else count}"
+    return f"{text} of {attrs['generator']}"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="A figure of edits.")
     parser.add_argument("--edits", type=Path, nargs="+", required=True, help="X.zarr, in order")
-    parser.add_argument("--images", type=int, default=2, help="of each, default %(default)s")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[0, 1], help="places in each, default 0 1"
+    )
     parser.add_argument(
         "--output", type=Path, required=True, help="X.png or X.pdf to write: both are written"
     )
     a = parser.parse_args()
-    if a.images < 1:
-        raise ValueError(f"{a.images} images of each edit were asked for: ask for one at least.")
     edits = [xr.open_zarr(check_dataset(path)) for path in a.edits]
     for path, edit in zip(a.edits, edits, strict=True):
         if "heat_target" not in edit:
             raise ValueError(
                 f"{path} is no edit: python -m rosetta_steps.inversion.edit writes one."
+            )
+        if min(a.images) < 0 or min(a.images) >= edit.sizes["image"]:
+            raise ValueError(
+                f"{path} has images 0 to {edit.sizes['image'] - 1}, none of "
+                f"{', '.join(map(str, a.images))}."
             )
     with matplotlib.rc_context(STYLE):
         save_figures({a.output.with_suffix(""): edit_figure(edits, a.images)})

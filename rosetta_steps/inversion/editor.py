@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from rosetta_steps import heatmaps
-from rosetta_steps.inversion.choices import UNIT
+from rosetta_steps.inversion.choices import UNIT, names_of
 from rosetta_steps.inversion.direct import replaced
 from rosetta_steps.inversion.edits import Edit
 from rosetta_steps.inversion.invert import MOST_AT_ONCE
@@ -30,7 +30,7 @@ from rosetta_steps.zoo.generators.generator import Generator
 STARTS = ("source", "random")
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
 NOTHING = 1e-3
-SHOWN = 4  # units whose maps are kept for the figure
+SHOWN = 4  # edited units of an image whose maps are kept to be looked at
 HEAT_PIXELS = 64  # a side of these maps, at most
 
 Maps = dict[str, Tensor]
@@ -204,8 +204,9 @@ class Editor:
 
         Returns:
             before, after, direct (image, rgb, y, x); latent (image, ...); loss (image, step, term);
-            failed (image, start); heat_before, heat_target, heat_after, heat_direct (image, shown,
-            y, x) in [0, 1] of `shown_units`; and the table of `measure`.
+            failed (image, start); shown (image, shown), names of a few edited units, and of these
+            heat_before, heat_target, heat_after, heat_direct (image, shown, y, x), in [0, 1] over
+            the unit's range; and the table of `measure`.
         """
         device, starts = self.generator.device, self.settings.starts
         latents, space = source.latents.to(device), self.space(source)
@@ -238,9 +239,9 @@ class Editor:
             "loss": losses[np.arange(len(best)), best],
             "failed": failed,
         }
-        shown = self.shown_units()
+        arrays["shown"], places = self._shown(before, targets)
         for name, maps in versions.items():
-            arrays[f"heat_{name}"] = self._heat(maps, shown)
+            arrays[f"heat_{name}"] = self._heat(maps, places)
         return arrays, self.measure(source.images, versions)
 
     def _edited(self, targets: Maps) -> dict[str, tuple[list[int], Tensor]]:
@@ -251,25 +252,44 @@ class Editor:
                 found[layer] = (channels, targets[layer][:, group["edited"].tolist()])
         return found
 
-    def shown_units(self) -> pd.DataFrame:
-        """A few edited units whose maps are kept: in turn from the layers, the finest first."""
-        edited = self.edited
-        place = edited.groupby("layer", sort=False).cumcount()
-        size = edited["layer"].map({name: -y * x for name, (y, x) in self.sizes.items()})
-        order = np.lexsort((edited["channel"], size, place))
-        return edited.iloc[order[:SHOWN]]
+    def _shown(self, before: Maps, targets: Maps) -> tuple[np.ndarray, list[list]]:
+        # Of each image the edited units whose maps change most over their ranges: of every layer
+        # the first, then the second, the finest layer first.
+        ranked = []
+        for layer, group in self.groups.items():
+            edited = np.flatnonzero(group["edited"])
+            minimum, maximum = (values[edited].numpy() for values in self.range[layer])
+            away = (targets[layer] - before[layer])[:, edited.tolist()].square().mean((2, 3)).sqrt()
+            share = away.cpu().numpy() / np.maximum(maximum - minimum, 1e-12)
+            fine = -self.sizes[layer][0] * self.sizes[layer][1]
+            ranked.append((fine, layer, edited[np.argsort(-share, axis=1, kind="stable")]))
+        places = []
+        for image in range(len(next(iter(before.values())))):
+            of_image = [
+                (rank, fine, layer, int(place))
+                for fine, layer, order in ranked
+                for rank, place in enumerate(order[image][:SHOWN])
+            ]
+            places.append([(layer, place) for _, _, layer, place in sorted(of_image)[:SHOWN]])
+        names = [
+            [names_of(self.groups[layer].iloc[[place]])[0] for layer, place in of_image]
+            for of_image in places
+        ]
+        return np.array(names), places
 
-    def _heat(self, maps: Maps, shown: pd.DataFrame) -> np.ndarray:
+    def _heat(self, maps: Maps, places: list[list]) -> np.ndarray:
         # On each unit's own scale of the dataset, at one size for all layers.
-        largest = np.max([self.sizes[layer] for layer in shown["layer"]], axis=0)
+        largest = np.max([self.sizes[layer] for layer in self.edited["layer"]], axis=0)
         size = heatmaps.display_size(tuple(largest), min(int(max(largest)), HEAT_PIXELS))
-        planes = []
-        for index, layer in shown["layer"].items():
-            place = self.groups[layer].index.get_loc(index)
-            ends = [float(values[place]) for values in self.range[layer]]
-            scaled = heatmaps.scale(maps[layer][:, place].cpu().numpy(), ends)
-            planes.append([heatmaps.resize(plane, size) for plane in scaled])
-        return np.clip(np.stack(planes, 1), 0, 1).astype(np.float32)
+        found = []
+        for image, of_image in enumerate(places):
+            planes = []
+            for layer, place in of_image:
+                ends = [float(values[place]) for values in self.range[layer]]
+                scaled = heatmaps.scale(maps[layer][image, place].cpu().numpy(), ends)
+                planes.append(np.clip(heatmaps.resize(scaled, size), 0, 1))
+            found.append(planes)
+        return np.array(found, np.float32)
 
     def measure(self, images: list[int], versions: dict[str, Maps]) -> pd.DataFrame:
         """How far maps moved, and how alike they are to before.

@@ -21,10 +21,9 @@ from matplotlib.figure import Figure
 from rosetta_steps.dictionary_stores import file_label
 from rosetta_steps.drawing import (
     GAP,
-    LINE,
     SMALL,
     WIDTH,
-    draw_foot,
+    can_be_written,
     folded,
     new_figure,
     save_figures,
@@ -34,17 +33,33 @@ from rosetta_steps.drawing import (
 from rosetta_steps.errors import run
 from rosetta_steps.figures import TALLEST
 from rosetta_steps.inversion.arms import Arm, read_arms
-from rosetta_steps.inversion.guided import Guided, choose_pairs, open_guided
+from rosetta_steps.inversion.guided import (
+    Guided,
+    choose_pairs,
+    open_guided,
+    plane_of,
+    shown_range,
+)
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.panels import draw_heatmap, draw_image, letters_in, proportion
+from rosetta_steps.inversion.panels import (
+    SPACED,
+    STRIP,
+    draw_heatmap,
+    draw_image,
+    draw_key,
+    foot_height,
+    letters_in,
+    number,
+    proportion,
+    write_lines,
+)
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.stores import check_dataset, image_blocks
 
 COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
 PAIRS = {"comparison": 0, "guidance": 6, "translation": 3}  # pairs shown
-STRIP = 0.11  # inches: a line of small text below a picture
 IMAGES_PER_BLOCK = 64
 
 
@@ -78,7 +93,7 @@ def evenly_chosen(values: np.ndarray, count: int) -> list[int]:
         Indices of images; of equal values the earlier image is lower.
     """
     order = np.argsort(values, kind="stable")
-    order = order[: np.isfinite(values).sum()]
+    order = order[: len(order) - np.isnan(values).sum()]
     count = min(count, len(order))
     return [int(order[int((index + 0.5) * len(order) / count)]) for index in range(count)]
 
@@ -103,8 +118,9 @@ def comparison(
     """
     full = [arm for arm in arms if not arm.empty]
     values = measured(targets, full)
-    gain = values[-1] - values[0] if len(full) > 1 else values[0]
-    gain = np.where(np.isfinite(values).all(0), gain, np.nan)
+    with np.errstate(invalid="ignore"):  # of two exact inversions neither gains
+        gain = values[-1] - values[0] if len(full) > 1 else values[0]
+    gain = np.where(np.isnan(values).any(0), np.nan, gain)
     chosen = list(images) if images is not None else evenly_chosen(gain, count)
     if not chosen:
         raise ValueError("on every image an arm failed, so there is nothing to compare.")
@@ -123,21 +139,20 @@ def comparison(
     samples = xr.open_zarr(targets)
     pictures = resized(torch.from_numpy(samples["image"][sorted(chosen)].values), full[0].size)
     target = dict(zip(sorted(chosen), pictures.numpy(), strict=True))
-    names = image_names(samples, chosen)
     columns, tall = 1 + len(full), proportion(target[chosen[0]])
     cell = min(
         WIDTH / columns - GAP, (TALLEST - 0.6) / len(chosen) / tall - (STRIP + GAP) / tall, 1.2
     )
-    width = columns * (cell + GAP)
+    width, names = columns * (cell + GAP), image_names(samples, chosen, letters_in(cell))
     heads = [wrapped(["target"], letters_in(cell))]
     heads += [wrapped(arm_words(arm.name), letters_in(cell)) for arm in full]
-    head = 0.05 + 0.092 * max(map(len, heads))
+    head = 0.05 + SPACED * max(map(len, heads))
     words = folded(f"PSNR in dB. {rule}", letters_in(width))
     above = head + len(chosen) * (cell * tall + STRIP + GAP)
-    figure = new_figure(width, above + 0.1 * len(words.split("\n")) + 0.03)
+    figure = new_figure(width, above + SPACED * len(words.split("\n")) + 0.1)
     for column, lines in enumerate(heads):
         x = column * (cell + GAP)
-        write_text(figure, x, head - 0.03, "\n".join(lines), size=SMALL, linespacing=1.2)
+        write_lines(figure, x, head - 0.04 - SPACED * len(lines), lines)
     for row, image in enumerate(chosen):
         y = head + row * (cell * tall + STRIP + GAP)
         draw_image(figure, target[image], 0.0, y, cell)
@@ -147,11 +162,10 @@ def comparison(
             x = column * (cell + GAP)
             draw_image(figure, arm.image[image].values, x, y, cell)
             value = values[column - 1, image]
-            said = f"{value:.1f}" if np.isfinite(value) else "failed"
-            best = value == np.nanmax(values[:, image]) and len(full) > 1
+            said = "failed" if np.isnan(value) else f"{value:.1f}"
+            best = len(full) > 1 and value == np.fmax.reduce(values[:, image])
             write_text(figure, x, below, said, size=SMALL, weight="bold" if best else "normal")
-    bottom = above + 0.1 * len(words.split("\n"))
-    write_text(figure, 0.0, bottom, words, size=SMALL, linespacing=1.2)
+    write_lines(figure, 0.0, above + 0.04, words.split("\n"))
     return figure
 
 
@@ -161,12 +175,22 @@ def arm_words(name: str) -> list[str]:
     return known.get(name, [f"+ {name}"])
 
 
-def image_names(samples: xr.Dataset, images: Sequence[int]) -> dict[int, str]:
-    """What some target images are called: photos by their files, others by their numbers."""
+def image_names(samples: xr.Dataset, images: Sequence[int], letters: int) -> dict[int, str]:
+    """What some target images are called: photos by their files, others by their numbers.
+
+    Args:
+        samples: Their store.
+        images: Numbers.
+        letters: The most of a name; of longer ones the middle is left out.
+    """
+    numbers = {image: f"image {image}" for image in images}
     if "file" not in samples:
-        return {image: f"image {image}" for image in images}
+        return numbers
     files = samples["file"].values
-    return {image: file_label(PurePath(str(files[image])).stem, 17) for image in images}
+    names = {image: file_label(PurePath(str(files[image])).stem, letters) for image in images}
+    return {
+        image: name if can_be_written(name) else numbers[image] for image, name in names.items()
+    }
 
 
 # --- guidance: figure 4 ---------------------------------------------------------------------------
@@ -189,66 +213,61 @@ def guidance_figure(guided: Guided, *, pairs: int, image: int | None = None) -> 
     Returns:
         The figure: rows target, start and result; columns the images, then pairs.
     """
-    rule = "chosen by hand" if image is not None else "that of the median L_act"
+    rule = "" if image is not None else ", that of the median L_act"
     image = middling_image(guided) if image is None else image
     target_maps = guided.target_maps([image])
-    chosen = choose_pairs(guided, target_maps, pairs)
-    layers = list(dict.fromkeys(guided.units(pair)[0].layer for pair in chosen))
-    versions = [guided.generated([image], layers, start=start) for start in (True, False)]
+    versions = [guided.generated([image], guided.layers, start=start) for start in (True, False)]
+    chosen = choose_pairs(guided, target_maps, versions[1][0], pairs)
     target = guided.target_images([image]).numpy()[0]
-    name = image_names(guided.targets, [image])[image]
     settings, tall, label = guided.inverter.settings, proportion(target), 0.62
     cell = min((WIDTH - label) / (1 + len(chosen)) - GAP, 0.95)
+    width = label + (1 + len(chosen)) * (cell + GAP)
     letters = letters_in(cell + GAP)
     heads, middles = [], []
     for pair in chosen:
         own, other = guided.units(pair)
         r = guided.matches.loc[pair, "correlation"]
-        heads.append(wrapped([other.model, f"{other.layer}, {other.channel}"], letters))
-        middles.append(wrapped([f"{own.layer}, {own.channel}", f"r {r:.2f}"], letters))
-    head = 0.05 + 0.092 * max(map(len, heads))
-    middle = 0.06 + 0.092 * max(map(len, middles))
+        heads.append(wrapped([other.model, other.layer, str(other.channel)], letters))
+        middles.append(wrapped([own.layer, f"{own.channel}, r {r:.2f}"], letters))
+    head = 0.05 + SPACED * max(map(len, heads))
+    middle = 0.06 + SPACED * max(map(len, middles))
     step = cell * tall + STRIP + GAP
     tops = [head, head + cell * tall + middle, head + cell * tall + middle + step]
+    name = image_names(guided.targets, [image], 40)[image]
     words = folded(
-        f"Above: maps of models on the target ({rule}). Below: maps of {guided.generator} at the "
-        f"random start and after {settings.steps} steps, and how similar they are to those above "
-        f"({settings.similarity}; below the images, L_act: its mean over all {len(guided.matches)} "
-        "pairs). r: correlation over the mined images.",
-        letters_in(label + (1 + len(chosen)) * (cell + GAP)) - 2,
+        f"Upper row: the target ({name}{rule}) and maps of models on it. Lower rows: "
+        f"{guided.generator} at the random start and after {settings.steps} steps, with its maps "
+        f"of the matched units; below a map, how similar it is to the one in the upper row "
+        f"({settings.similarity}); below an image, L_act, the mean over all "
+        f"{len(guided.matches)} pairs. Above a column: model, layer, channel; r: correlation over "
+        "the mined images.",
+        letters_in(width) - 2,
     )
     above = tops[-1] + step
-    foot = 0.1 * len(words.split("\n")) + 0.32
-    figure = new_figure(label + (1 + len(chosen)) * (cell + GAP), above + foot)
+    figure = new_figure(width, above + foot_height(words))
     loss = guided.store["loss"][image, int(guided.store["start"][image])].values
     l_act = loss[:, TERMS.index("activation")]
-    words_of_rows = [f"target,\n{name}", "start", f"after\n{settings.steps} steps"]
-    for row, (top, said) in enumerate(zip(tops, words_of_rows, strict=True)):
-        y = top + LINE * len(said.split("\n"))
-        write_text(figure, 0.0, y, said, size=SMALL, linespacing=1.2)
-        picture = target if row == 0 else versions[row - 1][1][0]
-        draw_image(figure, picture, label, top, cell)
-        if row:
-            value = l_act[0 if row == 1 else -1]
-            below = top + cell * tall + STRIP - 0.01
-            write_text(figure, label, below, f"{value:.2f}", size=SMALL)
-    for column, pair in enumerate(chosen, start=1):
-        x = label + column * (cell + GAP)
+    for row, said in enumerate(("target", "start", f"after\n{settings.steps} steps")):
+        write_lines(figure, 0.0, tops[row], said.split("\n"))
+        draw_image(figure, versions[row - 1][1][0] if row else target, label, tops[row], cell)
+    for row, value in ((1, l_act[0]), (2, l_act[-1])):
+        below = tops[row] + cell * tall + STRIP - 0.01
+        write_text(figure, label, below, number(value), size=SMALL)
+    for column, pair in enumerate(chosen):
+        x = label + (1 + column) * (cell + GAP)
         own, other = guided.units(pair)
-        write_text(
-            figure, x, head - 0.03, "\n".join(heads[column - 1]), size=SMALL, linespacing=1.2
-        )
-        text = "\n".join(middles[column - 1])
-        write_text(figure, x, tops[1] - 0.03, text, size=SMALL, linespacing=1.2)
-        plane = target_maps[other.model][other.layer][0, other.channel].float().cpu().numpy()
-        draw_heatmap(figure, plane, guided.ranges[other], target, x, head, cell)
-        for top, (maps, pictures) in zip(tops[1:], versions, strict=True):
-            plane = maps[own.layer][0, own.channel]
-            draw_heatmap(figure, plane, guided.ranges[own], pictures[0], x, top, cell)
-            value = guided.similarity(pair, target_maps, maps)[0]
-            write_text(figure, x, top + cell * tall + STRIP - 0.01, f"{value:.2f}", size=SMALL)
-    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
-    draw_foot(figure, "")
+        write_lines(figure, x, 0.0, heads[column])
+        write_lines(figure, x, head + cell * tall + 0.03, middles[column])
+        plane = plane_of(target_maps, other)[0]
+        scale = shown_range([plane], guided.ranges[other][0])
+        draw_heatmap(figure, plane, scale, target, x, head, cell)
+        planes = [maps[own.layer][0, own.channel] for maps, _ in versions]
+        scale = shown_range(planes, guided.ranges[own][0])
+        for top, plane, (maps, pictures) in zip(tops[1:], planes, versions, strict=True):
+            draw_heatmap(figure, plane, scale, pictures[0], x, top, cell)
+            said = number(guided.similarity(pair, target_maps, maps)[0])
+            write_text(figure, x, top + cell * tall + STRIP - 0.01, said, size=SMALL)
+    draw_key(figure, above, words)
     return figure
 
 
@@ -267,72 +286,54 @@ def translation(guided: Guided, *, images: Sequence[int], pairs: int) -> Figure:
         The figure: rows targets, of each pair the model's map and the generator's, images.
     """
     target_maps = guided.target_maps(images)
-    chosen = choose_pairs(guided, target_maps, pairs)
-    layers = list(dict.fromkeys(guided.units(pair)[0].layer for pair in chosen))
-    maps, pictures = guided.generated(images, layers)
-    targets, names = guided.target_images(images).numpy(), image_names(guided.targets, images)
+    maps, pictures = guided.generated(images, guided.layers)
+    chosen = choose_pairs(guided, target_maps, maps, pairs)
+    targets = guided.target_images(images).numpy()
     tall, label, between = proportion(targets[0]), 1.0, 0.08
     rows = 2 + 2 * len(chosen)
     cell = min(
         (WIDTH - label) / len(images) - GAP,
-        ((TALLEST - 0.7) / rows - GAP) / tall,
+        ((TALLEST - 0.7 - len(chosen) * between) / rows - GAP) / tall,
         0.95,
     )
-    step = cell * tall + GAP
+    names = image_names(guided.targets, images, letters_in(cell))
     width = label + len(images) * (cell + GAP)
     words = folded(
-        f"Between targets and images: maps of matched units, of a model on the target and of "
-        f"{guided.generator} on the image below. r: correlation over the mined images.",
+        "Between the targets and the images: maps of matched units, a model's on the target above "
+        f"that of {guided.generator} on its image. Beside them: model, layer, channel; r: "
+        "correlation over the mined images.",
         letters_in(width) - 2,
     )
     tops = [STRIP + GAP]
     for row in range(1, rows):
-        tops.append(tops[-1] + step + (between if row % 2 else 0.0))
-    above = tops[-1] + step
-    foot = 0.1 * len(words.split("\n")) + 0.32
-    figure = new_figure(width, above + foot)
-    letters = letters_in(label)
+        tops.append(tops[-1] + cell * tall + GAP + (between if row % 2 else 0.0))
+    above = tops[-1] + cell * tall + GAP
+    figure = new_figure(width, above + foot_height(words))
 
     def name_row(row: int, lines: list[str]) -> None:
-        said = wrapped(lines, letters)
-        y = tops[row] + LINE * 0.85 * len(said)
-        write_text(figure, 0.0, y, "\n".join(said), size=SMALL, linespacing=1.2)
+        write_lines(figure, 0.0, tops[row], wrapped(lines, letters_in(label)))
 
     name_row(0, ["target"])
     name_row(rows - 1, ["image of", guided.generator])
-    for place, pair in enumerate(chosen):
-        own, other = guided.units(pair)
-        r = guided.matches.loc[pair, "correlation"]
-        name_row(1 + 2 * place, [other.model, f"{other.layer}, {other.channel}"])
-        name_row(2 + 2 * place, [own.model, f"{own.layer}, {own.channel}", f"r {r:.2f}"])
     for column, image in enumerate(images):
         x = label + column * (cell + GAP)
         write_text(figure, x, STRIP, names[image], size=SMALL)
         draw_image(figure, targets[column], x, tops[0], cell)
         draw_image(figure, pictures[column], x, tops[-1], cell)
-        for place, pair in enumerate(chosen):
-            own, other = guided.units(pair)
-            plane = target_maps[other.model][other.layer][column, other.channel].float().cpu()
-            draw_heatmap(
-                figure,
-                plane.numpy(),
-                guided.ranges[other],
-                targets[column],
-                x,
-                tops[1 + 2 * place],
-                cell,
-            )
-            draw_heatmap(
-                figure,
-                maps[own.layer][column, own.channel],
-                guided.ranges[own],
-                pictures[column],
-                x,
-                tops[2 + 2 * place],
-                cell,
-            )
-    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
-    draw_foot(figure, "")
+    for place, pair in enumerate(chosen):
+        own, other = guided.units(pair)
+        r = guided.matches.loc[pair, "correlation"]
+        name_row(1 + 2 * place, [other.model, other.layer, str(other.channel)])
+        name_row(2 + 2 * place, [own.model, own.layer, f"{own.channel}, r {r:.2f}"])
+        for row, unit, planes, under in (
+            (1 + 2 * place, other, plane_of(target_maps, other), targets),
+            (2 + 2 * place, own, maps[own.layer][:, own.channel], pictures),
+        ):
+            scale = shown_range(planes, guided.ranges[unit][0])
+            for column, (plane, picture) in enumerate(zip(planes, under, strict=True)):
+                x = label + column * (cell + GAP)
+                draw_heatmap(figure, plane, scale, picture, x, tops[row], cell)
+    draw_key(figure, above, words)
     return figure
 
 

@@ -21,7 +21,7 @@ from rosetta_steps.inversion.kept import first_latents, last_latents, settings_o
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.representatives import Unit
 
-FIRES = 0.5  # of a unit's greatest value: what a shown map reaches on a target
+FIRES = 0.25  # of a unit's greatest value over the mined images: what a shown map reaches
 GRID = (32, 32)  # on which target maps are compared
 
 
@@ -48,6 +48,11 @@ class Guided:
     def matches(self) -> pd.DataFrame:
         """A row a pair, in the order of L_act."""
         return self.inverter.matches
+
+    @property
+    def layers(self) -> list[str]:
+        """Matched layers of the generator."""
+        return list(dict.fromkeys(self.matches["generator_layer"]))
 
     def target_images(self, images: Sequence[int]) -> torch.Tensor:
         """Targets in the generator's size, (image, rgb, y, x)."""
@@ -158,17 +163,22 @@ def open_guided(
 
 
 def choose_pairs(
-    guided: Guided, target_maps: Mapping[str, Mapping[str, torch.Tensor]], count: int
+    guided: Guided,
+    target_maps: Mapping[str, Mapping[str, torch.Tensor]],
+    maps: Mapping[str, np.ndarray],
+    count: int,
 ) -> list[int]:
-    """Choose matched pairs that show something on some targets, and not the same thing twice.
+    """Choose matched pairs that show something on some images, and not the same thing twice.
 
-    In order of correlation, a pair is taken if on some target its model's unit reaches FIRES of
-    its greatest value, no unit of it is in a pair taken before, and its target map correlates
-    below DISTINCT with theirs; if too few do, the strongest of the others are added.
+    In order of correlation, a pair is taken if on at least half of the images both its units reach
+    FIRES of their greatest value (the model's on targets, the generator's on results), no unit of
+    it is in a pair taken before, and its target map correlates below DISTINCT with theirs; if too
+    few do, the strongest of the others are added.
 
     Args:
         guided: The arm.
         target_maps: Of the images to be shown.
+        maps: Of the generator on the results, its matched layers.
         count: How many; fewer are returned if there are fewer pairs.
 
     Returns:
@@ -180,14 +190,13 @@ def choose_pairs(
         if len(taken) == count:
             break
         own, other = guided.units(pair)
-        maps = heatmaps.scale(
-            target_maps[other.model][other.layer][:, other.channel].float().cpu().numpy(),
-            guided.ranges[other],
-        )
-        plane = np.concatenate([heatmaps.resize(one, GRID) for one in maps]).ravel()
+        generated = heatmaps.scale(maps[own.layer][:, own.channel], guided.ranges[own])
+        target = heatmaps.scale(plane_of(target_maps, other), guided.ranges[other])
+        plane = np.concatenate([heatmaps.resize(one, GRID) for one in target]).ravel()
         plane = plane - plane.mean()
         norm = np.linalg.norm(plane)
-        if maps.max() < FIRES or norm == 0 or own in used or other in used:
+        fires = min(np.median(of.max((1, 2))) for of in (generated, target))
+        if fires < FIRES or norm == 0 or {own, other} & used:
             continue
         plane = plane / norm
         if all(plane @ before < DISTINCT for before in planes):
@@ -197,3 +206,13 @@ def choose_pairs(
     others = [pair for pair in order if pair not in taken]
     chosen = set(taken + others[: count - len(taken)])
     return [int(pair) for pair in order if pair in chosen]
+
+
+def plane_of(maps: Mapping[str, Mapping[str, torch.Tensor]], unit: Unit) -> np.ndarray:
+    """Maps (image, y, x) of one unit of a model, of those of Guided.target_maps."""
+    return maps[unit.model][unit.layer][:, unit.channel].float().cpu().numpy()
+
+
+def shown_range(maps: Sequence[np.ndarray], least: float) -> tuple[float, float]:
+    """Colour scale of a unit in a figure: from its least value of all to the greatest one shown."""
+    return least, float(np.nanmax([np.nanmax(one) for one in maps]))

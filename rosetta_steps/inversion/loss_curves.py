@@ -114,7 +114,7 @@ def _titles(stores: Sequence[xr.Dataset]) -> dict[str, str]:
     return {
         "total": "total loss",
         "reconstruction": f"$L_{{rec}}${form('reconstruction', 'none')}",
-        "activation": f"$L_{{act}}${form('similarity')} (greater is better)",
+        "activation": f"$L_{{act}}${form('similarity')} ↑",
         "regulariser": f"$L_{{reg}}${form('norm')}",
     }
 

@@ -1,11 +1,15 @@
 """Images and heatmaps as the figures of inversions show them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from rosetta_steps import heatmaps
-from rosetta_steps.drawing import DOTS_PER_INCH, SMALL, draw_picture
-from rosetta_steps.representatives import Unit
+from rosetta_steps.drawing import DOTS_PER_INCH, SMALL, draw_picture, write_text
+
+SPACED = 0.092  # inches: a line of small text among others
+STRIP = 0.11  # inches: a line of small text below a picture
 
 
 def proportion(image: np.ndarray) -> float:
@@ -16,11 +20,6 @@ def proportion(image: np.ndarray) -> float:
 def letters_in(width: float) -> int:
     """How many small letters fit into a width in inches."""
     return int(width * 72 / (SMALL * 0.62))
-
-
-def unit_lines(unit: Unit) -> list[str]:
-    """Name of a unit: its model, and its layer and channel."""
-    return [unit.model, f"{unit.layer} {unit.channel}"]
 
 
 def draw_image(figure: Figure, image: np.ndarray, x: float, y: float, width: float) -> None:
@@ -54,3 +53,38 @@ def draw_heatmap(
     dots = round(max(width, height) * DOTS_PER_INCH)
     grey = heatmaps.grey_image(image.transpose(1, 2, 0), dots)
     draw_picture(figure, heatmaps.overlay(activation, unit_range, grey), x, y, width, height)
+
+
+def number(value: float) -> str:
+    """A similarity to two decimals, with a minus sign and not a hyphen."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def write_lines(figure: Figure, x: float, y: float, lines: Sequence[str], **properties) -> None:
+    """Small lines of text, the upper left corner of the first at (x, y)."""
+    # one by one: matplotlib sets lines of one text apart by the letters that are in them
+    for place, line in enumerate(lines, start=1):
+        write_text(figure, x, y + SPACED * place + 0.02, line, size=SMALL, **properties)
+
+
+def foot_height(words: str) -> float:
+    """Inches that draw_key takes."""
+    return 0.26 + SPACED * len(words.split("\n"))
+
+
+def draw_key(figure: Figure, y: float, words: str, where: str = "here") -> None:
+    """A caption whose upper edge is at y, and below it the colours of the heatmaps.
+
+    Args:
+        figure: To draw into.
+        y: In inches.
+        words: Lines of small text.
+        where: Images among which a unit's greatest value has the last colour.
+    """
+    lines = words.split("\n")
+    write_lines(figure, 0.0, y + 0.04, lines)
+    top = y + 0.14 + SPACED * len(lines)
+    draw_picture(figure, heatmaps.colour_key(24, 300), 0.1, top, 1.0, 0.08)
+    write_text(figure, 0.0, top + 0.09, "0", size=SMALL)
+    said = f"1 = a unit's greatest value {where}"
+    write_text(figure, 1.14, top + 0.09, said, size=SMALL)

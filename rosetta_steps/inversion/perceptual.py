@@ -18,6 +18,23 @@ LPIPS = "lpips"
 LPIPS_BACKBONE = "vgg"
 
 
+# Maps below this many positions a side say little of where things are, and cost a pass's second half.
+SMALLEST_MAP = 8
+
+
+def compared_layers(layers: list) -> list[str]:
+    """Names of the layers that a distance compares: of each map size the last, as LPIPS has it.
+
+    Of a network whose maps all have one size, such as a vision transformer, every layer.
+
+    Args:
+        layers: Of the network (zoo.taps.Layer), in order.
+    """
+    large = [layer for layer in layers if min(layer.size) >= SMALLEST_MAP] or layers
+    last = {layer.size: layer.name for layer in large}
+    return list(last.values()) if len(last) > 1 else [layer.name for layer in large]
+
+
 class ZooDistance:
     """Mean over layers and positions of the squared difference of features of unit length.
 
@@ -46,7 +63,7 @@ class ZooDistance:
         self.network = self.model.module.requires_grad_(False)
         outline = load(name, chosen)
         preset = "block" if "block" in entry.get("layers", {}) else "all"
-        self.layers = [layer.name for layer in choose_layers(name, entry, outline, preset)]
+        self.layers = compared_layers(choose_layers(name, entry, outline, preset))
         self.label = f"perceptual_{name}"
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -52,12 +52,12 @@ class Settings:
 def add_settings(parser: argparse.ArgumentParser, **defaults) -> None:
     """Add every setting to a command line, with other defaults for some.
 
-    A default of None is the source's, which the step then fills in.
+    A default of None is for the step to fill in; its help says how.
     """
     group = parser.add_argument_group("optimisation")
     for one in fields(Settings):
         default = defaults.get(one.name, one.default)
-        known = "the source's" if default is None else "%(default)s"
+        known = "see above" if default is None else "%(default)s"
         group.add_argument(
             f"--{one.name.replace('_', '-')}",
             type=one.type if isinstance(one.type, type) else str,

@@ -41,7 +41,6 @@ from rosetta_steps.drawing import (
     LINE,
     SMALL,
     WIDTH,
-    draw_foot,
     folded,
     new_figure,
     save_figures,
@@ -56,18 +55,27 @@ from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import COLUMNS
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.panels import (
+    SPACED,
+    STRIP,
     draw_heatmap,
     draw_image,
+    draw_key,
+    foot_height,
     letters_in,
+    number,
     proportion,
+    write_lines,
 )
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.representatives import EMPTY_REASON, Concept, choose_concepts
 from rosetta_steps.stores import check_dataset, manifest_path, sha256_of, write_dataset
 from rosetta_steps.zoo.entries import entry_digest, suggestion
 
-DEFAULTS = {"starts": 4}
-CONCEPTS = 4  # shown where none is named
+# Pearson's correlation leaves out how strongly a unit fires, which is half of what it stands for.
+# For three concepts of faces, 100 steps: the mean of the optimised map over positions was at the
+# 54th to 91st percentile of the mined images (11 of 12 starts), with cosine at the 88th to 100th.
+DEFAULTS = {"starts": 4, "similarity": "cosine"}
+CONCEPTS = 3  # shown where none is named
 
 
 # --- which ----------------------------------------------------------------------------------------
@@ -120,7 +128,7 @@ def concepts_of_units(dictionary: Dictionary, names: Sequence[str]) -> list[Conc
                 f"{', '.join(f'{layer}:{known[place]}' for place in sorted(nearest))}."
             )
         rows = table[table["generator_channel"] == int(channel)]
-        found += choose_concepts(rows, dictionary.models)
+        found += choose_concepts(rows.reset_index(drop=True), dictionary.models)
     return found
 
 
@@ -310,28 +318,27 @@ def figure1(dictionary: Dictionary, concepts: Sequence[Concept], found: xr.Datas
     ranges = unit_ranges(dictionary.moments, {unit for unit, _ in wanted})
     rows, starts = len(examples[0]), found.sizes["start"]
     columns, more = 2 + len(dictionary.models), math.ceil(starts / rows)
-    between, strip = 0.14, 0.1  # inches: before the optimised images, below every picture
+    between, strip = 0.14, STRIP + GAP  # inches: before the optimised images, below every picture
     tall = max(map(proportion, pictures.values()))
     cell = min(
         (WIDTH - between) / (columns + more) - GAP,
         # about 0.6 inches of a row are text
         max(((TALLEST - 0.4) / len(concepts) - 0.6) / rows - strip, 0.35) / tall,
-        0.95,
+        0.85,
     )
     texts = [_heads(concept, letters_in(cell + GAP)) for concept in concepts]
-    head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
-    height = head + rows * (cell * tall + strip)
+    head = LINE * 1.7 + SPACED * max(len(text) for row in texts for text in row)
+    height, width = head + rows * (cell * tall + strip), (columns + more) * (cell + GAP) + between
     words = folded(
         "Left, the images on which a concept's pair fires most, with the heatmaps of its unit in "
         "every model; above a column: model, layer, channel, correlation r. Right, images of "
         f"{dictionary.generator} optimised from random latents for one pair (eq. 5): its own unit "
         "and the model unit in bold type, whose map on the first image is the target. Below them: "
         f"similarity of both maps ({found.attrs['similarity']}).",
-        letters_in((columns + more) * (cell + GAP) + between) - 4,
+        letters_in(width) - 2,
     )
     above = len(concepts) * (height + 0.1)
-    foot = 0.1 * len(words.split("\n")) + 0.32
-    figure = new_figure((columns + more) * (cell + GAP) + between, above + foot)
+    figure = new_figure(width, above + foot_height(words))
     similarity = found["loss"].sel(term="activation").isel(step=-1).values
     for place, concept in enumerate(concepts):
         top = place * (height + 0.1)
@@ -339,21 +346,20 @@ def figure1(dictionary: Dictionary, concepts: Sequence[Concept], found: xr.Datas
         for row, image in enumerate(examples[place]):
             y = top + head + row * (cell * tall + strip)
             draw_image(figure, pictures[image], 0.0, y, cell)
-            write_text(figure, 0.0, y + cell * tall + strip - 0.01, f"image {image}", size=SMALL)
+            write_text(figure, 0.0, y + cell * tall + STRIP - 0.01, f"image {image}", size=SMALL)
             for column, unit in enumerate(concept.units, start=1):
                 x = column * (cell + GAP)
                 draw_heatmap(figure, maps[unit, image], ranges[unit], pictures[image], x, y, cell)
         left = columns * (cell + GAP) + between
-        write_text(figure, left, top + head - 0.04, "optimised", size=SMALL)
+        write_text(figure, left, top + head - 0.04, "optimised", size=SMALL, weight="bold")
         for start in range(starts):
             x = left + (start % more) * (cell + GAP)
             y = top + head + (start // more) * (cell * tall + strip)
             draw_image(figure, found["image"].values[place, start], x, y, cell)
             value = similarity[place, start]
-            said = f"{value:.2f}" if np.isfinite(value) else "failed"
-            write_text(figure, x, y + cell * tall + strip - 0.01, said, size=SMALL)
-    write_text(figure, 0.0, above + foot - 0.33, words, size=SMALL, linespacing=1.2)
-    draw_foot(figure, "")
+            said = number(value) if np.isfinite(value) else "failed"
+            write_text(figure, x, y + cell * tall + STRIP - 0.01, said, size=SMALL)
+    draw_key(figure, above, words, "over all images")
     return figure
 
 
@@ -371,8 +377,8 @@ def _write_heads(figure: Figure, concept: Concept, texts, top: float, head: floa
     chosen = (0, 1 + partner(concept))
     for column, lines in enumerate(texts):
         weight = "bold" if column in chosen else "normal"
-        x, text = (column + 1) * (cell + GAP), "\n".join(lines)
-        write_text(figure, x, top + head - 0.04, text, size=SMALL, linespacing=1.2, weight=weight)
+        y = top + head - 0.06 - SPACED * len(lines)
+        write_lines(figure, (column + 1) * (cell + GAP), y, lines, weight=weight)
 
 
 # --- command line ---------------------------------------------------------------------------------
