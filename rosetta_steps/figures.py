@@ -279,10 +279,10 @@ def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def empty_figure() -> Figure:
-    """A figure that says that there is no concept, and why."""
+def empty_figure(reason: str = EMPTY_REASON) -> Figure:
+    """A figure that says that there is nothing to show, and why."""
     figure = new_figure(WIDTH, 1.2)
-    figure.text(0.5, 0.5, folded(EMPTY_REASON, 100), ha="center", va="center", size=8)
+    figure.text(0.5, 0.5, folded(reason, 100), ha="center", va="center", size=8, parse_math=False)
     return figure
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from rosetta_steps import activations, moments, sampling
 from rosetta_steps.inversion import edit as step
+from rosetta_steps.inversion import edit_figure
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
 from rosetta_steps.inversion.direct import replaced
 from rosetta_steps.inversion.editor import Editor, correlation, units_to_edit
@@ -34,7 +35,6 @@ from rosetta_steps.stores import write_dataset
 from rosetta_steps.zoo.entries import read_entries
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
-from rosetta_steps.zoo.generators.stylegan3 import StyleGAN3
 from rosetta_steps.zoo.taps import activations_of
 
 LAYERS = {"main.2": (6, (4, 4)), "main.5": (4, (8, 8))}
@@ -181,28 +181,34 @@ def test_a_direct_edit_runs_the_rest_of_the_network_on_the_replaced_maps():
         torch.testing.assert_close(network(z), network.main(z[:, :, None, None]))  # hooks are gone
 
 
+class WithMargin(torch.nn.Conv2d):
+    """Puts out a pixel more on every side than the image has, like a layer of StyleGAN3."""
+
+    margin, nonlinearity = 1, "none"
+
+
 def test_a_direct_edit_leaves_what_lies_outside_the_image_as_it_was():
     torch.manual_seed(0)
-    network = StyleGAN3(
-        resolution=16, kind="t", latent=8, w=8, channel_base=128, channel_max=8, mapping_layers=2
-    ).eval()
-    z = torch.randn(1, 8)
-    name = next(name for name, child in network.named_modules() if getattr(child, "margin", 0))
-    layer = dict(network.named_modules())[name]
-    seen = []
+    network = torch.nn.Sequential(WithMargin(3, 4, 3, padding=2), torch.nn.Identity())
+    image, values = torch.randn(2, 3, 6, 6), maps(2, 1, 6, 6)
     with torch.no_grad():
-        own = activations_of(network, lambda: network(z), [name])[0][name]
-        layer.register_forward_hook(lambda *arguments: seen.append(arguments[2]))
-        network(z)
-        with replaced(network, {name: ([0], own[:, [0]] + 1)}):
-            # Hooks run in the order in which they came: one that comes last sees the change.
-            handle = layer.register_forward_hook(lambda *arguments: seen.append(arguments[2]))
-            network(z)
-            handle.remove()
-    difference, margin = (seen[-1] - seen[0])[0, 0], layer.margin
-    inside = difference[margin:-margin, margin:-margin]
-    torch.testing.assert_close(inside, torch.ones_like(inside), rtol=0, atol=1e-5)
-    assert difference.sum().item() == pytest.approx(inside.numel(), rel=1e-5)
+        expected = network[0](image)
+        expected[:, 2, 1:-1, 1:-1] = values[:, 0]
+        with replaced(network, {"0": ([2], values)}):
+            found, whole = activations_of(network, lambda: network(image), ["0"])
+    torch.testing.assert_close(whole, expected)
+    torch.testing.assert_close(found["0"][:, [2]], values)
+
+
+def test_only_the_call_that_a_layer_names_is_replaced():
+    relu = torch.nn.ReLU()
+    network = torch.nn.Sequential()
+    network.relu, network.forward = relu, lambda x: relu(relu(x) - 1)
+    ones = torch.ones(1, 1, 2, 2)
+    with replaced(network, {"relu#1": ([0], 7 * ones)}):
+        assert (network(5 * ones) == 7).all()
+    with replaced(network, {"relu": ([0], 7 * ones)}):
+        assert (network(5 * ones) == 6).all()
 
 
 # --- a tiny generator -----------------------------------------------------------------------------
@@ -393,6 +399,60 @@ def test_correlation_agrees_with_numpy_and_flat_maps_have_none():
     for image, unit in [(0, 0), (1, 1), (1, 2)]:
         expected = np.corrcoef(a[image, unit].ravel(), b[image, unit].ravel())[0, 1]
         assert found[image, unit].item() == pytest.approx(expected)
+
+
+def test_the_maps_to_look_at_are_those_of_the_strongest_edited_units_that_fire(folder):
+    """On each unit's own scale, in the order in which the units were given."""
+    source = read_source(folder / "samples.zarr", "tiny", entry_of(folder), [0, 1, 2])
+    given = [("main.5", 2), ("main.2", 3), ("main.5", 0), ("main.2", 1), ("main.5", 3)]
+    editor = editor_of(folder, Edit("amplify", factor=0.5), given, steps=1)
+    arrays, _ = editor.apply(source)
+    of_all = editor.generator.activations(source.latents, list(LAYERS))
+    store = xr.open_datatree(folder / "moments.zarr", engine="zarr")
+    for image in range(3):
+        fires = []
+        for layer, channel in given:
+            low, high = (float(store[layer][name][channel]) for name in ("minimum", "maximum"))
+            peak = (of_all[layer][image, channel].max().item() - low) / (high - low)
+            fires.append((peak < 0.5, len(fires), f"{layer}:{channel}", peak))
+        expected = sorted(fires)[:4]
+        assert arrays["shown"][image].tolist() == [name for *_, name, _ in expected]
+        peaks = arrays["heat_before"][image].max((1, 2))
+        assert (peaks <= [peak + 1e-3 for *_, peak in expected]).all()  # resizing only averages
+    assert arrays["heat_target"].shape == (3, 4, 8, 8)
+
+
+def test_the_figure_is_written_twice_and_says_what_the_edits_are(folder, monkeypatch):
+    output = folder / "shifted.zarr"
+    given = {"edit": "shift", "shift": [0.25, -0.25], "images": [0, 1], "output": output}
+    store, _ = run_step(folder, monkeypatch, **given)
+    assert edit_figure.words(store) == "Shift by 0.25 down and 0.25 left: 4 units of tiny"
+    words = ["edit_figure", "--edits", output, "--output", folder / "figures" / "figure8.png"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    edit_figure.main()
+    assert Image.open(folder / "figures" / "figure8.png").size[0] > 1500
+    assert (folder / "figures" / "figure8.pdf").read_bytes().startswith(b"%PDF")
+    words[2] = folder / "samples.zarr"
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(ValueError, match="samples.zarr is no edit"):
+        edit_figure.main()
+
+
+def test_the_summary_is_medians_over_units_and_then_over_images():
+    rows = [
+        (image, "a", unit, unit < 3, 2.0, 0.0, after, 0.0, other, 0.5, 0.9, moved)
+        for image, unit, after, other, moved in [
+            (0, 0, 1.0, 0.1, 0.5), (0, 1, 1.0, 0.1, 0.4), (0, 2, 1.0, 0.1, 0.6),
+            (0, 3, 2.0, 0.7, np.nan), (0, 4, 2.0, np.nan, np.nan),
+            (1, 0, 1.0, 0.1, 0.7), (1, 1, 1.0, 0.1, 0.7), (1, 2, 1.0, 0.1, 0.1),
+            (1, 3, 2.0, 0.9, np.nan), (1, 4, 2.0, 0.9, np.nan),
+        ]
+    ]  # fmt: skip
+    names = ["image", *UNIT, "edited", "mean_before", "mean_target", "mean_after", "mean_direct"]
+    names += ["correlation_before", "correlation_target", "correlation_direct", "moved"]
+    text = step.summary(pd.DataFrame(rows, columns=names))
+    assert "2 images, 3 units edited: moved 0.60 of the way to their targets" in text
+    assert "2 other units: correlation with before 0.80 (1 of 4 maps are flat" in text
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def guides(models):
     return matches, {name: f"moments/{name}.zarr" for name in names}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dictionary(mined):
     """Concepts of the units that have a buddy in both models, a concept a unit."""
     matches, _ = guides(NAMES[1:])
@@ -283,7 +283,7 @@ def test_photos_are_named_by_their_files_and_others_by_their_numbers():
 # --- guidance and translation ---------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def arm(mined):
     return guided.open_guided(mined / "targets.zarr", mined / "all.zarr", ZOO, *guides(NAMES[1:]))
 
@@ -352,6 +352,16 @@ def test_maps_need_the_matches_that_guided_the_arm(mined):
         guided.open_guided(targets, mined / "reconstruction.zarr", ZOO, *guides(["one"]))
     with pytest.raises(ValueError, match=r"all.zarr was guided by \d+ pairs with one, two; these"):
         guided.open_guided(targets, mined / "all.zarr", ZOO, *guides(["one"]))
+
+
+def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
+    write_empty(tmp_path / "two.zarr", "no best buddies of two")
+    said = []
+    monkeypatch.setattr(figures, "save_figures", lambda made: said.extend(made.values()))
+    known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
+    for kind in ("guidance", "translation"):
+        command_line(figures, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")
+    assert [words_of(figure) for figure in said] == [["no best buddies of two"]] * 2
 
 
 @pytest.mark.parametrize("kind", ["comparison", "guidance", "translation"])

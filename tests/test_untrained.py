@@ -206,3 +206,12 @@ def test_a_preset_of_layers_that_a_model_lacks_is_refused_before_anything_is_com
     with pytest.raises(ValueError, match="model has no layer preset 'block'"):
         untrained.compare("generator", "model", zoo, 8, 0, tmp_path / "out", 1, None, "all")
     assert not (tmp_path / "out").exists() and "sampling" not in capsys.readouterr().err
+
+
+def test_a_file_of_another_network_is_refused_before_anything_is_computed(zoo, tmp_path, capsys):
+    other = tmp_path / "generator.safetensors"
+    with pytest.raises(ValueError, match="generator.safetensors"):
+        untrained.compare(
+            "generator", "model", zoo, 8, 0, tmp_path / "out", 1, [other], "all", "all"
+        )
+    assert not (tmp_path / "out").exists() and "sampling" not in capsys.readouterr().err

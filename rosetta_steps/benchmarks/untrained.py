@@ -6,8 +6,9 @@ drawn as timm or open_clip draw them before training. Whoever trained a network 
 elsewhere; --initial takes the files it began with. Batch norms have the statistics they are born
 with, and residual branches that are born as nought stay so.
 
-Networks differ in how many buddies they have, and the more there are, the lower the median. So
-strength is also shown at equal rank: r of the n-th strongest pair of each.
+Networks differ in how many buddies they have, and more of them bring weaker ones into the median.
+So strength is also shown at equal rank: r of the n-th strongest pair of each. "none" is where a
+network has fewer pairs.
 
 Writes untrained.csv into --output and prints it as a Markdown table. Maps lie in a temporary folder
 there, those of one network at a time beside the generator's, and are deleted.
@@ -251,6 +252,8 @@ def compare(
     for name, chosen in ((generator, generator_layers), (model, layers)):  # minutes before the dump
         outline = load(name, find_entry(name, zoo))
         choose_layers(name, find_entry(name, zoo), outline, chosen)
+    for file in initial or []:
+        load(str(file), with_weights(model, entry, file), file)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix="maps-") as folder:
         place = Path(folder)

@@ -169,15 +169,13 @@ def summary(table: pd.DataFrame) -> str:
     def median(part: pd.DataFrame, values: pd.Series) -> float:
         return values.groupby(part["image"]).median().median()
 
-    def of_edited(name: str) -> str:
-        return f"{median(edited, edited[name]):.2f}"
-
     levels = [f"{median(edited, edited[f'mean_{n}']):.3f}" for n in ("before", "target", "after")]
+    alike = median(edited, edited["correlation_target"])
     lines = [
         f"{table['image'].nunique()} images, {len(edited[UNIT].drop_duplicates())} units edited: "
-        f"moved {of_edited('moved')} of the way to their targets, with which they correlate at "
-        f"{of_edited('correlation_target')}; mean over positions {levels[0]} before, {levels[1]} "
-        f"wanted, {levels[2]} after"
+        f"moved {median(edited, edited['moved']):.2f} of the way to their targets"
+        + ("" if np.isnan(alike) else f", with which they correlate at {alike:.2f}")
+        + f"; mean over positions {levels[0]} before, {levels[1]} wanted, {levels[2]} after"
     ]
     if len(others):
         same = others["correlation_before"]
@@ -262,7 +260,8 @@ def main() -> None:
         raise ValueError("--concepts are those of a table: give --table rosetta.csv.")
     own_moments = xr.open_datatree(check_dataset(moments[a.generator]), engine="zarr")
     channels = {name: part.sizes["channel"] for name, part in own_moments.children.items()}
-    matched = units_of_matches(matches)
+    strongest = matches.sort_values("correlation", ascending=False, kind="stable")
+    matched = units_of_matches(strongest)
     if a.units:
         edited = units_named(a.units, channels)
     elif a.concepts:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -38,8 +37,8 @@ COLUMNS = (
     ("Direct edit", "direct", None),
 )
 CAPTION = (
-    "The unit shown is the one whose map the edit changes most. After: the latent is optimised "
-    "until the maps are like the edited ones.\n"
+    "The unit shown is the edited one with the strongest match that fires here. After: the latent "
+    "is optimised until the maps are like the edited ones.\n"
     "Direct edit: the same maps put into the running generator, the latent as it was."
 )
 
@@ -66,16 +65,14 @@ def edit_figure(edits: Sequence[xr.Dataset], images: Sequence[int] = (0, 1)) -> 
         top += HEAD
         for place in places:
             one = edit.isel(image=place).load()
-            change = np.abs(one["heat_target"] - one["heat_before"]).mean(("heat_y", "heat_x"))
-            unit = int(np.argmax(change.values))
             for column, (_, name, under) in enumerate(COLUMNS):
                 at = (column * step, top, CELL)
                 if under:
-                    heat = one[name].values[unit]
+                    heat = one[name].values[0]
                     draw_heatmap(figure, heat, (0.0, 1.0), one[under].values, *at)
                 else:
                     draw_image(figure, one[name].values, *at)
-            text = str(one["unit"].values[unit])
+            text = str(one["unit"].values[0])
             inside = (step + 0.04, top + height - GAP - 0.03)
             write_text(figure, *inside, text, size=SMALL, color="white")
             top += height

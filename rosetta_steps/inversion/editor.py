@@ -31,6 +31,7 @@ STARTS = ("source", "random")
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
 NOTHING = 1e-3
 SHOWN = 4  # edited units of an image whose maps are kept to be looked at
+FIRES = 0.5  # of a unit's range over the mined images: what the map of a shown unit reaches
 HEAT_PIXELS = 64  # a side of these maps, at most
 
 Maps = dict[str, Tensor]
@@ -42,13 +43,14 @@ def units_to_edit(
     """Units with their weights in L_act.
 
     Args:
-        edited: layer, channel of the units whose maps are edited; each weighs 1.
+        edited: layer, channel of the units whose maps are edited, the strongest first; each
+            weighs 1.
         kept: Of those that are to stay as they are; those that are edited do not count.
         keep: Weight of all that are kept, relative to that of all that are edited.
         watched: Of those that are measured besides, with no weight.
 
     Returns:
-        layer, channel, edited, weight; each unit once.
+        layer, channel, edited, weight; each unit once, in this order.
     """
     parts = [edited.assign(edited=True, weight=1.0), kept.assign(edited=False, weight=np.nan)]
     if watched is not None:
@@ -102,9 +104,12 @@ class Editor:
                 f"the moments of {generator.name} have no layer {unknown[0]}; they have "
                 f"{', '.join(order)}. The matches were mined from other layers: mine again."
             )
-        units = units.assign(order=units["layer"].map(order), watched=units["weight"] == 0)
+        units = units.assign(
+            order=units["layer"].map(order), watched=units["weight"] == 0, rank=range(len(units))
+        )
         units = units.sort_values(["order", "watched", "channel"], ignore_index=True)
-        self.units = units.drop(columns=["order", "watched"])
+        self.ranks = units["rank"]
+        self.units = units.drop(columns=["order", "watched", "rank"])
         self.groups = dict(list(self.units.groupby("layer", sort=False)))
         self.sizes, self.range, self.mean, self.deviation = {}, {}, {}, {}
         for layer, group in self.groups.items():
@@ -253,24 +258,20 @@ class Editor:
         return found
 
     def _shown(self, before: Maps, targets: Maps) -> tuple[np.ndarray, list[list]]:
-        # Of each image the edited units whose maps change most over their ranges: of every layer
-        # the first, then the second, the finest layer first.
-        ranked = []
+        # Of each image the first of the edited units, as they were given, that fire before or in
+        # the target; those that do not come last.
+        candidates = []
         for layer, group in self.groups.items():
-            edited = np.flatnonzero(group["edited"])
-            minimum, maximum = (values[edited].numpy() for values in self.range[layer])
-            away = (targets[layer] - before[layer])[:, edited.tolist()].square().mean((2, 3)).sqrt()
-            share = away.cpu().numpy() / np.maximum(maximum - minimum, 1e-12)
-            fine = -self.sizes[layer][0] * self.sizes[layer][1]
-            ranked.append((fine, layer, edited[np.argsort(-share, axis=1, kind="stable")]))
+            minimum, maximum = (values[:, None, None] for values in self.range[layer])
+            high = torch.maximum(before[layer], targets[layer]).cpu()
+            peaks = ((high - minimum) / (maximum - minimum)).amax((2, 3)).numpy()
+            for place in np.flatnonzero(group["edited"]):
+                rank = int(self.ranks[group.index[place]])
+                candidates.append((peaks[:, place] < FIRES, rank, layer, int(place)))
         places = []
         for image in range(len(next(iter(before.values())))):
-            of_image = [
-                (rank, fine, layer, int(place))
-                for fine, layer, order in ranked
-                for rank, place in enumerate(order[image][:SHOWN])
-            ]
-            places.append([(layer, place) for _, _, layer, place in sorted(of_image)[:SHOWN]])
+            best = sorted((bool(dim[image]), *rest) for dim, *rest in candidates)[:SHOWN]
+            places.append([(layer, place) for _, _, layer, place in best])
         names = [
             [names_of(self.groups[layer].iloc[[place]])[0] for layer, place in of_image]
             for of_image in places

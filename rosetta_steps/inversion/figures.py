@@ -31,8 +31,8 @@ from rosetta_steps.drawing import (
     write_text,
 )
 from rosetta_steps.errors import run
-from rosetta_steps.figures import TALLEST
-from rosetta_steps.inversion.arms import Arm, read_arms
+from rosetta_steps.figures import TALLEST, empty_figure
+from rosetta_steps.inversion.arms import Arm, read_arms, why_empty
 from rosetta_steps.inversion.guided import (
     Guided,
     choose_pairs,
@@ -378,6 +378,9 @@ def main() -> None:
     else:
         if len(a.arms) > 1 or (a.kind == "guidance" and len(a.images or [0]) > 1):
             raise ValueError(f"--kind {a.kind} is of one arm and, of guidance, one image.")
+        if reason := why_empty(a.arms[0]):
+            save_figures({a.output.with_suffix(""): empty_figure(reason)})
+            return
         a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
         guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))
         if a.kind == "guidance":

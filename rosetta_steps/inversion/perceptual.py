@@ -18,7 +18,7 @@ LPIPS = "lpips"
 LPIPS_BACKBONE = "vgg"
 
 
-# Maps below this many positions a side say little of where things are, and cost a pass's second half.
+# Smaller maps say little of where things are, and cost the second half of a pass.
 SMALLEST_MAP = 8
 
 

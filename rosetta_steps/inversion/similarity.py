@@ -10,6 +10,7 @@ upsampled: targets are brought to the generator's size once, and every step cost
 size. Means pass through U, whose rows sum to 1.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,10 @@ class Similarity:
         self.layers = list(dict.fromkeys(group.layer for group in pairs))
         self.form = form
         weights = sum(float(_weights(group).sum()) for group in pairs)
-        self._groups = [_Group(group, form, weights, device) for group in pairs]
+        self._groups = [
+            _Group([_Prepared(part, form, weights) for part in parts], form, device)
+            for _, parts in itertools.groupby(pairs, lambda group: group.layer)
+        ]
 
     def __call__(self, maps: Mapping[str, Tensor], images: Tensor | None = None) -> Tensor:
         """L_act of each image, (image).
@@ -98,70 +102,76 @@ def _weights(pairs: Pairs) -> np.ndarray:
     return np.ones(len(pairs.channels)) if pairs.weight is None else np.asarray(pairs.weight)
 
 
-class _Group:
-    def __init__(self, pairs: Pairs, form: str, weights: float, device: str):
-        self.layer, self.form = pairs.layer, form
+class _Prepared:
+    """What a step needs of pairs of one size of targets, in float64: a whole loss rests on it."""
+
+    def __init__(self, pairs: Pairs, form: str, weights: float):
         own, other = pairs.size, tuple(pairs.target.shape[2:])
         size = comparison_size(own, other)
-        self.positions = size[0] * size[1]
-        up = [upsampling(own[axis], size[axis]) for axis in (0, 1)]
-        up_target = [upsampling(other[axis], size[axis]) for axis in (0, 1)]
-
-        def tensor(values, kind=torch.float32):
-            return torch.as_tensor(np.asarray(values), dtype=kind, device=device)
-
-        def column(values):
-            return torch.as_tensor(np.asarray(values, np.float64))[:, None, None]
-
-        self.channels = tensor(pairs.channels, torch.long)
-        self.share = tensor(_weights(pairs) / weights)
-        # Of the target, in float64: a loss of thousands of steps rests on it.
-        standardised = (pairs.target.cpu().double() - column(pairs.target_mean)) / column(
-            pairs.target_deviation
+        up, up_target = (
+            [torch.from_numpy(upsampling(of[axis], size[axis])) for axis in (0, 1)]
+            for of in (own, other)
         )
-        rows, columns = (torch.from_numpy(matrix) for matrix in up_target)
-        large = torch.einsum("Yy,nkyx,Xx->nkYX", rows, standardised, columns)
+
+        def of_pairs(values) -> Tensor:
+            return torch.as_tensor(np.asarray(values, np.float64))
+
+        def column(values) -> Tensor:
+            return of_pairs(values)[:, None, None]
+
+        count, positions = len(pairs.channels), size[0] * size[1]
+        self.layer = pairs.layer
+        self.channels = torch.as_tensor(list(pairs.channels))
+        self.share = of_pairs(_weights(pairs) / weights)
+        self.mean, self.scale = column(pairs.mean), column(1 / np.asarray(pairs.deviation))
+        standardised = pairs.target.cpu().double() - column(pairs.target_mean)
+        standardised = standardised / column(pairs.target_deviation)
+        large = torch.einsum("Yy,nkyx,Xx->nkYX", up_target[0], standardised, up_target[1])
         if form == "pearson":
             large = large - large.mean((2, 3), keepdim=True)
         square = (large**2).sum((2, 3))
         if form in ("cosine", "pearson"):
             # A target that is constant on this image has no direction: such a pair says nothing.
             norm = square.sqrt()
-            said = norm > NOTHING * self.positions**0.5
-            scale = torch.where(said, 1 / norm.clamp_min(1e-30), 0)
-            large = large * scale[..., None, None]
-        rows, columns = (torch.from_numpy(matrix) for matrix in up)
-        down = torch.einsum("Yy,nkYX,Xx->nkyx", rows, large, columns)
-        self.target, self.square = (part.to(device, torch.float32) for part in (down, square))
-        self.mean = tensor(pairs.mean)[:, None, None]
-        self.scale = tensor(1 / np.asarray(pairs.deviation))[:, None, None]
-        # Of an axis along which nothing is upsampled U is the identity.
-        self.gram = [
-            None if own[axis] == size[axis] else tensor(up[axis].T @ up[axis]) for axis in (0, 1)
-        ]
-        self.sums = tensor(np.outer(up[0].sum(0), up[1].sum(0)))
+            said = norm > NOTHING * positions**0.5
+            large = large * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
+        self.target = torch.einsum("Yy,nkYX,Xx->nkyx", up[0], large, up[1])
+        self.square = square
+        self.gram = [(matrix.T @ matrix).expand(count, -1, -1) for matrix in up]
+        self.sums = torch.outer(up[0].sum(0), up[1].sum(0)).expand(count, -1, -1)
+        self.positions = torch.full((count,), float(positions), dtype=torch.float64)
+
+
+class _Group:
+    """Pairs of one layer of the generator, whatever the sizes of their targets."""
+
+    def __init__(self, parts: Sequence[_Prepared], form: str, device: str):
+        def joined(values: Sequence[Tensor], axis: int = 0) -> Tensor:
+            together = torch.cat(list(values), axis)
+            return together.to(device, torch.float32 if together.is_floating_point() else None)
+
+        self.layer, self.form = parts[0].layer, form
+        self.target = joined((part.target for part in parts), 1)
+        self.square = joined((part.square for part in parts), 1)
+        self.channels, self.share, self.mean, self.scale, self.sums, self.positions = (
+            joined(getattr(part, name) for part in parts)
+            for name in ("channels", "share", "mean", "scale", "sums", "positions")
+        )
+        self.gram = [joined(part.gram[axis] for part in parts) for axis in (0, 1)]
 
     def similarities(self, maps: Tensor, images: Tensor | None) -> Tensor:
         """Weighted similarity of each pair, (image, pair)."""
-        own = (maps[:, self.channels].float() - self.mean) * self.scale
+        own = (maps.index_select(1, self.channels).float() - self.mean) * self.scale
         target, square = (
             part if images is None else part[images] for part in (self.target, self.square)
         )
         product = (own * target).sum((2, 3))
         if self.form == "published":
             return self.share * product / self.positions
-        norm = self._square(own)
+        norm = (own * (self.gram[0] @ own @ self.gram[1])).sum((2, 3))
         if self.form == "distance":
             return self.share * (product - (norm + square) / 2) / self.positions
         if self.form == "pearson":  # targets sum to nought, so the product needs no centring
             norm = norm - (own * self.sums).sum((2, 3)) ** 2 / self.positions
         least = NOTHING * self.positions
-        return self.share * product / norm.clamp_min(least).sqrt()
-
-    def _square(self, own: Tensor) -> Tensor:
-        along = own
-        if self.gram[0] is not None:
-            along = torch.einsum("yz,nkzx->nkyx", self.gram[0], along)
-        if self.gram[1] is not None:
-            along = along @ self.gram[1]
-        return (own * along).sum((2, 3))
+        return self.share * product / torch.maximum(norm, least).sqrt()
