@@ -78,6 +78,8 @@ class Bench:
         self.source = Source(z, labels, "z", 1.0, list(range(images)))
         layers = list(dict.fromkeys(table["generator_layer"]))
         self.maps = self.generator.activations(z, layers, labels)
+        found = self.generator.layers([f"module:{layer}" for layer in layers])
+        self.order = {layer.name: place for place, layer in enumerate(found)}
         self.models = {}
         for model in dict.fromkeys(table["model"]):
             entry = find_entry(model, zoo)
@@ -117,8 +119,7 @@ class Bench:
         others = table.merge(dictionary, on=UNIT)
         others = others[~others["edited"]]
         free = others[others["weight"] == 0]
-        order = {layer: place for place, layer in enumerate(editor.groups)}
-        later = others[others["layer"].map(order) > own["layer"].map(order).min()]
+        later = others[others["layer"].map(self.order) > own["layer"].map(self.order).min()]
         row = {
             "concept": concept,
             "image": image,

@@ -21,6 +21,7 @@ from rosetta_steps.zoo.entries import (
     suggestion,
 )
 from rosetta_steps.zoo.generators.sample_settings import check_sampling
+from rosetta_steps.zoo.weights import sha256_of_weights
 
 
 wildcard_constraints:
@@ -190,6 +191,17 @@ def layer_options(layers):
 def entry_of(wildcards):
     """Digest of a model's own entry and loader."""
     return entry_digest(find_entry(wildcards.model, config["zoo"]))
+
+
+def local_file_of(wildcards):
+    """The sha256 of weights that are given by a path alone: whatever lies there now is meant.
+
+    No input, because its time says little: a file copied with its times is older than what was made
+    of the one before, and one of a new time and the same bytes would rerun all that follows.
+    """
+    entry = find_entry(wildcards.model, config["zoo"])
+    if "path" in entry["weights"] and "sha256" not in entry["weights"]:
+        return sha256_of_weights(wildcards.model, entry)
 
 
 def cores_of_a_device():

@@ -4,19 +4,6 @@ INPUTS   config/models.yaml, and weights that an entry gives by a path
 OUTPUTS  results/weights/{model}.txt   where the checked file lies, and its sha256
 """
 
-from rosetta_steps.zoo.weights import sha256_of_weights
-
-
-def local_file_of(wildcards):
-    """The sha256 of weights that are given by a path alone: whatever lies there now is meant.
-
-    No input, because its time says little: a file copied with its times is older than what was made
-    of the one before, and one of a new time and the same bytes would rerun all that follows.
-    """
-    entry = find_entry(wildcards.model, config["zoo"])
-    if "path" in entry["weights"] and "sha256" not in entry["weights"]:
-        return sha256_of_weights(wildcards.model, entry)
-
 
 rule fetch_weights:
     """Weights file of one model."""

@@ -1,0 +1,151 @@
+"""What the rules of inversions share: arms, and what guides them."""
+
+from types import SimpleNamespace
+
+ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
+
+
+def check_inversions():
+    """Every inversion names sample sets, arms and models that exist."""
+    for name, chosen in config["inversions"].items():
+        for key in ("matches", "targets"):
+            sample_set(chosen[key])
+        if "generator" not in sample_set(chosen["matches"]):
+            raise ValueError(
+                f"inversion {name}: {chosen['matches']} is of photos, no generator's images: there "
+                "is nothing to invert through."
+            )
+        models = others_of(chosen["matches"])
+        for arm in inversion(name)["arms"]:
+            if arm not in (ARM_WITHOUT, ARM_WITH_ALL, EACH, *models):
+                raise ValueError(
+                    f"inversion {name}: no arm '{arm}'. "
+                    f"{suggestion(arm, [ARM_WITHOUT, EACH, ARM_WITH_ALL, *models])}"
+                )
+        networks = [name for name in inversion(name)["metrics"] if name != "lpips"]
+        if inversion(name)["reconstruction"] == "perceptual":
+            networks.append(inversion(name)["perceptual_network"])
+        for network in networks:
+            find_entry(network, config["zoo"])
+    for table, name in config["tables"].items():
+        inversion(name)
+
+
+def inversion(name):
+    """Settings of an inversion: its own, over those that all share."""
+    if name not in config["inversions"]:
+        known = list(config["inversions"])
+        raise ValueError(f"no inversion '{name}' in config/config.yaml. {suggestion(name, known)}")
+    return config["inversion"] | config["inversions"][name]
+
+
+def settings_of(name):
+    """What the optimisation of an inversion is told, as options of the step."""
+    chosen = inversion(name)
+    return [
+        str(word)
+        for key in config["inversion"]
+        if key not in ("arms", "metrics")
+        for word in (f"--{key.replace('_', '-')}", chosen[key])
+    ]
+
+
+def arms_of(name):
+    """Arms of an inversion: what guides it."""
+    arms = []
+    for arm in inversion(name)["arms"]:
+        arms += others_of(inversion(name)["matches"]) if arm == EACH else [arm]
+    return arms
+
+
+def guides(wildcards):
+    """Models whose matches guide an arm."""
+    matches = inversion(wildcards.inversion)["matches"]
+    if wildcards.arm == ARM_WITHOUT:
+        return []
+    return others_of(matches) if wildcards.arm == ARM_WITH_ALL else [wildcards.arm]
+
+
+def generator_of(wildcards):
+    """The generator through which an inversion goes."""
+    return first_of(inversion(wildcards.inversion)["matches"])
+
+
+def buddies_of_guides(wildcards):
+    """Best buddies of the generator with the models that guide."""
+    matches = inversion(wildcards.inversion)["matches"]
+    generator = generator_of(wildcards)
+    return [f"results/best_buddies/{matches}/{generator}--{m}.csv" for m in guides(wildcards)]
+
+
+def moments_of_guides(wildcards):
+    """Manifests of the moments of the generator and of the models that guide."""
+    matches = inversion(wildcards.inversion)["matches"]
+    names = [generator_of(wildcards), *guides(wildcards)]
+    return [f"results/moments/{matches}/{n}.zarr.done.json" for n in names] if names[1:] else []
+
+
+def weights_for_inversion(wildcards):
+    """Weights of generator, guides and perceptual network."""
+    chosen = inversion(wildcards.inversion)
+    names = {generator_of(wildcards), *guides(wildcards)}
+    if chosen["reconstruction"] == "perceptual":
+        names.add(chosen["perceptual_network"])
+    return [f"results/weights/{name}.txt" for name in sorted(names)]
+
+
+def entries_for_inversion(wildcards):
+    """Digests of the entries of all networks that take part in an arm."""
+    names = [Path(file).stem for file in weights_for_inversion(wildcards)]
+    return [entry_digest(find_entry(name, config["zoo"])) for name in names]
+
+
+def class_options(wildcards):
+    """The class that an inversion shows, as an option of the step."""
+    chosen = inversion(wildcards.inversion)
+    return ["--class", str(chosen["class"])] if "class" in chosen else []
+
+
+def tabled(wildcards):
+    """The inversion of which a table tells."""
+    return inversion(config["tables"][wildcards.table])
+
+
+def arms_of_table(wildcards):
+    """Manifests of the arms of a table."""
+    name = config["tables"][wildcards.table]
+    return [f"results/inversions/{name}/{arm}.zarr.done.json" for arm in arms_of(name)]
+
+
+def networks_of_metrics(wildcards):
+    """Models of the zoo that measure a perceptual distance."""
+    return [name for name in tabled(wildcards)["metrics"] if name != "lpips"]
+
+
+def of_all_matches(options):
+    """What a function of the wildcards of an arm says of the arm that all models guide."""
+    return lambda w: options(SimpleNamespace(inversion=w.inversion, arm=ARM_WITH_ALL))
+
+
+def arms_manifests(wildcards):
+    """Manifests of every arm of an inversion."""
+    name = wildcards.inversion
+    return [f"results/inversions/{name}/{arm}.zarr.done.json" for arm in arms_of(name)]
+
+
+def pictures_of(name):
+    """What there is to look at of an inversion, and of the dictionary that guides it."""
+    chosen, arms = inversion(name), arms_of(name)
+    of_targets = "figure5" if chosen["reconstruction"] == "none" else "figure4"
+    figures = ["loss.png"]
+    figures += ["figure7.png"] if len(arms) > 1 else []
+    figures += [f"{of_targets}.png"] if ARM_WITH_ALL in arms else []
+    figures += ["animation.webp"] if ARM_WITH_ALL in arms and chosen["frames"] else []
+    dictionary = f"results/figures/{chosen['matches']}/figure1.png"
+    return [f"results/figures/{name}/{figure}" for figure in figures] + [dictionary]
+
+
+try:
+    check_inversions()
+except ValueError as error:
+    raise WorkflowError(str(error)) from None

@@ -1,0 +1,204 @@
+"""Figures of section 4, after figures 1 and 4 to 7 of the paper; loss curves and animations.
+
+INPUTS   the dictionary of a sample set; targets and arms of an inversion, and what guided them
+OUTPUTS  results/visualisations/{sample_set}.zarr, results/figures/{sample_set}/figure1 (png, pdf)
+         results/figures/{inversion}/figure4, figure5, figure7, loss (png, pdf), animation.webp
+"""
+
+
+rule visualise:
+    """Figure 1: images optimised for one pair of each concept, beside real examples."""
+    input:
+        table="results/dictionary/{sample_set}/rosetta.csv",
+        samples="results/samples/{sample_set}.zarr.done.json",
+        activations=maps("activations"),
+        moments=maps("moments"),
+    output:
+        store="results/visualisations/{sample_set}.zarr.done.json",
+        png=report(
+            "results/figures/{sample_set}/figure1.png",
+            caption="../report/figure1.rst",
+            category="{sample_set}",
+        ),
+        pdf="results/figures/{sample_set}/figure1.pdf",
+    log:
+        "logs/visualise/{sample_set}.log",
+    benchmark:
+        "benchmarks/visualise/{sample_set}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: cores_of_a_device()
+    resources:
+        gpu=1,
+    params:
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        activations=lambda w, input: stores(input.activations),
+        moments=lambda w, input: stores(input.moments),
+        zoo=config["zoo"],
+        entries=lambda w: [
+            entry_digest(find_entry(name, config["zoo"])) for name in everyone(w.sample_set)
+        ],
+        settings=[
+            str(word)
+            for key in (
+                "space",
+                "steps",
+                "learning_rate",
+                "alpha",
+                "truncation",
+                "seed",
+                "memory_gb",
+            )
+            for word in (f"--{key.replace('_', '-')}", config["inversion"][key])
+        ],
+        store=subpath(output.store, strip_suffix=".done.json"),
+        algorithm=algorithm("inversion.visualise"),
+    shell:
+        r"""
+        python -m rosetta_steps.inversion.visualise --table {input.table:q} \
+            --samples {params.samples:q} --activations {params.activations:q} \
+            --moments {params.moments:q} --zoo {params.zoo:q} {params.settings:q} \
+            --threads {threads} --output {params.store:q} --figure {output.png:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule figure_of_arms:
+    """Figure 7: targets, and every arm of an inversion side by side."""
+    input:
+        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
+        arms=arms_manifests,
+    output:
+        png=report(
+            "results/figures/{inversion}/figure7.png",
+            caption="../report/figure7.rst",
+            category="inversions",
+        ),
+        pdf="results/figures/{inversion}/figure7.pdf",
+    log:
+        "logs/figure_of_arms/{inversion}.log",
+    benchmark:
+        "benchmarks/figure_of_arms/{inversion}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        targets=subpath(input.targets, strip_suffix=".done.json"),
+        arms=lambda w, input: stores(input.arms),
+        algorithm=algorithm("inversion.figures"),
+    shell:
+        r"""
+        python -m rosetta_steps.inversion.figures --kind comparison --targets {params.targets:q} \
+            --arms {params.arms:q} --output {output.png:q} 2>&1 | tee {log:q}
+        """
+
+
+rule loss_curves:
+    """Loss curves of every arm."""
+    input:
+        arms=arms_manifests,
+    output:
+        png=report(
+            "results/figures/{inversion}/loss.png",
+            caption="../report/loss.rst",
+            category="inversions",
+        ),
+        pdf="results/figures/{inversion}/loss.pdf",
+    log:
+        "logs/loss_curves/{inversion}.log",
+    benchmark:
+        "benchmarks/loss_curves/{inversion}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        arms=lambda w, input: stores(input.arms),
+        algorithm=algorithm("inversion.loss_curves"),
+    shell:
+        r"""
+        python -m rosetta_steps.inversion.loss_curves --arms {params.arms:q} \
+            --output {output.png:q} 2>&1 | tee {log:q}
+        """
+
+
+rule figure_of_maps:
+    """Figure 4 (guidance) or figure 5 and 6 (translation) of the arm that all models guide."""
+    input:
+        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
+        arm="results/inversions/{inversion}/all.zarr.done.json",
+        buddies=of_all_matches(buddies_of_guides),
+        moments=of_all_matches(moments_of_guides),
+        weights=of_all_matches(weights_for_inversion),
+    output:
+        png=report(
+            "results/figures/{inversion}/{figure}.png",
+            caption="../report/{figure}.rst",
+            category="inversions",
+        ),
+        pdf="results/figures/{inversion}/{figure}.pdf",
+    log:
+        "logs/figure_of_maps/{inversion}/{figure}.log",
+    benchmark:
+        "benchmarks/figure_of_maps/{inversion}/{figure}.tsv"
+    wildcard_constraints:
+        figure="figure4|figure5|figure6",
+    conda:
+        ENVIRONMENT
+    threads: cores_of_a_device()
+    resources:
+        gpu=1,
+    params:
+        kind=lambda w: "guidance" if w.figure == "figure4" else "translation",
+        models=of_all_matches(guides),
+        zoo=config["zoo"],
+        neighbours=lambda w: inversion(w.inversion)["neighbours"],
+        least_correlation=lambda w: inversion(w.inversion)["least_correlation"],
+        targets=subpath(input.targets, strip_suffix=".done.json"),
+        arm=subpath(input.arm, strip_suffix=".done.json"),
+        moments=lambda w, input: stores(input.moments),
+        algorithm=algorithm("inversion.figures"),
+    shell:
+        r"""
+        python -m rosetta_steps.inversion.figures --kind {params.kind} --targets {params.targets:q} \
+            --arms {params.arm:q} --models {params.models:q} --zoo {params.zoo:q} \
+            --buddies {input.buddies:q} --moments {params.moments:q} \
+            --neighbours {params.neighbours} --least-correlation {params.least_correlation} \
+            --threads {threads} --output {output.png:q} 2>&1 | tee {log:q}
+        """
+
+
+rule animation:
+    """The optimisation of some images, as an animation."""
+    input:
+        arm="results/inversions/{inversion}/all.zarr.done.json",
+        weights=lambda w: f"results/weights/{generator_of(w)}.txt",
+    output:
+        report(
+            "results/figures/{inversion}/animation.webp",
+            caption="../report/animation.rst",
+            category="inversions",
+        ),
+    log:
+        "logs/animation/{inversion}.log",
+    benchmark:
+        "benchmarks/animation/{inversion}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: cores_of_a_device()
+    resources:
+        gpu=1,
+    params:
+        arm=subpath(input.arm, strip_suffix=".done.json"),
+        zoo=config["zoo"],
+        algorithm=algorithm("inversion.animation"),
+    shell:
+        r"""
+        python -m rosetta_steps.inversion.animation --inversion {params.arm:q} --zoo {params.zoo:q} \
+            --images 0 1 2 3 --output {output:q} 2>&1 | tee {log:q}
+        """
+
+
+rule inversions:
+    """Tables, figures and animations of every inversion of the config."""
+    input:
+        [f"results/inversions/{table}.csv" for table in config["tables"]],
+        [file for name in config["inversions"] for file in pictures_of(name)],
+    localrule: True
