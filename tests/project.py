@@ -38,7 +38,8 @@ class Project:
         chosen = {"generator": "generator", "images": 8, "seed": 0, "layers": "all"}
         config["sample_sets"] = {"tiny": chosen | {"models": ["one"]}}
         config["sample_set"] = "tiny"
-        config["inversions"] = config["tables"] = {}
+        for section in ("inversions", "tables", "edits", "edit_figures"):
+            config[section] = {}
         self.write("config/config.yaml", config)
 
     def entry(self, loader, architecture, weights):

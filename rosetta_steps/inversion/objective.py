@@ -66,7 +66,13 @@ class Objective:
         return self.similarity.layers if self.similarity else []
 
     def __call__(
-        self, space: Latents, latents: Tensor, anchor: Tensor, rows: Tensor, gradients: bool = True
+        self,
+        space: Latents,
+        latents: Tensor,
+        anchor: Tensor,
+        rows: Tensor,
+        gradients: bool = True,
+        guided: bool = True,
     ) -> dict[str, Tensor]:
         """The terms by name, (image) each, unweighted but for their total.
 
@@ -76,6 +82,7 @@ class Objective:
             anchor: What L_reg draws to; broadcasts against the latents.
             rows: Which targets they belong to, (image).
             gradients: Whether a backward pass will follow.
+            guided: Whether L_act counts in the total.
         """
         maps, images = space.maps_and_images(
             latents, self.layers, images=self.reconstruction is not None, gradients=gradients
@@ -87,6 +94,6 @@ class Objective:
         size = away.abs() if self.settings.norm == "l1" else away.square()
         regulariser = size.flatten(1).mean(1)
         total = reconstruction + self.settings.alpha * regulariser
-        if self.similarity:
+        if self.similarity and guided:
             total = total - self.settings.beta * activation
         return dict(zip(TERMS, (total, reconstruction, activation, regulariser), strict=True))

@@ -75,7 +75,8 @@ def optimise(
             frames.append(latents.detach().clone())
         last = step == settings.steps
         with torch.set_grad_enabled(not last):
-            terms = objective(space, latents, anchor, rows, gradients=not last)
+            guided = step < settings.guided * settings.steps or settings.guided == 1
+            terms = objective(space, latents, anchor, rows, gradients=not last, guided=guided)
         finite = torch.isfinite(terms["total"].detach()) & whole
         if not last:
             for group in optimiser.param_groups:

@@ -24,6 +24,7 @@ class Settings:
     similarity: str = _setting("pearson", "form of L_act", tuple(FORMS))
     alpha: float = _setting(0.1, "weight of L_reg")
     beta: float = _setting(1.0, "weight of L_act")
+    guided: float = _setting(1.0, "share of the steps in which L_act counts")
     norm: str = _setting("l2", "of L_reg: mean of absolute values or of squares", ("l1", "l2"))
     towards: str = _setting(
         "prior", "what L_reg draws to: the middle of the space, or the start", ("prior", "start")
@@ -40,6 +41,10 @@ class Settings:
             value, choices = getattr(self, one.name), one.metadata["choices"]
             if choices and value not in choices:
                 raise ValueError(f"{one.name}: '{value}' is none of {', '.join(choices)}.")
+        if not 0 < self.guided <= 1:
+            raise ValueError(f"guided: {self.guided} must be above nought and at most 1.")
+        if self.guided < 1 and self.reconstruction == "none":
+            raise ValueError("guided: below 1 needs a reconstruction, for the steps after it.")
         for name in ("starts", "steps", "learning_rate", "perceptual_size"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be above nought.")

@@ -145,7 +145,67 @@ def pictures_of(name):
     return [f"results/figures/{name}/{figure}" for figure in figures] + [dictionary]
 
 
+def edit_of(wildcards):
+    """Settings of an edit."""
+    return config["edits"][wildcards.edit]
+
+
+def source_of_edit(wildcards):
+    """Store of the latents that are edited: of a sample set, or of an arm (inversion/arm)."""
+    source = Path(edit_of(wildcards)["source"])
+    folder = "inversions" if len(source.parts) > 1 else "samples"
+    return f"results/{folder}/{source}.zarr"
+
+
+def edit_options(wildcards):
+    """What is edited and how, as options of the step."""
+    options = []
+    for key, value in edit_of(wildcards).items():
+        if key not in ("matches", "source"):
+            words = value if isinstance(value, list) else [value]
+            options += [f"--{key.replace('_', '-')}", *map(str, words)]
+    return options
+
+
+def guides_of_edit(wildcards):
+    """All models that were mined with the generator."""
+    return others_of(edit_of(wildcards)["matches"])
+
+
+def files_of_edit(kind):
+    """Files of the generator with every guide, or of generator and guides."""
+
+    def of(wildcards):
+        matches = edit_of(wildcards)["matches"]
+        generator, models = first_of(matches), guides_of_edit(wildcards)
+        if kind == "best_buddies":
+            return [f"results/best_buddies/{matches}/{generator}--{m}.csv" for m in models]
+        return [f"results/moments/{matches}/{n}.zarr.done.json" for n in [generator, *models]]
+
+    return of
+
+
+def check_edits():
+    """Every edit names sample sets, inversions and edits that exist."""
+    for name, chosen in config["edits"].items():
+        first_of(chosen["matches"])
+        source, *arm = Path(chosen["source"]).parts
+        if not arm:
+            sample_set(source)
+        elif arm[0] not in arms_of(source):
+            raise ValueError(
+                f"edit {name}: inversion {source} has no arm '{arm[0]}'. "
+                f"{suggestion(arm[0], arms_of(source))}"
+            )
+    for figure, edits in config["edit_figures"].items():
+        for edit in edits:
+            if edit not in config["edits"]:
+                known = list(config["edits"])
+                raise ValueError(f"figure {figure}: no edit '{edit}'. {suggestion(edit, known)}")
+
+
 try:
     check_inversions()
+    check_edits()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
