@@ -161,3 +161,18 @@ def test_spaces_that_a_generator_lacks_are_refused():
         Latents(dcgan(), "w+")
     with pytest.raises(ValueError, match="choose one of z, w, w\\+"):
         Latents(dcgan(), "W")
+
+
+def test_guidance_may_end_before_the_last_step():
+    generator = dcgan()
+    z = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
+    settings = Settings(steps=10, reconstruction="l2", guided=0.5)
+    space = Latents(generator, "z")
+    found = optimise(an_objective(generator, settings, z), space, torch.ones(2, 5), torch.arange(2))
+    total, reconstruction, activation, regulariser = np.moveaxis(found.losses, 2, 0)
+    weight = np.array([1.0] * 5 + [0.0] * 6)
+    np.testing.assert_allclose(
+        total, reconstruction + 0.1 * regulariser - weight * activation, rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="needs a reconstruction"):
+        Settings(guided=0.5)
