@@ -437,9 +437,9 @@ def test_no_more_than_a_block_of_pictures_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(image_folder, "IMAGES_PER_BLOCK", 2)
     written, original = [], image_folder._append
 
-    def append(store, block, first):
+    def append(store, block, first, of_class):
         written.append(len(block))
-        original(store, block, first)
+        original(store, block, first, of_class)
 
     monkeypatch.setattr(image_folder, "_append", append)
     photos(tmp_path)
@@ -464,8 +464,8 @@ import os, signal, pathlib
 from rosetta_steps import image_folder
 image_folder.IMAGES_PER_BLOCK = 2
 append = image_folder._append
-def killed(store, block, first):
-    append(store, block, first)
+def killed(store, block, first, of_class):
+    append(store, block, first, of_class)
     if not first: os.kill(os.getpid(), signal.SIGKILL)
 image_folder._append = killed
 image_folder.gather(["photos"], (6, 9), pathlib.Path("o.zarr"))

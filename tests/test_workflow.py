@@ -59,8 +59,8 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
 @pytest.mark.parametrize(
     ("sample_set", "message"),
     [
-        ({}, "give either a generator or photos"),
-        ({"generator": "dcgan-digiface", "photos": "x"}, "give either a generator or photos"),
+        ({}, "give either a generator, photos or pictures"),
+        ({"generator": "dcgan-digiface", "photos": "x"}, "give either a generator, photos or"),
         ({"generator": "dcgan-digiface", "images": 9}, "a generator needs 'seed' as well"),
         ({"photos": "x"}, "photos need 'size' as well"),
         ({"photos": "x", "size": [8, 8], "seed": 1}, "'seed' says nothing of photos"),

@@ -7,6 +7,7 @@ import ast
 import difflib
 import hashlib
 import json
+import os
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -77,13 +78,18 @@ def read_yaml(path: Path):
         raise ValueError(f"{path}: {error}") from None
 
 
-@lru_cache
 def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
     """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
 
     Raises:
         ValueError: The file is missing or an entry does not follow the schema.
     """
+    return _read_entries(path, os.path.abspath(path))
+
+
+@lru_cache
+def _read_entries(path: str, place: str) -> dict[str, dict]:
+    # By its place too: the same relative path may mean another file in another working folder.
     entries = read_yaml(Path(path))
     check(entries, "models", path)
     for name, entry in entries.items():
