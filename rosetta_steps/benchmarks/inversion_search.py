@@ -20,6 +20,7 @@ from scipy import stats
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
+from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.sampling import latent
 
@@ -31,11 +32,6 @@ def targets_of(inverter: Inverter, seed: int, images: int) -> torch.Tensor:
     generator = inverter.generator
     z = np.stack([latent(seed, i, generator.latent_size) for i in range(images)])
     return generator.generate(torch.from_numpy(z)).detach().cpu()
-
-
-def psnr(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of each image (image, rgb, y, x) in [0, 1]."""
-    return -10 * np.log10(((images - targets) ** 2).mean((1, 2, 3)))
 
 
 def main() -> None:
@@ -75,7 +71,7 @@ def main() -> None:
             targets, list(range(a.images)), None, inverter.rows_at_once(a.memory_gb)
         )
         seconds = (time.perf_counter() - begin) / a.images
-        values_of = psnr(found["image"], targets.numpy())
+        values_of = psnr(torch.from_numpy(found["image"]), targets).numpy()
         first = values_of if first is None else first
         gain = values_of - first
         half = stats.t.ppf(0.975, a.images - 1) * stats.sem(gain)
