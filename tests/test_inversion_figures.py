@@ -14,16 +14,9 @@ from torch.nn import functional
 from rosetta_steps import activations, correlation, drawing, moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.dictionary_stores import open_dictionary
-from rosetta_steps.inversion import (
-    animation,
-    figures,
-    guided,
-    invert,
-    loss_curves,
-    panels,
-    visualise,
-)
+from rosetta_steps.inversion import invert, visualise
 from rosetta_steps.inversion.arms import read_arms, write_empty
+from rosetta_steps.inversion.figures import animation, guided, loss_curves, panels, paper
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
@@ -233,13 +226,13 @@ def test_the_command_line_visualises_and_draws(dictionary, mined, tmp_path, monk
 
 def test_images_are_chosen_evenly_over_the_quantiles():
     gain = np.array([7, 3, 9, 1, 5, 0, 8, 2, 6, 4.0])
-    chosen = figures.evenly_chosen(gain, 5)
+    chosen = paper.evenly_chosen(gain, 5)
     assert gain[chosen].tolist() == [1, 3, 5, 7, 9]
-    assert gain[figures.evenly_chosen(gain, 2)].tolist() == [2, 7]
-    assert figures.evenly_chosen(gain, 99) == np.argsort(gain).tolist()
+    assert gain[paper.evenly_chosen(gain, 2)].tolist() == [2, 7]
+    assert paper.evenly_chosen(gain, 99) == np.argsort(gain).tolist()
     gain[[2, 5]] = np.nan  # of the eight others
-    assert gain[figures.evenly_chosen(gain, 4)].tolist() == [2, 4, 6, 8]
-    assert figures.evenly_chosen(np.full(3, np.nan), 2) == []
+    assert gain[paper.evenly_chosen(gain, 4)].tolist() == [2, 4, 6, 8]
+    assert paper.evenly_chosen(np.full(3, np.nan), 2) == []
 
 
 def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
@@ -250,9 +243,9 @@ def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
     errors = [((arms[i].image.values - targets) ** 2).mean((1, 2, 3)) for i in (0, 2)]
     psnr = -10 * np.log10(errors)
     np.testing.assert_allclose(
-        figures.measured(mined / "targets.zarr", [arms[0], arms[2]]), psnr, rtol=1e-5
+        paper.measured(mined / "targets.zarr", [arms[0], arms[2]]), psnr, rtol=1e-5
     )
-    figure = figures.comparison(mined / "targets.zarr", arms, count=4)
+    figure = paper.comparison(mined / "targets.zarr", arms, count=4)
     words = words_of(figure)
     order = np.argsort(psnr[1] - psnr[0])[[1, 3, 5, 7]]
     assert [word for word in words if word.startswith("image ")] == [f"image {i}" for i in order]
@@ -268,16 +261,16 @@ def test_an_image_that_failed_says_so_and_is_not_chosen_by_the_rule(mined, tmp_p
     write_dataset(store, tmp_path / "failed.zarr")
     stores = [mined / "reconstruction.zarr", tmp_path / "failed.zarr"]
     arms = read_arms(stores, mined / "targets.zarr")
-    chosen = words_of(figures.comparison(mined / "targets.zarr", arms, count=8))
+    chosen = words_of(paper.comparison(mined / "targets.zarr", arms, count=8))
     assert "image 3" not in chosen and "failed" not in chosen
-    by_hand = words_of(figures.comparison(mined / "targets.zarr", arms, count=8, images=[3]))
+    by_hand = words_of(paper.comparison(mined / "targets.zarr", arms, count=8, images=[3]))
     assert "failed" in by_hand
 
 
 def test_photos_are_named_by_their_files_and_others_by_their_numbers():
     files = xr.Dataset({"file": ("image", np.array(["a/astronaut.png", "面.png"]))})
-    assert figures.image_names(files, [1, 0], 20) == {1: "image 1", 0: "astronaut"}
-    assert figures.image_names(xr.Dataset(), [4], 20) == {4: "image 4"}
+    assert paper.image_names(files, [1, 0], 20) == {1: "image 1", 0: "astronaut"}
+    assert paper.image_names(xr.Dataset(), [4], 20) == {4: "image 4"}
 
 
 # --- guidance and translation ---------------------------------------------------------------------
@@ -328,7 +321,7 @@ def test_pairs_that_fire_and_differ_are_shown_first():
 
 
 def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
-    figure = figures.guidance_figure(arm, pairs=3)
+    figure = paper.guidance_figure(arm, pairs=3)
     assert len(figure.axes) == 3 * (1 + 3) + 1
     loss = arm.store["loss"].values[np.arange(8), arm.store["start"].values]
     last = loss[:, -1, TERMS.index("activation")]
@@ -340,7 +333,7 @@ def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
 
 
 def test_translation_shows_targets_maps_and_images_column_by_column(arm):
-    figure = figures.translation(arm, images=[4, 1], pairs=2)
+    figure = paper.translation(arm, images=[4, 1], pairs=2)
     assert len(figure.axes) == 2 * (2 + 2 * 2) + 1
     assert [word for word in words_of(figure) if word.startswith("image ")][:2] != []
     assert {"image 4", "image 1"} <= set(words_of(figure))
@@ -357,10 +350,10 @@ def test_maps_need_the_matches_that_guided_the_arm(mined):
 def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
     write_empty(tmp_path / "two.zarr", "no best buddies of two")
     said = []
-    monkeypatch.setattr(figures, "save_figures", lambda made: said.extend(made.values()))
+    monkeypatch.setattr(paper, "save_figures", lambda made: said.extend(made.values()))
     known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
     for kind in ("guidance", "translation"):
-        command_line(figures, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")
+        command_line(paper, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")
     assert [words_of(figure) for figure in said] == [["no best buddies of two"]] * 2
 
 
@@ -371,11 +364,11 @@ def test_the_command_line_draws_every_kind(mined, kind, tmp_path, monkeypatch):
     known += ("--neighbours", 2, "--least-correlation", -1)
     common = ("--targets", mined / "targets.zarr", "--arms", mined / "all.zarr", "--kind", kind)
     out = tmp_path / "figures" / "x.png"
-    command_line(figures, monkeypatch, *common, *known, "--images", 1, "--output", out)
+    command_line(paper, monkeypatch, *common, *known, "--images", 1, "--output", out)
     assert Image.open(out).size > (40, 40)
     assert out.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(ValueError, match=r"targets.zarr has images 0 to 7, not 8"):
-        command_line(figures, monkeypatch, *common, *known, "--images", 8, "--output", out)
+        command_line(paper, monkeypatch, *common, *known, "--images", 8, "--output", out)
 
 
 # --- animation and loss curves --------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """The step that inverts: on a tiny zoo that was really mined, resumed, repeated, and broken."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from project import Project
+from test_interruptions import full_disk, message_of
 
 from rosetta_steps import activations, correlation, moments, sampling
 from rosetta_steps.best_buddies import table_of
@@ -106,6 +109,34 @@ def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
         np.testing.assert_array_equal(
             xr.open_zarr(tmp_path / "x.zarr")[name], xr.open_zarr(whole)[name]
         )
+
+
+def test_a_full_disk_is_named_and_the_next_run_does_the_images_that_are_left(
+    inverter, mined, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
+    targets, output = mined / "targets.zarr", tmp_path / "x.zarr"
+    real, done = inverter.invert, []
+
+    def counted(images, numbers, *rest):
+        done.append(numbers)
+        return real(images, numbers, *rest)
+
+    monkeypatch.setattr(inverter, "invert", counted)
+    save, room = np.savez, [None, None, 100]  # bytes, for the first three pieces
+
+    def filling_up(file, **found):
+        limit = room.pop(0) if room else None
+        with full_disk(limit) if limit else contextlib.nullcontext():
+            save(file, **found)
+            file.flush()
+
+    monkeypatch.setattr(np, "savez", filling_up)
+    said = message_of(lambda: step.invert(inverter, targets, output, memory=1.0))
+    assert str(tmp_path) in said and not manifest_path(output).exists()
+    step.invert(inverter, targets, output, memory=1.0)
+    assert done == [[0, 1], [2, 3], [4, 5], [4, 5], [6, 7]]
+    assert xr.open_zarr(output).sizes["image"] == 8
 
 
 def test_pieces_of_other_settings_are_not_used(inverter, mined, tmp_path, monkeypatch):

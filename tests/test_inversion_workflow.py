@@ -1,5 +1,6 @@
 """Inversions in the workflow: what is planned, what is refused, and a whole tiny Table 1."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -43,6 +44,32 @@ def test_the_whole_table_is_made_and_a_second_run_has_nothing_to_do(project):
         store = xr.open_zarr(project.folder / f"results/inversions/tiny/{arm}.zarr")
         assert store["image"].sizes == {"image": 5, "rgb": 3, "y": 16, "x": 16}
     assert "Nothing to be done" in project.snakemake("--cores", "1", TABLE)
+
+
+def test_an_inverted_image_is_edited_and_drawn(project):
+    edit = {"matches": "tiny", "source": "tiny/all", "images": [3, 1], "edit": "remove", "steps": 3}
+    shown = {"edits": {"smile": edit}, "edit_figures": {"figure9": ["smile"]}}
+    project.config(lambda config: config.update(shown))
+    project.snakemake("--cores", "1", "edits")
+    edited = xr.open_zarr(project.folder / "results/edits/smile.zarr")
+    inverted = xr.open_zarr(project.folder / "results/inversions/tiny/all.zarr")
+    np.testing.assert_allclose(edited["before"], inverted["image"][[3, 1]], atol=1e-6)
+    assert (project.folder / "results/figures/edits/figure9.png").is_file()
+
+
+def test_inversions_makes_those_that_the_chosen_sample_set_guides(project):
+    crossing = {"matches": "twin", "targets": "targets", "class": 1, "reconstruction": "none"}
+
+    def add_twin(config):
+        config["sample_sets"]["twin"] = config["sample_sets"]["tiny"]
+        config["inversions"]["crossing"] = crossing | {"arms": ["all"]}
+
+    project.config(add_twin)
+    of_tiny = project.snakemake("-n", "inversions")
+    of_twin = project.snakemake("-n", "inversions", "--config", "sample_set=twin")
+    assert "figures/tiny/figure7.png" in of_tiny and "crossing" not in of_tiny
+    assert "figures/crossing/figure6.png" in of_twin and "table1.csv" not in of_twin
+    project.config(lambda config: config["inversions"].pop("crossing"))
 
 
 def test_other_settings_rerun_the_arms_and_nothing_that_was_mined(project):

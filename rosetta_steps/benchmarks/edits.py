@@ -24,14 +24,14 @@ import xarray as xr
 
 from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import read_table
+from rosetta_steps.editing.edit import DEFAULTS, KEEP, SIMILARITY
+from rosetta_steps.editing.editor import Editor, units_to_edit
+from rosetta_steps.editing.edits import Edit
+from rosetta_steps.editing.sources import Source
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
-from rosetta_steps.inversion.edit import DEFAULTS, KEEP, SIMILARITY
-from rosetta_steps.inversion.editor import Editor, units_to_edit
-from rosetta_steps.inversion.edits import Edit
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
-from rosetta_steps.inversion.sources import Source
 from rosetta_steps.sampling import latent
 from rosetta_steps.stores import check_dataset, write_table
 from rosetta_steps.zoo.entries import find_entry

@@ -1,1 +1,1 @@
-"""Section 4 of the paper: images inverted and edited through a fixed generator, by its matches."""
+"""Section 4.1 of the paper: images inverted through a fixed generator, by its matches."""

@@ -51,10 +51,7 @@ from rosetta_steps.errors import run
 from rosetta_steps.figures import TALLEST, choose_distinct, empty_figure
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.choices import units_of_concepts
-from rosetta_steps.inversion.invert import Inverter
-from rosetta_steps.inversion.matches import COLUMNS
-from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.panels import (
+from rosetta_steps.inversion.figures.panels import (
     SPACED,
     STRIP,
     draw_heatmap,
@@ -66,6 +63,9 @@ from rosetta_steps.inversion.panels import (
     proportion,
     write_lines,
 )
+from rosetta_steps.inversion.invert import Inverter
+from rosetta_steps.inversion.matches import COLUMNS
+from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.representatives import EMPTY_REASON, Concept, choose_concepts
 from rosetta_steps.stores import check_dataset, manifest_path, sha256_of, write_dataset

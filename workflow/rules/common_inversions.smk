@@ -106,6 +106,13 @@ def class_options(wildcards):
     return ["--class", str(chosen["class"])] if "class" in chosen else []
 
 
+def of_this_sample_set(kind):
+    """Names of the inversions or edits of the config that the chosen sample set's matches guide."""
+    return [
+        name for name, chosen in config[kind].items() if chosen["matches"] == config["sample_set"]
+    ]
+
+
 def tabled(wildcards):
     """The inversion of which a table tells."""
     return inversion(config["tables"][wildcards.table])
@@ -136,7 +143,9 @@ def arms_manifests(wildcards):
 def pictures_of(name):
     """What there is to look at of an inversion, and of the dictionary that guides it."""
     chosen, arms = inversion(name), arms_of(name)
-    of_targets = "figure5" if chosen["reconstruction"] == "none" else "figure4"
+    of_targets = "figure6" if "class" in chosen else "figure5"
+    if chosen["reconstruction"] != "none":
+        of_targets = "figure4"
     figures = ["loss.png"]
     figures += ["figure7.png"] if len(arms) > 1 else []
     figures += [f"{of_targets}.png"] if ARM_WITH_ALL in arms else []

@@ -33,10 +33,10 @@ rule edit:
         source=source_of_edit,
         moments=lambda w, input: stores(input.moments),
         store=subpath(output.store, strip_suffix=".done.json"),
-        algorithm=algorithm("inversion.edit"),
+        algorithm=algorithm("editing.edit"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.edit --generator {params.generator:q} \
+        python -m rosetta_steps.editing.edit --generator {params.generator:q} \
             --models {params.models:q} --zoo {params.zoo:q} --buddies {input.buddies:q} \
             --moments {params.moments:q} --table {input.table:q} --source {params.source:q} \
             {params.options:q} --threads {threads} --output {params.store:q} 2>&1 | tee {log:q}
@@ -62,17 +62,21 @@ rule edit_figure:
         ENVIRONMENT
     params:
         edits=lambda w, input: stores(input),
-        algorithm=algorithm("inversion.edit_figure"),
+        algorithm=algorithm("editing.figure"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.edit_figure --edits {params.edits:q} \
+        python -m rosetta_steps.editing.figure --edits {params.edits:q} \
             --output {output.png:q} 2>&1 | tee {log:q}
         """
 
 
 rule edits:
-    """Every edit of the config, and the figures of them."""
+    """Every edit that the sample set's matches guide, and the figures of them."""
     input:
-        [f"results/edits/{edit}.csv" for edit in config["edits"]],
-        [f"results/figures/edits/{figure}.png" for figure in config["edit_figures"]],
+        [f"results/edits/{edit}.csv" for edit in of_this_sample_set("edits")],
+        [
+            f"results/figures/edits/{figure}.png"
+            for figure, edits in config["edit_figures"].items()
+            if set(edits) <= set(of_this_sample_set("edits"))
+        ],
     localrule: True

@@ -84,10 +84,11 @@ rule figure_of_arms:
     params:
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arms=lambda w, input: stores(input.arms),
-        algorithm=algorithm("inversion.figures"),
+        algorithm=algorithm("inversion.figures.paper"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.figures --kind comparison --targets {params.targets:q} \
+        python -m rosetta_steps.inversion.figures.paper --kind comparison \
+            --targets {params.targets:q} \
             --arms {params.arms:q} --output {output.png:q} 2>&1 | tee {log:q}
         """
 
@@ -111,10 +112,10 @@ rule loss_curves:
         ENVIRONMENT
     params:
         arms=lambda w, input: stores(input.arms),
-        algorithm=algorithm("inversion.loss_curves"),
+        algorithm=algorithm("inversion.figures.loss_curves"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.loss_curves --arms {params.arms:q} \
+        python -m rosetta_steps.inversion.figures.loss_curves --arms {params.arms:q} \
             --output {output.png:q} 2>&1 | tee {log:q}
         """
 
@@ -154,10 +155,11 @@ rule figure_of_maps:
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arm=subpath(input.arm, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
-        algorithm=algorithm("inversion.figures"),
+        algorithm=algorithm("inversion.figures.paper"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.figures --kind {params.kind} --targets {params.targets:q} \
+        python -m rosetta_steps.inversion.figures.paper --kind {params.kind} \
+            --targets {params.targets:q} \
             --arms {params.arm:q} --models {params.models:q} --zoo {params.zoo:q} \
             --buddies {input.buddies:q} --moments {params.moments:q} \
             --neighbours {params.neighbours} --least-correlation {params.least_correlation} \
@@ -188,17 +190,22 @@ rule animation:
     params:
         arm=subpath(input.arm, strip_suffix=".done.json"),
         zoo=config["zoo"],
-        algorithm=algorithm("inversion.animation"),
+        algorithm=algorithm("inversion.figures.animation"),
     shell:
         r"""
-        python -m rosetta_steps.inversion.animation --inversion {params.arm:q} --zoo {params.zoo:q} \
+        python -m rosetta_steps.inversion.figures.animation --inversion {params.arm:q} \
+            --zoo {params.zoo:q} \
             --images 0 1 2 3 --output {output:q} 2>&1 | tee {log:q}
         """
 
 
 rule inversions:
-    """Tables, figures and animations of every inversion of the config."""
+    """Tables, figures and animations of every inversion that the sample set's matches guide."""
     input:
-        [f"results/inversions/{table}.csv" for table in config["tables"]],
-        [file for name in config["inversions"] for file in pictures_of(name)],
+        [
+            f"results/inversions/{table}.csv"
+            for table, name in config["tables"].items()
+            if name in of_this_sample_set("inversions")
+        ],
+        [file for name in of_this_sample_set("inversions") for file in pictures_of(name)],
     localrule: True

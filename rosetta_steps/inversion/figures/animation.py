@@ -18,7 +18,7 @@ from rosetta_steps import heatmaps
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.arms import read_arm
-from rosetta_steps.inversion.kept import first_latents, settings_of, space_of
+from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.stores import check_dataset, whole_file

@@ -13,12 +13,11 @@ from safetensors.torch import save_file
 from scipy import ndimage
 
 from rosetta_steps import activations, moments, sampling
-from rosetta_steps.inversion import edit as step
-from rosetta_steps.inversion import edit_figure
-from rosetta_steps.inversion.choices import units_named, units_of_concepts
-from rosetta_steps.inversion.direct import replaced
-from rosetta_steps.inversion.editor import Editor, correlation, units_to_edit
-from rosetta_steps.inversion.edits import (
+from rosetta_steps.editing import edit as step
+from rosetta_steps.editing import figure as edit_figure
+from rosetta_steps.editing.direct import replaced
+from rosetta_steps.editing.editor import Editor, correlation, units_to_edit
+from rosetta_steps.editing.edits import (
     Edit,
     amplify,
     copy_and_paste,
@@ -29,8 +28,9 @@ from rosetta_steps.inversion.edits import (
     shift,
     zoom_in,
 )
+from rosetta_steps.editing.sources import read_source
+from rosetta_steps.inversion.choices import units_named, units_of_concepts
 from rosetta_steps.inversion.settings import Settings
-from rosetta_steps.inversion.sources import read_source
 from rosetta_steps.stores import write_dataset
 from rosetta_steps.zoo.entries import read_entries
 from rosetta_steps.zoo.generators.dcgan import DCGAN

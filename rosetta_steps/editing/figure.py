@@ -22,7 +22,7 @@ from rosetta_steps.drawing import (
     write_text,
 )
 from rosetta_steps.errors import run
-from rosetta_steps.inversion.panels import draw_heatmap, draw_image, draw_key, foot_height
+from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
 from rosetta_steps.stores import check_dataset
 
 CELL = 1.0  # inches, the width of a picture
@@ -115,9 +115,7 @@ def main() -> None:
     edits = [xr.open_zarr(check_dataset(path)) for path in a.edits]
     for path, edit in zip(a.edits, edits, strict=True):
         if "heat_target" not in edit:
-            raise ValueError(
-                f"{path} is no edit: python -m rosetta_steps.inversion.edit writes one."
-            )
+            raise ValueError(f"{path} is no edit: python -m rosetta_steps.editing.edit writes one.")
         if min(a.images) < 0 or min(a.images) >= edit.sizes["image"]:
             raise ValueError(
                 f"{path} has images 0 to {edit.sizes['image'] - 1}, none of "

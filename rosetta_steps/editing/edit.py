@@ -20,6 +20,9 @@ from tqdm import tqdm
 
 from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import read_table
+from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
+from rosetta_steps.editing.edits import KINDS, Edit, read_mask
+from rosetta_steps.editing.sources import Source, read_source
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.choices import (
     UNIT,
@@ -28,12 +31,9 @@ from rosetta_steps.inversion.choices import (
     units_of_concepts,
     units_of_matches,
 )
-from rosetta_steps.inversion.editor import STARTS, Editor, units_to_edit
-from rosetta_steps.inversion.edits import KINDS, Edit, read_mask
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from, report_failures
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import add_settings, settings_from
-from rosetta_steps.inversion.sources import Source, read_source
 from rosetta_steps.stores import check_dataset, image_blocks, write_dataset, write_table
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.loading import load

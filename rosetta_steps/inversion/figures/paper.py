@@ -33,17 +33,14 @@ from rosetta_steps.drawing import (
 from rosetta_steps.errors import run
 from rosetta_steps.figures import TALLEST, empty_figure
 from rosetta_steps.inversion.arms import Arm, read_arms, why_empty
-from rosetta_steps.inversion.guided import (
+from rosetta_steps.inversion.figures.guided import (
     Guided,
     choose_pairs,
     open_guided,
     plane_of,
     shown_range,
 )
-from rosetta_steps.inversion.invert import add_match_arguments, matches_from
-from rosetta_steps.inversion.metrics import psnr
-from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.panels import (
+from rosetta_steps.inversion.figures.panels import (
     SPACED,
     STRIP,
     draw_heatmap,
@@ -55,6 +52,9 @@ from rosetta_steps.inversion.panels import (
     proportion,
     write_lines,
 )
+from rosetta_steps.inversion.invert import add_match_arguments, matches_from
+from rosetta_steps.inversion.metrics import psnr
+from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.stores import check_dataset, image_blocks
 

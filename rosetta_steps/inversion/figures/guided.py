@@ -15,9 +15,9 @@ from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import unit_ranges
 from rosetta_steps.figures import DISTINCT
 from rosetta_steps.inversion.arms import read_arms
+from rosetta_steps.inversion.figures.kept import first_latents, last_latents, settings_of, space_of
 from rosetta_steps.inversion.guidance import guidance
 from rosetta_steps.inversion.invert import Inverter
-from rosetta_steps.inversion.kept import first_latents, last_latents, settings_of, space_of
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.representatives import Unit
 

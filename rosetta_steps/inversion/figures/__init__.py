@@ -1,0 +1,1 @@
+"""Pictures of inversions: figures after the paper, loss curves, animations."""
