@@ -247,10 +247,14 @@ class MapReader:
         """Images in a block as it was written."""
         return self.arrays[self.layers[0]].shards[0]
 
-    def read(self, layer: str, block: slice) -> np.ndarray:
+    def grain(self, layer: str) -> int:
+        """Channels of a layer that are coded together: to read fewer takes as long."""
+        return self.arrays[layer].chunks[1]
+
+    def read(self, layer: str, block: slice, channels: slice = slice(None)) -> np.ndarray:
         """Activations of some images: (image, channel, y, x) in the stored dtype."""
         try:
-            return self.arrays[layer][block]
+            return self.arrays[layer][block, channels]
         except (RuntimeError, ValueError, OSError) as error:
             if damage := self._undecodable(layer, block):
                 self._strike(damage)
@@ -348,6 +352,14 @@ def write_dataset(dataset, store: Path, encoding: dict | None = None) -> None:
         # Strings are read without a word; only this write warns.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
+
+
+def write_template(dataset, folder: Path, encoding: dict) -> None:
+    """Write an xarray Dataset but for its Dask arrays, whose values are written into it later."""
+    with warnings.catch_warnings(), writing(folder):
+        # As in write_dataset.
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+        dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding, compute=False)
 
 
 @contextmanager

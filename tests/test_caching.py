@@ -72,13 +72,13 @@ def test_another_clustering_reruns_the_dictionary(project):
 
 
 def test_a_changed_correlation_reruns_it_and_what_depends_on_it(project):
-    project.edit("rosetta_steps/correlation.py", "np.clip(r, -1, 1)", "np.clip(r, -1, 0.5)")
+    project.edit("rosetta_steps/correlation/table.py", "np.clip(r, -1, 1)", "np.clip(r, -1, 0.5)")
     assert project.planned() == {"correlate": 2, "best_buddies": 2} | DICTIONARY
 
 
 def test_a_changed_comment_or_docstring_reruns_nothing(project):
-    project.edit("rosetta_steps/correlation.py", "# Fixed, because", "# Set, because")
-    project.edit("rosetta_steps/correlation.py", '"""Correlate every unit', '"""Relate every unit')
+    project.edit("rosetta_steps/correlation/units.py", "# Maps read,", "# What is read,")
+    project.edit("rosetta_steps/correlation/table.py", '"""From sums', '"""Of sums')
     assert project.planned() == {}
 
 

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 
-from rosetta_steps.correlation import correlate
+from rosetta_steps.correlation.step import correlate
 from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import comparison_size, upsampling

@@ -17,10 +17,13 @@ import xarray as xr
 import yaml
 from conftest import moments_of, random_maps, write_maps
 
-from rosetta_steps import activations, correlation, errors, moments, sampling
+from rosetta_steps import activations, errors, moments, sampling
+from rosetta_steps.correlation import pieces, step
+from rosetta_steps.correlation.units import Units
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
+UNITS = Units({(2, 2): ["layer"]}, {"layer": 1}, {})
 IMAGES = slice(0, 10)  # of all stores here: blocks of four end in a short one
 
 
@@ -108,19 +111,19 @@ def opened(store):
 
 def correlate(folder, output="out.zarr", strip=5, block=5, workers=1):
     a, b, output = folder / "a.zarr", folder / "b.zarr", folder / output
-    correlation.correlate(a, b, moments_of(a), moments_of(b), output, 2, strip, block, workers)
+    step.correlate(a, b, moments_of(a), moments_of(b), output, 2, strip, block, workers)
     return xr.open_zarr(output)["correlation"].values
 
 
 def strips_computed(monkeypatch) -> list[int]:
     """First image of each strip whose sums are computed from now on, by workers in threads."""
-    computed, original = [], correlation.sum_products
+    computed, original = [], pieces.sum_products
 
     def sum_products(*args, **kind):
         computed.append(args[4].start)
         return original(*args, **kind)
 
-    monkeypatch.setattr(correlation, "sum_products", sum_products)
+    monkeypatch.setattr(pieces, "sum_products", sum_products)
     return computed
 
 
@@ -149,7 +152,7 @@ def interrupt(folder, monkeypatch) -> str:
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", once(np.savez, fill_the_disk))
         message = message_of(lambda: correlate(folder))
-    assert sorted(os.listdir(folder / ".out.zarr.pieces")) == ["0.npz", "of.json"]
+    assert sorted(os.listdir(folder / ".out.zarr.pieces")) == ["0-0.npz", "of.json"]
     return message
 
 
@@ -162,7 +165,7 @@ def assert_the_rerun_computes_only_the_second_strip(folder, monkeypatch):
 
 def test_a_correlation_goes_on_where_the_disk_was_full(two_stores, tmp_path, monkeypatch):
     message = interrupt(tmp_path, monkeypatch)
-    assert ".out.zarr.pieces/1.npz cannot be written: [Errno 28] No space left" in message
+    assert ".out.zarr.pieces/0-1.npz cannot be written: [Errno 28] No space left" in message
     assert_the_rerun_computes_only_the_second_strip(tmp_path, monkeypatch)
 
 
@@ -174,17 +177,17 @@ def test_a_killed_correlation_keeps_the_strip_it_has_computed(two_stores, tmp_pa
     assert_the_rerun_computes_only_the_second_strip(tmp_path, monkeypatch)
 
 
-def piece_that_kills_its_worker_once(paths, images, block, file, piece=correlation.piece):
+def piece_that_kills_its_worker_once(job, units, images, file, piece=pieces.piece):
     marker = Path(file).parents[1] / "killed"
     if images[0] == 3 and not marker.exists():
         marker.touch()
         np.savez = kill
-    return piece(paths, images, block, file)
+    return piece(job, units, images, file)
 
 
 def test_a_worker_killed_within_a_strip_changes_no_bit(two_stores, tmp_path, monkeypatch):
     undisturbed = correlate(tmp_path, "undisturbed.zarr", strip=3)
-    monkeypatch.setattr(correlation, "piece", piece_that_kills_its_worker_once)
+    monkeypatch.setattr(step, "piece", piece_that_kills_its_worker_once)
     np.testing.assert_array_equal(correlate(tmp_path, strip=3, workers=2), undisturbed)
     assert (tmp_path / "killed").exists()
 
@@ -264,5 +267,5 @@ def test_a_damaged_piece_is_named_and_removed(tmp_path):
     file = tmp_path / "0.npz"
     file.write_bytes(b"PK no archive")
     with pytest.raises(errors.StoreError, match="0.npz is damaged .* and was removed"):
-        correlation.add_up([str(file)], [])
+        pieces.add_up([str(file)], (UNITS, UNITS))
     assert not file.exists()

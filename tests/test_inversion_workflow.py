@@ -55,6 +55,7 @@ def test_an_inverted_image_is_edited_and_drawn(project):
     inverted = xr.open_zarr(project.folder / "results/inversions/tiny/all.zarr")
     np.testing.assert_allclose(edited["before"], inverted["image"][[3, 1]], atol=1e-6)
     assert (project.folder / "results/figures/edits/figure9.png").is_file()
+    project.config(lambda config: config.update(edits={}, edit_figures={}))
 
 
 def test_inversions_makes_those_that_the_chosen_sample_set_guides(project):

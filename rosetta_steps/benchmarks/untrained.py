@@ -30,7 +30,7 @@ import yaml
 
 from rosetta_steps import activations, moments, sampling
 from rosetta_steps.best_buddies import best_buddies
-from rosetta_steps.correlation import correlate
+from rosetta_steps.correlation.step import correlate
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.stores import check_dataset, write_table

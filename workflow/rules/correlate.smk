@@ -21,8 +21,10 @@ rule correlate:
     conda:
         ENVIRONMENT
     threads: cores_of_a_device()
-    resources:
+    resources:  # no parameters, because the result does not depend on them
         gpu=1,
+        worker_gb=str(config["correlation"]["memory_gb"]),
+        dask=config["correlation"].get("scheduler", "none"),
     params:
         a=subpath(input.a, strip_suffix=".done.json"),
         b=subpath(input.b, strip_suffix=".done.json"),
@@ -31,12 +33,16 @@ rule correlate:
         store=subpath(output[0], strip_suffix=".done.json"),
         images_per_strip=config["correlation"]["images_per_strip"],
         images_per_block=config["correlation"]["images_per_block"],
-        algorithm=algorithm("correlation"),
+        threads_per_worker=config["correlation"]["threads_per_worker"],
+        precision=config["correlation"]["precision"],
+        algorithm=algorithm("correlation.step"),
     shell:
         r"""
         python -m rosetta_steps.correlation --a {params.a:q} --moments-a {params.moments_a:q} \
             --b {params.b:q} --moments-b {params.moments_b:q} --threads {threads} \
             --images-per-strip {params.images_per_strip} \
-            --images-per-block {params.images_per_block} --output {params.store:q} \
-            2>&1 | tee {log:q}
+            --images-per-block {params.images_per_block} \
+            --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
+            --memory-gb {resources.worker_gb} --scheduler {resources.dask:q} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -1,0 +1,132 @@
+"""Workers for the pieces: this job's own, or those of a Dask cluster that runs already."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import dask
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+
+from rosetta_steps.correlation.pieces import Job, manifests
+from rosetta_steps.digest import algorithm
+
+ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
+PACKAGES = ("torch", "numpy", "zarr", "distributed")
+
+
+@contextmanager
+def local_workers(count: int, threads: int) -> Iterator[Client]:
+    """Workers on this machine: one on each CUDA device leased, else so many of so many threads."""
+    devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
+    # Thread pools and the allocator of memory read it when a process starts.
+    before_start = {"distributed.nanny.pre-spawn-environ": environment_of_a_worker(threads)}
+    with (
+        dask.config.set(before_start),
+        _one_a_device(devices) if len(devices) > 1 else _local(count) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _local(count: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        dashboard_address=":0",  # any free port: jobs run beside each other
+        memory_limit=None,
+        processes=count > 1,  # a process of its own for a single worker only costs a start
+    )
+
+
+def _one_a_device(devices: list[str]) -> SpecCluster:
+    return SpecCluster(
+        {
+            device: {
+                "cls": Nanny,
+                "options": {"nthreads": 1, "env": {"CUDA_VISIBLE_DEVICES": device}},
+            }
+            for device in devices
+        },
+        scheduler={"cls": Scheduler, "options": {"dashboard_address": ":0"}},
+    )
+
+
+def environment_of_a_worker(threads: int) -> dict[str, str]:
+    """Environment of a process that computes, and decompresses maps, in so many threads."""
+    # Dask has workers give memory back at once. Blocks of maps come one like the other: to take
+    # the same memory again and again anew took half of the time.
+    kept = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
+    return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | kept
+
+
+@contextmanager
+def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
+    """Workers of a scheduler that runs already, if all of them see what this process sees.
+
+    Args:
+        address: Such as tcp://node1:8786.
+        job: Whose stores they must see.
+        scratch: Folder that they must be able to write to.
+
+    Raises:
+        ValueError: No scheduler answers, it has no worker, or a worker sees other files, another
+            version of a package or of this one.
+    """
+    try:
+        client = Client(address, timeout=ANSWER_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no Dask scheduler answers at {address} ({error}). Start one (dask scheduler), give "
+            "its address as correlation.scheduler, or leave that out for workers on this machine."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        except TimeoutError:
+            raise ValueError(
+                f"the Dask scheduler at {address} has no workers. Start some, each in this "
+                f"environment and in {Path.cwd()}: dask worker {address} --nthreads 1"
+            ) from None
+        own = seen(job.paths, str(scratch))
+        for worker, found in client.run(seen, job.paths, str(scratch), on_error="return").items():
+            refuse_differences(worker, found, own)
+        yield client
+
+
+def seen(paths: list[str], scratch: str) -> dict[str, str]:
+    """What the results of a process depend on, as far as it can be compared."""
+    return {
+        "Python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "rosetta_steps": algorithm("correlation.step"),
+        **dict(zip(paths, manifests(paths), strict=True)),
+        scratch: "writable" if os.access(scratch, os.W_OK) else "not writable",
+    }
+
+
+def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict[str, str]) -> None:
+    """Refuse a worker that sees something else than this process.
+
+    Raises:
+        ValueError: Names the worker, what differs and the remedy.
+    """
+    if isinstance(found, Exception):
+        raise ValueError(
+            f"the worker at {worker} cannot run rosetta_steps ({found}). Start it in this "
+            f"environment: {os.path.dirname(os.__file__)}"
+        )
+    for name, value in own.items():
+        if found.get(name) != value:
+            is_file = "/" in name or name.endswith(".zarr")
+            remedy = (
+                f"Start it in {Path.cwd()}, on a file system that all machines share."
+                if is_file
+                else "Start it in the same environment."
+            )
+            raise ValueError(
+                f"the worker at {worker} sees another {name} than this process "
+                f"({found.get(name) or 'none'}, not {value}). {remedy}"
+            )

@@ -1,0 +1,152 @@
+"""Pieces of work: a strip of images of a tile, computed by some worker and written to a file.
+
+What a piece is follows from the config, never from the number of workers, and the files are added
+in the order of the images: the same numbers for any cluster, and a killed worker or job costs its
+pieces.
+"""
+
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from rosetta_steps.correlation.products import sum_products
+from rosetta_steps.correlation.units import Units
+from rosetta_steps.errors import StoreError
+from rosetta_steps.resampling import Size
+from rosetta_steps.stores import MapReader, check_dataset, manifest_path, sha256_of, whole_file
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all pieces of a table share; small, for it travels to the workers.
+
+    Attributes:
+        a, b: Stores of activations.
+        moments_a, moments_b: Of both.
+        digests: The sha256 of their manifests, in this order.
+        block: Images read at once.
+        precision: One of products.PRECISIONS.
+        threads: Of a worker on a CPU; the last bit of a sum may depend on it.
+    """
+
+    a: str
+    b: str
+    moments_a: str
+    moments_b: str
+    digests: tuple[str, ...]
+    block: int
+    precision: str
+    threads: int
+
+    @classmethod
+    def of(
+        cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, precision: str,
+        threads: int,
+    ) -> "Job":  # fmt: skip
+        """The job of correlating stores as they are now."""
+        paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
+        return cls(*paths, manifests(paths), block, precision, threads)
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the four stores."""
+        return [self.a, self.b, self.moments_a, self.moments_b]
+
+    def stores(self) -> tuple[MapReader, MapReader]:
+        """Of the activations.
+
+        Raises:
+            StoreError: One is not what it was when the job began.
+        """
+        self.refuse_changes()
+        return MapReader(Path(self.a)), MapReader(Path(self.b))
+
+    def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
+        """Of both models."""
+        paths = (self.moments_a, self.moments_b)
+        return tuple(xr.open_datatree(check_dataset(Path(p)), engine="zarr") for p in paths)
+
+    def refuse_changes(self) -> None:
+        """Refuse stores that are not what they were when the job began.
+
+        Raises:
+            StoreError: Names the first of them.
+        """
+        for path, before, now in zip(self.paths, self.digests, manifests(self.paths), strict=True):
+            if before != now:
+                raise StoreError(
+                    f"{path} has changed since this correlation began. Let what writes it finish, "
+                    "then run the same command again."
+                )
+
+
+def manifests(paths: list[str]) -> tuple[str, ...]:
+    """The sha256 of the manifest of each store; empty where there is none."""
+    found = (manifest_path(Path(path)) for path in paths)
+    return tuple(sha256_of(path) if path.is_file() else "" for path in found)
+
+
+def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: str) -> str:
+    """One piece as a Dask task: write its sums to a file, whole or not at all."""
+    if Path(file).exists():
+        return file
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(job.threads)
+    stores = job.stores()
+    sums = _with_smaller_blocks(
+        lambda block: sum_products(*stores, *units, slice(*images), block, device, job.precision),
+        job.block,
+    )
+    with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
+        np.savez(target, **{_key(sizes): value for sizes, value in sums.items()})
+    return file
+
+
+def _with_smaller_blocks(compute, block: int):
+    """Compute with blocks of images, halved for as long as the device's memory is too small."""
+    while True:
+        try:
+            return compute(block)
+        except torch.OutOfMemoryError:
+            if block == 1:
+                raise
+            torch.cuda.empty_cache()
+            block //= 2
+            print(
+                f"the GPU's memory is full: going on with {block} images at once", file=sys.stderr
+            )
+
+
+def _key(sizes: tuple[Size, Size]) -> str:
+    return "-".join(f"{y}x{x}" for y, x in sizes)
+
+
+def add_up(files: list[str], units: tuple[Units, Units]) -> dict[tuple[Size, Size], np.ndarray]:
+    """Sums of all pieces, in the order of the images, whoever computed them, in float64.
+
+    Raises:
+        StoreError: A file cannot be read; it is removed, so that the next run computes it again.
+    """
+    sizes = [(a, b) for a in units[0].layers for b in units[1].layers]
+    sums: dict[tuple[Size, Size], np.ndarray] = {}
+    for file in files:
+        try:
+            with np.load(file) as part:
+                for pair in sizes:
+                    value = part[_key(pair)]
+                    if pair in sums:
+                        sums[pair] += value
+                    else:
+                        sums[pair] = value.astype(np.float64)
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+            Path(file).unlink()
+            raise StoreError(
+                f"{file} is damaged ({error}) and was removed. Run the same command again: only "
+                "that piece is computed."
+            ) from error
+    return sums

@@ -1,0 +1,165 @@
+"""What correlating two stores takes: bytes, passes and seconds, before anything is allocated."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from rosetta_steps.correlation.tiles import GIGABYTE, Tile, tiles_of
+from rosetta_steps.correlation.units import RUN_BYTES
+from rosetta_steps.resampling import Size, meeting_size
+
+# Python with torch, and runs of maps: stored, read ahead, centred, and projected.
+FIXED_BYTES = 0.4e9 + 5 * RUN_BYTES
+# Of the budget that the maps of the held model may take; blocks of images are halved until they do.
+HELD_SHARE = 0.25
+# Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
+# decompression, preparing is to float32, centred and projected.
+READ_RATE, PREPARE_RATE = 0.5e9, 0.65e9
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Of a store of activations: what a plan follows from.
+
+    Attributes:
+        model: Its name.
+        channels: Of each layer, in the order of the forward pass.
+        sizes: Of the maps of each layer.
+        bytes_a_value: As stored.
+    """
+
+    model: str
+    channels: Mapping[str, int]
+    sizes: Mapping[str, Size]
+    bytes_a_value: int
+
+    @classmethod
+    def of(cls, store) -> "Outline":
+        """The outline of a store (stores.MapReader)."""
+        return cls(store.attrs["model"], store.channels, store.sizes, store.dtype.itemsize)
+
+    @property
+    def units(self) -> int:
+        """Of all layers."""
+        return sum(self.channels.values())
+
+    def values(self) -> dict[str, int]:
+        """Values of each layer on one image."""
+        return {n: c * math.prod(self.sizes[n]) for n, c in self.channels.items()}
+
+    def held_values(self, others) -> int:
+        """Values of one image at every size where its units meet the others'."""
+        total = 0
+        for layer, channels in self.channels.items():
+            meetings = {meeting_size(self.sizes[layer], other) for other in others}
+            total += channels * sum(math.prod(meeting) for meeting in meetings)
+        return total
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How two stores will be correlated.
+
+    Attributes:
+        tiles: Rectangles of the table, a pass of the images each.
+        block: Images at once.
+        worker_bytes: Memory of a worker at most.
+        text: To print.
+    """
+
+    tiles: list[Tile]
+    block: int
+    worker_bytes: float
+    text: str
+
+
+def plan(
+    a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, workers: int,
+    threads: int, rate: float,
+) -> Plan:  # fmt: skip
+    """Plan a correlation within the memory that a worker may take.
+
+    Args:
+        a: Of the first store; b: of the second.
+        images: In both.
+        strips: Pieces of work of a tile.
+        block: Images at once, if the budget allows.
+        budget: Bytes of a worker.
+        workers: At work together.
+        threads: Of a worker.
+        rate: Multiplications and additions a second of a worker (matrix_rate).
+
+    Raises:
+        ValueError: The budget is too small for a single pair of layers; says the least that would
+            do.
+    """
+    sizes = [set(outline.sizes.values()) for outline in (a, b)]
+    held_values = min(a.held_values(sizes[1]), b.held_values(sizes[0]))
+    while block > 1 and 4 * block * held_values > HELD_SHARE * budget:
+        block = -(-block // 2)
+    held = 4 * block * held_values
+    least = FIXED_BYTES + held + 4 * max(a.channels.values()) * max(b.channels.values())
+    if least > budget:
+        raise ValueError(
+            f"{a.model} x {b.model}: correlation.memory_gb is {budget / GIGABYTE:.3g}, and a "
+            f"worker needs at least {least / GIGABYTE:.3g} GB: {FIXED_BYTES / GIGABYTE:.2g} for "
+            f"itself, {held / GIGABYTE:.2g} for maps, the rest for sums of the two largest layers. "
+            "Raise it, or take fewer layers."
+        )
+    tiles = tiles_of(
+        (a.channels, b.channels), (a.values(), b.values()), budget - FIXED_BYTES - held
+    )
+    sums = max(4 * _units(a, tile.a) * _units(b, tile.b) for tile in tiles)
+    read = images * sum(
+        outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
+        for tile in tiles
+        for outline, layers in ((a, tile.a), (b, tile.b))
+    )
+    products = images * sum(
+        2 * channels_a * channels_b * math.prod(meeting_size(a.sizes[x], b.sizes[y]))
+        for x, channels_a in a.channels.items()
+        for y, channels_b in b.channels.items()
+    )
+    seconds = products / rate + read / threads * (1 / READ_RATE + 1 / PREPARE_RATE)
+    worker_bytes = FIXED_BYTES + held + sums
+    text = (
+        f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"
+        f"  table {_gigabytes(4 * a.units * b.units)}, in {len(tiles)} "
+        f"tile{'s' if len(tiles) > 1 else ''} of sums of at most {_gigabytes(sums)}: "
+        f"{'the images pass once' if len(tiles) == 1 else f'the images pass {len(tiles)} times'}, "
+        f"{_gigabytes(read)} of maps are read\n"
+        f"  {strips} pieces a tile, {block} images at once; {workers} "
+        f"worker{'s' if workers > 1 else ''} of at most {_gigabytes(worker_bytes)} "
+        f"(budget {_gigabytes(budget)}); pieces on disk {_gigabytes(strips * sums)} at most\n"
+        f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers)}"
+    )
+    return Plan(tiles, block, worker_bytes, text)
+
+
+def matrix_rate(device: str, dtype: torch.dtype, size: int = 1024) -> float:
+    """Multiplications and additions a second of matrix products, measured in some milliseconds."""
+    left, right = torch.ones(2, size, size, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        product = left @ right
+        product[0, 0].item()  # waits for a device
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(seconds)
+
+
+def _units(outline: Outline, layers: list[str]) -> int:
+    return sum(outline.channels[layer] for layer in layers)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / GIGABYTE:.2f} GB" if size >= 5e6 else f"{size / 1e6:.2f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,216 @@
+"""Sums of products of maps over images: the correlation but for its centring and scaling.
+
+Blocks of images flow once. One model of a tile, the one with less to hold, is held: its maps lie
+ready at every size where they meet the other's. Of the other, runs of units are read, centred,
+projected and multiplied, while the next run is read. For each size of the other model and each
+size where it meets the held one there is one product.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rosetta_steps.correlation.projection import Memory, Projection
+from rosetta_steps.correlation.units import Run, Units, runs_of
+from rosetta_steps.resampling import Size, meeting_size
+from rosetta_steps.stores import MapReader, image_blocks
+
+# How maps are multiplied. Sums are kept in float32 (float64 for the reference).
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class Model:
+    """A model's units on blocks of images: read, centred and projected run by run.
+
+    Args:
+        store: Of the activations.
+        units: Of the tile.
+        others: Sizes of the other model's maps.
+        images: In a block.
+        device: To compute on.
+        precision: One of PRECISIONS.
+    """
+
+    def __init__(
+        self, store: MapReader, units: Units, others: list[Size], images: int, device: str,
+        precision: str,
+    ):  # fmt: skip
+        self.store, self.units = store, units
+        exact = torch.float64 if precision == "float64" else torch.float32
+        self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
+        self.runs = runs_of(units, images, [store.grain(layer) for layer in units.channels])
+        self.projections = {
+            size: Projection(
+                size, list(dict.fromkeys(meeting_size(size, o) for o in others)), self.memory
+            )
+            for size in units.layers
+        }
+        self.offset = {
+            layer: torch.from_numpy(offset).to(**self.memory.kind)[:, None, None, None]
+            for layer, offset in units.offset.items()
+        }
+
+    def read(self, run: Run, block: slice) -> list[np.ndarray]:
+        """The stored maps of a run, one array (image, channel, y, x) a part."""
+        return [self.store.read(layer, block, channels) for layer, channels in run.parts]
+
+    def matrices(self, run: Run, read: list[np.ndarray]) -> dict[Size, Tensor]:
+        """Matrices (unit, image x position) of a run at every size where it meets others."""
+        images, units = len(read[0]), run.rows.stop - run.rows.start
+        maps_UBYX = self.memory.get("maps", (units, images, *run.size))
+        start = 0
+        for (layer, channels), stored in zip(run.parts, read, strict=True):
+            part = maps_UBYX[start : start + stored.shape[1]]
+            part.copy_(torch.from_numpy(stored).transpose(0, 1))
+            part -= self.offset[layer][channels]
+            start += stored.shape[1]
+        return self.projections[run.size](maps_UBYX)
+
+
+class Held:
+    """One model on one block of images, at every size where it meets the other.
+
+    Args:
+        model: To be held.
+    """
+
+    def __init__(self, model: Model):
+        self.model = model
+        # By size: for square maps, all that meet another at one size then stand together, and one
+        # product serves them.
+        self.sizes = sorted(model.units.layers, key=lambda size: (size[0] * size[1], size))
+        self.rows: dict[tuple[Size, Size], slice] = {}
+        self.total: dict[Size, int] = {}
+        for size in self.sizes:
+            for meeting in model.projections[size].meetings:
+                start = self.total.get(meeting, 0)
+                self.total[meeting] = start + model.units.count(size)
+                self.rows[size, meeting] = slice(start, self.total[meeting])
+        self.matrices: dict[Size, Tensor] = {}
+
+    def fill(self, block: slice) -> None:
+        """Read a block of images in place of the one before."""
+        model = self.model
+        for meeting, rows in self.total.items():
+            columns = (block.stop - block.start) * meeting[0] * meeting[1]
+            self.matrices[meeting] = model.kept.get(meeting, (rows, columns))
+        for run, read in ahead(model, block):
+            for meeting, matrix in model.matrices(run, read).items():
+                first = self.rows[run.size, meeting].start + run.rows.start
+                self.matrices[meeting][first : first + len(matrix)] = matrix
+
+
+class Sums:
+    """Sums of products of some sizes of the held model with one size of the other.
+
+    Attributes:
+        meeting: Size at which they meet.
+        sizes: Of the held model.
+        rows: Of the held matrix of that meeting.
+        total: (unit of the other model, row) float32 or float64.
+    """
+
+    def __init__(self, held: Held, size: Size, meeting: Size, sizes: list[Size]):
+        self.size, self.meeting, self.sizes = size, meeting, sizes
+        self.rows = slice(held.rows[sizes[0], meeting].start, held.rows[sizes[-1], meeting].stop)
+        self.total: Tensor | None = None
+
+    def add(self, held: Held, other: Model, rows: slice, matrix: Tensor) -> None:
+        """Add a block of images of some units of the other model."""
+        left = held.matrices[self.meeting][self.rows]
+        if self.total is None:
+            shape = (other.units.count(self.size), len(left))
+            self.total = torch.zeros(shape, **other.memory.kind)
+        total = self.total[rows]
+        if left.dtype == total.dtype:
+            total.addmm_(matrix, left.T)
+        else:
+            total += matrix.to(left.dtype) @ left.T
+
+    def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
+        """Each size of the held model, with its sums (unit of the other, unit of the held)."""
+        for size in self.sizes:
+            rows = held.rows[size, self.meeting]
+            yield size, self.total[:, rows.start - self.rows.start : rows.stop - self.rows.start]
+
+
+def sums_of(held: Held, other: Model) -> list[Sums]:
+    """One product for every two sizes, or for several of the held model that stand together."""
+    found = []
+    for size, projection in other.projections.items():
+        for meeting in projection.meetings:
+            together: list[Size] = []
+            for own in held.sizes:
+                here = meeting_size(own, size) == meeting
+                follows = (
+                    here
+                    and together
+                    and (held.rows[own, meeting].start == held.rows[together[-1], meeting].stop)
+                )
+                if together and not follows:
+                    found.append(Sums(held, size, meeting, together))
+                    together = []
+                if here:
+                    together = [*together, own]
+            if together:
+                found.append(Sums(held, size, meeting, together))
+    return found
+
+
+def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray]]]:
+    """The runs of a block with what is stored of them, each read while the one before is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(model.read, model.runs[0], block)
+        for index, run in enumerate(model.runs):
+            read = coming.result()
+            if index + 1 < len(model.runs):
+                coming = reader.submit(model.read, model.runs[index + 1], block)
+            yield run, read
+
+
+def sum_products(
+    a: MapReader, b: MapReader, units_a: Units, units_b: Units, images: slice, block: int,
+    device: str = "cpu", precision: str = "float32",
+) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
+    """Sums of products of centred maps over some images, at the size of comparison.
+
+    Args:
+        a: Store of the first model; b: of the second.
+        units_a: Its units; units_b: of the second.
+        images: To sum over.
+        block: Images read at once.
+        device: To compute on.
+        precision: One of PRECISIONS.
+
+    Returns:
+        For each two sizes (units of a, units of b).
+    """
+    swapped = units_b.values() < units_a.values()
+    first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
+    sizes = [list(units.layers) for _, units in (first, second)]
+    held = Held(Model(*first, sizes[1], block, device, precision))
+    other = Model(*second, sizes[0], block, device, precision)
+    sums = sums_of(held, other)
+    for part in image_blocks(images.stop - images.start, block):
+        part = slice(images.start + part.start, images.start + part.stop)
+        held.fill(part)
+        for run, read in ahead(other, part):
+            matrices = other.matrices(run, read)
+            for total in sums:
+                if total.size == run.size:
+                    total.add(held, other, run.rows, matrices[total.meeting])
+    found = {}
+    for total in sums:
+        for size, values in total.by_size(held):
+            values = values.cpu().numpy()
+            found[(total.size, size) if swapped else (size, total.size)] = (
+                values if swapped else values.T
+            )
+    return found

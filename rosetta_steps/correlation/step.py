@@ -1,0 +1,242 @@
+"""Correlate two stores of activations: plan, compute piece by piece, write the table."""
+
+import argparse
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import dask.array
+import numpy as np
+import psutil
+import torch
+import xarray as xr
+import zarr
+from distributed import Client, KilledWorker, as_completed
+from tqdm import tqdm
+
+from rosetta_steps.correlation.cluster import local_workers, workers_at
+from rosetta_steps.correlation.pieces import Job, add_up, piece
+from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
+from rosetta_steps.correlation.products import PRECISIONS
+from rosetta_steps.correlation.table import coordinates, correlations_of
+from rosetta_steps.correlation.tiles import GIGABYTE, Tile
+from rosetta_steps.correlation.units import Units, units_of
+from rosetta_steps.devices import lease
+from rosetta_steps.digest import algorithm
+from rosetta_steps.stores import (
+    MapReader,
+    image_blocks,
+    pieces_folder,
+    whole_file,
+    whole_store,
+    write_template,
+)
+
+NO_SCHEDULER = "none"
+CHUNK = 1024  # units of either model in a chunk of the table
+
+
+def correlate(
+    a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
+    images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
+    threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
+    scheduler: str = NO_SCHEDULER,
+) -> None:  # fmt: skip
+    """Correlate two stores of activations and write the table.
+
+    Args:
+        a: Activations of the first model; b: of the second.
+        moments_a: Of the first; moments_b: of the second.
+        output: Store to write.
+        threads: Cores this job was given.
+        images_per_strip: Images in a piece of work.
+        images_per_block: Images read at once, fewer where the budget asks for it.
+        workers: Dask workers on this machine; by default as many as cores and memory allow.
+        threads_per_worker: On a CPU; the last bit of a sum may depend on it.
+        memory_gb: What a worker may take.
+        precision: In which maps are multiplied, one of products.PRECISIONS.
+        scheduler: Address of a Dask scheduler whose workers are used instead.
+
+    Raises:
+        StoreError: A store is damaged or changes meanwhile, or the disk is full.
+        ValueError: The two saw different images, the budget is too small, or there are no workers.
+    """
+    stores = MapReader(a), MapReader(b)
+    refuse_other_images(a, b, *stores)
+    images, outlines = stores[0].images, [Outline.of(store) for store in stores]
+    strips = image_blocks(images, images_per_strip)
+    budget = memory_gb * GIGABYTE
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        workers = torch.cuda.device_count()
+    elif workers is None:
+        free = psutil.virtual_memory().available
+        workers = max(1, min(threads // threads_per_worker, int(free // budget)))
+    torch.set_num_threads(threads_per_worker)
+    chosen = plan(
+        *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
+        workers, threads_per_worker, matrix_rate(device, PRECISIONS[precision]),
+    )  # fmt: skip
+    print(chosen.text, flush=True)
+    job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker)
+    scratch = pieces_folder(
+        output,
+        [
+            job.__dict__,
+            images_per_strip,
+            [tile.__dict__ for tile in chosen.tiles],
+            algorithm("correlation.step"),
+        ],
+    )
+    open_workers = (
+        workers_at(scheduler, job, scratch)
+        if scheduler != NO_SCHEDULER
+        else local_workers(min(workers, len(strips)), threads_per_worker)
+    )
+    moments = job.moments()
+    title = f"correlating {output.stem}"
+    with open_workers as client, ExitStack() as stack:
+        print(f"  Dask's dashboard: {client.dashboard_link}", flush=True)
+        bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
+        for index, tile in enumerate(chosen.tiles):
+            finished = scratch / f"{index}.npy"
+            if finished.is_file():
+                bar.update(images)
+                continue
+            units = tuple(map(units_of, stores, moments, (tile.a, tile.b)))
+            files = [str(scratch / f"{index}-{number}.npz") for number in range(len(strips))]
+            compute(client, job, units, strips, files, bar)
+            table = correlations_of(add_up(files, units), units, moments, images)
+            with whole_file(finished) as temporary, temporary.open("wb") as target:
+                np.save(target, table)
+            for file in files:
+                Path(file).unlink()
+    job.refuse_changes()
+    files = [scratch / f"{index}.npy" for index in range(len(chosen.tiles))]
+    write_table_of(stores, chosen.tiles, files, output, {"images": images, "precision": precision})
+    shutil.rmtree(scratch)
+
+
+def refuse_other_images(a: Path, b: Path, store_a: MapReader, store_b: MapReader) -> None:
+    """Refuse two stores whose images are not the same.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if store_a.attrs["samples"] != store_b.attrs["samples"] or store_a.images != store_b.images:
+        raise ValueError(
+            f"{a} and {b} saw different images: {store_a.images} of {store_a.attrs['samples']} and "
+            f"{store_b.images} of {store_b.attrs['samples']}. Dump both from one sample set."
+        )
+
+
+def compute(
+    client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], files: list[str], bar
+) -> None:
+    """Have the pieces of a tile computed.
+
+    Raises:
+        ValueError: The workers die again and again.
+    """
+    strip_of = {
+        client.submit(piece, job, units, (strip.start, strip.stop), file, pure=False): strip
+        for strip, file in zip(strips, files, strict=True)
+    }
+    for task in as_completed(strip_of):
+        try:
+            task.result()
+        except KilledWorker as error:
+            raise ValueError(
+                f"{bar.desc}: worker processes died again and again, most likely for want of "
+                "memory. Lower correlation.memory_gb or images_per_block in the config, or give "
+                "the job fewer cores; finished pieces are kept."
+            ) from error
+        bar.update(strip_of[task].stop - strip_of[task].start)
+
+
+def write_table_of(
+    stores: tuple[MapReader, MapReader], tiles: list[Tile], files: list[Path], output: Path,
+    attrs: dict,
+) -> None:  # fmt: skip
+    """Put the tiles together as a store.
+
+    Args:
+        stores: Of the activations.
+        tiles: Of the table.
+        files: Their correlations.
+        output: Store to write.
+        attrs: Further attributes.
+    """
+    shape = tuple(sum(store.channels.values()) for store in stores)
+    chunks = tuple(min(units, CHUNK) for units in shape)
+    empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
+    template = xr.Dataset(
+        {"correlation": (("unit_a", "unit_b"), empty, {"long_name": "Pearson correlation"})},
+        coordinates(stores[0], "a") | coordinates(stores[1], "b"),
+        attrs=attrs | {f"model_{k}": s.attrs["model"] for k, s in zip("ab", stores, strict=True)},
+    )
+    varies = [np.zeros(units, bool) for units in shape]
+    with whole_store(output) as folder:
+        write_template(template, folder, {"correlation": {"chunks": chunks}})
+        table = zarr.open_array(folder / "correlation", mode="r+")
+        for tile, file in zip(tiles, files, strict=True):
+            rows, columns = (
+                _span(s, part) for s, part in zip(stores, (tile.a, tile.b), strict=True)
+            )
+            values = np.load(file, mmap_mode="r")
+            table[rows, columns] = values
+            for axis, (found, part) in enumerate(zip(varies, (rows, columns), strict=True)):
+                found[part] |= ~np.isnan(values).all(1 - axis)
+        for side, found in zip("ab", varies, strict=True):
+            zarr.open_group(folder).attrs[f"units_{side}_that_never_vary"] = int((~found).sum())
+
+
+def _span(store: MapReader, layers: list[str]) -> slice:
+    names = list(store.channels)
+    before = sum(store.channels[name] for name in names[: names.index(layers[0])])
+    return slice(before, before + sum(store.channels[name] for name in layers))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Correlate all units of two models.")
+    for side, which in (("a", "first"), ("b", "second")):
+        parser.add_argument(f"--{side}", type=Path, required=True, help=f"maps of the {which}")
+        parser.add_argument(
+            f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
+        )
+    parser.add_argument(
+        "--images-per-strip", type=int, default=96, help="a piece of work, default %(default)s"
+    )
+    parser.add_argument(
+        "--images-per-block", type=int, default=32, help="read at once, default %(default)s"
+    )
+    parser.add_argument(
+        "--threads-per-worker",
+        type=int,
+        default=1,
+        help="cores of a worker; more where memory has no room for a worker a core",
+    )
+    parser.add_argument(
+        "--memory-gb", type=float, default=2, help="of a worker, default %(default)s"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the products, default %(default)s; bfloat16 is faster, float64 the slow reference",
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
+    parser.add_argument(
+        "--scheduler",
+        default=NO_SCHEDULER,
+        help="address of a running Dask scheduler, such as tcp://node1:8786; default: %(default)s",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    o = parser.parse_args()
+    lease()
+    correlate(
+        o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
+        o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
+    )  # fmt: skip

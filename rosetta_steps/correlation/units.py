@@ -1,0 +1,112 @@
+"""The units of a model as the correlation sees them: by the size of their maps, near centred."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from rosetta_steps.resampling import Size
+from rosetta_steps.stores import MapReader
+
+# Maps read, centred and projected together: enough for a large product, little beside a gigabyte.
+RUN_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Units:
+    """Some layers of a model, grouped by the size of their maps.
+
+    Attributes:
+        layers: Names of the layers of each size, in the order of the forward pass.
+        channels: Of each layer.
+        offset: Constant near the mean of each unit of a layer, (channel) float32.
+    """
+
+    layers: dict[Size, list[str]]
+    channels: dict[str, int]
+    offset: dict[str, np.ndarray]
+
+    def count(self, size: Size) -> int:
+        """Units of a size."""
+        return sum(self.channels[layer] for layer in self.layers[size])
+
+    def values(self) -> int:
+        """Values of one image."""
+        return sum(self.count(size) * size[0] * size[1] for size in self.layers)
+
+    def centre(self, size: Size) -> np.ndarray:
+        """Constants subtracted from the units of a size, (unit) float64."""
+        return np.concatenate([self.offset[layer] for layer in self.layers[size]]).astype(float)
+
+
+def units_of(store: MapReader, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
+    """Group layers of a store by size.
+
+    Args:
+        store: Of the activations.
+        moments: Of the model.
+        layers: Names; None: all.
+    """
+    chosen = store.layers if layers is None else [n for n in store.layers if n in set(layers)]
+    by_size: dict[Size, list[str]] = {}
+    for name in chosen:
+        by_size.setdefault(store.sizes[name], []).append(name)
+    offset = {
+        name: moments[name]["mean_map"].mean(("y", "x")).values.astype(np.float32)
+        for name in chosen
+    }
+    return Units(by_size, {name: store.channels[name] for name in chosen}, offset)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Units of one size that are read together.
+
+    Attributes:
+        size: (y, x) of their maps.
+        parts: Layers and channels (a slice) that they are.
+        rows: Which units of the size they are, in its order.
+    """
+
+    size: Size
+    parts: list[tuple[str, slice]]
+    rows: slice
+
+
+def runs_of(units: Units, images: int, together: Sequence[int] = ()) -> list[Run]:
+    """Cut the units of each size into runs of about RUN_BYTES a block of images.
+
+    Args:
+        units: Of the model.
+        images: In a block.
+        together: Channels that are coded together in each layer, in order; cuts fall between.
+    """
+    runs: list[Run] = []
+    grain = dict(zip(units.channels, together, strict=False))
+    for size, layers in units.layers.items():
+        most = max(1, RUN_BYTES // (4 * images * size[0] * size[1]))
+        parts, row, begin = [], 0, 0
+        for layer in layers:
+            channels, step = units.channels[layer], grain.get(layer, 1)
+            step = max(step, most // step * step)
+            for start in range(0, channels, step):
+                stop = min(start + step, channels)
+                if parts and row - begin + stop - start > most:
+                    runs.append(Run(size, parts, slice(begin, row)))
+                    parts, begin = [], row
+                parts.append((layer, slice(start, stop)))
+                row += stop - start
+        runs.append(Run(size, parts, slice(begin, row)))
+    return runs
+
+
+def places(units: Units) -> dict[Size, np.ndarray]:
+    """Positions of the units of each size among all units, in the order of the forward pass."""
+    starts = dict(
+        zip(units.channels, np.cumsum([0, *units.channels.values()]).tolist(), strict=False)
+    )
+    return {
+        size: np.concatenate([starts[n] + np.arange(units.channels[n]) for n in layers])
+        for size, layers in units.layers.items()
+    }
