@@ -8,6 +8,8 @@ import torch
 import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 
+from rosetta_steps.correlation import units
+from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
@@ -55,6 +57,14 @@ def test_correlations_agree_with_upsampling_both_maps_in_float64(two_stores, tmp
     assert list(table["size_b"].values) == [20] * 4 + [7] * 3 + [2] * 2
 
 
+@pytest.mark.parametrize(("precision", "error"), [("float64", 1e-7), ("bfloat16", 5e-3)])
+def test_each_precision_keeps_its_error(two_stores, tmp_path, precision, error):
+    a, b, maps_a, maps_b = two_stores
+    table = run(a, b, tmp_path / "out.zarr", precision=precision)
+    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
+    assert table.attrs["precision"] == precision
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_store_opens_with_no_option_and_no_warning(two_stores, tmp_path):
     a, b, *_ = two_stores
@@ -78,6 +88,24 @@ def test_a_rerun_gives_the_same_bits_for_any_number_of_workers(two_stores, tmp_p
         for n in (1, 2)
     ]
     np.testing.assert_array_equal(*tables)
+
+
+def test_units_read_in_many_runs_give_the_same(two_stores, tmp_path, monkeypatch):
+    a, b, *_ = two_stores
+    once = run(a, b, tmp_path / "one.zarr")["correlation"]
+    monkeypatch.setattr(units, "RUN_BYTES", 1)  # a run for every unit
+    np.testing.assert_allclose(run(a, b, tmp_path / "many.zarr")["correlation"], once, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (16, 16), (20, 30), (30, 20), (20, 6)])
+def test_projections_are_the_adjoint_of_the_upsampling(size):
+    meetings = [size, (3, 4), (4, min(4, size[1])), (size[0], 3), (2, size[1])]
+    maps = torch.randn(3, 2, *size, dtype=torch.float64)
+    found = Projection(size, meetings, Memory("cpu", torch.float64))(maps)
+    for meeting in meetings:
+        rows, columns = (torch.from_numpy(upsampling(meeting[k], size[k])) for k in (0, 1))
+        expected = torch.einsum("ubYX,Yy,Xx->ubyx", maps, rows, columns).flatten(1)
+        torch.testing.assert_close(found[meeting], expected)
 
 
 def test_a_unit_that_never_varies_has_no_correlation_and_is_counted(tmp_path):

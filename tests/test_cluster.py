@@ -1,0 +1,137 @@
+"""Workers of a Dask scheduler that runs already: the same numbers, or a clear refusal."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import moments_of, random_maps, write_maps
+from distributed import Client
+from test_correlation import run
+
+from rosetta_steps.correlation import cluster, pieces, step
+from rosetta_steps.correlation.cluster import refuse_differences, seen
+from rosetta_steps.correlation.pieces import Job
+from rosetta_steps.errors import StoreError
+
+ROOT = Path(__file__).parents[1]
+
+
+def dask(*arguments):
+    """A process of Dask's own command, as started by hand."""
+    command = [sys.executable, "-m", "dask", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Address of a scheduler without workers."""
+    process = dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    for line in process.stderr:
+        if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
+            break
+    yield found.group(1)
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def four_workers(scheduler):
+    """The same scheduler with four workers."""
+    process = dask("worker", scheduler, "--nworkers", "4", "--nthreads", "1", "--no-dashboard")
+    with Client(scheduler) as client:
+        client.wait_for_workers(4, timeout=60)
+    yield scheduler
+    process.terminate()
+    process.wait()
+
+
+def test_a_scheduler_without_workers_is_refused(scheduler, two_stores, tmp_path, monkeypatch):
+    a, b, *_ = two_stores
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(ValueError, match=f"{scheduler} has no workers. Start some.*dask worker"):
+        run(a, b, tmp_path / "x.zarr", scheduler=scheduler)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(two_stores, tmp_path, monkeypatch):
+    a, b, *_ = two_stores
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9 "):
+        run(a, b, tmp_path / "x.zarr", scheduler="tcp://127.0.0.1:9")
+
+
+def test_four_workers_of_a_scheduler_give_the_bits_of_one_here(four_workers, two_stores, tmp_path):
+    a, b, *_ = two_stores
+    here = run(a, b, tmp_path / "here.zarr", images_per_strip=3, workers=1)
+    there = run(a, b, tmp_path / "there.zarr", images_per_strip=3, scheduler=four_workers)
+    np.testing.assert_array_equal(here["correlation"], there["correlation"])
+
+
+def job_of(two_stores) -> Job:
+    a, b, *_ = two_stores
+    return Job.of(a, b, moments_of(a), moments_of(b), 4, "float32", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"torch": "1.0"}, r"sees another torch than this process \(1.0, not .*same environment"),
+        ({"rosetta_steps": "old"}, "sees another rosetta_steps.*same environment"),
+        ("b.zarr", r"sees another \S+/b.zarr than this process \(none, not .*machines share"),
+        ("scratch", r"sees another \S+/scratch.*\(not writable, not writable\)|not writable, not"),
+    ],
+)
+def test_a_worker_that_sees_something_else_is_refused(two_stores, tmp_path, change, message):
+    (tmp_path / "scratch").mkdir()
+    own = seen(job_of(two_stores).paths, str(tmp_path / "scratch"))
+    refuse_differences("tcp://there", dict(own), own)
+    if isinstance(change, str):
+        lost = {"b.zarr": "", "scratch": "not writable"}[change]
+        change = {name: lost for name in own if name.endswith(change) and "moments" not in name}
+    with pytest.raises(ValueError, match=f"the worker at tcp://there {message}"):
+        refuse_differences("tcp://there", own | change, own)
+
+
+def test_a_worker_without_the_package_is_refused():
+    error = ModuleNotFoundError("No module named 'rosetta_steps'")
+    with pytest.raises(ValueError, match="tcp://there cannot run rosetta_steps .*environment"):
+        refuse_differences("tcp://there", error, {})
+
+
+def test_a_store_that_changes_under_the_run_is_refused(two_stores, tmp_path, monkeypatch):
+    a, b, *_ = two_stores
+    add_up = step.add_up
+
+    def written_anew(*arguments):
+        write_maps(b, random_maps(9, 10, (4, 20, 9), (3, 7, 7), (2, 2, 2)))
+        return add_up(*arguments)
+
+    monkeypatch.setattr(step, "add_up", written_anew)
+    with pytest.raises(StoreError, match="b.zarr has changed since this correlation began"):
+        run(a, b, tmp_path / "x.zarr")
+
+
+def test_where_the_memory_of_a_gpu_is_full_blocks_are_halved(capsys):
+    tried = []
+
+    def compute(block):
+        tried.append(block)
+        if block > 3:
+            raise torch.OutOfMemoryError
+        return "sums"
+
+    assert pieces._with_smaller_blocks(compute, 12) == "sums"
+    assert tried == [12, 6, 3]
+    assert "going on with 3 images at once" in capsys.readouterr().err
+    with pytest.raises(torch.OutOfMemoryError):
+        pieces._with_smaller_blocks(lambda block: compute(99), 1)
+
+
+def test_workers_see_one_device_each(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    with cluster.local_workers(2, 1) as client:
+        seen_devices = client.run(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"])
+    assert sorted(seen_devices.values()) == ["GPU-a", "GPU-b"]

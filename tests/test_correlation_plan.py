@@ -1,0 +1,91 @@
+"""What a correlation takes is planned, printed and refused before anything is computed."""
+
+import numpy as np
+import pytest
+from conftest import moments_of
+from test_correlation import run
+
+from rosetta_steps.correlation.plan import FIXED_BYTES, Outline, plan
+from rosetta_steps.correlation.step import correlate
+from rosetta_steps.correlation.tiles import Tile, tiles_of
+
+SIZE = (7, 7)
+
+
+def outline(name, *channels):
+    layers = {f"layer{index}": count for index, count in enumerate(channels)}
+    return Outline(name, layers, dict.fromkeys(layers, SIZE), 2)
+
+
+def planned(a, b, budget, **changes):
+    chosen = {"images": 1000, "strips": 10, "block": 32, "workers": 2, "threads": 1, "rate": 1e11}
+    return plan(a, b, budget=budget, **(chosen | changes))
+
+
+def cells(tiles, channels):
+    """How often each pair of layers is computed."""
+    return [sum(a in t.a and b in t.b for t in tiles) for a in channels[0] for b in channels[1]]
+
+
+@pytest.mark.parametrize("budget", [4 * 30 * 40, 4 * 30 * 100, 4 * 70 * 90, 4 * 1000 * 1000])
+def test_tiles_cover_every_pair_of_layers_once_within_the_budget(budget):
+    a = {"a0": 10, "a1": 30, "a2": 30, "a3": 5}
+    b = {"b0": 40, "b1": 40, "b2": 20}
+    tiles = tiles_of((a, b), (a, b), budget)
+    assert cells(tiles, (a, b)) == [1] * 12
+    assert all(4 * sum(map(a.get, t.a)) * sum(map(b.get, t.b)) <= budget for t in tiles)
+
+
+def test_what_fits_is_one_tile_and_of_two_cuts_the_one_that_reads_less_is_made():
+    channels = {"x": 10, "y": 10}
+    assert tiles_of((channels, channels), (channels, channels), 4 * 20 * 20) == [
+        Tile(["x", "y"], ["x", "y"])
+    ]
+    heavy = {"x": 5000, "y": 5000}  # values of an image: to read these twice costs more
+    assert tiles_of((channels, channels), (heavy, channels), 4 * 20 * 10) == [
+        Tile(["x"], ["x", "y"]),
+        Tile(["y"], ["x", "y"]),
+    ]
+
+
+def test_the_plan_says_bytes_passes_and_time():
+    text = planned(outline("a", 1000, 1000), outline("b", 3000), 4 * FIXED_BYTES).text
+    assert "a x b: 2000 x 3000 units, 1000 images" in text
+    assert "the images pass once, 0.49 GB of maps are read" in text  # 5000 units x 49 x 2 bytes
+    assert "10 pieces a tile, 32 images at once; 2 workers" in text
+    assert "0.588 TFLOP of products" in text  # 2 x 2000 x 3000 x 49 x 1000
+
+
+def test_a_small_budget_means_more_passes_and_fewer_images_at_once():
+    a, b = outline("a", *[5_000] * 8), outline("b", *[5_000] * 8)
+    whole = planned(a, b, 30e9)
+    cut = planned(a, b, 0.95e9)
+    assert len(whole.tiles) == 1 and whole.block == 32
+    assert len(cut.tiles) > 1 and cut.block < 32
+    assert cut.worker_bytes <= 0.95e9
+    assert f"the images pass {len(cut.tiles)} times" in cut.text
+
+
+def test_a_budget_too_small_for_two_layers_says_the_least_that_would_do():
+    a, b = outline("a", 20_000), outline("b", 20_000)
+    with pytest.raises(ValueError, match=r"is 1, and a worker needs at least [\d.]+ GB"):
+        planned(a, b, 1e9)
+    assert len(planned(a, b, 2.5e9).tiles) == 1
+
+
+def test_tiles_change_no_number(two_stores, tmp_path, capsys, monkeypatch):
+    a, b, *_ = two_stores
+    whole = run(a, b, tmp_path / "whole.zarr")["correlation"].values
+    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", 0)
+    # Room for the sums of the two largest layers, and of no more.
+    tiled = run(a, b, tmp_path / "tiled.zarr", images_per_block=1, memory_gb=4e-6)
+    assert "the images pass" in capsys.readouterr().out
+    np.testing.assert_allclose(tiled["correlation"], whole, atol=1e-6)
+    assert tiled.attrs["units_b_that_never_vary"] == 0
+
+
+def test_nothing_is_written_where_the_budget_is_too_small(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    with pytest.raises(ValueError, match="a x b: correlation.memory_gb is 0.1"):
+        correlate(a, b, moments_of(a), moments_of(b), tmp_path / "x.zarr", 1, memory_gb=0.1)
+    assert not list(tmp_path.glob("*x.zarr*"))
