@@ -8,69 +8,75 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.errors import run
+from rosetta_steps.nearest import Nearest, nearest
 from rosetta_steps.stores import check_dataset, write_table
 
 
-def nearest(correlation: np.ndarray, neighbours: int) -> np.ndarray:
-    """The K most correlated columns of each row, the nearest first, equals by position.
-
-    Args:
-        correlation: (row, column), NaN where there is none.
-        neighbours: K.
-
-    Returns:
-        (row, K) columns; -1 where a row has fewer.
-    """
-    distance = np.where(np.isnan(correlation), np.inf, -correlation)
-    order = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
-    return np.where(np.isinf(np.take_along_axis(distance, order, 1)), -1, order)
-
-
-def best_buddies(correlation: np.ndarray, neighbours: int) -> pd.DataFrame:
+def best_buddies(near_a: Nearest, near_b: Nearest) -> pd.DataFrame:
     """BB(a, b; K) of eq. 3.
 
     Args:
-        correlation: (unit_a, unit_b), NaN where a unit never varies.
-        neighbours: K, in both directions.
+        near_a: The K nearest units of b of each unit of a; near_b: the other way round.
 
     Returns:
         unit_a, unit_b, correlation, rank_a (place of b among a's neighbours, from 1), rank_b;
         sorted by unit_a and rank_a.
-
-    Raises:
-        ValueError: K is not between 1 and the number of units.
     """
-    if not 1 <= neighbours <= min(correlation.shape):
-        raise ValueError(
-            f"K = {neighbours} neighbours of {correlation.shape[0]} and {correlation.shape[1]} "
-            "units: set `neighbours` in the config to at least 1 and at most the smaller number."
-        )
     ranks = []
-    for table, (row, column) in ((correlation, "ab"), (correlation.T, "ba")):
-        found = nearest(table, neighbours)
-        rows, places = np.nonzero(found >= 0)
-        columns = found[rows, places]
-        ranks.append(
-            pd.DataFrame(
-                {f"unit_{row}": rows, f"unit_{column}": columns, f"rank_{row}": places + 1}
-            )
-        )
+    for near, (own, other) in ((near_a, "ab"), (near_b, "ba")):
+        units, places = np.nonzero(near.partner >= 0)
+        named = {f"unit_{own}": units, f"unit_{other}": near.partner[units, places]}
+        named[f"rank_{own}"] = places + 1
+        if own == "a":
+            named["correlation"] = near.correlation[units, places]
+        ranks.append(pd.DataFrame(named))
     pairs = ranks[0].merge(ranks[1], on=["unit_a", "unit_b"])
-    pairs["correlation"] = correlation[pairs["unit_a"], pairs["unit_b"]]
     pairs = pairs.sort_values(["unit_a", "rank_a"], ignore_index=True)
     return pairs[["unit_a", "unit_b", "correlation", "rank_a", "rank_b"]]
+
+
+def nearest_both_ways(correlations: xr.Dataset, neighbours: int) -> tuple[Nearest, Nearest]:
+    """The K nearest of every unit, from the table or from what was kept of it.
+
+    A model with itself: a unit is left out of its own neighbours before K is counted.
+
+    Raises:
+        ValueError: K is not between 1 and the number of units, or of what was kept.
+    """
+    units = correlations.sizes["unit_a"], correlations.sizes["unit_b"]
+    if not 1 <= neighbours <= min(units):
+        raise ValueError(
+            f"K = {neighbours} neighbours of {units[0]} and {units[1]} units: set `neighbours` in "
+            "the config to at least 1 and at most the smaller number."
+        )
+    if "correlation" not in correlations:
+        kept = correlations.sizes["neighbour"]
+        if neighbours > kept:
+            raise ValueError(
+                f"K = {neighbours} neighbours, and {kept} of each unit were kept. Correlate again "
+                f"with --nearest {neighbours}, or keep the table."
+            )
+        return tuple(
+            Nearest(
+                correlations[f"partner_{side}"].values[:, :neighbours],
+                correlations[f"correlation_{side}"].values[:, :neighbours],
+            )
+            for side in "ab"
+        )
+    values = correlations["correlation"].values
+    if correlations.attrs["model_a"] == correlations.attrs["model_b"]:
+        values = values.copy()
+        np.fill_diagonal(values, np.nan)
+    return nearest(values, neighbours), nearest(values.T, neighbours)
 
 
 def table_of(correlations: xr.Dataset, neighbours: int) -> pd.DataFrame:
     """Best buddies of a store of correlations, units named by layer and channel.
 
-    A model with itself: a unit is left out of its own neighbours before K is counted.
+    Raises:
+        ValueError: As nearest_both_ways.
     """
-    values = correlations["correlation"].values
-    if correlations.attrs["model_a"] == correlations.attrs["model_b"]:
-        values = values.copy()
-        np.fill_diagonal(values, np.nan)
-    pairs = best_buddies(values, neighbours)
+    pairs = best_buddies(*nearest_both_ways(correlations, neighbours))
     named = {}
     for side in "ab":
         for what in ("layer", "channel"):

@@ -66,6 +66,9 @@ def main() -> None:
             f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
         )
     for table in tables:
+        if "correlation" not in xr.open_zarr(table):
+            print(f"{table.stem}: only the nearest partners were kept, there is no table to hold")
+            continue
         maps = [
             o.folder / "activations" / o.sample_set / f"{name}.zarr"
             for name in table.stem.split("--")

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from rosetta_steps.best_buddies import best_buddies
+from rosetta_steps.best_buddies import best_buddies, table_of
 from rosetta_steps.clustering import components
 from rosetta_steps.concepts import COLUMNS, dictionary
+from rosetta_steps.nearest import nearest, nearest_of_all
 
 
 def by_definition(r: np.ndarray, neighbours: int) -> set:
@@ -28,14 +30,26 @@ def by_definition(r: np.ndarray, neighbours: int) -> set:
 def test_best_buddies_and_ranks_are_those_of_the_definition(neighbours):
     r = np.random.default_rng(0).uniform(-1, 1, (20, 30)).astype(np.float32).round(1)  # with ties
     r[3], r[:, 7] = np.nan, np.nan
-    found = best_buddies(r, neighbours)
+    found = best_buddies(nearest(r, neighbours), nearest(r.T, neighbours))
     rows = found[["unit_a", "unit_b", "rank_a", "rank_b"]].itertuples(index=False, name=None)
     assert set(rows) == by_definition(r, neighbours)
 
 
 def test_more_neighbours_than_units_are_refused():
+    r = xr.Dataset({"correlation": (("unit_a", "unit_b"), np.zeros((5, 9)))})
     with pytest.raises(ValueError, match="K = 6 neighbours of 5 and 9 units"):
-        best_buddies(np.zeros((5, 9)), 6)
+        table_of(r, 6)
+
+
+def test_the_nearest_of_tiles_are_those_of_the_whole_table_to_the_last_tie():
+    r = np.random.default_rng(1).uniform(-1, 1, (20, 30)).astype(np.float32).round(1)
+    r[3], r[:, 7], r[5, 2:] = np.nan, np.nan, np.nan
+    whole = nearest(r, 4)
+    parts = [nearest(r[:, first : first + 7], 4, first) for first in range(0, 30, 7)]
+    merged = nearest_of_all(parts, 4)
+    np.testing.assert_array_equal(merged.partner, whole.partner)
+    np.testing.assert_array_equal(merged.correlation, whole.correlation)
+    assert (merged.partner[3] == -1).all() and (merged.partner[5] >= 0).sum() == 2
 
 
 def pairs(*rows) -> pd.DataFrame:

@@ -1,10 +1,12 @@
 """What a correlation takes is planned, printed and refused before anything is computed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import moments_of
 from test_correlation import run
 
+from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import FIXED_BYTES, Outline, plan
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.tiles import Tile, tiles_of
@@ -89,3 +91,20 @@ def test_nothing_is_written_where_the_budget_is_too_small(two_stores, tmp_path):
     with pytest.raises(ValueError, match="a x b: correlation.memory_gb is 0.1"):
         correlate(a, b, moments_of(a), moments_of(b), tmp_path / "x.zarr", 1, memory_gb=0.1)
     assert not list(tmp_path.glob("*x.zarr*"))
+
+
+@pytest.mark.parametrize("memory_gb", [2, 4e-6])
+def test_best_buddies_without_the_table_are_those_of_the_table(
+    two_stores, tmp_path, monkeypatch, memory_gb
+):
+    a, b, *_ = two_stores
+    table = run(a, b, tmp_path / "table.zarr")
+    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", 0)
+    kept = run(a, b, tmp_path / "kept.zarr", images_per_block=1, memory_gb=memory_gb, nearest=3)
+    assert "correlation" not in kept and kept.sizes["neighbour"] == 3
+    assert kept.attrs["units_a_that_never_vary"] == 0
+    for neighbours in (1, 3):
+        expected, found = table_of(table, neighbours), table_of(kept, neighbours)
+        pd.testing.assert_frame_equal(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="K = 4 neighbours, and 3 of each unit were kept"):
+        table_of(kept, 4)

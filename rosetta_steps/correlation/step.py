@@ -6,12 +6,8 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-import dask.array
-import numpy as np
 import psutil
 import torch
-import xarray as xr
-import zarr
 from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
@@ -19,8 +15,9 @@ from rosetta_steps.correlation.cluster import local_workers, workers_at
 from rosetta_steps.correlation.pieces import Job, add_up, piece
 from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
 from rosetta_steps.correlation.products import PRECISIONS
-from rosetta_steps.correlation.table import coordinates, correlations_of
-from rosetta_steps.correlation.tiles import GIGABYTE, Tile
+from rosetta_steps.correlation.result import NearestOnly, WholeTable
+from rosetta_steps.correlation.table import correlations_of
+from rosetta_steps.correlation.tiles import GIGABYTE
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm
@@ -28,20 +25,16 @@ from rosetta_steps.stores import (
     MapReader,
     image_blocks,
     pieces_folder,
-    whole_file,
-    whole_store,
-    write_template,
 )
 
 NO_SCHEDULER = "none"
-CHUNK = 1024  # units of either model in a chunk of the table
 
 
 def correlate(
     a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
     images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
     threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
-    scheduler: str = NO_SCHEDULER,
+    scheduler: str = NO_SCHEDULER, nearest: int = 0,
 ) -> None:  # fmt: skip
     """Correlate two stores of activations and write the table.
 
@@ -57,6 +50,7 @@ def correlate(
         memory_gb: What a worker may take.
         precision: In which maps are multiplied, one of products.PRECISIONS.
         scheduler: Address of a Dask scheduler whose workers are used instead.
+        nearest: Keep so many partners of each unit and not the table; 0: the table.
 
     Raises:
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
@@ -86,9 +80,11 @@ def correlate(
             job.__dict__,
             images_per_strip,
             [tile.__dict__ for tile in chosen.tiles],
+            nearest,
             algorithm("correlation.step"),
         ],
     )
+    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores)
     open_workers = (
         workers_at(scheduler, job, scratch)
         if scheduler != NO_SCHEDULER
@@ -100,7 +96,7 @@ def correlate(
         print(f"  Dask's dashboard: {client.dashboard_link}", flush=True)
         bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
         for index, tile in enumerate(chosen.tiles):
-            finished = scratch / f"{index}.npy"
+            finished = scratch / f"tile-{index}.npz"
             if finished.is_file():
                 bar.update(images)
                 continue
@@ -108,13 +104,12 @@ def correlate(
             files = [str(scratch / f"{index}-{number}.npz") for number in range(len(strips))]
             compute(client, job, units, strips, files, bar)
             table = correlations_of(add_up(files, units), units, moments, images)
-            with whole_file(finished) as temporary, temporary.open("wb") as target:
-                np.save(target, table)
+            result.keep(finished, table, tile)
             for file in files:
                 Path(file).unlink()
     job.refuse_changes()
-    files = [scratch / f"{index}.npy" for index in range(len(chosen.tiles))]
-    write_table_of(stores, chosen.tiles, files, output, {"images": images, "precision": precision})
+    files = [scratch / f"tile-{index}.npz" for index in range(len(chosen.tiles))]
+    result.write(chosen.tiles, files, output, {"images": images, "precision": precision})
     shutil.rmtree(scratch)
 
 
@@ -155,49 +150,6 @@ def compute(
         bar.update(strip_of[task].stop - strip_of[task].start)
 
 
-def write_table_of(
-    stores: tuple[MapReader, MapReader], tiles: list[Tile], files: list[Path], output: Path,
-    attrs: dict,
-) -> None:  # fmt: skip
-    """Put the tiles together as a store.
-
-    Args:
-        stores: Of the activations.
-        tiles: Of the table.
-        files: Their correlations.
-        output: Store to write.
-        attrs: Further attributes.
-    """
-    shape = tuple(sum(store.channels.values()) for store in stores)
-    chunks = tuple(min(units, CHUNK) for units in shape)
-    empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
-    template = xr.Dataset(
-        {"correlation": (("unit_a", "unit_b"), empty, {"long_name": "Pearson correlation"})},
-        coordinates(stores[0], "a") | coordinates(stores[1], "b"),
-        attrs=attrs | {f"model_{k}": s.attrs["model"] for k, s in zip("ab", stores, strict=True)},
-    )
-    varies = [np.zeros(units, bool) for units in shape]
-    with whole_store(output) as folder:
-        write_template(template, folder, {"correlation": {"chunks": chunks}})
-        table = zarr.open_array(folder / "correlation", mode="r+")
-        for tile, file in zip(tiles, files, strict=True):
-            rows, columns = (
-                _span(s, part) for s, part in zip(stores, (tile.a, tile.b), strict=True)
-            )
-            values = np.load(file, mmap_mode="r")
-            table[rows, columns] = values
-            for axis, (found, part) in enumerate(zip(varies, (rows, columns), strict=True)):
-                found[part] |= ~np.isnan(values).all(1 - axis)
-        for side, found in zip("ab", varies, strict=True):
-            zarr.open_group(folder).attrs[f"units_{side}_that_never_vary"] = int((~found).sum())
-
-
-def _span(store: MapReader, layers: list[str]) -> slice:
-    names = list(store.channels)
-    before = sum(store.channels[name] for name in names[: names.index(layers[0])])
-    return slice(before, before + sum(store.channels[name] for name in layers))
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Correlate all units of two models.")
@@ -233,10 +185,18 @@ def main() -> None:
         default=NO_SCHEDULER,
         help="address of a running Dask scheduler, such as tcp://node1:8786; default: %(default)s",
     )
+    parser.add_argument(
+        "--nearest",
+        type=int,
+        default=0,
+        metavar="K",
+        help="keep the K best partners of each unit, in both directions, and not the table",
+    )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
     lease()
     correlate(
         o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
         o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
+        o.nearest,
     )  # fmt: skip

@@ -6,7 +6,6 @@ import xarray as xr
 from rosetta_steps.correlation.units import Units, places
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size, comparison_size
-from rosetta_steps.stores import MapReader
 
 ROWS = 512  # finished together: what they need besides the table is little
 
@@ -49,17 +48,3 @@ def correlations_of(
                 r = covariance / deviation[0][rows, None] / deviation[1]
             table[np.ix_(where[0][size_a][rows], where[1][size_b])] = np.clip(r, -1, 1)
     return table
-
-
-def coordinates(store: MapReader, side: str) -> dict:
-    """Layer, channel and map size of every unit of a model, as coordinates of unit_a or unit_b."""
-    dimension = f"unit_{side}"
-    names = [name for name in store.layers for _ in range(store.channels[name])]
-    channels = np.concatenate([np.arange(store.channels[name]) for name in store.layers])
-    sizes = np.array([store.sizes[name] for name in names])
-    return {
-        f"layer_{side}": (dimension, np.array(names, dtype=object)),
-        f"channel_{side}": (dimension, channels),
-        f"size_{side}": (dimension, sizes[:, 0], {"long_name": "rows of the map"}),
-        f"width_{side}": (dimension, sizes[:, 1], {"long_name": "columns of the map"}),
-    }

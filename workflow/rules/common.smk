@@ -209,6 +209,12 @@ def cores_of_a_device():
     return max(1, workflow.cores // max(1, installed_devices()))
 
 
+def neighbours_kept(wildcards):
+    """Partners that are kept of each unit; 0: the whole table, on which the clustering works."""
+    whole = config["correlation"]["keep"] == "table" or wildcards.a == wildcards.b
+    return 0 if whole else config["neighbours"]
+
+
 def pages(name):
     """What one looks at: the page and the figures of a sample set."""
     files = ["index.html", "figure2.png", "figure3.png"]

@@ -1,0 +1,142 @@
+"""What is kept of the tiles: the whole table, or the nearest partners of every unit."""
+
+from pathlib import Path
+
+import dask.array
+import numpy as np
+import xarray as xr
+import zarr
+
+from rosetta_steps.correlation.tiles import Tile
+from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
+from rosetta_steps.stores import (
+    MapReader,
+    whole_file,
+    whole_store,
+    write_dataset,
+    write_template,
+)
+
+CHUNK = 1024  # units of either model in a chunk of the table
+
+
+class WholeTable:
+    """Every correlation: `correlation` (unit_a, unit_b).
+
+    Args:
+        stores: Of the activations of both models.
+    """
+
+    def __init__(self, stores: tuple[MapReader, MapReader]):
+        self.stores = stores
+
+    def keep(self, file: Path, table: np.ndarray, tile: Tile) -> None:
+        """Write what is kept of a tile, whole or not at all."""
+        with whole_file(file) as temporary, temporary.open("wb") as target:
+            np.savez(target, table=table)
+
+    def write(self, tiles: list[Tile], files: list[Path], output: Path, attrs: dict) -> None:
+        """Put the tiles together as a store."""
+        shape = tuple(sum(store.channels.values()) for store in self.stores)
+        chunks = tuple(min(units, CHUNK) for units in shape)
+        empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
+        template = xr.Dataset(
+            {"correlation": (("unit_a", "unit_b"), empty, {"long_name": "Pearson correlation"})},
+            coordinates(self.stores),
+            attrs | models_of(self.stores),
+        )
+        varies = [np.zeros(units, bool) for units in shape]
+        with whole_store(output) as folder:
+            write_template(template, folder, {"correlation": {"chunks": chunks}})
+            table = zarr.open_array(folder / "correlation", mode="r+")
+            for tile, file in zip(tiles, files, strict=True):
+                places = spans(self.stores, tile)
+                with np.load(file) as kept:
+                    values = kept["table"]
+                table[places] = values
+                for axis, (found, part) in enumerate(zip(varies, places, strict=True)):
+                    found[part] |= ~np.isnan(values).all(1 - axis)
+            zarr.open_group(folder).attrs.update(never_vary(varies))
+
+
+class NearestOnly:
+    """The K nearest partners, both ways: `partner_a`, `correlation_a` (unit_a, neighbour), and b.
+
+    Args:
+        stores: Of the activations of both models.
+        neighbours: K.
+    """
+
+    def __init__(self, stores: tuple[MapReader, MapReader], neighbours: int):
+        self.stores, self.neighbours = stores, neighbours
+
+    def keep(self, file: Path, table: np.ndarray, tile: Tile) -> None:
+        """Write what is kept of a tile, whole or not at all."""
+        arrays = {}
+        others = spans(self.stores, tile)[::-1]
+        for side, other, values in zip("ab", others, (table, table.T), strict=True):
+            found = nearest(values, self.neighbours, other.start)
+            arrays |= {f"partner_{side}": found.partner, f"correlation_{side}": found.correlation}
+        with whole_file(file) as temporary, temporary.open("wb") as target:
+            np.savez(target, **arrays)
+
+    def write(self, tiles: list[Tile], files: list[Path], output: Path, attrs: dict) -> None:
+        """Put the tiles together as a store."""
+        variables, varies = {}, []
+        for axis, side in enumerate("ab"):
+            parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
+            for tile, file in zip(tiles, files, strict=True):
+                with np.load(file) as kept:
+                    found = Nearest(kept[f"partner_{side}"], kept[f"correlation_{side}"])
+                parts.setdefault(spans(self.stores, tile)[axis].start, []).append(found)
+            merged = [nearest_of_all(parts[first], self.neighbours) for first in sorted(parts)]
+            partner = np.concatenate([of_units.partner for of_units in merged])
+            correlation = np.concatenate([of_units.correlation for of_units in merged])
+            dimensions = (f"unit_{side}", "neighbour")
+            named = {"long_name": "position of the partner; -1: none"}
+            variables[f"partner_{side}"] = (dimensions, partner, named)
+            named = {"long_name": "Pearson correlation"}
+            variables[f"correlation_{side}"] = (dimensions, correlation, named)
+            varies.append((partner >= 0).any(1))
+        attrs = attrs | models_of(self.stores) | never_vary(varies)
+        write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output)
+
+
+def spans(stores: tuple[MapReader, MapReader], tile: Tile) -> tuple[slice, slice]:
+    """Units of both models that a tile has, among all."""
+    found = []
+    for store, layers in zip(stores, (tile.a, tile.b), strict=True):
+        names = list(store.channels)
+        before = sum(store.channels[name] for name in names[: names.index(layers[0])])
+        found.append(slice(before, before + sum(store.channels[name] for name in layers)))
+    return tuple(found)
+
+
+def models_of(stores: tuple[MapReader, MapReader]) -> dict[str, str]:
+    """Names of both models, as attributes."""
+    return {f"model_{s}": store.attrs["model"] for s, store in zip("ab", stores, strict=True)}
+
+
+def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
+    """Number of units of both models without any correlation, as attributes."""
+    return {
+        f"units_{side}_that_never_vary": int((~found).sum())
+        for side, found in zip("ab", varies, strict=True)
+    }
+
+
+def coordinates(stores: tuple[MapReader, MapReader]) -> dict:
+    """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
+    found = {}
+    for side, store in zip("ab", stores, strict=True):
+        dimension = f"unit_{side}"
+        names = [name for name in store.layers for _ in range(store.channels[name])]
+        channels = np.concatenate([np.arange(store.channels[name]) for name in store.layers])
+        sizes = np.array([store.sizes[name] for name in names])
+        found |= {
+            f"layer_{side}": (dimension, np.array(names, dtype=object)),
+            f"channel_{side}": (dimension, channels),
+            f"size_{side}": (dimension, sizes[:, 0], {"long_name": "rows of the map"}),
+            f"width_{side}": (dimension, sizes[:, 1], {"long_name": "columns of the map"}),
+        }
+    return found
