@@ -11,8 +11,9 @@ from PIL import Image
 from project import Project
 from torch.nn import functional
 
-from rosetta_steps import activations, correlation, drawing, moments, sampling
+from rosetta_steps import activations, drawing, moments, sampling
 from rosetta_steps.best_buddies import table_of
+from rosetta_steps.correlation.step import correlate
 from rosetta_steps.dictionary_stores import open_dictionary
 from rosetta_steps.inversion import invert, visualise
 from rosetta_steps.inversion.arms import read_arms, write_empty
@@ -51,11 +52,13 @@ def mined(tmp_path_factory):
             for kind in ("activations", "moments")
             for of in ("generator", name)
         ]
-        correlation.correlate(*both, folder / f"{name}-correlations.zarr", threads=1)
+        correlate(*both, folder / f"{name}-correlations.zarr", threads=1)
         found = table_of(xr.open_zarr(folder / f"{name}-correlations.zarr"), 2)
         write_table(found, folder / f"{name}.csv")
     for name, reconstruction, models in (("reconstruction", "l2", []), ("all", "l2", NAMES[1:])):
-        settings = Settings(**(SETTINGS.attrs() | {"reconstruction": reconstruction}))
+        settings = Settings(
+            **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guided": 0.5})
+        )
         inverter = invert.Inverter("generator", ZOO, *guides(models), settings, "cpu")
         invert.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
     yield folder

@@ -9,8 +9,9 @@ import xarray as xr
 from project import Project
 from test_interruptions import full_disk, message_of
 
-from rosetta_steps import activations, correlation, moments, sampling
+from rosetta_steps import activations, moments, sampling
 from rosetta_steps.best_buddies import table_of
+from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
 from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
 from rosetta_steps.inversion.settings import Settings
@@ -37,7 +38,7 @@ def mined(tmp_path_factory):
     table = folder / "correlations.zarr"
     stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]
     both = [folder / f"{name}.zarr" for name in ("generator", "one")]
-    correlation.correlate(*stores, *both, table, threads=1)
+    correlate(*stores, *both, table, threads=1)
     write_table(table_of(xr.open_zarr(table), 2), folder / "buddies.csv")
     yield folder
     before.undo()

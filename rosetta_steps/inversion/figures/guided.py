@@ -156,7 +156,7 @@ def open_guided(
         zoo,
         matches,
         dict(moments),
-        replace(settings_of(found), reconstruction="none"),
+        replace(settings_of(found), reconstruction="none", guided=1),  # to look at, not to go on
         lease(),
     )
     return Guided(inverter, xr.open_zarr(targets), found)
