@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
+from rosetta_steps.splits import PREFIX, split_of
 from rosetta_steps.stores import MapReader, image_blocks, write_dataset
 
 # Offsets (y, x) of the neighbour in each product map; the other half follows by symmetry.
@@ -32,7 +33,7 @@ class MomentSums:
     """
 
     def __init__(self, channels: int, size: Size):
-        self.count = 0
+        self.shape, self.count = (channels, size), 0
         self.minimum = np.full(channels, np.inf)
         self.maximum = np.full(channels, -np.inf)
         self.nonfinite = np.zeros(channels, np.int64)
@@ -44,6 +45,8 @@ class MomentSums:
 
     def add(self, activation: np.ndarray) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
+        if not len(activation):
+            return
         self.count += len(activation)
         channels, y, x = activation.shape[1:]
         maps = torch.from_numpy(activation)
@@ -62,6 +65,15 @@ class MomentSums:
                 for total, ahead in zip(product_sum, steps, strict=True):
                     end = len(flat) - ahead
                     total[:end].addcmul_(flat[:end], flat[ahead:])
+
+    def merge(self, other: "MomentSums") -> None:
+        """Add the images of another."""
+        self.count += other.count
+        self.minimum = np.fmin(self.minimum, other.minimum)
+        self.maximum = np.fmax(self.maximum, other.maximum)
+        self.nonfinite += other.nonfinite
+        self.map_sum += other.map_sum
+        self.product_sum += other.product_sum
 
     def _count_nonfinite(self, maps: torch.Tensor, part: slice) -> None:
         low, high = (v.double().numpy() for v in (maps.amin((0, 2, 3)), maps.amax((0, 2, 3))))
@@ -140,21 +152,39 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     return mean, np.where(useless, np.nan, square / positions)
 
 
-def measure(activations: Path, output: Path) -> None:
+def measure(activations: Path, output: Path, splits: int = 1) -> None:
     """Read a store of activations once and write its moments, layer by layer.
+
+    Args:
+        activations: Store to read.
+        output: Store to write.
+        splits: Parts of the images (splits.split_of) whose moments are kept as well, with a
+            dimension `split` and names that begin with split_; 1: none.
 
     Raises:
         StoreError: The activations are damaged.
     """
     store = MapReader(activations)
-    layers = {}
+    split, layers = split_of(store.images, splits), {}
     for layer in tqdm(store.layers, desc=f"moments of {store.attrs['model']}", unit="layer"):
-        sums = MomentSums(store.channels[layer], store.sizes[layer])
+        sums = [MomentSums(store.channels[layer], store.sizes[layer]) for _ in range(splits)]
         for block in image_blocks(store.images, store.images_per_shard):
-            sums.add(store.read(layer, block))
-        layers[f"/{layer}"] = sums.dataset().assign_attrs(store.root[layer].attrs.asdict())
+            maps = store.read(layer, block)
+            for part, of_part in enumerate(sums):
+                of_part.add(maps if splits == 1 else maps[split[block] == part])
+        layers[f"/{layer}"] = _together(sums).assign_attrs(store.root[layer].attrs.asdict())
     root = xr.Dataset(attrs=store.attrs)
     write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output)
+
+
+def _together(sums: list[MomentSums]) -> xr.Dataset:
+    if len(sums) == 1:
+        return sums[0].dataset()
+    parts = xr.concat([of_part.dataset() for of_part in sums], "split", data_vars="all")
+    total = MomentSums(*sums[0].shape)
+    for of_part in sums:
+        total.merge(of_part)
+    return total.dataset().assign({f"{PREFIX}{name}": parts[name] for name in parts})
 
 
 def main() -> None:
@@ -162,8 +192,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Moments of every unit of a store.")
     parser.add_argument("--activations", type=Path, required=True, help="X.zarr to read")
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
+    parser.add_argument(
+        "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
+    )
     arguments = parser.parse_args()
-    measure(arguments.activations, arguments.output)
+    measure(arguments.activations, arguments.output, arguments.splits)
 
 
 if __name__ == "__main__":

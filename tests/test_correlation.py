@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 
+from rosetta_steps import moments
 from rosetta_steps.correlation import units
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
@@ -108,6 +109,30 @@ def test_projections_are_the_adjoint_of_the_upsampling(size):
         torch.testing.assert_close(found[meeting], expected)
 
 
+@pytest.mark.parametrize("settings", [{}, {"images_per_strip": 3, "images_per_block": 2}])
+def test_splits_are_the_correlations_of_their_images(two_stores, tmp_path, settings):
+    a, b, maps_a, maps_b = two_stores
+    whole = run(a, b, tmp_path / "whole.zarr")["correlation"]
+    for store in (a, b):
+        moments.measure(store, moments_of(store), splits=3)
+    table = run(a, b, tmp_path / "out.zarr", splits=3, **settings)
+    np.testing.assert_allclose(table["correlation"], whole, atol=1e-6)
+    assert np.bincount(table["split_of_image"]).tolist() == [4, 3, 3]
+    for split in range(3):
+        images = table["split_of_image"].values == split
+        of_split = [{n: m[images] for n, m in maps.items()} for maps in (maps_a, maps_b)]
+        found = table["split_correlation"].isel(split=split)
+        np.testing.assert_allclose(found, brute_force(*of_split), atol=1e-5)
+
+
+def test_moments_of_other_splits_are_refused(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    with pytest.raises(ValueError, match="the moments of a have 1 splits, not 2: measure them"):
+        run(a, b, tmp_path / "out.zarr", splits=2)
+    with pytest.raises(ValueError, match="2 splits are kept as tables"):
+        run(a, b, tmp_path / "out.zarr", splits=2, nearest=1)
+
+
 def test_a_unit_that_never_varies_has_no_correlation_and_is_counted(tmp_path):
     maps = random_maps(3, 6, (3, 4, 4))
     maps["layer0"][:, 1] = 0.3
@@ -129,8 +154,8 @@ def test_the_correlation_of_a_model_with_itself_is_one_on_the_diagonal(tmp_path)
 @pytest.mark.parametrize("size", [(12, 30), (13, 31), (56, 56)])
 def test_mean_and_variance_at_any_size_agree_with_brute_force(two_stores, size):
     a, _, maps, _ = two_stores
-    moments = xr.open_datatree(moments_of(a), engine="zarr")["layer1"].to_dataset()
-    mean, variance = mean_and_variance(moments, size)
+    of_layer = xr.open_datatree(moments_of(a), engine="zarr")["layer1"].to_dataset()
+    mean, variance = mean_and_variance(of_layer, size)
     large = upsample(maps["layer1"], size)
     np.testing.assert_allclose(mean, large.mean((0, 2, 3)), rtol=1e-9)
     np.testing.assert_allclose(variance, large.var((0, 2, 3)), rtol=1e-9)

@@ -149,7 +149,7 @@ def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
         for part, matrices in ready:
             for total in sums:
                 if total.size == part.size:
-                    total.add(held, other, part.rows, matrices[total.meeting])
+                    total.add(held, other, part.rows, matrices[total.meeting], [case.block])
     wait()
     return begin, time.time(), blocks * case.block
 

@@ -18,6 +18,7 @@ from rosetta_steps.correlation.products import sum_products
 from rosetta_steps.correlation.units import Units
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
+from rosetta_steps.splits import split_of
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path, sha256_of, whole_file
 
 
@@ -32,6 +33,7 @@ class Job:
         block: Images read at once.
         precision: One of products.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
+        splits: Parts of the images whose sums are kept apart.
     """
 
     a: str
@@ -42,15 +44,16 @@ class Job:
     block: int
     precision: str
     threads: int
+    splits: int = 1
 
     @classmethod
     def of(
         cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, precision: str,
-        threads: int,
+        threads: int, splits: int = 1,
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        return cls(*paths, manifests(paths), block, precision, threads)
+        return cls(*paths, manifests(paths), block, precision, threads, splits)
 
     @property
     def paths(self) -> list[str]:
@@ -98,8 +101,11 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(job.threads)
     stores = job.stores()
+    split = split_of(stores[0].images, job.splits) if job.splits > 1 else None
     sums = _with_smaller_blocks(
-        lambda block: sum_products(*stores, *units, slice(*images), block, device, job.precision),
+        lambda block: sum_products(
+            *stores, *units, slice(*images), block, device, job.precision, split
+        ),
         job.block,
     )
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:

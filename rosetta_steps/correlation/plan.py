@@ -78,7 +78,7 @@ class Plan:
 
 def plan(
     a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, workers: int,
-    threads: int, rate: float,
+    threads: int, rate: float, splits: int = 1,
 ) -> Plan:  # fmt: skip
     """Plan a correlation within the memory that a worker may take.
 
@@ -91,6 +91,7 @@ def plan(
         workers: At work together.
         threads: Of a worker.
         rate: Multiplications and additions a second of a worker (matrix_rate).
+        splits: Parts of the images whose sums are kept apart.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; says the least that would
@@ -101,7 +102,7 @@ def plan(
     while block > 1 and 4 * block * held_values > HELD_SHARE * budget:
         block = -(-block // 2)
     held = 4 * block * held_values
-    least = FIXED_BYTES + held + 4 * max(a.channels.values()) * max(b.channels.values())
+    least = FIXED_BYTES + held + 4 * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
         raise ValueError(
             f"{a.model} x {b.model}: correlation.memory_gb is {budget / GIGABYTE:.3g}, and a "
@@ -110,9 +111,9 @@ def plan(
             "Raise it, or take fewer layers."
         )
     tiles = tiles_of(
-        (a.channels, b.channels), (a.values(), b.values()), budget - FIXED_BYTES - held
+        (a.channels, b.channels), (a.values(), b.values()), (budget - FIXED_BYTES - held) / splits
     )
-    sums = max(4 * _units(a, tile.a) * _units(b, tile.b) for tile in tiles)
+    sums = splits * max(4 * _units(a, tile.a) * _units(b, tile.b) for tile in tiles)
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
         for tile in tiles

@@ -6,7 +6,7 @@ projected and multiplied, while the next run is read. For each size of the other
 size where it meets the held one there is one product.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -61,14 +61,23 @@ class Model:
         """The stored maps of a run, one array (image, channel, y, x) a part."""
         return [self.store.read(layer, block, channels) for layer, channels in run.parts]
 
-    def matrices(self, run: Run, read: list[np.ndarray]) -> dict[Size, Tensor]:
-        """Matrices (unit, image x position) of a run at every size where it meets others."""
+    def matrices(
+        self, run: Run, read: list[np.ndarray], order: np.ndarray | None = None
+    ) -> dict[Size, Tensor]:
+        """Matrices (unit, image x position) of a run at every size where it meets others.
+
+        Args:
+            run: Of units.
+            read: What is stored of them.
+            order: In which images stand; None: as they are.
+        """
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
         start = 0
         for (layer, channels), stored in zip(run.parts, read, strict=True):
             part = maps_UBYX[start : start + stored.shape[1]]
-            part.copy_(torch.from_numpy(stored).transpose(0, 1))
+            ordered = stored if order is None else stored[order]
+            part.copy_(torch.from_numpy(ordered).transpose(0, 1))
             part -= self.offset[layer][channels]
             start += stored.shape[1]
         return self.projections[run.size](maps_UBYX)
@@ -95,14 +104,14 @@ class Held:
                 self.rows[size, meeting] = slice(start, self.total[meeting])
         self.matrices: dict[Size, Tensor] = {}
 
-    def fill(self, block: slice) -> None:
-        """Read a block of images in place of the one before."""
+    def fill(self, block: slice, order: np.ndarray | None = None) -> None:
+        """Read a block of images, in an order, in place of the one before."""
         model = self.model
         for meeting, rows in self.total.items():
             columns = (block.stop - block.start) * meeting[0] * meeting[1]
             self.matrices[meeting] = model.kept.get(meeting, (rows, columns))
         for run, read in ahead(model, block):
-            for meeting, matrix in model.matrices(run, read).items():
+            for meeting, matrix in model.matrices(run, read, order).items():
                 first = self.rows[run.size, meeting].start + run.rows.start
                 self.matrices[meeting][first : first + len(matrix)] = matrix
 
@@ -114,7 +123,7 @@ class Sums:
         meeting: Size at which they meet.
         sizes: Of the held model.
         rows: Of the held matrix of that meeting.
-        total: (unit of the other model, row) float32 or float64.
+        total: (split, unit of the other model, row) float32 or float64.
     """
 
     def __init__(self, held: Held, size: Size, meeting: Size, sizes: list[Size]):
@@ -122,23 +131,37 @@ class Sums:
         self.rows = slice(held.rows[sizes[0], meeting].start, held.rows[sizes[-1], meeting].stop)
         self.total: Tensor | None = None
 
-    def add(self, held: Held, other: Model, rows: slice, matrix: Tensor) -> None:
-        """Add a block of images of some units of the other model."""
+    def add(
+        self, held: Held, other: Model, rows: slice, matrix: Tensor, images: Sequence[int]
+    ) -> None:
+        """Add a block of images of some units of the other model.
+
+        Args:
+            held: The one model.
+            other: The other.
+            rows: Its units.
+            matrix: Of them.
+            images: Number of those in each split, which stand one split after the other.
+        """
         left = held.matrices[self.meeting][self.rows]
         if self.total is None:
-            shape = (other.units.count(self.size), len(left))
+            shape = (len(images), other.units.count(self.size), len(left))
             self.total = torch.zeros(shape, **other.memory.kind)
-        total = self.total[rows]
-        if left.dtype == total.dtype:
-            total.addmm_(matrix, left.T)
-        else:
-            total += matrix.to(left.dtype) @ left.T
+        positions, end = self.meeting[0] * self.meeting[1], 0
+        for split, count in enumerate(images):
+            columns, end = slice(end, end + count * positions), end + count * positions
+            total, a, b = self.total[split, rows], matrix[:, columns], left[:, columns]
+            if b.dtype == total.dtype:
+                total.addmm_(a, b.T)
+            else:
+                total += a.to(b.dtype) @ b.T
 
     def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
-        """Each size of the held model, with its sums (unit of the other, unit of the held)."""
+        """Each size of the held model, with its sums (split, unit of other, unit of held)."""
         for size in self.sizes:
             rows = held.rows[size, self.meeting]
-            yield size, self.total[:, rows.start - self.rows.start : rows.stop - self.rows.start]
+            here = slice(rows.start - self.rows.start, rows.stop - self.rows.start)
+            yield size, self.total[:, :, here]
 
 
 def sums_of(held: Held, other: Model) -> list[Sums]:
@@ -177,7 +200,7 @@ def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray]]]:
 
 def sum_products(
     a: MapReader, b: MapReader, units_a: Units, units_b: Units, images: slice, block: int,
-    device: str = "cpu", precision: str = "float32",
+    device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Sums of products of centred maps over some images, at the size of comparison.
 
@@ -188,9 +211,10 @@ def sum_products(
         block: Images read at once.
         device: To compute on.
         precision: One of PRECISIONS.
+        split: Which part each image of the stores is in, from 0; None: there is one.
 
     Returns:
-        For each two sizes (units of a, units of b).
+        For each two sizes (split, units of a, units of b).
     """
     swapped = units_b.values() < units_a.values()
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
@@ -198,19 +222,24 @@ def sum_products(
     held = Held(Model(*first, sizes[1], block, device, precision))
     other = Model(*second, sizes[0], block, device, precision)
     sums = sums_of(held, other)
+    splits = 1 if split is None else int(split.max()) + 1
     for part in image_blocks(images.stop - images.start, block):
         part = slice(images.start + part.start, images.start + part.stop)
-        held.fill(part)
+        order, images_of = None, [part.stop - part.start]
+        if splits > 1:
+            order = np.argsort(split[part], kind="stable")
+            images_of = np.bincount(split[part], minlength=splits).tolist()
+        held.fill(part, order)
         for run, read in ahead(other, part):
-            matrices = other.matrices(run, read)
+            matrices = other.matrices(run, read, order)
             for total in sums:
                 if total.size == run.size:
-                    total.add(held, other, run.rows, matrices[total.meeting])
+                    total.add(held, other, run.rows, matrices[total.meeting], images_of)
     found = {}
     for total in sums:
         for size, values in total.by_size(held):
             values = values.cpu().numpy()
             found[(total.size, size) if swapped else (size, total.size)] = (
-                values if swapped else values.T
+                values if swapped else values.transpose(0, 2, 1)
             )
     return found

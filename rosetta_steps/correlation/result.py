@@ -9,6 +9,7 @@ import zarr
 
 from rosetta_steps.correlation.tiles import Tile
 from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
+from rosetta_steps.splits import split_of
 from rosetta_steps.stores import (
     MapReader,
     whole_file,
@@ -21,42 +22,55 @@ CHUNK = 1024  # units of either model in a chunk of the table
 
 
 class WholeTable:
-    """Every correlation: `correlation` (unit_a, unit_b).
+    """Every correlation: `correlation` (unit_a, unit_b), and of each split `split_correlation`.
 
     Args:
         stores: Of the activations of both models.
+        splits: Parts of the images; 1: none.
     """
 
-    def __init__(self, stores: tuple[MapReader, MapReader]):
-        self.stores = stores
+    def __init__(self, stores: tuple[MapReader, MapReader], splits: int):
+        self.stores, self.splits = stores, splits
 
-    def keep(self, file: Path, table: np.ndarray, tile: Tile) -> None:
+    def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
         """Write what is kept of a tile, whole or not at all."""
+        arrays = {"table": table}
+        if self.splits > 1:
+            arrays["splits"] = np.stack(of_splits)
         with whole_file(file) as temporary, temporary.open("wb") as target:
-            np.savez(target, table=table)
+            np.savez(target, **arrays)
 
     def write(self, tiles: list[Tile], files: list[Path], output: Path, attrs: dict) -> None:
         """Put the tiles together as a store."""
         shape = tuple(sum(store.channels.values()) for store in self.stores)
         chunks = tuple(min(units, CHUNK) for units in shape)
         empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
-        template = xr.Dataset(
-            {"correlation": (("unit_a", "unit_b"), empty, {"long_name": "Pearson correlation"})},
-            coordinates(self.stores),
-            attrs | models_of(self.stores),
-        )
+        dimensions, named = ("unit_a", "unit_b"), {"long_name": "Pearson correlation"}
+        variables = {"correlation": (dimensions, empty, named)}
+        encoding = {"correlation": {"chunks": chunks}}
+        if self.splits > 1:
+            named = {"long_name": "Pearson correlation over the images of a split"}
+            several = dask.array.stack([empty] * self.splits)
+            variables["split_correlation"] = (("split", *dimensions), several, named)
+            named = {"long_name": "split that an image is in"}
+            split = split_of(attrs["images"], self.splits)
+            variables["split_of_image"] = ("image", split, named)
+            encoding["split_correlation"] = {"chunks": (1, *chunks)}
+        attrs = attrs | models_of(self.stores)
+        template = xr.Dataset(variables, coordinates(self.stores), attrs)
         varies = [np.zeros(units, bool) for units in shape]
         with whole_store(output) as folder:
-            write_template(template, folder, {"correlation": {"chunks": chunks}})
-            table = zarr.open_array(folder / "correlation", mode="r+")
+            write_template(template, folder, encoding)
+            store = zarr.open_group(folder)
             for tile, file in zip(tiles, files, strict=True):
                 places = spans(self.stores, tile)
                 with np.load(file) as kept:
-                    values = kept["table"]
-                table[places] = values
+                    values = store["correlation"][places] = kept["table"]
+                    if self.splits > 1:
+                        store["split_correlation"][:, *places] = kept["splits"]
                 for axis, (found, part) in enumerate(zip(varies, places, strict=True)):
                     found[part] |= ~np.isnan(values).all(1 - axis)
-            zarr.open_group(folder).attrs.update(never_vary(varies))
+            store.attrs.update(never_vary(varies))
 
 
 class NearestOnly:
@@ -70,7 +84,7 @@ class NearestOnly:
     def __init__(self, stores: tuple[MapReader, MapReader], neighbours: int):
         self.stores, self.neighbours = stores, neighbours
 
-    def keep(self, file: Path, table: np.ndarray, tile: Tile) -> None:
+    def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
         """Write what is kept of a tile, whole or not at all."""
         arrays = {}
         others = spans(self.stores, tile)[::-1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import torch
+import xarray as xr
 from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ def correlate(
     a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
     images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
     threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
-    scheduler: str = NO_SCHEDULER, nearest: int = 0,
+    scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1,
 ) -> None:  # fmt: skip
     """Correlate two stores of activations and write the table.
 
@@ -51,11 +52,15 @@ def correlate(
         precision: In which maps are multiplied, one of products.PRECISIONS.
         scheduler: Address of a Dask scheduler whose workers are used instead.
         nearest: Keep so many partners of each unit and not the table; 0: the table.
+        splits: Parts of the images (splits.split_of) whose correlations are kept besides; the
+            moments must have been measured with as many.
 
     Raises:
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
         ValueError: The two saw different images, the budget is too small, or there are no workers.
     """
+    if splits > 1 and nearest:
+        raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
     stores = MapReader(a), MapReader(b)
     refuse_other_images(a, b, *stores)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
@@ -70,10 +75,10 @@ def correlate(
     torch.set_num_threads(threads_per_worker)
     chosen = plan(
         *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
-        workers, threads_per_worker, matrix_rate(device, PRECISIONS[precision]),
+        workers, threads_per_worker, matrix_rate(device, PRECISIONS[precision]), splits,
     )  # fmt: skip
     print(chosen.text, flush=True)
-    job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker)
+    job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
     scratch = pieces_folder(
         output,
         [
@@ -84,13 +89,15 @@ def correlate(
             algorithm("correlation.step"),
         ],
     )
-    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores)
+    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, splits)
     open_workers = (
         workers_at(scheduler, job, scratch)
         if scheduler != NO_SCHEDULER
         else local_workers(min(workers, len(strips)), threads_per_worker)
     )
     moments = job.moments()
+    if splits > 1:
+        refuse_other_splits(moments, splits)
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
         print(f"  Dask's dashboard: {client.dashboard_link}", flush=True)
@@ -103,8 +110,13 @@ def correlate(
             units = tuple(map(units_of, stores, moments, (tile.a, tile.b)))
             files = [str(scratch / f"{index}-{number}.npz") for number in range(len(strips))]
             compute(client, job, units, strips, files, bar)
-            table = correlations_of(add_up(files, units), units, moments, images)
-            result.keep(finished, table, tile)
+            sums = add_up(files, units)
+            table = correlations_of(sums, units, moments, images)
+            of_splits = [
+                correlations_of(sums, units, moments, images, split)
+                for split in range(splits if splits > 1 else 0)
+            ]
+            result.keep(finished, table, of_splits, tile)
             for file in files:
                 Path(file).unlink()
     job.refuse_changes()
@@ -124,6 +136,21 @@ def refuse_other_images(a: Path, b: Path, store_a: MapReader, store_b: MapReader
             f"{a} and {b} saw different images: {store_a.images} of {store_a.attrs['samples']} and "
             f"{store_b.images} of {store_b.attrs['samples']}. Dump both from one sample set."
         )
+
+
+def refuse_other_splits(moments: tuple[xr.DataTree, xr.DataTree], splits: int) -> None:
+    """Refuse moments that were not measured for so many splits.
+
+    Raises:
+        ValueError: They were not.
+    """
+    for tree in moments:
+        found = next(iter(tree.children.values())).sizes.get("split", 1)
+        if found != splits:
+            raise ValueError(
+                f"the moments of {tree.attrs['model']} have {found} splits, not {splits}: measure "
+                f"them with --splits {splits} (in the config, correlation.splits)."
+            )
 
 
 def compute(
@@ -192,11 +219,17 @@ def main() -> None:
         metavar="K",
         help="keep the K best partners of each unit, in both directions, and not the table",
     )
+    parser.add_argument(
+        "--splits",
+        type=int,
+        default=1,
+        help="correlate so many parts of the images besides, as the moments were measured",
+    )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
     lease()
     correlate(
         o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
         o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
-        o.nearest,
+        o.nearest, o.splits,
     )  # fmt: skip

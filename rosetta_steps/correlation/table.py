@@ -6,6 +6,7 @@ import xarray as xr
 from rosetta_steps.correlation.units import Units, places
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size, comparison_size
+from rosetta_steps.splits import of_split, split_of
 
 ROWS = 512  # finished together: what they need besides the table is little
 
@@ -15,36 +16,47 @@ def correlations_of(
     units: tuple[Units, Units],
     moments: tuple[xr.DataTree, xr.DataTree],
     images: int,
+    split: int | None = None,
 ) -> np.ndarray:
-    """From sums over all images to correlations.
+    """From sums over images to correlations.
 
     Args:
-        sums: Of products of centred maps, for each two sizes, float64.
+        sums: Of products of centred maps, for each two sizes (split, units of a, units of b).
         units: Of both models.
         moments: Of both models.
-        images: Summed over.
+        images: In the stores.
+        split: Of which images; None: of all.
 
     Returns:
         (unit_a, unit_b) float32, units in the order of the layers; NaN where one never varies.
     """
     table = np.full([sum(u.channels.values()) for u in units], np.nan, np.float32)
     where = [places(u) for u in units]
-    for (size_a, size_b), products in sums.items():
+    for (size_a, size_b), of_splits in sums.items():
         compared = comparison_size(size_a, size_b)
         centre, deviation = [], []
         for side, size in enumerate((size_a, size_b)):
             found = [
-                mean_and_variance(moments[side][name].to_dataset(), compared)
+                mean_and_variance(_moments_of(moments[side][name], split), compared)
                 for name in units[side].layers[size]
             ]
             mean = np.concatenate([m for m, _ in found])
             centre.append(mean - units[side].centre(size))
             deviation.append(np.sqrt(np.concatenate([v for _, v in found])))
-        positions = images * compared[0] * compared[1]
-        for start in range(0, len(products), ROWS):
+        count = images
+        if split is not None:
+            count = int((split_of(images, len(of_splits)) == split).sum())
+        positions = count * compared[0] * compared[1]
+        for start in range(0, of_splits.shape[1], ROWS):
             rows = slice(start, start + ROWS)
-            covariance = products[rows] / positions - np.outer(centre[0][rows], centre[1])
+            products = of_splits[:, rows].sum(0) if split is None else of_splits[split, rows]
+            covariance = products / positions - np.outer(centre[0][rows], centre[1])
             with np.errstate(invalid="ignore", divide="ignore"):
                 r = covariance / deviation[0][rows, None] / deviation[1]
             table[np.ix_(where[0][size_a][rows], where[1][size_b])] = np.clip(r, -1, 1)
     return table
+
+
+def _moments_of(layer: xr.DataTree, split: int | None) -> xr.Dataset:
+    moments = layer.to_dataset()
+    return moments if split is None else of_split(moments, split)

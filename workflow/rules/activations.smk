@@ -57,9 +57,10 @@ rule moments:
     params:
         activations=subpath(input[0], strip_suffix=".done.json"),
         store=subpath(output[0], strip_suffix=".done.json"),
+        splits=config["correlation"]["splits"],
         algorithm=algorithm("moments"),
     shell:
         r"""
         python -m rosetta_steps.moments --activations {params.activations:q} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --splits {params.splits} --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -34,6 +34,7 @@ rule correlate:
         images_per_strip=config["correlation"]["images_per_strip"],
         images_per_block=config["correlation"]["images_per_block"],
         threads_per_worker=config["correlation"]["threads_per_worker"],
+        splits=config["correlation"]["splits"],
         nearest=neighbours_kept,
         precision=config["correlation"]["precision"],
         algorithm=algorithm("correlation.step"),
@@ -44,7 +45,7 @@ rule correlate:
             --images-per-strip {params.images_per_strip} \
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
-            --nearest {params.nearest} \
+            --splits {params.splits} --nearest {params.nearest} \
             --memory-gb {resources.worker_gb} --scheduler {resources.dask:q} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -1,0 +1,22 @@
+"""Parts of the images whose sums are kept apart: does a correlation hold on images not seen?"""
+
+import numpy as np
+import xarray as xr
+
+SEED = 0
+PREFIX = "split_"
+
+
+def split_of(images: int, splits: int) -> np.ndarray:
+    """Which split each image is in, (image) int.
+
+    Drawn once for all, as even as can be: neither images sorted by class nor classes in turn make
+    the splits differ.
+    """
+    return np.random.default_rng(SEED).permutation(np.arange(images) % splits)
+
+
+def of_split(moments: xr.Dataset, split: int) -> xr.Dataset:
+    """The moments of a layer on the images of one split, named as those of all images are."""
+    found = moments[[name for name in moments if str(name).startswith(PREFIX)]].isel(split=split)
+    return found.rename({name: str(name).removeprefix(PREFIX) for name in found})
