@@ -9,6 +9,7 @@ import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import moments
+from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import units
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
@@ -131,6 +132,35 @@ def test_moments_of_other_splits_are_refused(two_stores, tmp_path):
         run(a, b, tmp_path / "out.zarr", splits=2)
     with pytest.raises(ValueError, match="2 splits are kept as tables"):
         run(a, b, tmp_path / "out.zarr", splits=2, nearest=1)
+
+
+def test_moments_of_another_model_are_refused(two_stores, tmp_path):
+    a, b, *_ = two_stores
+    swapped = (moments_of(b), moments_of(a))
+    with pytest.raises(ValueError, match="the moments of b on samples.zarr are not of .*a.zarr"):
+        correlate(a, b, *swapped, tmp_path / "out.zarr", threads=1)
+    assert not list(tmp_path.glob("*out.zarr*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nearest": 7}, "7 nearest of 5 and 9 units"),
+        ({"nearest": -1}, "-1 nearest of 5 and 9 units"),
+        ({"splits": 12}, "12 splits of 10 images"),
+        ({"splits": 0}, "0 splits of 10 images"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(two_stores, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run(*two_stores[:2], tmp_path / "out.zarr", **settings)
+
+
+def test_the_nearest_of_a_model_with_itself_leave_out_the_unit(two_stores, tmp_path):
+    a, *_ = two_stores
+    table = table_of(run(a, a, tmp_path / "table.zarr"), 2)
+    kept = table_of(run(a, a, tmp_path / "kept.zarr", nearest=2), 2)
+    assert kept.drop(columns="correlation").equals(table.drop(columns="correlation"))
 
 
 def test_a_unit_that_never_varies_has_no_correlation_and_is_counted(tmp_path):

@@ -20,7 +20,8 @@ def outline(name, *channels):
 
 
 def planned(a, b, budget, **changes):
-    chosen = {"images": 1000, "strips": 10, "block": 32, "workers": 2, "threads": 1, "rate": 1e11}
+    chosen = {"images": 1000, "strips": 10, "block": 32, "cores": 2, "threads": 1}
+    chosen |= {"free": 1e12, "rate": 1e11}
     return plan(a, b, budget=budget, **(chosen | changes))
 
 
@@ -29,22 +30,22 @@ def cells(tiles, channels):
     return [sum(a in t.a and b in t.b for t in tiles) for a in channels[0] for b in channels[1]]
 
 
-@pytest.mark.parametrize("budget", [4 * 30 * 40, 4 * 30 * 100, 4 * 70 * 90, 4 * 1000 * 1000])
+@pytest.mark.parametrize("budget", [30 * 40, 30 * 100, 70 * 90, 1000 * 1000])
 def test_tiles_cover_every_pair_of_layers_once_within_the_budget(budget):
     a = {"a0": 10, "a1": 30, "a2": 30, "a3": 5}
     b = {"b0": 40, "b1": 40, "b2": 20}
     tiles = tiles_of((a, b), (a, b), budget)
     assert cells(tiles, (a, b)) == [1] * 12
-    assert all(4 * sum(map(a.get, t.a)) * sum(map(b.get, t.b)) <= budget for t in tiles)
+    assert all(sum(map(a.get, t.a)) * sum(map(b.get, t.b)) <= budget for t in tiles)
 
 
 def test_what_fits_is_one_tile_and_of_two_cuts_the_one_that_reads_less_is_made():
     channels = {"x": 10, "y": 10}
-    assert tiles_of((channels, channels), (channels, channels), 4 * 20 * 20) == [
+    assert tiles_of((channels, channels), (channels, channels), 20 * 20) == [
         Tile(["x", "y"], ["x", "y"])
     ]
     heavy = {"x": 5000, "y": 5000}  # values of an image: to read these twice costs more
-    assert tiles_of((channels, channels), (heavy, channels), 4 * 20 * 10) == [
+    assert tiles_of((channels, channels), (heavy, channels), 20 * 10) == [
         Tile(["x"], ["x", "y"]),
         Tile(["y"], ["x", "y"]),
     ]
@@ -59,12 +60,12 @@ def test_the_plan_says_bytes_passes_and_time():
 
 
 def test_a_small_budget_means_more_passes_and_fewer_images_at_once():
-    a, b = outline("a", *[5_000] * 8), outline("b", *[5_000] * 8)
+    a, b = outline("a", *[8_000] * 8), outline("b", *[8_000] * 8)
     whole = planned(a, b, 30e9)
-    cut = planned(a, b, 0.95e9)
+    cut = planned(a, b, 1.5e9)
     assert len(whole.tiles) == 1 and whole.block == 32
     assert len(cut.tiles) > 1 and cut.block < 32
-    assert cut.worker_bytes <= 0.95e9
+    assert cut.worker_bytes <= 1.5e9
     assert f"the images pass {len(cut.tiles)} times" in cut.text
 
 
@@ -72,7 +73,25 @@ def test_a_budget_too_small_for_two_layers_says_the_least_that_would_do():
     a, b = outline("a", 20_000), outline("b", 20_000)
     with pytest.raises(ValueError, match=r"is 1, and a worker needs at least [\d.]+ GB"):
         planned(a, b, 1e9)
-    assert len(planned(a, b, 2.5e9).tiles) == 1
+    assert len(planned(a, b, 3e9).tiles) == 1
+
+
+def test_splits_and_precision_count_in_the_plan():
+    a, b = outline("a", 10_000), outline("b", 10_000)
+    of = {
+        key: planned(a, b, 9e9, splits=splits, precision=precision).worker_bytes
+        for key, splits, precision in [(1, 1, "float32"), (3, 3, "float32"), (64, 1, "float64")]
+    }
+    assert of[3] - of[1] == 2 * 4e8  # two more sums of each pair
+    assert of[64] - of[1] > 4e8
+
+
+def test_there_are_no_more_workers_than_pieces_cores_or_room():
+    a, b = outline("a", 1000), outline("b", 1000)
+    assert planned(a, b, 2e9, cores=64).workers == 10
+    assert planned(a, b, 2e9, cores=8, threads=2).workers == 4
+    assert planned(a, b, 2e9, cores=8, free=2.7e9).workers == 2
+    assert "1 worker of at most" in planned(a, b, 2e9, free=0).text
 
 
 def test_tiles_change_no_number(two_stores, tmp_path, capsys, monkeypatch):

@@ -18,7 +18,7 @@ import yaml
 from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import activations, errors, moments, sampling
-from rosetta_steps.correlation import pieces, step
+from rosetta_steps.correlation import pieces, result, step
 from rosetta_steps.correlation.units import Units
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path
 from rosetta_steps.zoo.generators.dcgan import DCGAN
@@ -152,7 +152,8 @@ def interrupt(folder, monkeypatch) -> str:
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", once(np.savez, fill_the_disk))
         message = message_of(lambda: correlate(folder))
-    assert sorted(os.listdir(folder / ".out.zarr.pieces")) == ["0-0.npz", "of.json"]
+    files = sorted(file.split("-", 1)[-1] for file in os.listdir(folder / ".out.zarr.pieces"))
+    assert files == ["0-0.npz", "of.json"]
     return message
 
 
@@ -165,7 +166,8 @@ def assert_the_rerun_computes_only_the_second_strip(folder, monkeypatch):
 
 def test_a_correlation_goes_on_where_the_disk_was_full(two_stores, tmp_path, monkeypatch):
     message = interrupt(tmp_path, monkeypatch)
-    assert ".out.zarr.pieces/0-1.npz cannot be written: [Errno 28] No space left" in message
+    assert ".out.zarr.pieces/" in message
+    assert "-0-1.npz cannot be written: [Errno 28] No space left" in message
     assert_the_rerun_computes_only_the_second_strip(tmp_path, monkeypatch)
 
 
@@ -261,6 +263,56 @@ def test_damaged_moments_are_refused_until_they_are_measured_anew(tmp_path, dama
     with pytest.raises(errors.StoreError, match="is damaged: .*written anew"):
         check_dataset(store)
     assert not manifest_path(store).exists()
+
+
+def test_a_shard_that_is_lost_while_it_is_read_is_no_number(two_stores, tmp_path, monkeypatch):
+    """An absent shard reads as NaN: moved away and put back, it must not be taken for one."""
+    shard = tmp_path / "b.zarr/layer1/activation/c/0/0/0/0"
+    sum_products = pieces.sum_products
+
+    def without_a_shard(*arguments):
+        away = shard.rename(shard.with_name("away"))
+        sums = sum_products(*arguments)
+        away.rename(shard)
+        return sums
+
+    monkeypatch.setattr(pieces, "sum_products", without_a_shard)
+    with pytest.raises(errors.StoreError, match="not finite, though their values are"):
+        correlate(tmp_path)
+    monkeypatch.undo()
+    assert np.isfinite(correlate(tmp_path)).all()
+
+
+def test_a_piece_of_an_earlier_run_is_not_taken_for_one_of_this(two_stores, tmp_path, monkeypatch):
+    """A task of a run that was killed may still write into the folder of the next."""
+    interrupt(tmp_path, monkeypatch)
+    folder = tmp_path / ".out.zarr.pieces"
+    late = next(folder.glob("*-0-0.npz"))
+    content = late.read_bytes()
+    compute = step.compute
+
+    def late_piece_first(*arguments):
+        (folder / late.name).write_bytes(content)
+        compute(*arguments)
+
+    monkeypatch.setattr(step, "compute", late_piece_first)
+    maps_anew(tmp_path)
+    found = correlate(tmp_path)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(found, correlate(tmp_path, "undisturbed.zarr"))
+
+
+def test_a_damaged_tile_is_named_and_removed(tmp_path):
+    file = tmp_path / "tile-0.npz"
+    file.write_bytes(b"PK no archive")
+    with pytest.raises(errors.StoreError, match="tile-0.npz is damaged .* and was removed"):
+        result.load_tile(file)
+    assert not file.exists()
+
+
+def test_a_piece_that_no_worker_wrote_here_is_named(tmp_path):
+    with pytest.raises(errors.StoreError, match="0.npz is missing, .* file system that all"):
+        pieces.add_up([str(tmp_path / "0.npz")], (UNITS, UNITS))
 
 
 def test_a_damaged_piece_is_named_and_removed(tmp_path):

@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, manifests
 from rosetta_steps.digest import algorithm
+from rosetta_steps.stores import sha256_of
 
 ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
@@ -46,7 +47,11 @@ def _one_a_device(devices: list[str]) -> SpecCluster:
         {
             device: {
                 "cls": Nanny,
-                "options": {"nthreads": 1, "env": {"CUDA_VISIBLE_DEVICES": device}},
+                "options": {
+                    "nthreads": 1,
+                    "memory_limit": None,
+                    "env": {"CUDA_VISIBLE_DEVICES": device},
+                },
             }
             for device in devices
         },
@@ -90,6 +95,11 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
                 f"the Dask scheduler at {address} has no workers. Start some, each in this "
                 f"environment and in {Path.cwd()}: dask worker {address} --nthreads 1"
             ) from None
+        if crowded := [worker for worker, threads in client.nthreads().items() if threads > 1]:
+            raise ValueError(
+                f"the worker at {crowded[0]} would compute several pieces in one process, more "
+                "than memory_gb is meant for: start it with --nthreads 1."
+            )
         own = seen(job.paths, str(scratch))
         for worker, found in client.run(seen, job.paths, str(scratch), on_error="return").items():
             refuse_differences(worker, found, own)
@@ -103,7 +113,7 @@ def seen(paths: list[str], scratch: str) -> dict[str, str]:
         **{name: version(name) for name in PACKAGES},
         "rosetta_steps": algorithm("correlation.step"),
         **dict(zip(paths, manifests(paths), strict=True)),
-        scratch: "writable" if os.access(scratch, os.W_OK) else "not writable",
+        scratch: sha256_of(Path(scratch) / "of.json") if os.access(scratch, os.W_OK) else "none",
     }
 
 

@@ -21,6 +21,8 @@ from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path, sha256_of, whole_file
 
+DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
+
 
 @dataclass(frozen=True)
 class Job:
@@ -108,24 +110,52 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         ),
         job.block,
     )
+    job.stores()  # once more: what was lost or replaced meanwhile read as nothing, or as another
+    refuse_not_finite(sums, units, job)
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
         np.savez(target, **{_key(sizes): value for sizes, value in sums.items()})
     return file
 
 
+def refuse_not_finite(
+    sums: dict[tuple[Size, Size], np.ndarray], units: tuple[Units, Units], job: Job
+) -> None:
+    """Refuse sums that are not finite of units whose values are.
+
+    Raises:
+        StoreError: A store did not give what it holds.
+    """
+    for (size_a, size_b), values in sums.items():
+        rows, columns = (
+            np.isfinite(of_model.centre(size))
+            for of_model, size in zip(units, (size_a, size_b), strict=True)
+        )
+        if not np.isfinite(values[:, rows][:, :, columns]).all():
+            raise StoreError(
+                f"sums of products of {job.a} and {job.b} are not finite, though their values are: "
+                "a store was not whole while it was read. Run the same command again."
+            )
+
+
 def _with_smaller_blocks(compute, block: int):
-    """Compute with blocks of images, halved for as long as the device's memory is too small."""
+    """Compute with blocks of images, halved for as long as the device's memory is too small.
+
+    Raises:
+        ValueError: It is too small for one image.
+    """
     while True:
         try:
             return compute(block)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if block == 1:
-                raise
-            torch.cuda.empty_cache()
-            block //= 2
-            print(
-                f"the GPU's memory is full: going on with {block} images at once", file=sys.stderr
-            )
+                raise ValueError(
+                    f"GPU memory is too small for one image at once ({error}). Lower "
+                    "correlation.memory_gb, so that the table is cut into more tiles."
+                ) from None
+        # Out of the handler, which holds the tensors.
+        torch.cuda.empty_cache()
+        block //= 2
+        print(f"GPU memory is full: going on with {block} images at once", file=sys.stderr)
 
 
 def _key(sizes: tuple[Size, Size]) -> str:
@@ -149,7 +179,12 @@ def add_up(files: list[str], units: tuple[Units, Units]) -> dict[tuple[Size, Siz
                         sums[pair] += value
                     else:
                         sums[pair] = value.astype(np.float64)
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        except FileNotFoundError:
+            raise StoreError(
+                f"{file} is missing, though a worker says that it wrote it. Workers on other "
+                "machines need the results on a file system that all of them share."
+            ) from None
+        except DAMAGE as error:
             Path(file).unlink()
             raise StoreError(
                 f"{file} is damaged ({error}) and was removed. Run the same command again: only "

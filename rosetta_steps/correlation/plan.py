@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from rosetta_steps.correlation.tiles import GIGABYTE, Tile, tiles_of
-from rosetta_steps.correlation.units import RUN_BYTES
+from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
 
-# Python with torch, and runs of maps: stored, read ahead, centred, and projected.
-FIXED_BYTES = 0.4e9 + 5 * RUN_BYTES
+# Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
+FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
+# A sum and a held value, by precision.
+BYTES = {"float64": (8, 8), "float32": (4, 4), "bfloat16": (4, 2)}
 # Of the budget that the maps of the held model may take; blocks of images are halved until they do.
 HELD_SHARE = 0.25
 # Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
@@ -50,13 +52,12 @@ class Outline:
         """Values of each layer on one image."""
         return {n: c * math.prod(self.sizes[n]) for n, c in self.channels.items()}
 
-    def held_values(self, others) -> int:
-        """Values of one image at every size where its units meet the others'."""
-        total = 0
+    def of_size(self) -> dict[Size, int]:
+        """Units of each size."""
+        found: dict[Size, int] = {}
         for layer, channels in self.channels.items():
-            meetings = {meeting_size(self.sizes[layer], other) for other in others}
-            total += channels * sum(math.prod(meeting) for meeting in meetings)
-        return total
+            found[self.sizes[layer]] = found.get(self.sizes[layer], 0) + channels
+        return found
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,21 @@ class Plan:
     Attributes:
         tiles: Rectangles of the table, a pass of the images each.
         block: Images at once.
+        workers: At work together on this machine.
         worker_bytes: Memory of a worker at most.
         text: To print.
     """
 
     tiles: list[Tile]
     block: int
+    workers: int
     worker_bytes: float
     text: str
 
 
 def plan(
-    a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, workers: int,
-    threads: int, rate: float, splits: int = 1,
+    a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, cores: int,
+    threads: int, free: float, rate: float, splits: int = 1, precision: str = "float32",
 ) -> Plan:  # fmt: skip
     """Plan a correlation within the memory that a worker may take.
 
@@ -88,21 +91,25 @@ def plan(
         strips: Pieces of work of a tile.
         block: Images at once, if the budget allows.
         budget: Bytes of a worker.
-        workers: At work together.
+        cores: Of this job.
         threads: Of a worker.
+        free: Bytes of memory that are there for all workers.
         rate: Multiplications and additions a second of a worker (matrix_rate).
         splits: Parts of the images whose sums are kept apart.
+        precision: One of products.PRECISIONS.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; says the least that would
             do.
     """
-    sizes = [set(outline.sizes.values()) for outline in (a, b)]
-    held_values = min(a.held_values(sizes[1]), b.held_values(sizes[0]))
-    while block > 1 and 4 * block * held_values > HELD_SHARE * budget:
+    of_sum, of_held = BYTES[precision]
+    sizes = a.of_size(), b.of_size()
+    held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
+    while block > 1 and of_held * block * held_values_of_one > HELD_SHARE * budget:
         block = -(-block // 2)
-    held = 4 * block * held_values
-    least = FIXED_BYTES + held + 4 * splits * max(a.channels.values()) * max(b.channels.values())
+    held = of_held * block * held_values_of_one
+    least = FIXED_BYTES + held
+    least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
         raise ValueError(
             f"{a.model} x {b.model}: correlation.memory_gb is {budget / GIGABYTE:.3g}, and a "
@@ -110,10 +117,15 @@ def plan(
             f"itself, {held / GIGABYTE:.2g} for maps, the rest for sums of the two largest layers. "
             "Raise it, or take fewer layers."
         )
-    tiles = tiles_of(
-        (a.channels, b.channels), (a.values(), b.values()), (budget - FIXED_BYTES - held) / splits
-    )
-    sums = splits * max(4 * _units(a, tile.a) * _units(b, tile.b) for tile in tiles)
+    pairs = (budget - FIXED_BYTES - held) / (of_sum * splits)
+    tiles = tiles_of((a.channels, b.channels), (a.values(), b.values()), pairs)
+    largest = max(_units(a, tile.a) * _units(b, tile.b) for tile in tiles)
+    sums = of_sum * splits * largest
+    worker_bytes = FIXED_BYTES + held + sums
+    # Sums in float64, and the tile's correlations, of each split as well.
+    together = largest * (8 * splits + 4 * (1 if splits == 1 else 1 + 2 * splits))
+    workers = min(cores // threads, strips, int((free - together) // worker_bytes))
+    workers = max(1, workers)
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
         for tile in tiles
@@ -125,19 +137,19 @@ def plan(
         for y, channels_b in b.channels.items()
     )
     seconds = products / rate + read / threads * (1 / READ_RATE + 1 / PREPARE_RATE)
-    worker_bytes = FIXED_BYTES + held + sums
+    passes = "once" if len(tiles) == 1 else f"{len(tiles)} times"
     text = (
         f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"
-        f"  table {_gigabytes(4 * a.units * b.units)}, in {len(tiles)} "
-        f"tile{'s' if len(tiles) > 1 else ''} of sums of at most {_gigabytes(sums)}: "
-        f"{'the images pass once' if len(tiles) == 1 else f'the images pass {len(tiles)} times'}, "
-        f"{_gigabytes(read)} of maps are read\n"
-        f"  {strips} pieces a tile, {block} images at once; {workers} "
-        f"worker{'s' if workers > 1 else ''} of at most {_gigabytes(worker_bytes)} "
-        f"(budget {_gigabytes(budget)}); pieces on disk {_gigabytes(strips * sums)} at most\n"
+        f"  table {_gigabytes(4 * a.units * b.units)}, in {_count(len(tiles), 'tile')} of sums of "
+        f"at most {_gigabytes(sums)}: the images pass {passes}, {_gigabytes(read)} of maps are "
+        "read\n"
+        f"  {_count(strips, 'piece')} a tile, {block} images at once; {_count(workers, 'worker')} "
+        f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}), and "
+        f"{_gigabytes(together)} to put a tile together; pieces on disk "
+        f"{_gigabytes(strips * sums)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers)}"
     )
-    return Plan(tiles, block, worker_bytes, text)
+    return Plan(tiles, block, workers, worker_bytes, text)
 
 
 def matrix_rate(device: str, dtype: torch.dtype, size: int = 1024) -> float:
@@ -154,6 +166,10 @@ def matrix_rate(device: str, dtype: torch.dtype, size: int = 1024) -> float:
 
 def _units(outline: Outline, layers: list[str]) -> int:
     return sum(outline.channels[layer] for layer in layers)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _gigabytes(size: float) -> str:

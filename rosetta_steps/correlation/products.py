@@ -216,7 +216,7 @@ def sum_products(
     Returns:
         For each two sizes (split, units of a, units of b).
     """
-    swapped = units_b.values() < units_a.values()
+    swapped = units_b.held_values(units_a.layers) < units_a.held_values(units_b.layers)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
     held = Held(Model(*first, sizes[1], block, device, precision))

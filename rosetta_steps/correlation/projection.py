@@ -67,16 +67,16 @@ class Projection:
         units_and_images = maps_UBYX.shape[:2]
         if self.rows is not None:
             shape = (*units_and_images, len(self.rows), self.size[1])
-            out = self.memory.get((self.size, "rows"), shape)
+            out = self.memory.get("rows", shape)
             short = torch.matmul(self.rows, maps_UBYX, out=out)
         if self.both is not None:
-            out = self.memory.get((self.size, "both"), (*units_and_images, self.both.shape[1]))
+            out = self.memory.get("both", (*units_and_images, self.both.shape[1]))
             together = torch.matmul(maps_UBYX.flatten(2), self.both, out=out)
         found = {}
-        for meeting in self.meetings:
+        for index, meeting in enumerate(self.meetings):
             out = None
             if meeting != self.size:
-                out = self.memory.get((self.size, meeting), (*units_and_images, *meeting))
+                out = self.memory.get(index, (*units_and_images, *meeting))
             if out is None:
                 found[meeting] = maps_UBYX
             elif meeting in self.place:

@@ -7,7 +7,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from rosetta_steps.correlation.pieces import DAMAGE
 from rosetta_steps.correlation.tiles import Tile
+from rosetta_steps.errors import StoreError
 from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import (
@@ -16,6 +18,7 @@ from rosetta_steps.stores import (
     whole_store,
     write_dataset,
     write_template,
+    writing,
 )
 
 CHUNK = 1024  # units of either model in a chunk of the table
@@ -64,7 +67,8 @@ class WholeTable:
             store = zarr.open_group(folder)
             for tile, file in zip(tiles, files, strict=True):
                 places = spans(self.stores, tile)
-                with np.load(file) as kept:
+                kept = load_tile(file)
+                with writing(output):
                     values = store["correlation"][places] = kept["table"]
                     if self.splits > 1:
                         store["split_correlation"][:, *places] = kept["splits"]
@@ -86,8 +90,12 @@ class NearestOnly:
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
         """Write what is kept of a tile, whole or not at all."""
-        arrays = {}
-        others = spans(self.stores, tile)[::-1]
+        arrays, places = {}, spans(self.stores, tile)
+        if self.stores[0].attrs["model"] == self.stores[1].attrs["model"]:
+            table = table.copy()
+            rows, columns = (np.arange(part.start, part.stop) for part in places)
+            table[rows[:, None] == columns] = np.nan  # no unit is its own neighbour
+        others = places[::-1]
         for side, other, values in zip("ab", others, (table, table.T), strict=True):
             found = nearest(values, self.neighbours, other.start)
             arrays |= {f"partner_{side}": found.partner, f"correlation_{side}": found.correlation}
@@ -100,8 +108,8 @@ class NearestOnly:
         for axis, side in enumerate("ab"):
             parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
             for tile, file in zip(tiles, files, strict=True):
-                with np.load(file) as kept:
-                    found = Nearest(kept[f"partner_{side}"], kept[f"correlation_{side}"])
+                kept = load_tile(file)
+                found = Nearest(kept[f"partner_{side}"], kept[f"correlation_{side}"])
                 parts.setdefault(spans(self.stores, tile)[axis].start, []).append(found)
             merged = [nearest_of_all(parts[first], self.neighbours) for first in sorted(parts)]
             partner = np.concatenate([of_units.partner for of_units in merged])
@@ -114,6 +122,23 @@ class NearestOnly:
             varies.append((partner >= 0).any(1))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output)
+
+
+def load_tile(file: Path) -> dict[str, np.ndarray]:
+    """What was kept of a tile.
+
+    Raises:
+        StoreError: The file is damaged; it is removed, so that the next run computes it again.
+    """
+    try:
+        with np.load(file) as kept:
+            return dict(kept)
+    except DAMAGE as error:
+        file.unlink()
+        raise StoreError(
+            f"{file} is damaged ({error}) and was removed. Run the same command again: only that "
+            "tile is computed."
+        ) from error
 
 
 def spans(stores: tuple[MapReader, MapReader], tile: Tile) -> tuple[slice, slice]:

@@ -21,7 +21,7 @@ from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.tiles import GIGABYTE
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
-from rosetta_steps.digest import algorithm
+from rosetta_steps.digest import algorithm, digest_of
 from rosetta_steps.stores import (
     MapReader,
     image_blocks,
@@ -59,56 +59,54 @@ def correlate(
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
         ValueError: The two saw different images, the budget is too small, or there are no workers.
     """
-    if splits > 1 and nearest:
-        raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
     stores = MapReader(a), MapReader(b)
     refuse_other_images(a, b, *stores)
+    refuse_impossible(stores, nearest, splits)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
     strips = image_blocks(images, images_per_strip)
     budget = memory_gb * GIGABYTE
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    cores = threads if workers is None else workers * threads_per_worker
     if device == "cuda":
-        workers = torch.cuda.device_count()
-    elif workers is None:
-        free = psutil.virtual_memory().available
-        workers = max(1, min(threads // threads_per_worker, int(free // budget)))
+        cores = torch.cuda.device_count() * threads_per_worker
     torch.set_num_threads(threads_per_worker)
     chosen = plan(
         *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
-        workers, threads_per_worker, matrix_rate(device, PRECISIONS[precision]), splits,
+        cores, threads_per_worker, psutil.virtual_memory().available,
+        matrix_rate(device, PRECISIONS[precision]), splits, precision,
     )  # fmt: skip
     print(chosen.text, flush=True)
     job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
-    scratch = pieces_folder(
-        output,
-        [
-            job.__dict__,
-            images_per_strip,
-            [tile.__dict__ for tile in chosen.tiles],
-            nearest,
-            algorithm("correlation.step"),
-        ],
-    )
+    moments = job.moments()
+    for store, of_store in zip(stores, moments, strict=True):
+        refuse_other_moments(store, of_store, splits)
+    identity = [
+        job.__dict__,
+        images_per_strip,
+        [tile.__dict__ for tile in chosen.tiles],
+        nearest,
+        algorithm("correlation.step"),
+    ]
+    scratch = pieces_folder(output, identity)
+    # In the names as well: a task of an earlier run may still write into a new folder.
+    name = digest_of(identity)
     result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, splits)
     open_workers = (
         workers_at(scheduler, job, scratch)
         if scheduler != NO_SCHEDULER
-        else local_workers(min(workers, len(strips)), threads_per_worker)
+        else local_workers(chosen.workers, threads_per_worker)
     )
-    moments = job.moments()
-    if splits > 1:
-        refuse_other_splits(moments, splits)
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
         print(f"  Dask's dashboard: {client.dashboard_link}", flush=True)
         bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
         for index, tile in enumerate(chosen.tiles):
-            finished = scratch / f"tile-{index}.npz"
+            finished = scratch / f"{name}-tile-{index}.npz"
             if finished.is_file():
                 bar.update(images)
                 continue
             units = tuple(map(units_of, stores, moments, (tile.a, tile.b)))
-            files = [str(scratch / f"{index}-{number}.npz") for number in range(len(strips))]
+            files = [str(scratch / f"{name}-{index}-{number}.npz") for number in range(len(strips))]
             compute(client, job, units, strips, files, bar)
             sums = add_up(files, units)
             table = correlations_of(sums, units, moments, images)
@@ -120,7 +118,7 @@ def correlate(
             for file in files:
                 Path(file).unlink()
     job.refuse_changes()
-    files = [scratch / f"tile-{index}.npz" for index in range(len(chosen.tiles))]
+    files = [scratch / f"{name}-tile-{index}.npz" for index in range(len(chosen.tiles))]
     result.write(chosen.tiles, files, output, {"images": images, "precision": precision})
     shutil.rmtree(scratch)
 
@@ -138,19 +136,48 @@ def refuse_other_images(a: Path, b: Path, store_a: MapReader, store_b: MapReader
         )
 
 
-def refuse_other_splits(moments: tuple[xr.DataTree, xr.DataTree], splits: int) -> None:
-    """Refuse moments that were not measured for so many splits.
+def refuse_impossible(stores: tuple[MapReader, MapReader], nearest: int, splits: int) -> None:
+    """Refuse numbers of neighbours and splits that there cannot be.
+
+    Raises:
+        ValueError: Names the number and what is possible.
+    """
+    units = [sum(store.channels.values()) for store in stores]
+    if not 0 <= nearest <= min(units):
+        raise ValueError(
+            f"{nearest} nearest of {units[0]} and {units[1]} units: at least 1 and at most the "
+            "smaller number, or 0 for the table."
+        )
+    if not 1 <= splits <= stores[0].images:
+        raise ValueError(f"{splits} splits of {stores[0].images} images: at least 1 image in each.")
+    if splits > 1 and nearest:
+        raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
+
+
+def refuse_other_moments(store: MapReader, moments: xr.DataTree, splits: int) -> None:
+    """Refuse moments that were not measured on these activations, or for other splits.
 
     Raises:
         ValueError: They were not.
     """
-    for tree in moments:
-        found = next(iter(tree.children.values())).sizes.get("split", 1)
-        if found != splits:
-            raise ValueError(
-                f"the moments of {tree.attrs['model']} have {found} splits, not {splits}: measure "
-                f"them with --splits {splits} (in the config, correlation.splits)."
-            )
+    layers = {name: layer.to_dataset() for name, layer in moments.children.items()}
+    shapes = {name: (of["mean_map"].shape, int(of["count"])) for name, of in layers.items()}
+    own = {
+        name: ((store.channels[name], *store.sizes[name]), store.images) for name in store.layers
+    }
+    same = all(moments.attrs[key] == store.attrs[key] for key in ("model", "samples"))
+    if not same or shapes != own:
+        raise ValueError(
+            f"the moments of {moments.attrs['model']} on {moments.attrs['samples']} are not of "
+            f"{store.store}, which is of {store.attrs['model']} on {store.attrs['samples']}: give "
+            "each model's own (--moments-a, --moments-b), measured on these maps."
+        )
+    found = next(iter(layers.values())).sizes.get("split", 1)
+    if found != splits:
+        raise ValueError(
+            f"the moments of {moments.attrs['model']} have {found} splits, not {splits}: measure "
+            f"them with --splits {splits} (in the config, correlation.splits)."
+        )
 
 
 def compute(

@@ -23,23 +23,23 @@ class Tile:
 def tiles_of(
     channels: tuple[Mapping[str, int], Mapping[str, int]],
     values: tuple[Mapping[str, int], Mapping[str, int]],
-    budget: float,
+    pairs: float,
 ) -> list[Tile]:
-    """Cut the table into tiles within a budget, those for which the least is read.
+    """Cut the table into tiles of so many pairs of units, those for which the least is read.
 
     Args:
         channels: Of each layer of both models, in the order of the forward pass.
         values: Read of each layer for an image, likewise.
-        budget: Bytes of the float32 sums of a tile, at least those of the two largest layers.
+        pairs: Of units in a tile at most; at least those of the two largest layers.
     """
     read = [sum(of_model.values()) for of_model in values]
     best, found = math.inf, None
     for pieces in range(1, len(channels[0]) + 1):
         first = _cut(channels[0], math.ceil(sum(channels[0].values()) / pieces))
         widest = max(sum(channels[0][layer] for layer in part) for part in first)
-        if 4 * widest * max(channels[1].values()) > budget:
+        if widest * max(channels[1].values()) > pairs:
             continue
-        second = _cut(channels[1], int(budget // (4 * widest)))
+        second = _cut(channels[1], int(pairs // widest))
         cost = read[0] * len(second) + read[1] * len(first)
         if cost < best:
             best, found = cost, (first, second)

@@ -1,12 +1,12 @@
 """The units of a model as the correlation sees them: by the size of their maps, near centred."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from rosetta_steps.resampling import Size
+from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import MapReader
 
 # Maps read, centred and projected together: enough for a large product, little beside a gigabyte.
@@ -31,13 +31,24 @@ class Units:
         """Units of a size."""
         return sum(self.channels[layer] for layer in self.layers[size])
 
-    def values(self) -> int:
-        """Values of one image."""
-        return sum(self.count(size) * size[0] * size[1] for size in self.layers)
+    def held_values(self, others: Iterable[Size]) -> int:
+        """Values of one image at every size where the units meet others'."""
+        return held_values({size: self.count(size) for size in self.layers}, others)
 
     def centre(self, size: Size) -> np.ndarray:
         """Constants subtracted from the units of a size, (unit) float64."""
         return np.concatenate([self.offset[layer] for layer in self.layers[size]]).astype(float)
+
+
+def held_values(units: Mapping[Size, int], others: Iterable[Size]) -> int:
+    """Values of one image at every size where some units meet others.
+
+    Args:
+        units: How many there are of each size.
+        others: Sizes of the others.
+    """
+    meetings = {size: {meeting_size(size, other) for other in others} for size in units}
+    return sum(n * sum(y * x for y, x in meetings[size]) for size, n in units.items())
 
 
 def units_of(store: MapReader, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
