@@ -391,11 +391,11 @@ def test_copy_and_paste_starts_at_random_and_keeps_the_best_of_its_starts(folder
         editor_of(folder, edit, units, starts=3)
 
 
-def test_correlation_agrees_with_numpy_and_flat_maps_have_none():
+def test_correlation_agrees_with_numpy_and_what_was_wiped_out_counts_as_nought():
     a, b = maps(2, 3, 4, 4, seed=1).double(), maps(2, 3, 4, 4, seed=2).double()
-    a[0, 1] = 2.0
+    a[0, 1] = b[0, 2] = 2.0
     found = correlation(a, b)
-    assert torch.isnan(found[0, 1])
+    assert found[0, 1] == 0 and torch.isnan(found[0, 2])
     for image, unit in [(0, 0), (1, 1), (1, 2)]:
         expected = np.corrcoef(a[image, unit].ravel(), b[image, unit].ravel())[0, 1]
         assert found[image, unit].item() == pytest.approx(expected)
@@ -452,7 +452,7 @@ def test_the_summary_is_medians_over_units_and_then_over_images():
     names += ["correlation_before", "correlation_target", "correlation_direct", "moved"]
     text = step.summary(pd.DataFrame(rows, columns=names))
     assert "2 images, 3 units edited: moved 0.60 of the way to their targets" in text
-    assert "2 other units: correlation with before 0.80 (1 of 4 maps are flat" in text
+    assert "2 other units: correlation with before 0.80 (1 of 4 maps were flat before" in text
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -57,3 +57,12 @@ def test_every_model_of_the_paper_has_every_preset(preset):
     for name in names:
         entry = find_entry(name)
         assert choose_layers(name, entry, load(name, entry), preset)
+
+
+def test_the_inversion_of_the_paper_inherits_nothing_that_the_paper_does_not_do():
+    """Every setting that changes a number stands in paper.yaml itself."""
+    paper = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    default = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
+    inherited = set(default) - set(paper["inversions"]["imagenet"])
+    assert inherited == {"seed", "perceptual_network", "perceptual_size"}
+    assert paper["inversions"]["imagenet"]["guided"] == 1

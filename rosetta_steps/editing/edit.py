@@ -90,7 +90,8 @@ def edit_images(
     together = {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
     report_failures(together["failed"])
     table = pd.concat(tables, ignore_index=True)
-    store = dataset_of(editor, source, together).assign_attrs(
+    store = dataset_of(editor, source, together).assign(success_of_images(table))
+    store = store.assign_attrs(
         generator=editor.generator.name,
         edited=names_of(editor.edited),
         kept=int(((editor.units["weight"] > 0) & ~editor.units["edited"]).sum()),
@@ -102,6 +103,29 @@ def edit_images(
     write_dataset(store, output)
     write_table(table, output.with_suffix(".csv"))
     return table
+
+
+def success_of_images(table: pd.DataFrame) -> dict:
+    """Medians over the units of each image, as variables of a store.
+
+    Args:
+        table: As Editor.measure returns it.
+    """
+    edited, others = table[table["edited"]], table[~table["edited"]]
+    named = {
+        "moved": (edited, "moved", "share of the way of edited maps to their targets"),
+        "alike": (edited, "correlation_target", "correlation of edited maps with their targets"),
+        "others": (others, "correlation_before", "correlation of other maps with before"),
+    }
+    images = list(dict.fromkeys(table["image"]))
+    return {
+        name: (
+            "image",
+            part.groupby("image")[column].median().reindex(images).to_numpy(),
+            {"long_name": f"median {words}"},
+        )
+        for name, (part, column, words) in named.items()
+    }
 
 
 def leave_out_unchanged(editor: Editor, source: Source, at_once: int) -> Source:
@@ -181,8 +205,8 @@ def summary(table: pd.DataFrame) -> str:
         same = others["correlation_before"]
         lines.append(
             f"{len(others[UNIT].drop_duplicates())} other units: correlation with before "
-            f"{median(others, same):.2f} ({int(same.isna().sum())} of {len(same)} maps are flat "
-            f"and have none); under the direct edit "
+            f"{median(others, same):.2f} ({int(same.isna().sum())} of {len(same)} maps were "
+            f"flat before and have none); under the direct edit "
             f"{median(others, others['correlation_direct']):.2f}"
         )
     return "\n".join(lines) + "\nMedians over the units of an image, then over images."

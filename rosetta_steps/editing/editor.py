@@ -303,7 +303,7 @@ class Editor:
             A row an image and unit: image, layer, channel, edited, weight; mean_before,
             mean_target, mean_after, mean_direct over positions; the Pearson correlation over
             positions of the map after with that before and with its target, and of the direct
-            edit with before, NaN where a map is constant; and `moved`, 1 - |after - target| /
+            edit with before (see correlation); and `moved`, 1 - |after - target| /
             |before - target|, the share of the way, NaN where the target is the map before.
         """
         parts = []
@@ -324,8 +324,13 @@ class Editor:
         return table.sort_values("image", kind="stable", ignore_index=True)
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation over the positions of maps (image, unit, y, x); NaN where one is flat."""
-    a, b = (maps - maps.mean((2, 3), keepdim=True) for maps in (a, b))
-    norms = (a.square().sum((2, 3)) * b.square().sum((2, 3))).sqrt()
-    return torch.where(norms > 1e-12, (a * b).sum((2, 3)) / norms, torch.nan)
+def correlation(of: Tensor, reference: Tensor) -> Tensor:
+    """Pearson correlation over the positions of maps (image, unit, y, x).
+
+    NaN where the reference is flat: there is nothing to be like. 0 where only the other is: nothing
+    of the reference is left.
+    """
+    a, b = (maps - maps.mean((2, 3), keepdim=True) for maps in (of, reference))
+    own, wanted = (maps.square().sum((2, 3)).sqrt() for maps in (a, b))
+    found = (a * b).sum((2, 3)) / (own * wanted).clamp_min(1e-30)
+    return torch.where(wanted > 1e-6, torch.where(own > 1e-6, found, 0.0), torch.nan)
