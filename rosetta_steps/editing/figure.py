@@ -40,8 +40,8 @@ COLUMNS = (
 CAPTION = (
     "The unit shown is the edited one with the strongest match that fires here. After: the latent "
     "is optimised towards the edited maps.\n"
-    "On what was reached, medians over units: share of the way to the edited maps, correlation with "
-    "them, and of the others with before.\n"
+    "On what was reached, medians over units: share of the way to the edited maps, correlation "
+    "with them, and of the others with before.\n"
     "Direct edit: the same maps put into the running generator, the latent as it was."
 )
 
