@@ -75,7 +75,8 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
     chosen = list(dict.fromkeys(range(count) if images is None else images))
     if missing := [image for image in chosen if not 0 <= image < count]:
         raise ValueError(f"{path} has images 0 to {count - 1}, not {', '.join(map(str, missing))}.")
-    if broken := [image for image in chosen if image in _failed(store)]:
+    failed = _failed(store)
+    if broken := [image for image in chosen if image in failed]:
         words = f"the loss of every start of image {', '.join(map(str, broken))} was not finite"
         chosen = [image for image in chosen if image not in broken]
         if images is not None or not chosen:
