@@ -506,6 +506,8 @@ def quiet(generator, channel):
         ({"edit": "shift", "shift": [0, 0.01]}, "moves no layer by a whole pixel"),
         ({"edit": "paint"}, "paint needs a mask"),
         ({"reconstruction": "l2"}, "an edit has no image to reconstruct"),
+        ({"keep": -1}, "keep: -1.0 must be nought or more"),
+        ({"starts": 0}, "starts: 0 must be above nought"),
         ({"generator": "other"}, "holds latents of tiny, not of other"),
     ],
 )
@@ -542,3 +544,22 @@ def test_an_edit_can_be_edited_again(folder, monkeypatch):
     second, _ = run_step(folder, monkeypatch, **again, images=1, edit="shift", shift=[0.25, 0])
     np.testing.assert_allclose(second["before"][0], first["after"][1], atol=1e-6)
     assert second.attrs["edited"] == ["main.2:0", "main.2:3", "main.5:1", "main.5:2"]
+
+
+def test_the_source_is_not_written_over(folder, monkeypatch):
+    with pytest.raises(ValueError, match="samples.zarr is what --source reads"):
+        run_step(folder, monkeypatch, output=folder / "samples.zarr")
+    assert xr.open_zarr(folder / "samples.zarr").sizes["image"] == 6
+
+
+def test_images_whose_inversion_failed_are_left_out_and_refused_by_number(folder, capsys):
+    latents = (("image", "latent"), np.zeros((3, 5), np.float32))
+    failed = (("image", "start"), [[-1, 2], [0, 2], [-1, -1]])
+    store = xr.Dataset({"latent": latents, "failed": failed}, attrs={"generator": "tiny"})
+    write_dataset(store, folder / "inverted.zarr")
+    given = folder / "inverted.zarr", "tiny", entry_of(folder)
+    assert read_source(*given, None).images == [0, 2]
+    assert "every start of image 1 was not finite; left out" in capsys.readouterr().err
+    assert read_source(*given, [2]).images == [2]
+    with pytest.raises(ValueError, match="every start of image 1 was not finite: choose other"):
+        read_source(*given, [0, 1])

@@ -176,3 +176,15 @@ def test_guidance_may_end_before_the_last_step():
     )
     with pytest.raises(ValueError, match="needs a reconstruction"):
         Settings(guided=0.5)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("alpha", -0.1), ("alpha", np.nan), ("beta", -1), ("beta", np.inf), ("frames", -1),
+        ("learning_rate", 0), ("learning_rate", np.inf), ("steps", 0), ("starts", 0),
+    ],
+)  # fmt: skip
+def test_settings_out_of_their_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}: {value} must be"):
+        Settings(**{name: value})

@@ -1,11 +1,14 @@
 """The step that inverts: on a tiny zoo that was really mined, resumed, repeated, and broken."""
 
 import contextlib
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
+from conftest import ROOT
 from project import Project
 from test_interruptions import full_disk, message_of
 
@@ -13,9 +16,13 @@ from rosetta_steps import activations, moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
+from rosetta_steps.inversion.arms import read_arm
+from rosetta_steps.inversion.figures.loss_curves import curves
 from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
+from rosetta_steps.inversion.metrics import PSNR
 from rosetta_steps.inversion.settings import Settings
-from rosetta_steps.stores import manifest_path, write_table
+from rosetta_steps.inversion.table import measure
+from rosetta_steps.stores import manifest_path, write_dataset, write_table
 
 SETTINGS = Settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
 FOUND = ["latent", "image", "loss", "start", "failed", "frame"]
@@ -217,3 +224,76 @@ def test_no_matches_name_the_strongest_there_is(tmp_path):
     path = table(tmp_path, ("g", 0, "m", 0, 0.21, 1, 1))
     with pytest.raises(ValueError, match=r"strongest has r = 0.21, with one.*least_correlation"):
         refuse_no_matches(read_matches({"one": path}, 1, 0.3), {"one": path}, 1, 0.3)
+    with pytest.raises(ValueError, match="--neighbours by hand"):
+        refuse_no_matches(read_matches({"one": path}, 1, 0.3), {"one": path}, 1, 0.3)
+    with pytest.raises(ValueError, match="neighbours: 0 must be at least 1"):
+        read_matches({"one": path}, 0, 0.3)
+
+
+@pytest.mark.parametrize(
+    "dims, values, message",
+    [
+        ("other", np.zeros((1, 3, 4, 4)), "t.zarr has no variable image, only other"),
+        ("image", np.zeros((1, 1, 4, 4)), "t.zarr: image is .* with 3 channels"),
+        ("image", np.zeros((0, 3, 4, 4)), "t.zarr has 0 images"),
+        ("image", np.full((1, 3, 4, 4), 255.0), r"from 255 to 255, not in \[0, 1\]"),
+        ("image", np.full((70, 3, 4, 4), -0.01), r"from -0.01 to -0.01, not in \[0, 1\]"),
+        ("image", np.full((1, 3, 4, 4), np.nan), "from nan to nan"),
+    ],
+)
+def test_targets_that_are_no_images_are_refused(dims, values, message, inverter, tmp_path):
+    store = xr.Dataset({dims: (("n", "rgb", "y", "x"), values)})
+    write_dataset(store, tmp_path / "t.zarr")
+    with pytest.raises(ValueError, match=message):
+        step.invert(inverter, tmp_path / "t.zarr", tmp_path / "x.zarr", memory=1.0)
+
+
+def test_a_class_of_a_generator_without_classes_is_refused(inverter, mined, tmp_path):
+    with pytest.raises(ValueError, match="generator has no classes: leave out class: 3"):
+        step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", 1.0, "3")
+
+
+def by_hand(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["invert", "--generator", "generator", *map(str, words)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    step.main()
+
+
+def test_targets_are_not_written_over(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    with pytest.raises(ValueError, match="targets.zarr is what --targets reads"):
+        by_hand(monkeypatch, "--targets", "targets.zarr", "--output", mined / "targets.zarr")
+    assert manifest_path(mined / "targets.zarr").exists()
+
+
+def test_the_store_says_which_matches_guided_and_how_much_ran_at_once(mined, tmp_path, monkeypatch):
+    monkeypatch.chdir(mined)
+    words = ["--models", "one", "--buddies", "buddies.csv", "--moments", "generator.zarr"]
+    words += ["one.zarr", "--neighbours", 2, "--least-correlation", -1, "--steps", 2]
+    words += ["--reconstruction", "l2", "--targets", "targets.zarr", "--threads", 1]
+    by_hand(monkeypatch, *words, "--output", tmp_path / "x.zarr")
+    attrs = xr.open_zarr(tmp_path / "x.zarr").attrs
+    assert attrs["neighbours"] == 2 and attrs["least_correlation"] == -1 and attrs["class"] == ""
+    assert attrs["threads"] == 1 and attrs["at_once"] == 16 and len(attrs["matches_digest"]) == 12
+
+
+def test_defaults_by_hand_are_those_of_the_config():
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    step.add_settings(parser, **step.DEFAULTS)
+    found = vars(parser.parse_args([]))
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
+    assert found == {name: config[name] for name in found}
+
+
+def test_an_arm_that_nothing_guides_has_no_l_act(mined, tmp_path, monkeypatch):
+    monkeypatch.chdir(mined)
+    alone = make(mined, guided=False)
+    step.invert(alone, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    store = xr.open_zarr(tmp_path / "x.zarr")
+    assert store["loss"].sel(term="activation").isnull().all()
+    assert store["loss"].sel(term="total").notnull().all()
+    assert set(curves(store)) == {"total", "reconstruction", "regulariser"}
+    images = measure(mined / "targets.zarr", [read_arm(tmp_path / "x.zarr")], [PSNR], "cpu")
+    assert images["loss_activation"].isna().all() and images["counted"].all()

@@ -18,7 +18,7 @@ from scipy.ndimage import correlate1d
 
 from rosetta_steps.errors import StoreError
 from rosetta_steps.inversion import table as step
-from rosetta_steps.inversion.arms import read_arms, why_empty, write_empty
+from rosetta_steps.inversion.arms import other_settings, read_arm, read_arms, why_empty, write_empty
 from rosetta_steps.inversion.invert import dataset_of
 from rosetta_steps.inversion.metrics import PSNR, SSIM, metrics_of, psnr, ssim
 from rosetta_steps.inversion.objective import TERMS
@@ -348,6 +348,21 @@ def test_settings_in_which_arms_differ_are_said(tmp_path, faces, capsys):
     other = write_arm(tmp_path, "long", pictured["all"], steps=500)
     step.compare(targets, [arms[0], other], METRICS, "reconstruction", "cpu")
     assert "steps: 3 (reconstruction), 500 (long)" in capsys.readouterr().err
+
+
+def test_matches_of_guided_arms_are_compared_by_k_and_threshold_alone(tmp_path, faces):
+    images = faces[3]["all"]
+    own = {"pairs": 5, "neighbours": 1, "least_correlation": 0.3}
+    given = {
+        "alone": {"pairs": 0, "neighbours": 9, "least_correlation": 0.9, "threads": 1},
+        "each": own | {"matches_digest": "a", "threads": 2, "at_once": 4},
+        "all": own | {"matches_digest": "b", "threads": 4, "at_once": 8},
+        "more": own | {"neighbours": 3},
+    }
+    stores = [write_arm(tmp_path, name, images, **attrs) for name, attrs in given.items()]
+    arms = [read_arm(store) for store in stores]
+    assert not other_settings(arms[:3])
+    assert other_settings(arms) == ["neighbours: 1 (each), 1 (all), 3 (more)"]
 
 
 def command_line(monkeypatch, *words):

@@ -34,6 +34,7 @@ from rosetta_steps.inversion.choices import (
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from, report_failures
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import add_settings, settings_from
+from rosetta_steps.inversion.targets import refuse_overwriting
 from rosetta_steps.stores import check_dataset, image_blocks, write_dataset, write_table
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.loading import load
@@ -261,6 +262,7 @@ def main() -> None:
     own = dict.fromkeys(("space", "truncation", "similarity", "starts"))
     add_settings(parser, **own, **DEFAULTS)
     a = parser.parse_args()
+    refuse_overwriting(a.output, a.source, "--source")
     if a.threads:
         torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
@@ -276,7 +278,8 @@ def main() -> None:
         setattr(a, name, own)
     start = a.start or ("random" if a.edit == "copy_and_paste" else "source")
     a.similarity = a.similarity or SIMILARITY[a.edit]
-    a.starts = a.starts or (RANDOM_STARTS if start == "random" else 1)
+    if a.starts is None:
+        a.starts = RANDOM_STARTS if start == "random" else 1
     table = None
     if a.table:
         table = read_table(a.table)

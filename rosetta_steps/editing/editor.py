@@ -51,7 +51,12 @@ def units_to_edit(
 
     Returns:
         layer, channel, edited, weight; each unit once, in this order.
+
+    Raises:
+        ValueError: keep is negative or not finite.
     """
+    if not 0 <= keep < np.inf:
+        raise ValueError(f"keep: {keep} must be nought or more, finite.")
     parts = [edited.assign(edited=True, weight=1.0), kept.assign(edited=False, weight=np.nan)]
     if watched is not None:
         parts.append(watched.assign(edited=False, weight=0.0))

@@ -1,5 +1,6 @@
 """Latents to begin with: samples of a generator, or what an inversion or an edit has written."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,10 +46,12 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
         path: Store with `latent` and, where there are classes, `label`.
         generator: Whose latents they must be.
         entry: Its entry.
-        images: Numbers of images, each once; None: all.
+        images: Numbers of images, each once; None: all but those on which every start of the
+            optimisation that made them failed, which are named on stderr.
 
     Raises:
-        ValueError: It has no latents, they are another generator's, or there is no such image.
+        ValueError: It has no latents, they are another generator's, there is no such image, or
+            every start of an image failed.
     """
     store = xr.open_zarr(check_dataset(path))
     if "latent" not in store:
@@ -72,6 +75,13 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
     chosen = list(dict.fromkeys(range(count) if images is None else images))
     if missing := [image for image in chosen if not 0 <= image < count]:
         raise ValueError(f"{path} has images 0 to {count - 1}, not {', '.join(map(str, missing))}.")
+    failed = _failed(store)
+    if broken := [image for image in chosen if image in failed]:
+        words = f"the loss of every start of image {', '.join(map(str, broken))} was not finite"
+        chosen = [image for image in chosen if image not in broken]
+        if images is not None or not chosen:
+            raise ValueError(f"{path}: {words}: choose other images, or write the source again.")
+        print(f"{path}: {words}; left out.", file=sys.stderr)
     labels = None
     if "label" in store:
         labels = torch.from_numpy(store["label"].values[chosen].astype(np.int64))
@@ -82,3 +92,11 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
         float(store.attrs.get("truncation", 1.0)),
         chosen,
     )
+
+
+def _failed(store: xr.Dataset) -> list[int]:
+    """Images of which no start came to an end: what is kept of them is no result."""
+    if "failed" not in store:
+        return []
+    failed = store["failed"].values >= 0
+    return np.flatnonzero(failed.reshape(len(failed), -1).all(1)).tolist()

@@ -18,6 +18,8 @@ from rosetta_steps.stores import (
     write_json,
 )
 
+OF_MATCHES = ("neighbours", "least_correlation")  # they say nothing of an arm without matches
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -146,10 +148,12 @@ def other_settings(arms: Sequence[Arm]) -> list[str]:
         Such as "steps: 250 (reconstruction), 500 (all)".
     """
     full = [arm for arm in arms if not arm.empty]
+    guided = [arm for arm in full if arm.attrs.get("pairs")]
     words = []
-    for name in [field.name for field in fields(Settings)]:
-        values = [arm.attrs.get(name) for arm in full]
+    for name in [*(field.name for field in fields(Settings)), "class", *OF_MATCHES]:
+        alike = guided if name in OF_MATCHES else full
+        values = [arm.attrs.get(name) for arm in alike]
         if any(value != values[0] for value in values):
-            pairs = zip(values, full, strict=True)
+            pairs = zip(values, alike, strict=True)
             words.append(f"{name}: " + ", ".join(f"{value} ({arm.name})" for value, arm in pairs))
     return words

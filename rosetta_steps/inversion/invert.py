@@ -17,7 +17,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
-from rosetta_steps.digest import algorithm
+from rosetta_steps.digest import algorithm, digest_of
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.guidance import guidance, ordered
@@ -29,7 +29,7 @@ from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.inversion.similarity import Similarity
-from rosetta_steps.inversion.targets import resized
+from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
 from rosetta_steps.stores import (
     check_dataset,
     image_blocks,
@@ -46,6 +46,16 @@ from rosetta_steps.zoo.weights import weights_file
 
 # A processor gains nothing from more at once, and a killed job loses less.
 MOST_AT_ONCE = {"cpu": 16, "cuda": 256}
+# Of the command line: those of config/config.yaml.
+DEFAULTS = {
+    "learning_rate": 0.1,
+    "similarity": "cosine",
+    "alpha": 0.01,
+    "beta": 0.3,
+    "guided": 0.5,
+    "reconstruction": "perceptual",
+    "frames": 25,
+}
 
 
 class Inverter:
@@ -243,16 +253,17 @@ def invert(
         attrs: Further attributes of the store.
 
     Raises:
-        ValueError: As Inverter; or every start of an image failed, with the step.
+        ValueError: The targets are no RGB images in [0, 1], or there are none; a class is chosen
+            that the generator lacks; or no loss of any image stayed finite.
     """
     samples = xr.open_zarr(check_dataset(targets))
+    check_targets(targets, samples)
     count, settings = samples.sizes["image"], inverter.settings
     name, entry = inverter.generator.name, inverter.entry
     classes = None
-    if inverter.generator.classes and (chosen_class is not None or "label" not in samples):
-        if chosen_class is not None:
-            classes = labels(name, entry, inverter.generator.classes, chosen_class, count)
-    elif inverter.generator.classes:
+    if chosen_class is not None:
+        classes = labels(name, entry, inverter.generator.classes, chosen_class, count)
+    elif inverter.generator.classes and "label" in samples:
         classes = samples["label"].values
     at_once = inverter.rows_at_once(memory)
     blocks = image_blocks(count, max(1, at_once // settings.starts))
@@ -295,6 +306,10 @@ def invert(
             targets_digest=sha256_of(manifest_path(targets)),
             models=list(inverter.models),
             pairs=len(inverter.matches),
+            matches_digest=digest_of(inverter.matches.to_csv(index=False)),
+            threads=torch.get_num_threads(),
+            at_once=at_once,
+            **{"class": "" if chosen_class is None else str(chosen_class)},  # "": the targets'
             **settings.attrs(),
             **(attrs or {}),
         ),
@@ -400,8 +415,9 @@ def main() -> None:
         default="refuse",
         help="what to do where no pair is strong enough, default %(default)s",
     )
-    add_settings(parser)
+    add_settings(parser, **DEFAULTS)
     a = parser.parse_args()
+    refuse_overwriting(a.output, a.targets, "--targets")
     if a.threads:
         torch.set_num_threads(a.threads)
     try:
@@ -412,7 +428,8 @@ def main() -> None:
         print(error, file=sys.stderr)
         return write_empty(a.output, str(error))
     inverter = Inverter(a.generator, a.zoo, matches, moments, settings_from(a), lease())
-    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class)
+    attrs = {"neighbours": a.neighbours, "least_correlation": a.least_correlation}
+    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,12 @@ def read_matches(
 
     Returns:
         generator_layer, generator_channel, model, layer, channel, correlation; a row a pair.
+
+    Raises:
+        ValueError: K is below 1.
     """
+    if neighbours < 1:
+        raise ValueError(f"neighbours: {neighbours} must be at least 1, or no pair is left.")
     parts = []
     for model, path in tables.items():
         table = pd.read_csv(path)
@@ -57,6 +62,9 @@ def refuse_no_matches(
         tables: What they were read from.
         neighbours: K.
         least_correlation: The threshold.
+
+    Raises:
+        NoMatches: None is left; it names the strongest there is.
     """
     if len(matches):
         return
@@ -73,7 +81,8 @@ def refuse_no_matches(
     raise NoMatches(
         f"no best buddies with r of at least {least_correlation} at K = {neighbours} in "
         f"{', '.join(str(path) for path in tables.values())}: {known}. Lower "
-        "matches.least_correlation, raise matches.neighbours, or mine more images."
+        "inversion.least_correlation, raise inversion.neighbours (--least-correlation and "
+        "--neighbours by hand), or mine more images."
     )
 
 

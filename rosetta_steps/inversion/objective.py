@@ -1,5 +1,6 @@
 """What is minimised: L_rec + alpha L_reg - beta L_act (eq. 7; without L_rec, eq. 5)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +77,8 @@ class Objective:
     ) -> dict[str, Tensor]:
         """The terms by name, (image) each, unweighted but for their total.
 
+        Without guidance there is no L_act: it is NaN, and the total does without it.
+
         Args:
             space: Of the latents.
             latents: One for each image.
@@ -89,7 +92,7 @@ class Objective:
         )
         none = latents.new_zeros(len(latents))
         reconstruction = self.reconstruction(images, rows) if self.reconstruction else none
-        activation = self.similarity(maps, rows) if self.similarity else none
+        activation = self.similarity(maps, rows) if self.similarity else none + math.nan
         away = latents - anchor
         size = away.abs() if self.settings.norm == "l1" else away.square()
         regulariser = size.flatten(1).mean(1)

@@ -1,6 +1,7 @@
 """How an inversion is done: everything that its result depends on besides images and models."""
 
 import argparse
+import math
 from dataclasses import asdict, dataclass, field, fields
 
 from rosetta_steps.inversion.latents import SPACES
@@ -15,7 +16,11 @@ def _setting(default, words: str, choices=None):
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of an optimisation of latents (eq. 5 and 7)."""
+    """Settings of an optimisation of latents (eq. 5 and 7).
+
+    Raises:
+        ValueError: One of them is none of its choices, out of its range or not finite.
+    """
 
     space: str = _setting("z", "space of the latent", SPACES)
     starts: int = _setting(1, "random starts of each image, the best of which is kept")
@@ -46,8 +51,11 @@ class Settings:
         if self.guided < 1 and self.reconstruction == "none":
             raise ValueError("guided: below 1 needs a reconstruction, for the steps after it.")
         for name in ("starts", "steps", "learning_rate", "perceptual_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above nought.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)} must be above nought and finite.")
+        for name in ("alpha", "beta", "frames"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)} must be nought or more, finite.")
 
     def attrs(self) -> dict:
         """For the attributes of a store."""
