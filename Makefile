@@ -10,7 +10,7 @@ VENV_READY := .venv/.installed
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help dictionary test lint format clean-environment
+.PHONY: help dictionary test bench lint format clean-environment
 
 help: ## List these targets
 	@echo "Usage: make TARGET"
@@ -22,6 +22,12 @@ dictionary: $(VENV_READY) ## Mine the dictionary of Rosetta neurons (SAMPLE_SET=
 
 test: $(VENV_READY) ## Run the tests
 	$(IN_VENV) pytest -q
+
+bench: $(VENV_READY) ## Time the correlation engine beside other ways (needs the results of faces)
+	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation
+	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation --images 16 --images-per-block 8 \
+		--upsampled 1 --zoo-shapes stylegan2-lsun-cat resnet50
+	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation --doubling
 
 lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
 	$(IN_VENV) ruff check .
