@@ -33,6 +33,7 @@ from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
+from rosetta_steps.nearest import nearest
 from rosetta_steps.stores import check_dataset, write_table
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
@@ -41,6 +42,11 @@ NEIGHBOURS = (1, 5)  # K
 THRESHOLDS = (0.3, 0.5)  # of r
 RANKS = (1, 5, 10, 25, 50, 100)  # of pairs at K = 1, the strongest first
 STRONGEST = 50  # pairs at K = 1
+
+
+def buddies_of(correlation: np.ndarray, neighbours: int) -> pd.DataFrame:
+    """Best buddies of a table (unit_a, unit_b)."""
+    return best_buddies(nearest(correlation, neighbours), nearest(correlation.T, neighbours))
 
 
 def figures(correlation: np.ndarray) -> dict[str, float]:
@@ -58,7 +64,7 @@ def figures(correlation: np.ndarray) -> dict[str, float]:
     missing = np.isnan(correlation)
     found = {"units": correlation.shape[1], "units that never vary": int(missing.all(0).sum())}
     for neighbours in NEIGHBOURS:
-        pairs = best_buddies(correlation, neighbours)
+        pairs = buddies_of(correlation, neighbours)
         own = pairs.groupby("unit_a")["correlation"].max()
         kind = f"K = {neighbours}:"
         found[f"{kind} pairs"] = len(pairs)
@@ -71,7 +77,7 @@ def figures(correlation: np.ndarray) -> dict[str, float]:
     found["mean over generator units of the best r"] = (
         np.nanmax(correlation[varies], 1).mean(dtype=np.float64) if varies.any() else np.nan
     )
-    ranked = np.sort(best_buddies(correlation, 1)["correlation"])[::-1]
+    ranked = np.sort(buddies_of(correlation, 1)["correlation"])[::-1]
     for rank in RANKS:
         found[f"K = 1: r at rank {rank}"] = ranked[rank - 1] if len(ranked) >= rank else np.nan
     enough = len(ranked) >= STRONGEST
