@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from rosetta_steps.correlation.tiles import GIGABYTE, Tile, tiles_of
+from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
 
+GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
 FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
 # A sum and a held value, by precision.

@@ -14,11 +14,10 @@ from tqdm import tqdm
 
 from rosetta_steps.correlation.cluster import local_workers, workers_at
 from rosetta_steps.correlation.pieces import Job, add_up, piece
-from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
+from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
 from rosetta_steps.correlation.products import PRECISIONS
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.table import correlations_of
-from rosetta_steps.correlation.tiles import GIGABYTE
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of

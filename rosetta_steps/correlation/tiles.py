@@ -1,4 +1,4 @@
-"""Rectangles of the table whose sums fit into memory, and what computing them takes.
+"""Rectangles of the table whose sums fit into memory.
 
 Sums of all pairs of units are held while images pass. Where they do not fit, the table is cut
 between layers, and the images pass once a tile.
@@ -8,8 +8,6 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-GIGABYTE = 10**9
 
 
 @dataclass(frozen=True)
