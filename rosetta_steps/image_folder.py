@@ -49,15 +49,15 @@ def gather(
         patterns: Folders, globs or paths, as matched_files takes them.
         size: y and x of all images, which are stretched to it and never cropped.
         output: X.zarr to write.
-        limit: Stop after so many readable images.
+        limit: So many readable images, the first by path.
         unreadable: "refuse" raises if a file cannot be read, "skip" leaves it out.
         per_class: Take the first so many readable images of every folder, whose name is a WordNet
             number of ImageNet (n01440764), and write its class index as `label` (image).
 
     Raises:
         ValueError: A pattern matches nothing, a file cannot be read (all are named), fewer than
-            two images are left, the size or limit is not positive, or a folder is of no class or
-            has fewer images than asked for.
+            two images or than the limit are left, the size or limit is not positive, or a folder
+            is of no class or has fewer images than asked for.
         StoreError: The disk is full.
     """
     if min(*size, 1 if limit is None else limit) < 1:
@@ -81,9 +81,10 @@ def gather(
                 _append(store, block, not kept, of_class)
             kept += [name for name, _ in block]
         if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
-            short = sorted({os.path.dirname(n) for n in names if of_class[n] in few})
+            of_few = (folder / name for name in names if of_class[name] in few)
+            short = sorted({path.parent.name for path in of_few})
             raise ValueError(
-                f"{len(short)} folders of {folder} have fewer than {per_class} readable images: "
+                f"{len(short)} folders in {folder} have fewer than {per_class} readable images: "
                 f"{', '.join(short[:5])}{', ...' if len(short) > 5 else ''}. Ask for fewer a class."
             )
         listing = _listing(noted.unreadable)
@@ -92,6 +93,12 @@ def gather(
                 f"{len(noted.unreadable)} of {len(names)} files in {folder} cannot be read:\n"
                 f"{listing}\nMend or remove them, or leave them out (unreadable: skip in the "
                 "sample set, --unreadable skip by hand)."
+            )
+        if limit is not None and len(kept) < limit:
+            raise ValueError(
+                f"{limit} images were asked for, and {folder} has {len(kept)} that can be read, of "
+                f"{len(names)} matched files: ask for fewer (images in the sample set, --limit by "
+                f"hand), or for all by leaving it out.{listing and chr(10) + listing}"
             )
         if len(kept) < 2:
             raise ValueError(
@@ -219,7 +226,7 @@ def main() -> None:
         metavar=("Y", "X"),
         help="in pixels; images are stretched to it, never cropped: the aspect ratio changes",
     )
-    parser.add_argument("--limit", type=int, help="stop after so many images, in order of path")
+    parser.add_argument("--limit", type=int, help="so many images, in order of path; default all")
     parser.add_argument(
         "--per-class",
         type=int,

@@ -419,6 +419,13 @@ def test_a_limit_counts_the_readable_images(tmp_path):
     assert list(samples["file"].values) == ["0.png", "1.png", "2.png"]
 
 
+def test_fewer_readable_images_than_asked_for_are_refused(tmp_path):
+    photos(tmp_path, 3, unreadable=2)
+    with pytest.raises(ValueError, match="4 images were asked for, and .*photos has 3 .* of 5"):
+        gather(tmp_path, limit=4, unreadable="skip")
+    assert os.listdir(tmp_path) == ["photos"]
+
+
 @pytest.mark.parametrize(("readable", "unreadable"), [(1, 0), (1, 3), (0, 2)])
 def test_fewer_than_two_readable_images_are_refused(tmp_path, readable, unreadable):
     photos(tmp_path, readable, unreadable)
@@ -514,6 +521,9 @@ def test_a_class_with_fewer_images_than_asked_is_named(tmp_path):
     folders = of_classes(tmp_path, n01443537=4, n01440764=3)
     with pytest.raises(ValueError, match="1 folders .* fewer than 4 readable images: n01440764"):
         image_folder.gather(folders, (8, 8), tmp_path / "x.zarr", per_class=4)
+    alone = [str(tmp_path / "val" / "n01440764")]
+    with pytest.raises(ValueError, match="1 folders .* fewer than 4 readable images: n01440764"):
+        image_folder.gather(alone, (8, 8), tmp_path / "x.zarr", per_class=4)
     assert not (tmp_path / "x.zarr").exists()
 
 

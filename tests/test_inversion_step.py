@@ -169,12 +169,20 @@ def test_reconstruction_alone_needs_no_matches_and_nothing_at_all_is_refused(min
         make(mined, Settings(reconstruction="none"), guided=False)
 
 
+def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    matches = read_matches({"one": mined / "buddies.csv"}, 2, -1.0)
+    swapped = {"generator": mined / "one.zarr", "one": mined / "generator.zarr"}
+    with pytest.raises(ValueError, match="one.zarr holds the moments of one, where .* generator"):
+        step.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
+
+
 def test_memory_is_known_in_advance(inverter):
     one = inverter.bytes_a_row()
     assert one > 4 * (6 * 16 + 4 * 64 + 3 * 256)  # the maps of the generator at least
     assert inverter.rows_at_once(1.0) == step.MOST_AT_ONCE["cpu"]
     assert inverter.rows_at_once(3.2e-9 * one) == 2
-    with pytest.raises(ValueError, match="raise memory_gb"):
+    with pytest.raises(ValueError, match=r"needs [1-9.e]+-05 GB, the budget .* raise memory_gb"):
         inverter.rows_at_once(0.5e-9 * one)
 
 

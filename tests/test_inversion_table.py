@@ -416,15 +416,15 @@ def test_the_printed_table_can_be_pasted():
     assert markdown(table, METRICS).splitlines() == [
         "| method         | PSNR ↑ | SSIM ↑ | images |",
         "| -------------- | -----: | -----: | -----: |",
-        "| reconstruction |  13.99 |  0.340 |   5000 |",
+        "| reconstruction |  13.99 | 0.3401 |   5000 |",
         "| mae_face       |      - |      - |      0 |",
-        "| all            |  15.42 |  0.365 |   5000 |",
+        "| all            |  15.42 | 0.3650 |   5000 |",
     ]
     assert latex(table, METRICS).splitlines() == [
         r" & PSNR $\uparrow$ & SSIM $\uparrow$ & images \\",
-        r"reconstruction & 13.99 & 0.340 & 5000 \\",
+        r"reconstruction & 13.99 & 0.3401 & 5000 \\",
         r"mae\_face & - & - & 0 \\",
-        r"all & 15.42 & 0.365 & 5000 \\",
+        r"all & 15.42 & 0.3650 & 5000 \\",
     ]
 
 

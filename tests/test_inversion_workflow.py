@@ -102,6 +102,7 @@ def test_where_no_match_is_strong_enough_the_arm_is_empty_and_says_why(project):
         ({"matches": "targets"}, "targets is not mined"),
         ({"arms": ["al"]}, "inversion tiny: no arm 'al'.*Did you mean 'all'"),
         ({"similarity": "cos"}, "similarity"),
+        ({"neighbours": 9}, "neighbours 9 asks for more than .* mined with K ="),
         ({"metrics": ["onne"]}, "no model 'onne'.*Did you mean 'one'"),
     ],
 )

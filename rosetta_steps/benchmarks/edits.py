@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 
 from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import read_table
@@ -31,9 +30,10 @@ from rosetta_steps.editing.sources import Source
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
+from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.sampling import latent
-from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.stores import write_table
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
@@ -66,10 +66,7 @@ class Bench:
         entry = find_entry(name, zoo)
         self.generator = load(name, entry, weights_file(name, entry), device)
         self.table, self.matched = table, units_of_matches(matches)
-        self.moments = {
-            model: xr.open_datatree(check_dataset(path), engine="zarr")
-            for model, path in moments.items()
-        }
+        self.moments = {model: open_moments(path, model) for model, path in moments.items()}
         components = self.generator.latent_size
         bound = self.generator.latent_bound
         z = torch.tensor(np.stack([latent(seed, i, components, bound) for i in range(images)]))

@@ -32,10 +32,11 @@ from rosetta_steps.inversion.choices import (
     units_of_matches,
 )
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from, report_failures
+from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import add_settings, settings_from
 from rosetta_steps.inversion.targets import refuse_overwriting
-from rosetta_steps.stores import check_dataset, image_blocks, write_dataset, write_table
+from rosetta_steps.stores import image_blocks, write_dataset, write_table
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
@@ -285,7 +286,7 @@ def main() -> None:
         table = read_table(a.table)
     elif a.concepts:
         raise ValueError("--concepts are those of a table: give --table rosetta.csv.")
-    own_moments = xr.open_datatree(check_dataset(moments[a.generator]), engine="zarr")
+    own_moments = open_moments(moments[a.generator], a.generator)
     channels = {name: part.sizes["channel"] for name, part in own_moments.children.items()}
     strongest = matches.sort_values("correlation", ascending=False, kind="stable")
     matched = units_of_matches(strongest)

@@ -5,6 +5,7 @@ OUTPUTS  X.zarr: latent, image, loss of every start and step, frames on the way
 """
 
 import argparse
+import math
 import shutil
 import sys
 from functools import cached_property
@@ -22,7 +23,7 @@ from rosetta_steps.errors import run
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.guidance import guidance, ordered
 from rosetta_steps.inversion.latents import Latents
-from rosetta_steps.inversion.matches import NoMatches, read_matches, refuse_no_matches
+from rosetta_steps.inversion.matches import NoMatches, open_moments, read_matches, refuse_no_matches
 from rosetta_steps.inversion.memory import rows_at_once, saved_bytes
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import optimise
@@ -89,10 +90,7 @@ class Inverter:
         if self.entry["role"] != "generator":
             raise ValueError(f"{generator} is no generator: images cannot be inverted through it.")
         self.generator = load(generator, self.entry, weights_file(generator, self.entry), device)
-        self.moments = {
-            name: xr.open_datatree(check_dataset(path), engine="zarr")
-            for name, path in moments.items()
-        }
+        self.moments = {name: open_moments(path, name) for name, path in moments.items()}
         self.sizes = {
             layer: tuple(self._moments_of(generator, layer)["mean_map"].shape[1:])
             for layer in dict.fromkeys(self.matches["generator_layer"])
@@ -112,8 +110,8 @@ class Inverter:
         if layer not in self.moments[model].children:
             raise ValueError(
                 f"the moments of {model} have no layer {layer}; they have "
-                f"{', '.join(self.moments[model].children)}. The matches were mined from other "
-                "layers: mine again."
+                f"{', '.join(self.moments[model].children)}. The best buddies were mined from "
+                "other layers, or of another generator: give those that belong to these moments."
             )
         return self.moments[model][layer].to_dataset()
 
@@ -347,7 +345,15 @@ def dataset_of(found: dict[str, np.ndarray], classes, settings: Settings) -> xr.
     variables = {
         "latent": (("image", *axes), found["latent"]),
         "image": (("image", "rgb", "y", "x"), found["image"], {"long_name": "in [0, 1]"}),
-        "loss": (("image", "start", "step", "term"), found["loss"]),
+        "loss": (
+            ("image", "start", "step", "term"),
+            found["loss"],
+            {
+                "long_name": "terms unweighted, and what is minimised",
+                "total": "reconstruction + alpha regulariser - beta activation, the last of these "
+                f"before step {math.ceil(settings.guided * settings.steps)} only (guided)",
+            },
+        ),
         "start": ("image", found["start"], {"long_name": "the best start, which was kept"}),
         "failed": (("image", "start"), found["failed"], {"long_name": "step, -1: none"}),
         "frame": (("image", "frame", *axes), found["frame"], {"long_name": "latents on the way"}),

@@ -9,6 +9,7 @@ import xarray as xr
 
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size
+from rosetta_steps.stores import check_dataset
 
 COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", "correlation"]
 
@@ -86,6 +87,25 @@ def refuse_no_matches(
     )
 
 
+def open_moments(path: Path, model: str) -> xr.DataTree:
+    """Moments of a model.
+
+    Args:
+        path: Store.
+        model: Whose they must be.
+
+    Raises:
+        ValueError: They are another model's.
+    """
+    moments = xr.open_datatree(check_dataset(path), engine="zarr")
+    if (found := moments.attrs.get("model")) != model:
+        raise ValueError(
+            f"{path} holds the moments of {found}, where those of {model} are needed: give the "
+            "moments of the generator first, then those of the models in the order of --models."
+        )
+    return moments
+
+
 def mean_and_deviation(
     moments: xr.DataTree, layer: str, channels: Sequence[int], size: Size
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +123,8 @@ def mean_and_deviation(
     if layer not in moments.children:
         raise ValueError(
             f"the moments of {moments.attrs.get('model')} have no layer {layer}; they have "
-            f"{', '.join(moments.children)}. The matches were mined from other layers: mine again."
+            f"{', '.join(moments.children)}. The best buddies were mined from other layers, or of "
+            "another model: give those that belong to these moments."
         )
     mean, variance = mean_and_variance(moments[layer].to_dataset(), size)
     channels = np.asarray(channels)

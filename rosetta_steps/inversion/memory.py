@@ -47,7 +47,7 @@ def rows_at_once(bytes_a_row: int, memory: float) -> int:
     needed = ON_THE_WAY * bytes_a_row
     if needed > memory * 1e9:
         raise ValueError(
-            f"one image needs {needed / 1e9:.1f} GB, the budget is {memory} GB: raise memory_gb to "
-            "at least that, or lower perceptual_size."
+            f"one image needs {needed / 1e9:.2g} GB, the budget is {memory:g} GB: raise memory_gb "
+            "(--memory-gb by hand) above that, or lower perceptual_size."
         )
     return int(memory * 1e9 // max(needed, 1))

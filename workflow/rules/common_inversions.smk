@@ -15,6 +15,12 @@ def check_inversions():
                 f"inversion {name}: {chosen['matches']} is of photos, no generator's images: there "
                 "is nothing to invert through."
             )
+        asked, mined = inversion(name)["neighbours"], config["neighbours"]
+        if asked > mined:
+            raise ValueError(
+                f"inversion {name}: neighbours {asked} asks for more than the best buddies have: "
+                f"they are mined with K = {mined} (neighbours at the top of the config)."
+            )
         models = others_of(chosen["matches"])
         for arm in inversion(name)["arms"]:
             if arm not in (ARM_WITHOUT, ARM_WITH_ALL, EACH, *models):

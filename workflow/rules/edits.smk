@@ -13,6 +13,7 @@ rule edit:
         buddies=files_of_edit("best_buddies"),
         moments=files_of_edit("moments"),
         weights=lambda w: f"results/weights/{first_of(edit_of(w)['matches'])}.txt",
+        mask=lambda w: edit_of(w).get("mask", []),
     output:
         store="results/edits/{edit}.zarr.done.json",
         table="results/edits/{edit}.csv",
