@@ -194,6 +194,27 @@ def layer_maps(stores: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.
     return _layer(stores, model, layer)["activation"].transpose("image", "channel", "y", "x")
 
 
+def places_of(maps: xr.DataArray, channels: Iterable[int]) -> dict[int, int]:
+    """Where channels stand among those that are stored: of a matched store, these are not all.
+
+    Args:
+        maps: Of a layer, as layer_maps gives them.
+        channels: Their numbers in the layer.
+
+    Raises:
+        ValueError: One is not stored.
+    """
+    if "channel" not in maps.coords:
+        return {channel: channel for channel in channels}
+    kept = {number: place for place, number in enumerate(maps["channel"].values.tolist())}
+    if absent := [str(channel) for channel in channels if channel not in kept]:
+        raise ValueError(
+            f"channel {', '.join(absent[:5])}: the store holds maps of matched units only (keep: "
+            "matched), and not of these. Give the store that goes with this table."
+        )
+    return {channel: kept[channel] for channel in channels}
+
+
 def unit_maxima(
     stores: Mapping[str, xr.DataTree], units: Sequence[Unit], images: int
 ) -> dict[Unit, np.ndarray]:
@@ -210,16 +231,17 @@ def unit_maxima(
         Per unit its maxima, (image) float32; -inf where no value of the map is a number.
 
     Raises:
-        ValueError: A store has no such layer.
+        ValueError: A store has no such layer or unit.
     """
     maxima = {unit: np.empty(images, dtype=np.float32) for unit in units}
     layers = _by(maxima, lambda unit: (unit.model, unit.layer))
     for (model, layer), group in tqdm(layers.items(), desc="maxima", unit="layer"):
         data = layer_maps(stores, model, layer)
         channels = sorted({unit.channel for unit in group})
+        places = list(places_of(data, channels).values())
         step = _chunk_sizes(data)["image"]
         for start in range(0, images, step):
-            block = data.isel(image=slice(start, start + step), channel=channels).values
+            block = data.isel(image=slice(start, start + step), channel=places).values
             # fmax passes over NaN, which a float16 overflow may have left in a map
             peaks = np.fmax.reduce(block.reshape(*block.shape[:2], -1), axis=-1)
             for unit in group:
@@ -246,27 +268,29 @@ def read_maps(
         Per pair its map, (y, x), in the store's dtype.
 
     Raises:
-        ValueError: A store has no such layer.
+        ValueError: A store has no such layer or unit.
     """
     layers = _by(set(wanted), lambda pair: (pair[0].model, pair[0].layer))
     maps: dict[tuple[Unit, int], np.ndarray] = {}
     for (model, layer), pairs in tqdm(sorted(layers.items()), desc="maps", unit="layer"):
         data = layer_maps(stores, model, layer)
         chunk = _chunk_sizes(data)
+        places = places_of(data, {unit.channel for unit, _ in pairs})
         blocks = _by(
             pairs,
-            lambda pair, chunk=chunk: (
+            lambda pair, chunk=chunk, places=places: (
                 pair[1] // chunk["image"],
-                pair[0].channel // chunk["channel"],
+                places[pair[0].channel] // chunk["channel"],
             ),
         )
         for _, members in sorted(blocks.items()):
             images = sorted({image for _, image in members})
-            channels = sorted({unit.channel for unit, _ in members})
+            channels = sorted({places[unit.channel] for unit, _ in members})
             block = data.isel(image=images, channel=channels).values
             for unit, image in members:
+                place = channels.index(places[unit.channel])
                 # a copy, so that the block does not stay in memory behind one of its maps
-                maps[unit, image] = block[images.index(image), channels.index(unit.channel)].copy()
+                maps[unit, image] = block[images.index(image), place].copy()
     return maps
 
 

@@ -4,9 +4,16 @@ With U the bilinear upsampling to a larger size, mean(U b) = <U^T 1, mean map> /
 the mean of (U b)^2 is the sum of (U^T U) times the mean products of neighbouring positions, because
 U^T U is tridiagonal along each axis. So five product maps give both for partners that do not
 exist yet. Sums are additive over images and kept in float64.
+
+INPUTS   activations, or a stream of them
+OUTPUTS  X.zarr: a group a layer
 """
 
 import argparse
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +21,18 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
 from rosetta_steps.splits import PREFIX, split_of
 from rosetta_steps.stores import MapReader, image_blocks, write_dataset
+from rosetta_steps.streams import Source, open_maps
 
 # Offsets (y, x) of the neighbour in each product map; the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 CACHED_VALUES = 1 << 16
+# Of a pass over the images: the sums of its layers, and the maps of a block of images.
+SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.5e9
 
 
 class MomentSums:
@@ -43,13 +54,13 @@ class MomentSums:
         self.map_sum = torch.zeros(self.padded, dtype=torch.float64)
         self.product_sum = torch.zeros((len(NEIGHBOURS), *self.padded), dtype=torch.float64)
 
-    def add(self, activation: np.ndarray) -> None:
+    def add(self, activation: np.ndarray | torch.Tensor) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
         if not len(activation):
             return
         self.count += len(activation)
         channels, y, x = activation.shape[1:]
-        maps = torch.from_numpy(activation)
+        maps = torch.as_tensor(activation).cpu()
         # A few channels at a time stay in the processor's cache.
         step = max(1, CACHED_VALUES // self.map_sum[0].numel())
         for start in range(0, channels, step):
@@ -152,29 +163,66 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     return mean, np.where(useless, np.nan, square / positions)
 
 
-def measure(activations: Path, output: Path, splits: int = 1) -> None:
-    """Read a store of activations once and write its moments, layer by layer.
+def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None:
+    """Read maps and write their moments.
+
+    A store is read once. A stream runs once for as many layers as memory has room for the sums of.
 
     Args:
-        activations: Store to read.
+        maps: Store of activations, or stream.
         output: Store to write.
         splits: Parts of the images (splits.split_of) whose moments are kept as well, with a
             dimension `split` and names that begin with split_; 1: none.
+        threads: Layers at work at the same time.
 
     Raises:
         StoreError: The activations are damaged.
     """
-    store = MapReader(activations)
+    store = open_maps(maps)
     split, layers = split_of(store.images, splits), {}
-    for layer in tqdm(store.layers, desc=f"moments of {store.attrs['model']}", unit="layer"):
-        sums = [MomentSums(store.channels[layer], store.sizes[layer]) for _ in range(splits)]
-        for block in image_blocks(store.images, store.images_per_shard):
-            maps = store.read(layer, block)
-            for part, of_part in enumerate(sums):
-                of_part.add(maps if splits == 1 else maps[split[block] == part])
-        layers[f"/{layer}"] = _together(sums).assign_attrs(store.root[layer].attrs.asdict())
+    groups = list(_groups(store, splits))
+    title = f"moments of {store.attrs['model']}"
+    with (
+        tqdm(total=store.images * len(groups), desc=title, unit="image") as bar,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        for group in groups:
+            store.tap(group)
+            sums = {
+                name: [MomentSums(store.channels[name], store.sizes[name]) for _ in range(splits)]
+                for name in group
+            }
+
+            def add(block: slice, layer: str, sums=sums) -> None:
+                found = store.read(layer, block)
+                for part, of_part in enumerate(sums[layer]):
+                    of_part.add(found if splits == 1 else found[split[block] == part])
+
+            for block in image_blocks(store.images, _images_of_a_block(store)):
+                list(pool.map(add, [block] * len(group), group))
+                bar.update(block.stop - block.start)
+            for name in group:
+                layers[f"/{name}"] = _together(sums[name]).assign_attrs(store.layer_attrs(name))
     root = xr.Dataset(attrs=store.attrs)
     write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output)
+
+
+def _groups(store: Source, splits: int) -> Iterator[list[str]]:
+    """Runs of layers whose sums fit into memory together; every one makes a pass."""
+    group, size = [], 0
+    for name in store.layers:
+        own = 8 * (1 + len(NEIGHBOURS)) * splits * store.channels[name] * prod(store.sizes[name])
+        if group and size + own > SUM_BYTES:
+            yield group
+            group, size = [], 0
+        group, size = [*group, name], size + own
+    yield group
+
+
+def _images_of_a_block(store: Source) -> int:
+    if isinstance(store, MapReader):
+        return store.images_per_shard
+    return int(max(1, min(store.images_per_shard, BLOCK_BYTES // store.bytes_an_image)))
 
 
 def _together(sums: list[MomentSums]) -> xr.Dataset:
@@ -190,13 +238,19 @@ def _together(sums: list[MomentSums]) -> xr.Dataset:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Moments of every unit of a store.")
-    parser.add_argument("--activations", type=Path, required=True, help="X.zarr to read")
+    parser.add_argument(
+        "--activations", type=Path, required=True, help="X.zarr to read, or X.json to run"
+    )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     parser.add_argument(
         "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
     )
-    arguments = parser.parse_args()
-    measure(arguments.activations, arguments.output, arguments.splits)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
+    a = parser.parse_args()
+    if a.activations.suffix == ".json":
+        lease()
+    torch.set_num_threads(a.threads)
+    measure(a.activations, a.output, a.splits, a.threads)
 
 
 if __name__ == "__main__":

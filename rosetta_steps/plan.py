@@ -57,11 +57,12 @@ def plan(
             raise ValueError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
         unused = vain if unused is None else [p for p in unused if p in vain]
         done = manifest_path(activations / f"{name}.zarr").exists()
-        size, left = (0, 0.0) if done else bytes_of(chosen, images, dtype)
+        shapes = [((one.channels, *one.size), one.nonlinearity) for one in chosen]
+        size, left = (0, 0.0) if done else bytes_of(shapes, images, dtype)
         units.append(sum(layer.channels for layer in chosen))
         total += size
         stored += left
-        shard = max(shard, bytes_of(chosen, min(images, images_per_shard), dtype)[0])
+        shard = max(shard, bytes_of(shapes, min(images, images_per_shard), dtype)[0])
         new += not done
         maps = "on disk" if done else f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")

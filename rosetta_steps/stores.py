@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +87,7 @@ class MapWriter:
         dtype: Of the stored activations.
         attrs: Attributes of the root; `layer_attrs` of the groups.
         key: What the content follows from. Blocks on disk are kept only under the same key.
+        numbers: Where some of a layer's channels are stored: which, as a coordinate `channel`.
 
     Raises:
         StoreError: The disk is full.
@@ -102,11 +103,14 @@ class MapWriter:
         attrs: dict,
         layer_attrs: Mapping[str, dict],
         key: str,
+        numbers: Mapping[str, Sequence[int]] | None = None,
     ):
         self.store, self.images, self.images_per_shard = store, images, images_per_shard
         self.state = {"key": key, "images": images, "layers": {}, "blocks": {}}
         for name, shape in layers.items():
             self.state["layers"][name] = {"shape": [images, *shape], "dtype": dtype}
+            if numbers is not None:
+                self.state["layers"][name]["channels"] = list(numbers[name])
         known = _read_json(_partial_path(store))
         if known and known["key"] == key and known["layers"] == self.state["layers"]:
             self.state["blocks"] = {
@@ -134,6 +138,9 @@ class MapWriter:
                         fill_value=np.nan,
                         dimension_names=("image", "channel", "y", "x"),
                     )
+                    if numbers is not None:
+                        values = np.array(numbers[name], np.int64)
+                        group.create_array("channel", data=values, dimension_names=("channel",))
             write_json(_partial_path(store), self.state)
         self.arrays = _arrays(store, layers, "r+")
 
@@ -246,6 +253,18 @@ class MapReader:
     def images_per_shard(self) -> int:
         """Images in a block as it was written."""
         return self.arrays[self.layers[0]].shards[0]
+
+    def layer_attrs(self, layer: str) -> dict:
+        """What the store says of a layer."""
+        return self.root[layer].attrs.asdict()
+
+    def tap(self, layers: Iterable[str]) -> None:
+        """Say which layers will be read: of a store, nothing follows from it."""
+
+    def numbers(self, layer: str) -> np.ndarray:
+        """Of the channels that are stored, in the layer: those of a matched store are not all."""
+        stored = self.state["layers"][layer]
+        return np.array(stored.get("channels", range(stored["shape"][1])))
 
     def grain(self, layer: str) -> int:
         """Channels of a layer that are coded together: to read fewer takes as long."""

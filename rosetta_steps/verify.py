@@ -18,28 +18,29 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
 
     Args:
         correlations: Store of {a}--{b}.
-        a: Activations of the first model; b: of the second.
+        a: Activations of the first model; b: of the second. Of stores of matched units, these
+            are drawn from.
         pairs: Number of pairs.
         seed: Of the draw.
 
     Raises:
         ValueError: One of the two is NaN and the other is not.
     """
-    table = xr.open_zarr(check_dataset(correlations))["correlation"].values
-    stores = [MapReader(a), MapReader(b)]
-    starts = []
-    for store in stores:
-        counts = store.channels
-        starts.append(dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False)))
+    stored = xr.open_zarr(check_dataset(correlations))
+    table, stores = stored["correlation"].values, [MapReader(a), MapReader(b)]
+    units_of = []
+    for side in "ab":
+        names = zip(stored[f"layer_{side}"].values, stored[f"channel_{side}"].values, strict=True)
+        units_of.append({(layer, int(channel)): i for i, (layer, channel) in enumerate(names)})
     random = np.random.default_rng(seed)
     worst = 0.0
     for _ in tqdm(range(pairs), desc="pairs", unit="pair"):
         maps, units = [], []
-        for store, start in zip(stores, starts, strict=True):
+        for store, unit_of in zip(stores, units_of, strict=True):
             layer = random.choice(store.layers)
-            channel = int(random.integers(store.channels[layer]))
-            units.append(start[layer] + channel)
-            values = store.arrays[layer][:, channel : channel + 1]
+            place = int(random.integers(store.channels[layer]))
+            units.append(unit_of[layer, int(store.numbers(layer)[place])])
+            values = store.arrays[layer][:, place : place + 1]
             maps.append(torch.from_numpy(values).double())
         size = comparison_size(*(m.shape[2:] for m in maps))
         large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from rosetta_steps import moments
+from rosetta_steps.activations import dump
 from rosetta_steps.stores import MapWriter, image_blocks
+from rosetta_steps.streams import Stream, describe
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +31,12 @@ def write_maps(store: Path, layers: dict[str, np.ndarray], images_per_shard: int
     writer.finish()
     moments.measure(store, moments_of(store))
     return store
+
+
+def dump_maps(model, zoo, samples, layers, dtype, images_per_shard, store) -> None:
+    """Dump the maps of a model of a zoo on a sample set."""
+    state = describe(model, zoo, samples, layers, dtype, images_per_shard)
+    dump(Stream(state), images_per_shard, store)
 
 
 def moments_of(store: Path) -> Path:

@@ -9,10 +9,11 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from conftest import dump_maps
 
 from rosetta_steps import sampling
-from rosetta_steps.activations import dump, refuse_another_network
 from rosetta_steps.stores import manifest_path
+from rosetta_steps.streams import refuse_another_network
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.stylegan2 import StyleGAN2
@@ -92,6 +93,6 @@ def test_maps_on_disk_are_kept_for_the_same_weights_file_only(tmp_path):
     zoo.write_text(yaml.safe_dump({"tiny": entry}))
     sampling.sample("tiny", str(zoo), 2, 0, samples, "cpu")
     maps = tmp_path / "maps.zarr"
-    dump("tiny", str(zoo), samples, "all", "float16", 2, maps, "cpu")
+    dump_maps("tiny", str(zoo), samples, "all", "float16", 2, maps)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert sha256 in json.loads(manifest_path(maps).read_text())["key"]

@@ -8,11 +8,12 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from conftest import dump_maps
 from PIL import Image
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from rosetta_steps import activations, moments, sampling
+from rosetta_steps import moments, sampling
 from rosetta_steps.editing import edit as step
 from rosetta_steps.editing import figure as edit_figure
 from rosetta_steps.editing.direct import replaced
@@ -232,9 +233,7 @@ def folder(tmp_path_factory):
     (place / "zoo.yaml").write_text(yaml.safe_dump({"tiny": entry, "other": entry}))
     zoo = str(place / "zoo.yaml")
     sampling.sample("tiny", zoo, 6, 0, place / "samples.zarr", "cpu")
-    activations.dump(
-        "tiny", zoo, place / "samples.zarr", "all", "float16", 6, place / "maps.zarr", "cpu"
-    )
+    dump_maps("tiny", zoo, place / "samples.zarr", "all", "float16", 6, place / "maps.zarr")
     moments.measure(place / "maps.zarr", place / "moments.zarr")
     matched = [("main.2", 0), ("main.2", 3), ("main.5", 1), ("main.5", 2)]
     rows = [(*unit, "layer0", index, 0.5, 1, 1) for index, unit in enumerate(matched)]

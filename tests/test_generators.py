@@ -7,9 +7,10 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from conftest import dump_maps
 from safetensors.torch import save_file
 
-from rosetta_steps import activations, sampling
+from rosetta_steps import sampling
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.entries import find_entry
@@ -78,9 +79,7 @@ def test_images_and_maps_of_a_class_are_those_of_the_network(eyes, tmp_path):
     with torch.inference_mode():
         expected = (network(z, label) + 1) / 2
     torch.testing.assert_close(torch.from_numpy(samples["image"].values), expected)
-    activations.dump(
-        "tiny", zoo, tmp_path / "s.zarr", "all", "float32", 2, tmp_path / "a.zarr", "cpu"
-    )
+    dump_maps("tiny", zoo, tmp_path / "s.zarr", "all", "float32", 2, tmp_path / "a.zarr")
     first = torch.cat([z, torch.nn.functional.one_hot(label, 2)], 1)[:, :, None, None]
     with torch.inference_mode():
         maps = network.main[:3](first)

@@ -15,7 +15,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import moments_of, random_maps, write_maps
+from conftest import dump_maps, moments_of, random_maps, write_maps
 
 from rosetta_steps import activations, errors, moments, sampling
 from rosetta_steps.correlation import pieces, result, step
@@ -63,7 +63,7 @@ def tiny(tmp_path_factory):
 
 def dump(tiny, store, images_per_shard=4, dtype="float16"):
     zoo, samples = str(tiny / "zoo.yaml"), tiny / "samples.zarr"
-    activations.dump("tiny", zoo, samples, "block", dtype, images_per_shard, store, "cpu")
+    dump_maps("tiny", zoo, samples, "block", dtype, images_per_shard, store)
     return {layer: MapReader(store).read(layer, IMAGES) for layer in MapReader(store).layers}
 
 

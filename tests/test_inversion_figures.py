@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from conftest import dump_maps
 from PIL import Image
 from project import Project
 from torch.nn import functional
 
-from rosetta_steps import activations, drawing, moments, sampling
+from rosetta_steps import drawing, moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.dictionary_stores import open_dictionary
@@ -44,7 +45,7 @@ def mined(tmp_path_factory):
     for name in NAMES:
         layers = "all" if name == "generator" else ["layer2*"]
         store = folder / "activations" / f"{name}.zarr"
-        activations.dump(name, ZOO, folder / "mined.zarr", layers, "float32", 4, store, "cpu")
+        dump_maps(name, ZOO, folder / "mined.zarr", layers, "float32", 4, store)
         moments.measure(store, folder / "moments" / f"{name}.zarr")
     for name in NAMES[1:]:
         both = [

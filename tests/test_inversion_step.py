@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
-from conftest import ROOT
+from conftest import ROOT, dump_maps
 from project import Project
 from test_interruptions import full_disk, message_of
 
-from rosetta_steps import activations, moments, sampling
+from rosetta_steps import moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
@@ -40,7 +40,7 @@ def mined(tmp_path_factory):
         sampling.sample("generator", zoo, 8, seed, folder / f"{name}.zarr", "cpu")
     for name, layers in (("generator", "all"), ("one", ["layer1*", "layer2*"])):
         store = folder / "activations" / f"{name}.zarr"
-        activations.dump(name, zoo, folder / "mined.zarr", layers, "float16", 4, store, "cpu")
+        dump_maps(name, zoo, folder / "mined.zarr", layers, "float16", 4, store)
         moments.measure(store, folder / f"{name}.zarr")
     table = folder / "correlations.zarr"
     stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]

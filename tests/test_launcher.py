@@ -1,6 +1,7 @@
 """What the `snakemake` command of workflow/launcher does to its arguments, and why it exists."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,7 @@ def run_in_tiny_workflow(tmp_path):
         "rule target:\n"
         "    output: 'target.txt'\n"
         "    resources: gpu=1\n"
-        "    shell: 'touch {output}'\n"
+        "    shell: 'command -v python > {output}'\n"
     )
 
     def run(*command):
@@ -126,6 +127,13 @@ def test_the_launcher_builds_a_target_that_follows_resources(run_in_tiny_workflo
     process, built = run_in_tiny_workflow(LAUNCHER, *TARGET_LAST)
     assert process.returncode == 0, process.stderr
     assert built == ["target.txt"]
+
+
+def test_jobs_use_the_environment_of_the_launcher(run_in_tiny_workflow, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", os.defpath)
+    run_in_tiny_workflow(LAUNCHER, *TARGET_LAST)
+    python = (tmp_path / "target.txt").read_text().strip()
+    assert Path(python).parent == Path(sys.executable).parent
 
 
 def test_the_launcher_passes_on_that_snakemake_failed(run_in_tiny_workflow):

@@ -6,9 +6,9 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from conftest import dump_maps
 
 from rosetta_steps import sampling
-from rosetta_steps.activations import dump
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.functions import build_module
@@ -149,8 +149,8 @@ def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_pa
         if name == "changed":
             words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
             with pytest.raises(ValueError, match=words):
-                dump("mine", str(other), samples, "all", "float32", 2, maps, "cpu")
+                dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
             assert not maps.exists()
         else:
-            dump("mine", str(other), samples, "all", "float32", 2, maps, "cpu")
+            dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
             assert maps.exists()

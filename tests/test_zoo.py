@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import dump_maps
 from torch import nn
 
-from rosetta_steps import activations, sampling
+from rosetta_steps import activations, sampling, streams
 from rosetta_steps.plan import plan
 from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
@@ -24,7 +25,7 @@ from rosetta_steps.zoo.entries import (
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.models.functions import build_module
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+from rosetta_steps.zoo.taps import activations_of, layers_of
 from rosetta_steps.zoo.weights import weights_file
 
 ZOO = "config/models.yaml"
@@ -157,6 +158,7 @@ def test_a_model_does_not_follow_from_files_its_function_leaves_alone(digest_of_
 
 UNSEEDED = """
 import torch
+from conftest import dump_maps
 from torch import nn
 
 def build(random_head):
@@ -288,7 +290,7 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
 
     def dump(name):
         store = tmp_path / name
-        activations.dump("tiny", str(zoo), samples, "block", "float16", 4, store, "cpu")
+        dump_maps("tiny", str(zoo), samples, "block", "float16", 4, store)
         return MapReader(store)
 
     whole = dump("whole.zarr")
@@ -318,11 +320,11 @@ def test_values_that_are_not_finite_are_named_with_model_layer_and_images():
     maps = torch.zeros((4, 2, 3, 3), dtype=torch.float16)
     maps[1, 0, 0, 0], maps[3, 1, 2, 2] = np.nan, np.inf
     with pytest.raises(ValueError, match="net, layer relu: .* in images 33, 35"):
-        activations.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36))
+        streams.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36))
 
 
 def test_a_dump_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path):
     with pytest.raises(ValueError, match="GB free"):
         activations.refuse_what_does_not_fit(
-            [Layer("layer", 4096, (512, 512), "ReLU")], 10**6, "float16", tmp_path / "x.zarr"
+            [((4096, 512, 512), "ReLU")], 10**6, "float16", tmp_path / "x.zarr"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
-from rosetta_steps.correlation.pieces import Job, manifests
+from rosetta_steps.correlation.pieces import Job, identities
 from rosetta_steps.digest import algorithm
 from rosetta_steps.stores import sha256_of
 
@@ -112,7 +112,7 @@ def seen(paths: list[str], scratch: str) -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "rosetta_steps": algorithm("correlation.step"),
-        **dict(zip(paths, manifests(paths), strict=True)),
+        **dict(zip(paths, identities(paths), strict=True)),
         scratch: sha256_of(Path(scratch) / "of.json") if os.access(scratch, os.W_OK) else "none",
     }
 

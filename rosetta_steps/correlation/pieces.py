@@ -8,6 +8,7 @@ pieces.
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from rosetta_steps.correlation.units import Units
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
-from rosetta_steps.stores import MapReader, check_dataset, manifest_path, sha256_of, whole_file
+from rosetta_steps.stores import check_dataset, whole_file
+from rosetta_steps.streams import Source, identity_of, open_maps
 
 DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
 
@@ -29,9 +31,9 @@ class Job:
     """What all pieces of a table share; small, for it travels to the workers.
 
     Attributes:
-        a, b: Stores of activations.
+        a, b: Stores of activations, or streams.
         moments_a, moments_b: Of both.
-        digests: The sha256 of their manifests, in this order.
+        digests: What identity_of says of them, in this order.
         block: Images read at once.
         precision: One of products.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
@@ -55,21 +57,22 @@ class Job:
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        return cls(*paths, manifests(paths), block, precision, threads, splits)
+        return cls(*paths, identities(paths), block, precision, threads, splits)
 
     @property
     def paths(self) -> list[str]:
-        """Of the four stores."""
+        """Of both sources and their moments."""
         return [self.a, self.b, self.moments_a, self.moments_b]
 
-    def stores(self) -> tuple[MapReader, MapReader]:
-        """Of the activations.
+    def sources(self) -> tuple[Source, Source]:
+        """Of the maps; one object for a model with itself.
 
         Raises:
             StoreError: One is not what it was when the job began.
         """
         self.refuse_changes()
-        return MapReader(Path(self.a)), MapReader(Path(self.b))
+        a = opened(self.a, self.digests[0])
+        return a, a if self.a == self.b else opened(self.b, self.digests[1])
 
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
         """Of both models."""
@@ -82,7 +85,7 @@ class Job:
         Raises:
             StoreError: Names the first of them.
         """
-        for path, before, now in zip(self.paths, self.digests, manifests(self.paths), strict=True):
+        for path, before, now in zip(self.paths, self.digests, identities(self.paths), strict=True):
             if before != now:
                 raise StoreError(
                     f"{path} has changed since this correlation began. Let what writes it finish, "
@@ -90,10 +93,19 @@ class Job:
                 )
 
 
-def manifests(paths: list[str]) -> tuple[str, ...]:
-    """The sha256 of the manifest of each store; empty where there is none."""
-    found = (manifest_path(Path(path)) for path in paths)
-    return tuple(sha256_of(path) if path.is_file() else "" for path in found)
+def identities(paths: list[str]) -> tuple[str, ...]:
+    """What identity_of says of each."""
+    return tuple(identity_of(Path(path)) for path in paths)
+
+
+def opened(path: str, digest: str) -> Source:
+    """A source; a stream is opened once in a process, because it loads its model."""
+    return _stream(path, digest) if path.endswith(".json") else open_maps(Path(path))
+
+
+@lru_cache(maxsize=2)
+def _stream(path: str, digest: str) -> Source:
+    return open_maps(Path(path))
 
 
 def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: str) -> str:
@@ -102,15 +114,18 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         return file
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(job.threads)
-    stores = job.stores()
-    split = split_of(stores[0].images, job.splits) if job.splits > 1 else None
+    sources = job.sources()
+    for source in sources:
+        of_source = [u for s, u in zip(sources, units, strict=True) if s is source]
+        source.tap([name for of_tile in of_source for name in of_tile.channels])
+    split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
     sums = _with_smaller_blocks(
         lambda block: sum_products(
-            *stores, *units, slice(*images), block, device, job.precision, split
+            *sources, *units, slice(*images), block, device, job.precision, split
         ),
         job.block,
     )
-    job.stores()  # once more: what was lost or replaced meanwhile read as nothing, or as another
+    job.sources()  # once more: what was lost or replaced meanwhile read as nothing, or as another
     refuse_not_finite(sums, units, job)
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
         np.savez(target, **{_key(sizes): value for sizes, value in sums.items()})

@@ -1,23 +1,25 @@
-"""What correlating two stores takes: bytes, passes and seconds, before anything is allocated."""
+"""What correlating two models takes: bytes, passes and seconds, before anything is allocated."""
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
+from rosetta_steps.streams import Source, Stream
 
 GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
 FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
 # A sum and a held value, by precision.
 BYTES = {"float64": (8, 8), "float32": (4, 4), "bfloat16": (4, 2)}
-# Of the budget that the maps of the held model may take; blocks of images are halved until they do.
-HELD_SHARE = 0.25
+# Of the budget that the maps of a block may take, of the held model and of models that run; blocks
+# of images are halved until they do.
+HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
 # Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
 # decompression, preparing is to float32, centred and projected.
 READ_RATE, PREPARE_RATE = 0.5e9, 0.65e9
@@ -25,24 +27,42 @@ READ_RATE, PREPARE_RATE = 0.5e9, 0.65e9
 
 @dataclass(frozen=True)
 class Outline:
-    """Of a store of activations: what a plan follows from.
+    """Of a source of maps: what a plan follows from.
 
     Attributes:
         model: Its name.
         channels: Of each layer, in the order of the forward pass.
         sizes: Of the maps of each layer.
         bytes_a_value: As stored.
+        runs: Whether the maps are made and not read.
+        seconds: Of making those of an image.
+        weights: Bytes of the model that runs.
     """
 
     model: str
     channels: Mapping[str, int]
     sizes: Mapping[str, Size]
     bytes_a_value: int
+    runs: bool = False
+    seconds: float = 0.0
+    weights: int = 0
 
     @classmethod
-    def of(cls, store) -> "Outline":
-        """The outline of a store (stores.MapReader)."""
-        return cls(store.attrs["model"], store.channels, store.sizes, store.dtype.itemsize)
+    def of(cls, source: Source) -> "Outline":
+        """The outline of a source."""
+        outline = cls(source.attrs["model"], source.channels, source.sizes, source.dtype.itemsize)
+        if not isinstance(source, Stream):
+            return outline
+        return replace(
+            outline,
+            runs=True,
+            seconds=source.state.get("seconds_an_image", 0.0),
+            weights=source.state.get("weights_bytes", 0),
+        )
+
+    def made_bytes(self, images: int) -> int:
+        """Held while the maps of some images are made: in float32, and as a store has them."""
+        return self.runs * images * sum(self.values().values()) * (4 + self.bytes_a_value)
 
     @property
     def units(self) -> int:
@@ -63,7 +83,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Plan:
-    """How two stores will be correlated.
+    """How two models will be correlated.
 
     Attributes:
         tiles: Rectangles of the table, a pass of the images each.
@@ -87,7 +107,7 @@ def plan(
     """Plan a correlation within the memory that a worker may take.
 
     Args:
-        a: Of the first store; b: of the second.
+        a: Of the first model; b: of the second.
         images: In both.
         strips: Pieces of work of a tile.
         block: Images at once, if the budget allows.
@@ -106,17 +126,25 @@ def plan(
     of_sum, of_held = BYTES[precision]
     sizes = a.of_size(), b.of_size()
     held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
-    while block > 1 and of_held * block * held_values_of_one > HELD_SHARE * budget:
+    both = [a] if a == b else [a, b]
+    running = [outline for outline in both if outline.runs]
+
+    def maps_of(images: int) -> int:
+        made = sum(outline.made_bytes(images) for outline in running)
+        return of_held * images * held_values_of_one + made
+
+    share = RUNNING_SHARE if running else HELD_SHARE
+    while block > 1 and maps_of(block) > share * budget:
         block = -(-block // 2)
-    held = of_held * block * held_values_of_one
+    held = maps_of(block) + sum(outline.weights for outline in running)
     least = FIXED_BYTES + held
     least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
         raise ValueError(
             f"{a.model} x {b.model}: correlation.memory_gb is {budget / GIGABYTE:.3g}, and a "
             f"worker needs at least {least / GIGABYTE:.3g} GB: {FIXED_BYTES / GIGABYTE:.2g} for "
-            f"itself, {held / GIGABYTE:.2g} for maps, the rest for sums of the two largest layers. "
-            "Raise it, or take fewer layers."
+            f"itself, {held / GIGABYTE:.2g} for maps{' and models' if running else ''}, the "
+            "rest for sums of the two largest layers. Raise it, or take fewer layers."
         )
     pairs = (budget - FIXED_BYTES - held) / (of_sum * splits)
     tiles = tiles_of((a.channels, b.channels), (a.values(), b.values()), pairs)
@@ -137,18 +165,25 @@ def plan(
         for x, channels_a in a.channels.items()
         for y, channels_b in b.channels.items()
     )
-    seconds = products / rate + read / threads * (1 / READ_RATE + 1 / PREPARE_RATE)
+    seconds = products / rate + read / threads / PREPARE_RATE
+    seconds += sum(
+        images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
+        for outline in (a, b)
+        if not outline.runs
+    )
+    # Passes of a model were timed with all cores.
+    passing = images * len(tiles) * sum(outline.seconds for outline in running)
     passes = "once" if len(tiles) == 1 else f"{len(tiles)} times"
     text = (
         f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"
         f"  table {_gigabytes(4 * a.units * b.units)}, in {_count(len(tiles), 'tile')} of sums of "
         f"at most {_gigabytes(sums)}: the images pass {passes}, {_gigabytes(read)} of maps are "
-        "read\n"
+        f"{'made by running ' + ' and '.join(o.model for o in running) if running else 'read'}\n"
         f"  {_count(strips, 'piece')} a tile, {block} images at once; {_count(workers, 'worker')} "
         f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}), and "
         f"{_gigabytes(together)} to put a tile together; pieces on disk "
         f"{_gigabytes(strips * sums)} at most\n"
-        f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers)}"
+        f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
     return Plan(tiles, block, workers, worker_bytes, text)
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.units import Run, Units, runs_of
 from rosetta_steps.resampling import Size, meeting_size
-from rosetta_steps.stores import MapReader, image_blocks
+from rosetta_steps.stores import image_blocks
+from rosetta_steps.streams import Source
 
 # How maps are multiplied. Sums are kept in float32 (float64 for the reference).
 PRECISIONS = {
@@ -30,7 +31,7 @@ class Model:
     """A model's units on blocks of images: read, centred and projected run by run.
 
     Args:
-        store: Of the activations.
+        source: Of the maps.
         units: Of the tile.
         others: Sizes of the other model's maps.
         images: In a block.
@@ -39,13 +40,13 @@ class Model:
     """
 
     def __init__(
-        self, store: MapReader, units: Units, others: list[Size], images: int, device: str,
+        self, source: Source, units: Units, others: list[Size], images: int, device: str,
         precision: str,
     ):  # fmt: skip
-        self.store, self.units = store, units
+        self.source, self.units = source, units
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
-        self.runs = runs_of(units, images, [store.grain(layer) for layer in units.channels])
+        self.runs = runs_of(units, images, [source.grain(layer) for layer in units.channels])
         self.projections = {
             size: Projection(
                 size, list(dict.fromkeys(meeting_size(size, o) for o in others)), self.memory
@@ -57,18 +58,18 @@ class Model:
             for layer, offset in units.offset.items()
         }
 
-    def read(self, run: Run, block: slice) -> list[np.ndarray]:
-        """The stored maps of a run, one array (image, channel, y, x) a part."""
-        return [self.store.read(layer, block, channels) for layer, channels in run.parts]
+    def read(self, run: Run, block: slice) -> list[np.ndarray | Tensor]:
+        """The maps of a run, one array (image, channel, y, x) a part."""
+        return [self.source.read(layer, block, channels) for layer, channels in run.parts]
 
     def matrices(
-        self, run: Run, read: list[np.ndarray], order: np.ndarray | None = None
+        self, run: Run, read: list[np.ndarray | Tensor], order: np.ndarray | None = None
     ) -> dict[Size, Tensor]:
         """Matrices (unit, image x position) of a run at every size where it meets others.
 
         Args:
             run: Of units.
-            read: What is stored of them.
+            read: Their maps.
             order: In which images stand; None: as they are.
         """
         images, units = len(read[0]), run.rows.stop - run.rows.start
@@ -77,7 +78,7 @@ class Model:
         for (layer, channels), stored in zip(run.parts, read, strict=True):
             part = maps_UBYX[start : start + stored.shape[1]]
             ordered = stored if order is None else stored[order]
-            part.copy_(torch.from_numpy(ordered).transpose(0, 1))
+            part.copy_(torch.as_tensor(ordered).transpose(0, 1))
             part -= self.offset[layer][channels]
             start += stored.shape[1]
         return self.projections[run.size](maps_UBYX)
@@ -187,8 +188,8 @@ def sums_of(held: Held, other: Model) -> list[Sums]:
     return found
 
 
-def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray]]]:
-    """The runs of a block with what is stored of them, each read while the one before is used."""
+def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray | Tensor]]]:
+    """The runs of a block with their maps, each read while the one before is used."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(model.read, model.runs[0], block)
         for index, run in enumerate(model.runs):
@@ -199,19 +200,20 @@ def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray]]]:
 
 
 def sum_products(
-    a: MapReader, b: MapReader, units_a: Units, units_b: Units, images: slice, block: int,
+    a: Source, b: Source, units_a: Units, units_b: Units, images: slice,
+    block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Sums of products of centred maps over some images, at the size of comparison.
 
     Args:
-        a: Store of the first model; b: of the second.
+        a: Maps of the first model; b: of the second.
         units_a: Its units; units_b: of the second.
         images: To sum over.
         block: Images read at once.
         device: To compute on.
         precision: One of PRECISIONS.
-        split: Which part each image of the stores is in, from 0; None: there is one.
+        split: Which part each image is in, from 0; None: there is one.
 
     Returns:
         For each two sizes (split, units of a, units of b).

@@ -13,13 +13,13 @@ from rosetta_steps.errors import StoreError
 from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import (
-    MapReader,
     whole_file,
     whole_store,
     write_dataset,
     write_template,
     writing,
 )
+from rosetta_steps.streams import Source
 
 CHUNK = 1024  # units of either model in a chunk of the table
 
@@ -28,11 +28,11 @@ class WholeTable:
     """Every correlation: `correlation` (unit_a, unit_b), and of each split `split_correlation`.
 
     Args:
-        stores: Of the activations of both models.
+        stores: Of the maps of both models.
         splits: Parts of the images; 1: none.
     """
 
-    def __init__(self, stores: tuple[MapReader, MapReader], splits: int):
+    def __init__(self, stores: tuple[Source, Source], splits: int):
         self.stores, self.splits = stores, splits
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
@@ -81,11 +81,11 @@ class NearestOnly:
     """The K nearest partners, both ways: `partner_a`, `correlation_a` (unit_a, neighbour), and b.
 
     Args:
-        stores: Of the activations of both models.
+        stores: Of the maps of both models.
         neighbours: K.
     """
 
-    def __init__(self, stores: tuple[MapReader, MapReader], neighbours: int):
+    def __init__(self, stores: tuple[Source, Source], neighbours: int):
         self.stores, self.neighbours = stores, neighbours
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
@@ -141,7 +141,7 @@ def load_tile(file: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def spans(stores: tuple[MapReader, MapReader], tile: Tile) -> tuple[slice, slice]:
+def spans(stores: tuple[Source, Source], tile: Tile) -> tuple[slice, slice]:
     """Units of both models that a tile has, among all."""
     found = []
     for store, layers in zip(stores, (tile.a, tile.b), strict=True):
@@ -151,7 +151,7 @@ def spans(stores: tuple[MapReader, MapReader], tile: Tile) -> tuple[slice, slice
     return tuple(found)
 
 
-def models_of(stores: tuple[MapReader, MapReader]) -> dict[str, str]:
+def models_of(stores: tuple[Source, Source]) -> dict[str, str]:
     """Names of both models, as attributes."""
     return {f"model_{s}": store.attrs["model"] for s, store in zip("ab", stores, strict=True)}
 
@@ -164,7 +164,7 @@ def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
     }
 
 
-def coordinates(stores: tuple[MapReader, MapReader]) -> dict:
+def coordinates(stores: tuple[Source, Source]) -> dict:
     """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
     found = {}
     for side, store in zip("ab", stores, strict=True):

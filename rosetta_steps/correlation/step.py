@@ -1,4 +1,4 @@
-"""Correlate two stores of activations: plan, compute piece by piece, write the table."""
+"""Correlate two models, stored or running: plan, compute piece by piece, write the table."""
 
 import argparse
 import os
@@ -21,11 +21,8 @@ from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of
-from rosetta_steps.stores import (
-    MapReader,
-    image_blocks,
-    pieces_folder,
-)
+from rosetta_steps.stores import image_blocks, pieces_folder
+from rosetta_steps.streams import Source, open_maps
 
 NO_SCHEDULER = "none"
 
@@ -36,10 +33,10 @@ def correlate(
     threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
     scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1,
 ) -> None:  # fmt: skip
-    """Correlate two stores of activations and write the table.
+    """Correlate two models and write the table.
 
     Args:
-        a: Activations of the first model; b: of the second.
+        a: Activations of the first model, or a stream of them; b: of the second.
         moments_a: Of the first; moments_b: of the second.
         output: Store to write.
         threads: Cores this job was given.
@@ -58,7 +55,7 @@ def correlate(
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
         ValueError: The two saw different images, the budget is too small, or there are no workers.
     """
-    stores = MapReader(a), MapReader(b)
+    stores = open_maps(a), open_maps(b)
     refuse_other_images(a, b, *stores)
     refuse_impossible(stores, nearest, splits)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
@@ -77,8 +74,8 @@ def correlate(
     print(chosen.text, flush=True)
     job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
     moments = job.moments()
-    for store, of_store in zip(stores, moments, strict=True):
-        refuse_other_moments(store, of_store, splits)
+    for path, store, of_store in zip((a, b), stores, moments, strict=True):
+        refuse_other_moments(path, store, of_store, splits)
     identity = [
         job.__dict__,
         images_per_strip,
@@ -122,7 +119,7 @@ def correlate(
     shutil.rmtree(scratch)
 
 
-def refuse_other_images(a: Path, b: Path, store_a: MapReader, store_b: MapReader) -> None:
+def refuse_other_images(a: Path, b: Path, store_a: Source, store_b: Source) -> None:
     """Refuse two stores whose images are not the same.
 
     Raises:
@@ -135,7 +132,7 @@ def refuse_other_images(a: Path, b: Path, store_a: MapReader, store_b: MapReader
         )
 
 
-def refuse_impossible(stores: tuple[MapReader, MapReader], nearest: int, splits: int) -> None:
+def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) -> None:
     """Refuse numbers of neighbours and splits that there cannot be.
 
     Raises:
@@ -153,7 +150,7 @@ def refuse_impossible(stores: tuple[MapReader, MapReader], nearest: int, splits:
         raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
 
 
-def refuse_other_moments(store: MapReader, moments: xr.DataTree, splits: int) -> None:
+def refuse_other_moments(path: Path, store: Source, moments: xr.DataTree, splits: int) -> None:
     """Refuse moments that were not measured on these activations, or for other splits.
 
     Raises:
@@ -168,7 +165,7 @@ def refuse_other_moments(store: MapReader, moments: xr.DataTree, splits: int) ->
     if not same or shapes != own:
         raise ValueError(
             f"the moments of {moments.attrs['model']} on {moments.attrs['samples']} are not of "
-            f"{store.store}, which is of {store.attrs['model']} on {store.attrs['samples']}: give "
+            f"{path}, which is of {store.attrs['model']} on {store.attrs['samples']}: give "
             "each model's own (--moments-a, --moments-b), measured on these maps."
         )
     found = next(iter(layers.values())).sizes.get("split", 1)
@@ -207,7 +204,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Correlate all units of two models.")
     for side, which in (("a", "first"), ("b", "second")):
-        parser.add_argument(f"--{side}", type=Path, required=True, help=f"maps of the {which}")
+        parser.add_argument(
+            f"--{side}", type=Path, required=True, help=f"X.zarr or X.json of the {which}"
+        )
         parser.add_argument(
             f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
         )

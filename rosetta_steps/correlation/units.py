@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from rosetta_steps.resampling import Size, meeting_size
-from rosetta_steps.stores import MapReader
+from rosetta_steps.streams import Source
 
 # Maps read, centred and projected together: enough for a large product, little beside a gigabyte.
 RUN_BYTES = 32 * 2**20
@@ -51,23 +51,23 @@ def held_values(units: Mapping[Size, int], others: Iterable[Size]) -> int:
     return sum(n * sum(y * x for y, x in meetings[size]) for size, n in units.items())
 
 
-def units_of(store: MapReader, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
-    """Group layers of a store by size.
+def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
+    """Group layers of a model by size.
 
     Args:
-        store: Of the activations.
+        source: Of the maps.
         moments: Of the model.
         layers: Names; None: all.
     """
-    chosen = store.layers if layers is None else [n for n in store.layers if n in set(layers)]
+    chosen = source.layers if layers is None else [n for n in source.layers if n in set(layers)]
     by_size: dict[Size, list[str]] = {}
     for name in chosen:
-        by_size.setdefault(store.sizes[name], []).append(name)
+        by_size.setdefault(source.sizes[name], []).append(name)
     offset = {
         name: moments[name]["mean_map"].mean(("y", "x")).values.astype(np.float32)
         for name in chosen
     }
-    return Units(by_size, {name: store.channels[name] for name in chosen}, offset)
+    return Units(by_size, {name: source.channels[name] for name in chosen}, offset)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ Snakemake's `--resources` takes every word up to the next option, so in
     snakemake --cores all --resources gpu=4 dictionary
 
 plain Snakemake reads `dictionary` as a malformed resource and refuses. This module moves
-such words to the front of the command line and leaves the rest to Snakemake. It is only
-a convenience: rosetta_steps never imports it, and `python -m snakemake` goes past it.
+such words to the front of the command line and leaves the rest to Snakemake, whose jobs call
+the `python` of this environment, activated or not. It is only a convenience: rosetta_steps never
+imports it, and `python -m snakemake` goes past it.
 """
 
+import os
 import sys
 
 RESOURCE_OPTIONS = ("--resources", "--res")
@@ -45,6 +47,8 @@ def main() -> None:
     """Run Snakemake on this process's arguments, reordered."""
     from snakemake.cli import main as snakemake_main
 
+    here = os.path.dirname(sys.executable)
+    os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
     snakemake_main(reorder(sys.argv[1:]))
 
 

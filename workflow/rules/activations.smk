@@ -3,6 +3,10 @@
 INPUTS   results/samples/{sample_set}.zarr
 OUTPUTS  results/activations/{sample_set}/{model}.zarr   activation (image, channel, y, x) a layer
          results/moments/{sample_set}/{model}.zarr       mean and product maps a layer, float64
+         results/streams/{sample_set}/{model}.json       with keep: matched, what runs instead
+
+With keep: matched nothing is dumped before the best buddies are known: models run where their maps
+are needed, and then once more, for the maps of the matched units.
 """
 
 
@@ -17,6 +21,8 @@ rule activations:
         "logs/activations/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/activations/{sample_set}/{model}.tsv"
+    wildcard_constraints:
+        sample_set=keeps(ALL),
     conda:
         ENVIRONMENT
     threads: cores_of_a_device()
@@ -24,28 +30,67 @@ rule activations:
         gpu=1,
     params:
         entry=entry_of,
-        layers=lambda w: layer_patterns(
-            find_entry(w.model, config["zoo"]), sample_set(w.sample_set)["layers"], w.model
-        ),
-        dtype=config["activations"]["dtype"],
-        images_per_shard=config["activations"]["images_per_shard"],
-        samples=subpath(input.samples, strip_suffix=".done.json"),
+        stream=stream_options,
         store=subpath(output[0], strip_suffix=".done.json"),
-        zoo=config["zoo"],
         algorithm=algorithm("activations"),
     shell:
         r"""
-        python -m rosetta_steps.activations --model {wildcards.model:q} --zoo {params.zoo:q} \
-            --samples {params.samples:q} --patterns {params.layers:q} --dtype {params.dtype} \
-            --images-per-shard {params.images_per_shard} --threads {threads} \
+        python -m rosetta_steps.activations {params.stream:q} --threads {threads} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """
+
+
+rule stream:
+    """What a model runs on, to be read as its activations would be."""
+    input:
+        samples="results/samples/{sample_set}.zarr.done.json",
+        weights="results/weights/{model}.txt",
+    output:
+        "results/streams/{sample_set}/{model}.json",
+    log:
+        "logs/stream/{sample_set}/{model}.log",
+    benchmark:
+        "benchmarks/stream/{sample_set}/{model}.tsv"
+    wildcard_constraints:
+        sample_set=keeps(MATCHED),
+    conda:
+        ENVIRONMENT
+    threads: cores_of_a_device()
+    resources:
+        gpu=1,
+    params:
+        entry=entry_of,
+        stream=stream_options,
+        algorithm=algorithm("streams"),
+    shell:
+        r"""
+        python -m rosetta_steps.streams {params.stream:q} --threads {threads} \
+            --output {output:q} 2>&1 | tee {log:q}
+        """
+
+
+use rule activations as matched_activations with:
+    input:
+        samples="results/samples/{sample_set}.zarr.done.json",
+        weights="results/weights/{model}.txt",
+        buddies=buddies_of,
+    log:
+        "logs/matched_activations/{sample_set}/{model}.log",
+    benchmark:
+        "benchmarks/matched_activations/{sample_set}/{model}.tsv"
+    wildcard_constraints:
+        sample_set=keeps(MATCHED),
+    params:
+        entry=entry_of,
+        stream=lambda w, input: [*stream_options(w), f"--matched-{side_of(w)}", *input.buddies],
+        store=subpath(output[0], strip_suffix=".done.json"),
+        algorithm=algorithm("activations"),
 
 
 rule moments:
     """Moments of one model's units, from which mean and variance at any size follow."""
     input:
-        "results/activations/{sample_set}/{model}.zarr.done.json",
+        source_of("model"),
     output:
         "results/moments/{sample_set}/{model}.zarr.done.json",
     log:
@@ -54,13 +99,16 @@ rule moments:
         "benchmarks/moments/{sample_set}/{model}.tsv"
     conda:
         ENVIRONMENT
+    threads: lambda w: cores_of_a_device() if runs(w) else 1
+    resources:
+        gpu=lambda w: int(runs(w)),
     params:
-        activations=subpath(input[0], strip_suffix=".done.json"),
+        maps=lambda w, input: stores(input),
         store=subpath(output[0], strip_suffix=".done.json"),
         splits=config["correlation"]["splits"],
         algorithm=algorithm("moments"),
     shell:
         r"""
-        python -m rosetta_steps.moments --activations {params.activations:q} \
-            --splits {params.splits} --output {params.store:q} 2>&1 | tee {log:q}
+        python -m rosetta_steps.moments --activations {params.maps:q} \
+            --splits {params.splits} --threads {threads} --output {params.store:q} 2>&1 | tee {log:q}
         """

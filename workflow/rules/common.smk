@@ -32,6 +32,7 @@ wildcard_constraints:
 
 
 ENVIRONMENT = "../../environment.yml"
+ALL, MATCHED = "all", "matched"
 
 
 def check_config():
@@ -75,7 +76,8 @@ def check_origin(name, chosen):
     for key in needed:
         if key not in chosen:
             raise ValueError(f"sample set {name}: {need} '{key}' as well.")
-    for key in sorted(set(chosen) - {*origins, "layers", "models", *needed, *possible}):
+    mined = {"layers", "models", "keep"}
+    for key in sorted(set(chosen) - {*origins, *mined, *needed, *possible}):
         raise ValueError(f"sample set {name}: '{key}' says nothing of {origins[0]}.")
     if ("models" in chosen) != ("layers" in chosen):
         raise ValueError(
@@ -219,6 +221,58 @@ def pages(name):
     """What one looks at: the page and the figures of a sample set."""
     files = ["index.html", "figure2.png", "figure3.png"]
     return [f"results/dictionary/{name}/{file}" for file in files]
+
+
+def keeps(kept):
+    """A wildcard constraint: names of the mined sample sets whose maps are kept so (all, matched)."""
+    names = [name for name in config["sample_sets"] if keep_of(name) == kept]
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def keep_of(name):
+    """Which maps of a sample set are kept: all, or those of matched units."""
+    return sample_set(name).get("keep", config["activations"].get("keep", ALL))
+
+
+def runs(wildcards):
+    """Whether the models of a sample set are run where their maps are needed, and no store read."""
+    return keep_of(wildcards.sample_set) == MATCHED
+
+
+def source_of(side):
+    """What gives the maps of the model that a wildcard names: its dump, or its stream."""
+
+    def of(wildcards):
+        kind, ending = ("streams", "json") if runs(wildcards) else ("activations", "zarr.done.json")
+        return f"results/{kind}/{wildcards.sample_set}/{wildcards[side]}.{ending}"
+
+    return of
+
+
+def buddies_of(wildcards):
+    """Tables of best buddies that a model of a sample set is in, but for those with itself."""
+    name, first = wildcards.sample_set, first_of(wildcards.sample_set)
+    others = others_of(name) if wildcards.model == first else [wildcards.model]
+    return [f"results/best_buddies/{name}/{first}--{model}.csv" for model in others]
+
+
+def side_of(wildcards):
+    """On which side of those tables it stands."""
+    return "a" if wildcards.model == first_of(wildcards.sample_set) else "b"
+
+
+def stream_options(wildcards):
+    """A model, its layers and its images, as options of the step."""
+    entry, chosen = find_entry(wildcards.model, config["zoo"]), sample_set(wildcards.sample_set)
+    options = {
+        "--model": [wildcards.model],
+        "--zoo": [config["zoo"]],
+        "--samples": [f"results/samples/{wildcards.sample_set}.zarr"],
+        "--patterns": layer_patterns(entry, chosen["layers"], wildcards.model),
+        "--dtype": [config["activations"]["dtype"]],
+        "--images-per-shard": [str(config["activations"]["images_per_shard"])],
+    }
+    return [word for key, words in options.items() for word in (key, *words)]
 
 
 def maps(kind):

@@ -1,6 +1,7 @@
 """Correlate: how alike do the units of two models respond? (eq. 2)
 
-INPUTS   results/activations/{sample_set}/{model}.zarr and results/moments/..., of both
+INPUTS   results/activations/{sample_set}/{model}.zarr (or results/streams/{sample_set}/{model}.json)
+         and results/moments/..., of both
 OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, unit_b) float32
 """
 
@@ -8,8 +9,8 @@ OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, 
 rule correlate:
     """Pearson correlation of each unit of model a with each unit of model b."""
     input:
-        a="results/activations/{sample_set}/{a}.zarr.done.json",
-        b="results/activations/{sample_set}/{b}.zarr.done.json",
+        a=source_of("a"),
+        b=source_of("b"),
         moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
         moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
     output:
@@ -26,8 +27,8 @@ rule correlate:
         worker_gb=str(config["correlation"]["memory_gb"]),
         dask=config["correlation"].get("scheduler", "none"),
     params:
-        a=subpath(input.a, strip_suffix=".done.json"),
-        b=subpath(input.b, strip_suffix=".done.json"),
+        a=lambda w, input: stores([input.a]),
+        b=lambda w, input: stores([input.b]),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
         moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
         store=subpath(output[0], strip_suffix=".done.json"),

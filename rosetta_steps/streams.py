@@ -1,0 +1,385 @@
+"""A model's maps, made while they are needed: a source of blocks of images in place of a store.
+
+A stream is a model with its layers and the images of a sample set, written down as JSON; it is
+opened like a store of activations and runs the model on the images that are read. Maps are rounded
+as a store would hold them, so that what follows from them is the same.
+
+INPUTS   results/samples/{sample_set}.zarr, the weights
+OUTPUTS  X.json: model, images, layers with their shapes, and what the maps follow from
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from math import prod
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from rosetta_steps.batches import images_at_once
+from rosetta_steps.devices import lease
+from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import StoreError, run
+from rosetta_steps.stores import (
+    MapReader,
+    check_dataset,
+    image_blocks,
+    manifest_path,
+    sha256_of,
+    write_json,
+)
+from rosetta_steps.zoo.entries import add_layer_arguments, entry_digest, find_entry, layers_from
+from rosetta_steps.zoo.loading import choose_layers, load
+from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
+
+# How far an image made again may lie from the stored one: root mean square of the difference, over
+# the standard deviation of its values. Between float32 and float16, which rounds as TF32 does:
+# 0.001; bfloat16: 0.011; another network: 1.4 (StyleGAN2 and DCGAN with random weights).
+TOLERANCE, TOLERANCE_OF_AUTOCAST = 0.02, 0.1
+# For images of hardly any contrast.
+LEAST_DEVIATION = 0.02
+# What the file of a stream says besides, for plans: nothing follows from it.
+SEEN = ("seconds_an_image", "weights_bytes")
+
+
+def describe(
+    name: str, zoo: str, samples: Path, layers: str | list[str], dtype: str, images_per_shard: int
+) -> dict:
+    """What a stream is: JSON-like, and all that a dump of it follows from.
+
+    Args:
+        name: Of the model.
+        zoo: File with its entry.
+        samples: Store of the images.
+        layers: "all", a preset of the entry, or patterns.
+        dtype: To which maps are rounded.
+        images_per_shard: Images that go together, in a file of a dump and through the model.
+
+    Raises:
+        ValueError: Bad model or layers.
+    """
+    entry = find_entry(name, zoo)
+    images = xr.open_zarr(check_dataset(samples)).sizes["image"]
+    model = load(name, entry)  # without values a pass for the layers costs next to nothing
+    chosen = choose_layers(name, entry, model, layers)
+    attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
+    if entry["role"] == "model":
+        attrs["preprocessing"] = model.preprocessing.attrs()
+    return {
+        "attrs": attrs,
+        "zoo": str(zoo),
+        "images": images,
+        "dtype": dtype,
+        "images_at_once": images_at_once(model.layers(), chosen, images_per_shard),
+        "layers": {
+            layer.name: {
+                "channels": layer.channels,
+                "size": list(layer.size),
+                "nonlinearity": layer.nonlinearity,
+            }
+            for layer in chosen
+        },
+        "key": _key(name, entry, samples),
+    }
+
+
+def _key(name: str, entry: dict, samples: Path) -> str:
+    """What the maps follow from, besides the layers."""
+    weights = sha256_of_weights(name, entry) or "weights loaded by the function"
+    return " ".join([entry_digest(entry), weights, sha256_of(manifest_path(samples))])
+
+
+class Stream:
+    """The maps of a running model on a sample set, read as those of a store are.
+
+    The model is loaded when the first maps are read. The maps of the images read last are kept, so
+    that their layers may be read one after the other.
+
+    Args:
+        state: As `describe` gives it.
+        device: To compute on.
+        progress: Told the number of images after every pass.
+    """
+
+    def __init__(
+        self, state: dict, device: str = "cpu", progress: Callable[[int], None] = lambda _: None
+    ):
+        self.state, self.device, self.progress = state, device, progress
+        self.attrs, self.images = state["attrs"], state["images"]
+        self.sizes = {name: tuple(layer["size"]) for name, layer in state["layers"].items()}
+        self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
+        self.dtype = np.dtype(state["dtype"])
+        self.at_once = self.images_per_shard = state["images_at_once"]
+        self.tapped = self.layers
+        self._model = self._samples = self._block = None
+        self._maps: dict[str, Tensor] = {}
+        self._reading = Lock()
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers in the order of the forward pass."""
+        return list(self.sizes)
+
+    def layer_attrs(self, layer: str) -> dict:
+        """What a store says of a layer."""
+        nonlinearity = self.state["layers"][layer]["nonlinearity"]
+        return {"model": self.attrs["model"], "layer": layer, "nonlinearity": nonlinearity}
+
+    def grain(self, layer: str) -> int:
+        """Channels of a layer that had better be read together: one is as cheap as all."""
+        return 1
+
+    def tap(self, layers: Iterable[str]) -> None:
+        """Say which layers will be read, so that the maps of no other are kept."""
+        wanted = set(layers)
+        self.tapped = [name for name in self.layers if name in wanted]
+        self._block, self._maps = None, {}
+
+    @property
+    def bytes_an_image(self) -> int:
+        """Held of the tapped layers while they are made: in float32, and as a store has them."""
+        values = sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
+        return values * (4 + self.dtype.itemsize)
+
+    def read(
+        self, layer: str, block: slice, channels: slice | Sequence[int] = slice(None)
+    ) -> Tensor:
+        """Activations of some images, (image, channel, y, x) in the dtype of a store.
+
+        Raises:
+            ValueError: Values that are not finite, or a generator that does not make the images of
+                the sample set.
+        """
+        with self._reading:
+            if self._block != block:
+                self._maps = {}
+                self._maps, self._block = self._run(block), block
+            return self._maps[layer][:, channels]
+
+    def _run(self, block: slice) -> dict[str, Tensor]:
+        self.load()
+        narrow = getattr(torch, self.dtype.name)
+        maps: dict[str, Tensor] = {}
+        for part in image_blocks(block.stop - block.start, self.at_once):
+            images = slice(block.start + part.start, block.start + part.stop)
+            found = maps_of(self._model, self.attrs["role"], self._samples, images, self.tapped)
+            for layer in self.tapped:
+                of_part = found.pop(layer).to(narrow)
+                refuse_what_is_not_finite(self.attrs["model"], layer, of_part, images)
+                if layer not in maps:
+                    whole = (block.stop - block.start, *of_part.shape[1:])
+                    maps[layer] = torch.empty(whole, dtype=narrow, device=of_part.device)
+                maps[layer][part] = of_part
+            self.progress(part.stop - part.start)
+        return maps
+
+    def load(self) -> None:
+        """Load the model, unless that is done.
+
+        Raises:
+            ValueError: Bad weights, or a generator that does not make the images of the sample set.
+        """
+        if self._model is not None:
+            return
+        name, samples = self.attrs["model"], Path(self.attrs["samples"])
+        entry = find_entry(name, self.state["zoo"])
+        # No Dask arrays: in a Dask worker they would wait for the worker itself.
+        self._samples = xr.open_zarr(check_dataset(samples), chunks=None)
+        model = load(name, entry, weights_file(name, entry), self.device)
+        if entry["role"] == "generator":
+            refuse_another_network(model, self._samples, samples)
+        self._model = model
+
+
+# Of blocks of maps.
+Source = MapReader | Stream
+
+
+def open_maps(path: Path) -> Source:
+    """A store of activations, or a stream (.json).
+
+    Raises:
+        StoreError: The store is damaged or not finished; or what a stream runs has changed.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        return MapReader(path)
+    state = read_stream(path)
+    name, samples = state["attrs"]["model"], Path(state["attrs"]["samples"])
+    if state["key"] != _key(name, find_entry(name, state["zoo"]), samples):
+        raise StoreError(
+            f"{path}: the weights, the code or the images of {name} have changed since it was "
+            "written. Run the step that writes it (snakemake does)."
+        )
+    return Stream(state, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_stream(path: Path) -> dict:
+    """What a stream is, from its file.
+
+    Raises:
+        StoreError: There is no such file, or it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}). Run the step that writes it (snakemake does)."
+        ) from None
+
+
+def identity_of(path: Path) -> str:
+    """What the maps of a source follow from; empty where there is none."""
+    path = Path(path)
+    if path.suffix == ".json":
+        if not path.is_file():
+            return ""
+        return digest_of({k: v for k, v in read_stream(path).items() if k not in SEEN})
+    return sha256_of(manifest_path(path)) if manifest_path(path).is_file() else ""
+
+
+def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[str]) -> dict:
+    """Maps (image, channel, y, x) of some layers on a block of a sample set.
+
+    Args:
+        model: Of the zoo.
+        role: "generator", which is given latents, labels and truncation, or "model", which is given
+            the images.
+        samples: The sample set.
+        block: Which images.
+        layers: Names.
+    """
+
+    def given(variable: str):
+        return torch.from_numpy(samples[variable][block].values)
+
+    with torch.inference_mode():
+        if role == "model":
+            return model.activations(given("image"), layers)
+        labels = given("label") if "label" in samples else None
+        truncation = samples.attrs["truncation"]
+        return model.activations(given("latent"), layers, labels, truncation)
+
+
+def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:
+    """Raise a ValueError if a generator does not make the first and the last image of a sample set.
+
+    Maps and images would be of two networks: random weights, or weights changed since.
+
+    Args:
+        generator: Of the zoo, with its weights.
+        images: The sample set that it is said to have made.
+        samples: Its path.
+    """
+
+    def stored(variable: str, image: int):
+        return torch.from_numpy(images[variable][[image]].values)
+
+    tolerance = TOLERANCE_OF_AUTOCAST if generator.autocast else TOLERANCE
+    for image in sorted({0, images.sizes["image"] - 1}):
+        label = stored("label", image) if "label" in images else None
+        shown = stored("image", image)
+        with torch.inference_mode():
+            made = generator.generate(stored("latent", image), label, images.attrs["truncation"])
+        found = f"shape {tuple(made.shape[1:])} instead of {tuple(shown.shape[1:])}"
+        if made.shape == shown.shape:
+            deviation = max(shown.std().item(), LEAST_DEVIATION)
+            difference = (made.cpu() - shown).square().mean().sqrt().item() / deviation
+            if difference <= tolerance:
+                continue
+            found = (
+                f"root mean square difference {difference:.3g} of its standard deviation, from "
+                f"rounding at most {tolerance}"
+            )
+        raise ValueError(
+            f"{generator.name} makes another image {image} than {samples} holds, of the same "
+            f"latent ({found}): its weights or its code have changed since, or are random in every "
+            f"process (seed them first). Delete {manifest_path(samples)} and run again: the "
+            "samples are made anew."
+        )
+
+
+def refuse_what_is_not_finite(model: str, layer: str, maps: Tensor, block: slice) -> None:
+    """Raise a ValueError that names model, layer and images with NaN or infinite values.
+
+    Args:
+        model: Its name.
+        layer: Its name.
+        maps: (image, channel, y, x) as it will be stored.
+        block: Which images these are.
+    """
+    if torch.isfinite(torch.stack(torch.aminmax(maps))).all():
+        return
+    bad = (~torch.isfinite(maps)).any((1, 2, 3)).nonzero().ravel() + block.start
+    images = ", ".join(str(int(image)) for image in bad[:10])
+    dtype = str(maps.dtype).removeprefix("torch.")
+    raise ValueError(
+        f"{model}, layer {layer}: values that are not finite in {dtype}, in images "
+        f"{images}{', ...' if len(bad) > 10 else ''}. If float32 holds them, set dtype: float32 "
+        "for this sample set; if not, the model or its input is broken."
+    )
+
+
+def seen(stream: Stream) -> dict[str, float]:
+    """Seconds of a pass for an image, and bytes of the weights.
+
+    Raises:
+        ValueError: As Stream.read.
+    """
+    block = slice(0, min(stream.at_once, stream.images))
+    for _ in range(2):  # the first loads the model
+        stream.tap(stream.layers)
+        begin = time.perf_counter()
+        stream.read(stream.layers[0], block)
+    seconds = (time.perf_counter() - begin) / block.stop
+    file = location(find_entry(stream.attrs["model"], stream.state["zoo"]))
+    return dict(zip(SEEN, (seconds, file.stat().st_size if file.is_file() else 0), strict=True))
+
+
+def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a stream follows from to a command line."""
+    parser.add_argument("--model", required=True, help="name in the zoo")
+    parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    parser.add_argument("--samples", type=Path, required=True, help="X.zarr of images")
+    add_layer_arguments(parser)
+    parser.add_argument(
+        "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
+    )
+    parser.add_argument(
+        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+
+
+def stream_from(a: argparse.Namespace) -> Stream:
+    """The stream that a command line describes, on the device that is free.
+
+    Raises:
+        ValueError: As `describe`.
+    """
+    device = lease()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    state = describe(a.model, a.zoo, a.samples, layers_from(a), a.dtype, a.images_per_shard)
+    return Stream(state, device)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Write down what a model runs on, to be read like a store of its activations."
+    )
+    add_stream_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, help="X.json to write")
+    a = parser.parse_args()
+    stream = stream_from(a)
+    write_json(a.output, stream.state | seen(stream))
+
+
+if __name__ == "__main__":
+    run(main)
