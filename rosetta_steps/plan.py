@@ -17,9 +17,15 @@ from rosetta_steps.zoo.entries import (
 )
 from rosetta_steps.zoo.loading import choose_layers, load
 
-# Seen on two cores of an AMD EPYC for the embedded zoo (faces 7 minutes, faces-quick 1.5): seconds
-# for each GB before compression, to start the jobs of a model, and for the dictionary.
-SECONDS_A_GIGABYTE, SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = 18, 15, 25
+# Seen on two cores of an AMD EPYC for the embedded zoo (faces 7 minutes, faces-quick 1.5, faces-all
+# 13): seconds for each GB of maps before compression, to start the jobs of a model, and for the
+# dictionary. With keep: matched every model runs three times, and its maps are neither written nor
+# read.
+SECONDS_A_GIGABYTE = {"all": 18, "matched": 9}
+SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
+# Of the bytes of all maps, those of units in best buddies: of faces with K = 5, 0.72 of the
+# generator and 0.14 to 0.20 of a model.
+MATCHED_OF_THE_FIRST, MATCHED_OF_OTHERS = 0.75, 0.2
 
 
 def plan(
@@ -30,6 +36,7 @@ def plan(
     dtype: str,
     activations: Path,
     images_per_shard: int,
+    keep: str = "all",
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -41,13 +48,14 @@ def plan(
         dtype: Of the stored maps.
         activations: Folder of the dumps; what lies there already needs no more room or time.
         images_per_shard: Images whose maps a dump holds until their file is written.
+        keep: "all", or "matched"; what the other takes is said as well.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
     """
     import psutil
 
-    rows, units, total, stored, shard, new, unused = [], [], 0, 0.0, 0, 0, None
+    rows, units, made, shard, unused = [], [], [], 0, None
     for name in models:
         entry = find_entry(name, zoo)
         model = load(name, entry)
@@ -56,45 +64,53 @@ def plan(
         if vain and not isinstance(layers, list):
             raise ValueError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
         unused = vain if unused is None else [p for p in unused if p in vain]
-        done = manifest_path(activations / f"{name}.zarr").exists()
         shapes = [((one.channels, *one.size), one.nonlinearity) for one in chosen]
-        size, left = (0, 0.0) if done else bytes_of(shapes, images, dtype)
         units.append(sum(layer.channels for layer in chosen))
-        total += size
-        stored += left
         shard = max(shard, bytes_of(shapes, min(images, images_per_shard), dtype)[0])
-        new += not done
-        maps = "on disk" if done else f"{size / 1e9:.2f} GB"
+        maps = "on disk"
+        if not manifest_path(activations / f"{name}.zarr").exists():
+            share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
+            size, left = bytes_of(shapes, images, dtype)
+            made.append((size, {"all": left, "matched": share * left}))
+            maps = f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
     if unused:
         raise ValueError(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
         )
-    table = 8 * units[0] * max(units)
-    held = max(3 * table, 2 * shard)  # a shard is held twice while it is put together
-    needed = stored + 4 * units[0] * sum(units)
+    tables = 4 * units[0] * sum(units)
+    held = 2 * shard  # twice while it is put together; correlations keep to correlation.memory_gb
     free = shutil.disk_usage(".").free
     memory = psutil.virtual_memory().available
-    seconds = SECONDS_A_GIGABYTE * total / 1e9 + SECONDS_A_MODEL * new + SECONDS_OF_THE_DICTIONARY
+    needed, choices = {}, []
+    for name in ("all", "matched"):
+        needed[name] = tables + sum(stored[name] for _, stored in made)
+        seconds = SECONDS_A_GIGABYTE[name] * sum(size for size, _ in made) / 1e9
+        seconds += SECONDS_A_MODEL[name] * len(made) + SECONDS_OF_THE_DICTIONARY
+        choices.append(
+            f"keep: {name:8} about {needed[name] / 1e9:.1f} GB on disk once compressed, about "
+            f"{seconds / 60:.1f} minutes on two cores, fewer on more"
+            + (" (chosen)" if name == keep else "")
+        )
     text = "\n".join(
         [
             f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
             *rows,
-            f"{images} images; about {needed / 1e9:.1f} GB on disk once compressed, "
-            f"{free / 1e9:.1f} GB are free",
-            f"memory: {3 * table / 1e9:.2f} GB for the largest sums of products, "
-            f"{2 * shard / 1e9:.2f} GB for the largest file of maps; "
+            f"{images} images; {free / 1e9:.1f} GB of disk are free",
+            *choices,
+            f"memory: {held / 1e9:.2f} GB for the largest file of maps; "
             f"{memory / 1e9:.1f} GB are available",
-            f"about {seconds / 60:.1f} minutes on two cores, fewer on more",
         ]
     )
-    for what, need, there in (("disk", needed, free), ("memory", held, memory)):
+    remedy = {"memory": ", or a smaller images_per_shard."}
+    remedy["disk"] = ", or keep: matched." if keep == "all" else "."
+    for what, need, there in (("disk", needed[keep], free), ("memory", held, memory)):
         if need > there:
             raise ValueError(
                 f"{text}\nThe {what} cannot hold this: {need / 1e9:.1f} GB needed, "
                 f"{there / 1e9:.1f} GB there. Fewer images, fewer layers or fewer models"
-                + (", or a smaller images_per_shard." if what == "memory" else ".")
+                + remedy[what]
             )
     return text
 
@@ -115,10 +131,20 @@ def main() -> None:
     parser.add_argument(
         "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
     )
+    parser.add_argument(
+        "--keep", default="all", choices=["all", "matched"], help="which maps, default %(default)s"
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
     text = plan(
-        a.models, a.zoo, layers_from(a), a.images, a.dtype, a.activations, a.images_per_shard
+        a.models,
+        a.zoo,
+        layers_from(a),
+        a.images,
+        a.dtype,
+        a.activations,
+        a.images_per_shard,
+        a.keep,
     )
     print(text)
     if a.output:

@@ -11,6 +11,7 @@ from conftest import moments_of, random_maps, write_maps
 from rosetta_steps import moments
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import units
+from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.errors import StoreError
@@ -59,7 +60,19 @@ def test_correlations_agree_with_upsampling_both_maps_in_float64(two_stores, tmp
     assert list(table["size_b"].values) == [20] * 4 + [7] * 3 + [2] * 2
 
 
-@pytest.mark.parametrize(("precision", "error"), [("float64", 1e-7), ("bfloat16", 5e-3)])
+def test_tf32_keeps_ten_bits_of_any_magnitude_and_rounds_as_float16_does():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(rounded_to_tf32(values), values.half().float(), rtol=0, atol=0)
+    halfway = torch.tensor([1 + 2.0**-11, 1 + 3 * 2.0**-11, -1 - 2.0**-11])
+    assert rounded_to_tf32(halfway).tolist() == [1, 1 + 2.0**-9, -1]
+    for scale in (2.0**-60, 2.0**60):
+        exact = rounded_to_tf32(values) * scale
+        torch.testing.assert_close(rounded_to_tf32(values * scale), exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "error"), [("float64", 1e-7), ("tf32", 1e-3), ("bfloat16", 5e-3)]
+)
 def test_each_precision_keeps_its_error(two_stores, tmp_path, precision, error):
     a, b, maps_a, maps_b = two_stores
     table = run(a, b, tmp_path / "out.zarr", precision=precision)

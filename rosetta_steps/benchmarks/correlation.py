@@ -33,7 +33,8 @@ import xarray as xr
 from torch.nn.functional import interpolate
 
 from rosetta_steps.correlation.cluster import local_workers
-from rosetta_steps.correlation.products import PRECISIONS, Held, Model, sum_products, sums_of
+from rosetta_steps.correlation.precision import PRECISIONS
+from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import comparison_size

@@ -35,7 +35,7 @@ class Job:
         moments_a, moments_b: Of both.
         digests: What identity_of says of them, in this order.
         block: Images read at once.
-        precision: One of products.PRECISIONS.
+        precision: One of precision.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
         splits: Parts of the images whose sums are kept apart.
     """

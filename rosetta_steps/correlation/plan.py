@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
@@ -16,7 +17,7 @@ GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
 FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
 # A sum and a held value, by precision.
-BYTES = {"float64": (8, 8), "float32": (4, 4), "bfloat16": (4, 2)}
+BYTES = {"float64": (8, 8), "float32": (4, 4), "tf32": (4, 4), "bfloat16": (4, 2)}
 # Of the budget that the maps of a block may take, of the held model and of models that run; blocks
 # of images are halved until they do.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
@@ -117,7 +118,7 @@ def plan(
         free: Bytes of memory that are there for all workers.
         rate: Multiplications and additions a second of a worker (matrix_rate).
         splits: Parts of the images whose sums are kept apart.
-        precision: One of products.PRECISIONS.
+        precision: One of precision.PRECISIONS.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; says the least that would
@@ -188,14 +189,16 @@ def plan(
     return Plan(tiles, block, workers, worker_bytes, text)
 
 
-def matrix_rate(device: str, dtype: torch.dtype, size: int = 1024) -> float:
+def matrix_rate(device: str, precision: str, size: int = 1024) -> float:
     """Multiplications and additions a second of matrix products, measured in some milliseconds."""
-    left, right = torch.ones(2, size, size, device=device, dtype=dtype)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    total, left = torch.zeros(2, size, size, device=device, dtype=dtype)
+    right = torch.ones(size, size, device=device, dtype=PRECISIONS[precision])
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()
-        product = left @ right
-        product[0, 0].item()  # waits for a device
+        add_product(total, left, right, precision)
+        total[0, 0].item()  # waits for a device
         seconds.append(time.perf_counter() - begin)
     return 2 * size**3 / min(seconds)
 

@@ -13,18 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.units import Run, Units, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
 from rosetta_steps.streams import Source
-
-# How maps are multiplied. Sums are kept in float32 (float64 for the reference).
-PRECISIONS = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-}
 
 
 class Model:
@@ -43,7 +37,7 @@ class Model:
         self, source: Source, units: Units, others: list[Size], images: int, device: str,
         precision: str,
     ):  # fmt: skip
-        self.source, self.units = source, units
+        self.source, self.units, self.precision = source, units, precision
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
         self.runs = runs_of(units, images, [source.grain(layer) for layer in units.channels])
@@ -152,10 +146,7 @@ class Sums:
         for split, count in enumerate(images):
             columns, end = slice(end, end + count * positions), end + count * positions
             total, a, b = self.total[split, rows], matrix[:, columns], left[:, columns]
-            if b.dtype == total.dtype:
-                total.addmm_(a, b.T)
-            else:
-                total += a.to(b.dtype) @ b.T
+            add_product(total, a, b, other.precision)
 
     def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
         """Each size of the held model, with its sums (split, unit of other, unit of held)."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rosetta_steps.correlation.cluster import local_workers, workers_at
 from rosetta_steps.correlation.pieces import Job, add_up, piece
 from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
-from rosetta_steps.correlation.products import PRECISIONS
+from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.units import Units, units_of
@@ -45,7 +45,7 @@ def correlate(
         workers: Dask workers on this machine; by default as many as cores and memory allow.
         threads_per_worker: On a CPU; the last bit of a sum may depend on it.
         memory_gb: What a worker may take.
-        precision: In which maps are multiplied, one of products.PRECISIONS.
+        precision: In which maps are multiplied, one of precision.PRECISIONS.
         scheduler: Address of a Dask scheduler whose workers are used instead.
         nearest: Keep so many partners of each unit and not the table; 0: the table.
         splits: Parts of the images (splits.split_of) whose correlations are kept besides; the
@@ -69,7 +69,7 @@ def correlate(
     chosen = plan(
         *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
         cores, threads_per_worker, psutil.virtual_memory().available,
-        matrix_rate(device, PRECISIONS[precision]), splits, precision,
+        matrix_rate(device, precision), splits, precision,
     )  # fmt: skip
     print(chosen.text, flush=True)
     job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
@@ -229,7 +229,8 @@ def main() -> None:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="of the products, default %(default)s; bfloat16 is faster, float64 the slow reference",
+        help="of the products, default %(default)s; tf32 and bfloat16 are for tensor cores, "
+        "float64 is the slow reference",
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     parser.add_argument(

@@ -1,0 +1,60 @@
+"""How exactly maps are multiplied: to how many bits they are rounded before a product.
+
+Sums are kept in float32, and in float64 for the reference, whatever the precision.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+# In which maps lie ready. A GPU's tensor cores round float32 to TF32 on their own.
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
+TF32_DROPS = 13  # of float32's 23 bits
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
+    """Add a b' to a total.
+
+    On a GPU, products of tf32 and bfloat16 are summed in float32 by tensor cores. On a CPU, tf32
+    rounds as a GPU does and is slower than float32: it shows the error. bfloat16 rounds the product
+    of each block of images there as well.
+
+    Args:
+        total: (row of a, row of b) float32, or float64.
+        a: As it was prepared.
+        b: In the precision's own dtype.
+        precision: One of PRECISIONS.
+    """
+    if precision == "bfloat16":
+        a = a.to(b.dtype)
+        total += torch.mm(a, b.T, out_dtype=total.dtype) if a.is_cuda else a @ b.T
+    elif precision == "tf32" and not a.is_cuda:
+        total.addmm_(rounded_to_tf32(a), rounded_to_tf32(b).T)
+    else:
+        with _tensor_cores(precision == "tf32"):
+            total.addmm_(a, b.T)
+
+
+def rounded_to_tf32(values: Tensor) -> Tensor:
+    """float32 values to the nearest of ten bits, ties to even."""
+    bits = values.contiguous().view(torch.int32)
+    half = (1 << (TF32_DROPS - 1)) - 1 + (bits >> TF32_DROPS & 1)
+    return (bits + half >> TF32_DROPS << TF32_DROPS).view(torch.float32)
+
+
+@contextmanager
+def _tensor_cores(wanted: bool) -> Iterator[None]:
+    settings = torch.backends.cuda.matmul
+    before = settings.allow_tf32
+    settings.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        settings.allow_tf32 = before
