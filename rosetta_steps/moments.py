@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 import xarray as xr
@@ -28,9 +29,9 @@ from rosetta_steps.splits import PREFIX, split_of
 from rosetta_steps.stores import MapReader, image_blocks, write_dataset
 from rosetta_steps.streams import Source, open_maps
 
-# Offsets (y, x) of the neighbour in each product map; the other half follows by symmetry.
+# Offsets (y, x) of the neighbour in each product map, in the order of _add; the other half follows
+# by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
-CACHED_VALUES = 1 << 16
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
 SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.5e9
 
@@ -48,34 +49,20 @@ class MomentSums:
         self.minimum = np.full(channels, np.inf)
         self.maximum = np.full(channels, -np.inf)
         self.nonfinite = np.zeros(channels, np.int64)
-        # One row and one column of zeros behind each map: a neighbour is then a fixed step away
-        # in memory, and one beyond the border contributes nothing.
-        self.padded = (channels, size[0] + 1, size[1] + 1)
-        self.map_sum = torch.zeros(self.padded, dtype=torch.float64)
-        self.product_sum = torch.zeros((len(NEIGHBOURS), *self.padded), dtype=torch.float64)
+        self.map_sum = np.zeros((channels, *size))
+        self.product_sum = np.zeros((channels, len(NEIGHBOURS), *size))
 
     def add(self, activation: np.ndarray | torch.Tensor) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
-        if not len(activation):
-            return
         self.count += len(activation)
-        channels, y, x = activation.shape[1:]
-        maps = torch.as_tensor(activation).cpu()
-        # A few channels at a time stay in the processor's cache.
-        step = max(1, CACHED_VALUES // self.map_sum[0].numel())
-        for start in range(0, channels, step):
-            part = slice(start, start + step)
-            self._count_nonfinite(maps[:, part], part)
-            image = torch.zeros_like(self.map_sum[part])
-            flat, map_sum = image.view(-1), self.map_sum[part].view(-1)
-            product_sum = [self.product_sum[i, part].view(-1) for i in range(len(NEIGHBOURS))]
-            steps = [down * (x + 1) + right for down, right in NEIGHBOURS]
-            for values in maps[:, part]:
-                image[:, :y, :x] = values
-                map_sum += flat
-                for total, ahead in zip(product_sum, steps, strict=True):
-                    end = len(flat) - ahead
-                    total[:end].addcmul_(flat[:end], flat[ahead:])
+        _add(
+            torch.as_tensor(activation).float().cpu().numpy(),
+            self.map_sum,
+            self.product_sum,
+            self.minimum,
+            self.maximum,
+            self.nonfinite,
+        )
 
     def merge(self, other: "MomentSums") -> None:
         """Add the images of another."""
@@ -86,13 +73,6 @@ class MomentSums:
         self.map_sum += other.map_sum
         self.product_sum += other.product_sum
 
-    def _count_nonfinite(self, maps: torch.Tensor, part: slice) -> None:
-        low, high = (v.double().numpy() for v in (maps.amin((0, 2, 3)), maps.amax((0, 2, 3))))
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            self.nonfinite[part] += (~torch.isfinite(maps)).sum((0, 2, 3)).numpy()
-        self.minimum[part] = np.fmin(self.minimum[part], low)
-        self.maximum[part] = np.fmax(self.maximum[part], high)
-
     def dataset(self) -> xr.Dataset:
         """The moments of the images added so far, as stored."""
         return xr.Dataset(
@@ -101,10 +81,10 @@ class MomentSums:
                 "minimum": ("channel", self.minimum),
                 "maximum": ("channel", self.maximum),
                 "nonfinite": ("channel", self.nonfinite, {"long_name": "values not finite"}),
-                "mean_map": (("channel", "y", "x"), self._mean(self.map_sum)),
+                "mean_map": (("channel", "y", "x"), self.map_sum / self.count),
                 "mean_product": (
                     ("channel", "neighbour", "y", "x"),
-                    self._mean(self.product_sum.transpose(0, 1)),
+                    self.product_sum / self.count,
                     {"long_name": "mean over images of the map times its neighbour"},
                 ),
             },
@@ -114,8 +94,42 @@ class MomentSums:
             },
         )
 
-    def _mean(self, sums: torch.Tensor) -> np.ndarray:
-        return (sums[..., :-1, :-1] / self.count).numpy()
+
+@numba.njit(nogil=True, cache=True)
+def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+    # Compiled, because array operations spend their time on reading and writing the sums: one for
+    # each of the five products, where this makes one pass.
+    images, channels, height, width = maps.shape
+    # A row and the one below it, each between two zeros: what is beyond the border adds nothing.
+    here, below = np.zeros(width + 2), np.zeros(width + 2)
+    low, high, bad = np.empty(width), np.empty(width), np.empty(width, np.int64)
+    for channel in range(channels):
+        low[:], high[:], bad[:] = np.inf, -np.inf, 0
+        for image in range(images):
+            below[1:-1] = maps[image, channel, 0]
+            for y in range(height):
+                here, below = below, here
+                if y + 1 < height:
+                    below[1:-1] = maps[image, channel, y + 1]
+                else:
+                    below[:] = 0
+                for x in range(width):
+                    value = here[x + 1]
+                    map_sum[channel, y, x] += value
+                    product_sum[channel, 0, y, x] += value * value
+                    product_sum[channel, 1, y, x] += value * here[x + 2]
+                    product_sum[channel, 2, y, x] += value * below[x + 1]
+                    product_sum[channel, 3, y, x] += value * below[x + 2]
+                    product_sum[channel, 4, y, x] += value * below[x]
+                # By column, where no value waits for the one before it.
+                for x in range(width):
+                    value = here[x + 1]
+                    low[x] = value if value < low[x] else low[x]
+                    high[x] = value if value > high[x] else high[x]
+                    bad[x] += 0 if value - value == 0 else 1  # not finite
+        minimum[channel] = min(minimum[channel], low.min())
+        maximum[channel] = max(maximum[channel], high.max())
+        nonfinite[channel] += bad.sum()
 
 
 def _pair(y: int, x: int, down: int, right: int):

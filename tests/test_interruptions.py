@@ -18,12 +18,10 @@ import yaml
 from conftest import dump_maps, moments_of, random_maps, write_maps
 
 from rosetta_steps import activations, errors, moments, sampling
-from rosetta_steps.correlation import pieces, result, step
-from rosetta_steps.correlation.units import Units
+from rosetta_steps.correlation import pieces, step, totals
 from rosetta_steps.stores import MapReader, check_dataset, manifest_path
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
-UNITS = Units({(2, 2): ["layer"]}, {"layer": 1}, {})
 IMAGES = slice(0, 10)  # of all stores here: blocks of four end in a short one
 
 
@@ -302,22 +300,45 @@ def test_a_piece_of_an_earlier_run_is_not_taken_for_one_of_this(two_stores, tmp_
     np.testing.assert_array_equal(found, correlate(tmp_path, "undisturbed.zarr"))
 
 
-def test_a_damaged_tile_is_named_and_removed(tmp_path):
-    file = tmp_path / "tile-0.npz"
-    file.write_bytes(b"PK no archive")
-    with pytest.raises(errors.StoreError, match="tile-0.npz is damaged .* and was removed"):
-        result.load_tile(file)
-    assert not file.exists()
-
-
-def test_a_piece_that_no_worker_wrote_here_is_named(tmp_path):
-    with pytest.raises(errors.StoreError, match="0.npz is missing, .* file system that all"):
-        pieces.add_up([str(tmp_path / "0.npz")], (UNITS, UNITS))
-
-
-def test_a_damaged_piece_is_named_and_removed(tmp_path):
+def test_a_file_that_no_worker_wrote_here_or_that_is_damaged_is_named(tmp_path):
     file = tmp_path / "0.npz"
+    with pytest.raises(errors.StoreError, match="0.npz is missing, .* file system that all"):
+        totals.load(file)
     file.write_bytes(b"PK no archive")
     with pytest.raises(errors.StoreError, match="0.npz is damaged .* and was removed"):
-        pieces.add_up([str(file)], (UNITS, UNITS))
+        totals.load(file)
     assert not file.exists()
+
+
+def test_what_lies_on_disk_does_not_grow_with_the_images(two_stores, tmp_path, monkeypatch):
+    undisturbed = correlate(tmp_path, "undisturbed.zarr", strip=1)
+    monkeypatch.setattr(totals, "FOLDED", 3)
+    seen, add = [], totals.Total.add
+
+    def counted(total, finished):
+        add(total, finished)
+        seen.append(len(list(total.file.parent.glob("*.npz"))))
+
+    monkeypatch.setattr(totals.Total, "add", counted)
+    np.testing.assert_array_equal(correlate(tmp_path, strip=1), undisturbed)
+    assert len(seen) == 10 and max(seen) <= 3 + 1 + 1  # pieces, one that is early, and a total
+
+
+@pytest.mark.parametrize("at", [4, 7, 9])
+def test_a_total_is_gone_on_with(two_stores, tmp_path, monkeypatch, at):
+    """Killed while or after pieces were folded into a total: not one is lost or added twice."""
+    undisturbed = correlate(tmp_path, "undisturbed.zarr", strip=1)
+    monkeypatch.setattr(totals, "FOLDED", 3)
+    add = totals.Total.add
+
+    def killed(total, finished):
+        if len(finished) > at:
+            raise KeyboardInterrupt
+        add(total, finished)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(totals.Total, "add", killed)
+        correlate(tmp_path, strip=1)
+    computed = strips_computed(monkeypatch)
+    np.testing.assert_array_equal(correlate(tmp_path, strip=1), undisturbed)
+    assert len(computed) < 10 - 3 and 0 not in computed

@@ -6,7 +6,6 @@ pieces.
 """
 
 import sys
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +21,6 @@ from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import check_dataset, whole_file
 from rosetta_steps.streams import Source, identity_of, open_maps
-
-DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     job.sources()  # once more: what was lost or replaced meanwhile read as nothing, or as another
     refuse_not_finite(sums, units, job)
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
-        np.savez(target, **{_key(sizes): value for sizes, value in sums.items()})
+        np.savez(target, **{key(sizes): value for sizes, value in sums.items()})
     return file
 
 
@@ -173,36 +170,6 @@ def _with_smaller_blocks(compute, block: int):
         print(f"GPU memory is full: going on with {block} images at once", file=sys.stderr)
 
 
-def _key(sizes: tuple[Size, Size]) -> str:
+def key(sizes: tuple[Size, Size]) -> str:
+    """Name of the sums of two sizes in a file."""
     return "-".join(f"{y}x{x}" for y, x in sizes)
-
-
-def add_up(files: list[str], units: tuple[Units, Units]) -> dict[tuple[Size, Size], np.ndarray]:
-    """Sums of all pieces, in the order of the images, whoever computed them, in float64.
-
-    Raises:
-        StoreError: A file cannot be read; it is removed, so that the next run computes it again.
-    """
-    sizes = [(a, b) for a in units[0].layers for b in units[1].layers]
-    sums: dict[tuple[Size, Size], np.ndarray] = {}
-    for file in files:
-        try:
-            with np.load(file) as part:
-                for pair in sizes:
-                    value = part[_key(pair)]
-                    if pair in sums:
-                        sums[pair] += value
-                    else:
-                        sums[pair] = value.astype(np.float64)
-        except FileNotFoundError:
-            raise StoreError(
-                f"{file} is missing, though a worker says that it wrote it. Workers on other "
-                "machines need the results on a file system that all of them share."
-            ) from None
-        except DAMAGE as error:
-            Path(file).unlink()
-            raise StoreError(
-                f"{file} is damaged ({error}) and was removed. Run the same command again: only "
-                "that piece is computed."
-            ) from error
-    return sums

@@ -9,6 +9,7 @@ import torch
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
+from rosetta_steps.correlation.totals import FOLDED
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source, Stream
@@ -156,6 +157,8 @@ def plan(
     together = largest * (8 * splits + 4 * (1 if splits == 1 else 1 + 2 * splits))
     workers = min(cores // threads, strips, int((free - together) // worker_bytes))
     workers = max(1, workers)
+    # A total in float64, twice while it is written, and pieces that are not in it.
+    on_disk = min(strips, FOLDED + workers) * sums + (4 * sums if strips > FOLDED else 0)
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
         for tile in tiles
@@ -182,8 +185,8 @@ def plan(
         f"{'made by running ' + ' and '.join(o.model for o in running) if running else 'read'}\n"
         f"  {_count(strips, 'piece')} a tile, {block} images at once; {_count(workers, 'worker')} "
         f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}), and "
-        f"{_gigabytes(together)} to put a tile together; pieces on disk "
-        f"{_gigabytes(strips * sums)} at most\n"
+        f"{_gigabytes(together)} to put a tile together; on disk meanwhile "
+        f"{_gigabytes(on_disk)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
     return Plan(tiles, block, workers, worker_bytes, text)

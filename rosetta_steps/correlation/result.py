@@ -7,9 +7,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from rosetta_steps.correlation.pieces import DAMAGE
 from rosetta_steps.correlation.tiles import Tile
-from rosetta_steps.errors import StoreError
+from rosetta_steps.correlation.totals import load
 from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import (
@@ -67,7 +66,7 @@ class WholeTable:
             store = zarr.open_group(folder)
             for tile, file in zip(tiles, files, strict=True):
                 places = spans(self.stores, tile)
-                kept = load_tile(file)
+                kept = load(file)
                 with writing(output):
                     values = store["correlation"][places] = kept["table"]
                     if self.splits > 1:
@@ -108,7 +107,7 @@ class NearestOnly:
         for axis, side in enumerate("ab"):
             parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
             for tile, file in zip(tiles, files, strict=True):
-                kept = load_tile(file)
+                kept = load(file)
                 found = Nearest(kept[f"partner_{side}"], kept[f"correlation_{side}"])
                 parts.setdefault(spans(self.stores, tile)[axis].start, []).append(found)
             merged = [nearest_of_all(parts[first], self.neighbours) for first in sorted(parts)]
@@ -122,23 +121,6 @@ class NearestOnly:
             varies.append((partner >= 0).any(1))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output)
-
-
-def load_tile(file: Path) -> dict[str, np.ndarray]:
-    """What was kept of a tile.
-
-    Raises:
-        StoreError: The file is damaged; it is removed, so that the next run computes it again.
-    """
-    try:
-        with np.load(file) as kept:
-            return dict(kept)
-    except DAMAGE as error:
-        file.unlink()
-        raise StoreError(
-            f"{file} is damaged ({error}) and was removed. Run the same command again: only that "
-            "tile is computed."
-        ) from error
 
 
 def spans(stores: tuple[Source, Source], tile: Tile) -> tuple[slice, slice]:

@@ -13,11 +13,12 @@ from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
 from rosetta_steps.correlation.cluster import local_workers, workers_at
-from rosetta_steps.correlation.pieces import Job, add_up, piece
+from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.table import correlations_of
+from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of
@@ -102,17 +103,16 @@ def correlate(
                 bar.update(images)
                 continue
             units = tuple(map(units_of, stores, moments, (tile.a, tile.b)))
-            files = [str(scratch / f"{name}-{index}-{number}.npz") for number in range(len(strips))]
-            compute(client, job, units, strips, files, bar)
-            sums = add_up(files, units)
-            table = correlations_of(sums, units, moments, images)
+            files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
+            total = Total(scratch / f"{name}-{index}.npz", files, units)
+            compute(client, job, units, strips, total, bar)
+            table = correlations_of(total.sums, units, moments, images)
             of_splits = [
-                correlations_of(sums, units, moments, images, split)
+                correlations_of(total.sums, units, moments, images, split)
                 for split in range(splits if splits > 1 else 0)
             ]
             result.keep(finished, table, of_splits, tile)
-            for file in files:
-                Path(file).unlink()
+            total.remove()
     job.refuse_changes()
     files = [scratch / f"{name}-tile-{index}.npz" for index in range(len(chosen.tiles))]
     result.write(chosen.tiles, files, output, {"images": images, "precision": precision})
@@ -177,18 +177,24 @@ def refuse_other_moments(path: Path, store: Source, moments: xr.DataTree, splits
 
 
 def compute(
-    client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], files: list[str], bar
+    client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], total: Total, bar
 ) -> None:
-    """Have the pieces of a tile computed.
+    """Have the pieces of a tile computed and added up.
 
     Raises:
         ValueError: The workers die again and again.
+        StoreError: As Total.add.
     """
-    strip_of = {
-        client.submit(piece, job, units, (strip.start, strip.stop), file, pure=False): strip
-        for strip, file in zip(strips, files, strict=True)
+    bar.update(sum(strip.stop - strip.start for strip in strips[: total.added]))
+    number_of = {
+        client.submit(
+            piece, job, units, (strip.start, strip.stop), str(total.pieces[number]), pure=False
+        ): number
+        for number, strip in enumerate(strips)
+        if number >= total.added
     }
-    for task in as_completed(strip_of):
+    finished = set()
+    for task in as_completed(number_of):
         try:
             task.result()
         except KilledWorker as error:
@@ -197,7 +203,11 @@ def compute(
                 "memory. Lower correlation.memory_gb or images_per_block in the config, or give "
                 "the job fewer cores; finished pieces are kept."
             ) from error
-        bar.update(strip_of[task].stop - strip_of[task].start)
+        task.release()  # else it is computed again where its worker dies later
+        strip = strips[number_of[task]]
+        bar.update(strip.stop - strip.start)
+        finished.add(number_of[task])
+        total.add(finished)
 
 
 def main() -> None:

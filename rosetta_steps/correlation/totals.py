@@ -1,0 +1,100 @@
+"""Sums of a tile over all its pieces, added in the order of the images while pieces come in.
+
+Whoever computed them, the same numbers are added in the same order. A piece that is early waits on
+disk. Every few pieces the total is written and those that are in it are removed: what lies on disk
+does not grow with the images.
+"""
+
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from rosetta_steps.correlation.pieces import key
+from rosetta_steps.correlation.units import Units
+from rosetta_steps.errors import StoreError
+from rosetta_steps.resampling import Size
+from rosetta_steps.stores import whole_file
+
+DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
+FOLDED = 8  # pieces between two writings of the total
+COUNT = "pieces"
+
+
+class Total:
+    """The sums of a tile.
+
+    Args:
+        file: Where the total is written from time to time; one of an earlier run is gone on with.
+        pieces: Files of the pieces, in the order of the images.
+        units: Of both models.
+
+    Attributes:
+        added: Number of the pieces that are in it.
+        sums: For each two sizes (split, units of a, units of b) float64.
+    """
+
+    def __init__(self, file: Path, pieces: list[Path], units: tuple[Units, Units]):
+        self.file, self.pieces = file, pieces
+        self.sizes = [(a, b) for a in units[0].layers for b in units[1].layers]
+        self.sums: dict[tuple[Size, Size], np.ndarray] = {}
+        self.added = self.written = 0
+        if file.is_file():
+            found = load(file)
+            self.added = self.written = int(found[COUNT])
+            self.sums = {sizes: found[key(sizes)] for sizes in self.sizes}
+
+    def add(self, finished: Collection[int]) -> None:
+        """Add the pieces that are finished, by number, as far as none before them is missing.
+
+        Raises:
+            StoreError: A piece cannot be read; it is removed, so that the next run computes it
+                again. Or the disk is full.
+        """
+        while self.added in finished:
+            found = load(self.pieces[self.added])
+            for sizes in self.sizes:
+                if sizes in self.sums:
+                    self.sums[sizes] += found[key(sizes)]
+                else:
+                    self.sums[sizes] = found[key(sizes)].astype(np.float64)
+            self.added += 1
+            if self.written + FOLDED == self.added < len(self.pieces):
+                self._write()
+
+    def remove(self) -> None:
+        """Remove what lies on disk of it."""
+        for file in (self.file, *self.pieces):
+            file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        arrays = {key(sizes): values for sizes, values in self.sums.items()}
+        with whole_file(self.file) as temporary, temporary.open("wb") as target:
+            np.savez(target, **arrays, **{COUNT: self.added})
+        for file in self.pieces[self.written : self.added]:
+            file.unlink()
+        self.written = self.added
+
+
+def load(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that a worker wrote.
+
+    Raises:
+        StoreError: It is missing, or damaged and then removed, so that the next run computes it
+            again.
+    """
+    try:
+        with np.load(file) as found:
+            return dict(found)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{file} is missing, though a worker says that it wrote it. Workers on other machines "
+            "need the results on a file system that all of them share."
+        ) from None
+    except DAMAGE as error:
+        file.unlink()
+        raise StoreError(
+            f"{file} is damaged ({error}) and was removed. Run the same command again: only what "
+            "it held is computed."
+        ) from error
