@@ -29,9 +29,10 @@ from rosetta_steps.splits import PREFIX, split_of
 from rosetta_steps.stores import MapReader, image_blocks, write_dataset
 from rosetta_steps.streams import Source, open_maps
 
-# Offsets (y, x) of the neighbour in each product map, in the order of _add; the other half follows
-# by symmetry.
+# Offsets (y, x) of the neighbour in each product map, the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
+# Values of the sums, and of the maps, that stay in the processor's cache.
+CACHED_VALUES, CONVERTED_VALUES = 512, 1 << 17
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
 SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.5e9
 
@@ -49,20 +50,27 @@ class MomentSums:
         self.minimum = np.full(channels, np.inf)
         self.maximum = np.full(channels, -np.inf)
         self.nonfinite = np.zeros(channels, np.int64)
-        self.map_sum = np.zeros((channels, *size))
-        self.product_sum = np.zeros((channels, len(NEIGHBOURS), *size))
+        # Maps as rows one behind the other, with a zero between them: a neighbour is a fixed step
+        # away, and one beyond the border adds nothing.
+        self.map_sum = np.zeros((channels, size[0] * (size[1] + 1)))
+        self.product_sum = np.zeros((channels, len(NEIGHBOURS), size[0] * (size[1] + 1)))
 
     def add(self, activation: np.ndarray | torch.Tensor) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
         self.count += len(activation)
-        _add(
-            torch.as_tensor(activation).float().cpu().numpy(),
-            self.map_sum,
-            self.product_sum,
-            self.minimum,
-            self.maximum,
-            self.nonfinite,
-        )
+        maps = torch.as_tensor(activation).cpu()
+        # A few channels at a time: float32 maps of all would have to be fetched from memory again.
+        step = max(1, CONVERTED_VALUES // max(1, maps[:, :1].numel()))
+        for start in range(0, maps.shape[1], step):
+            part = slice(start, start + step)
+            _add(
+                maps[:, part].float().contiguous().numpy(),
+                self.map_sum[part],
+                self.product_sum[part],
+                self.minimum[part],
+                self.maximum[part],
+                self.nonfinite[part],
+            )
 
     def merge(self, other: "MomentSums") -> None:
         """Add the images of another."""
@@ -81,10 +89,10 @@ class MomentSums:
                 "minimum": ("channel", self.minimum),
                 "maximum": ("channel", self.maximum),
                 "nonfinite": ("channel", self.nonfinite, {"long_name": "values not finite"}),
-                "mean_map": (("channel", "y", "x"), self.map_sum / self.count),
+                "mean_map": (("channel", "y", "x"), self._mean(self.map_sum)),
                 "mean_product": (
                     ("channel", "neighbour", "y", "x"),
-                    self.product_sum / self.count,
+                    self._mean(self.product_sum),
                     {"long_name": "mean over images of the map times its neighbour"},
                 ),
             },
@@ -94,42 +102,45 @@ class MomentSums:
             },
         )
 
+    def _mean(self, sums: np.ndarray) -> np.ndarray:
+        y, x = self.shape[1]
+        return sums.reshape(*sums.shape[:-1], y, x + 1)[..., :-1] / self.count
+
 
 @numba.njit(nogil=True, cache=True)
 def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
-    # Compiled, because array operations spend their time on reading and writing the sums: one for
-    # each of the five products, where this makes one pass.
+    # Compiled, because array operations would read and write the sums once for each product and
+    # image; here a part of them stays in the processor's cache while all images pass.
     images, channels, height, width = maps.shape
-    # A row and the one below it, each between two zeros: what is beyond the border adds nothing.
-    here, below = np.zeros(width + 2), np.zeros(width + 2)
+    row = map_sum.shape[1] // height
+    flat = np.zeros((images, map_sum.shape[1] + row + 1))
     low, high, bad = np.empty(width), np.empty(width), np.empty(width, np.int64)
     for channel in range(channels):
         low[:], high[:], bad[:] = np.inf, -np.inf, 0
         for image in range(images):
-            below[1:-1] = maps[image, channel, 0]
             for y in range(height):
-                here, below = below, here
-                if y + 1 < height:
-                    below[1:-1] = maps[image, channel, y + 1]
-                else:
-                    below[:] = 0
-                for x in range(width):
-                    value = here[x + 1]
-                    map_sum[channel, y, x] += value
-                    product_sum[channel, 0, y, x] += value * value
-                    product_sum[channel, 1, y, x] += value * here[x + 2]
-                    product_sum[channel, 2, y, x] += value * below[x + 1]
-                    product_sum[channel, 3, y, x] += value * below[x + 2]
-                    product_sum[channel, 4, y, x] += value * below[x]
-                # By column, where no value waits for the one before it.
-                for x in range(width):
-                    value = here[x + 1]
-                    low[x] = value if value < low[x] else low[x]
-                    high[x] = value if value > high[x] else high[x]
-                    bad[x] += 0 if value - value == 0 else 1  # not finite
+                values = maps[image, channel, y]
+                flat[image, y * row : y * row + width] = values
+                for x in range(width):  # by column, where no value waits for the one before it
+                    low[x] = values[x] if values[x] < low[x] else low[x]
+                    high[x] = values[x] if values[x] > high[x] else high[x]
+                    bad[x] += 0 if values[x] - values[x] == 0 else 1
         minimum[channel] = min(minimum[channel], low.min())
         maximum[channel] = max(maximum[channel], high.max())
         nonfinite[channel] += bad.sum()
+        for start in range(0, map_sum.shape[1], CACHED_VALUES):
+            part = slice(start, min(start + CACHED_VALUES, map_sum.shape[1]))
+            for image in range(images):
+                here = flat[image, part]
+                total = map_sum[channel, part]
+                for i in range(len(here)):
+                    total[i] += here[i]
+                for index in range(len(NEIGHBOURS)):
+                    step = NEIGHBOURS[index][0] * row + NEIGHBOURS[index][1]
+                    there = flat[image, part.start + step : part.stop + step]
+                    total = product_sum[channel, index, part]
+                    for i in range(len(here)):
+                        total[i] += here[i] * there[i]
 
 
 def _pair(y: int, x: int, down: int, right: int):

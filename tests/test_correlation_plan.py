@@ -1,9 +1,13 @@
 """What a correlation takes is planned, printed and refused before anything is computed."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import moments_of
+from conftest import moments_of, random_maps, write_maps
 from test_correlation import run
 
 from rosetta_steps.best_buddies import table_of
@@ -127,3 +131,30 @@ def test_best_buddies_without_the_table_are_those_of_the_table(
         pd.testing.assert_frame_equal(found, expected, atol=1e-6)
     with pytest.raises(ValueError, match="K = 4 neighbours, and 3 of each unit were kept"):
         table_of(kept, 4)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from rosetta_steps.correlation.step import correlate
+correlate(*map(Path, sys.argv[1:]), threads=1)
+print("peak", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_bytes(folder: Path, images: int) -> int:
+    """Most memory of a process that plans, computes, adds up and writes."""
+    units = random_maps(0, images, (1024, 4, 4)), random_maps(1, images, (1024, 12, 12))
+    stores = [
+        write_maps(folder / f"{n}.zarr", maps, 32) for n, maps in zip("ab", units, strict=True)
+    ]
+    paths = [*stores, *map(moments_of, stores), folder / "out.zarr"]
+    command = [sys.executable, "-c", PEAK, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split("peak ")[1])
+
+
+def test_a_worker_takes_its_sums_and_less_than_a_gibibyte_for_any_number_of_images(tmp_path):
+    few, many = (peak_bytes(tmp_path / str(images), images) for images in (64, 192))
+    assert many < 4 * 1024**2 + 2**30
+    assert many - few < 2**26
