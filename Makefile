@@ -23,11 +23,8 @@ dictionary: $(VENV_READY) ## Mine the dictionary of Rosetta neurons (SAMPLE_SET=
 test: $(VENV_READY) ## Run the tests
 	$(IN_VENV) pytest -q
 
-bench: $(VENV_READY) ## Time the correlation engine beside other ways (needs the results of faces)
-	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation
-	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation --images 16 --images-per-block 8 \
-		--upsampled 1 --zoo-shapes stylegan2-lsun-cat resnet50
-	$(IN_VENV) python -m rosetta_steps.benchmarks.correlation --doubling
+bench: $(VENV_READY) ## Time the correlation engine at every size (needs the results of faces)
+	$(IN_VENV) python -m rosetta_steps.benchmarks.suite
 
 lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
 	$(IN_VENV) ruff check .

@@ -13,6 +13,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
 
@@ -223,7 +224,11 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
                 for part, of_part in enumerate(sums[layer]):
                     of_part.add(found if splits == 1 else found[split[block] == part])
 
-            for block in image_blocks(store.images, _images_of_a_block(store)):
+            blocks = image_blocks(store.images, _images_of_a_block(store))
+            store.prepare(blocks[0])
+            for block, following in zip_longest(blocks, blocks[1:]):
+                if following is not None:
+                    store.prepare(following)
                 list(pool.map(add, [block] * len(group), group))
                 bar.update(block.stop - block.start)
             for name in group:

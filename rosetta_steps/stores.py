@@ -261,6 +261,9 @@ class MapReader:
     def tap(self, layers: Iterable[str]) -> None:
         """Say which layers will be read: of a store, nothing follows from it."""
 
+    def prepare(self, block: slice) -> None:
+        """Say which images will be read next: of a store, nothing follows from it."""
+
     def numbers(self, layer: str) -> np.ndarray:
         """Of the channels that are stored, in the layer: those of a matched store are not all."""
         stored = self.state["layers"][layer]

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -119,7 +120,9 @@ class Stream:
         self.tapped = self.layers
         self._model = self._samples = self._block = None
         self._maps: dict[str, Tensor] = {}
-        self._reading = Lock()
+        self._reading, self._coming = Lock(), {}
+        # All passes in one thread, one after the other: a model is tapped while it runs.
+        self._passes = ThreadPoolExecutor(1)
 
     @property
     def layers(self) -> list[str]:
@@ -139,7 +142,12 @@ class Stream:
         """Say which layers will be read, so that the maps of no other are kept."""
         wanted = set(layers)
         self.tapped = [name for name in self.layers if name in wanted]
-        self._block, self._maps = None, {}
+        self._block, self._maps, self._coming = None, {}, {}
+
+    def prepare(self, block: slice) -> None:
+        """Begin to make the maps of images that will be read next, beside other work."""
+        if (images := (block.start, block.stop)) not in self._coming:
+            self._coming[images] = self._passes.submit(self._run, block)
 
     @property
     def bytes_an_image(self) -> int:
@@ -159,7 +167,9 @@ class Stream:
         with self._reading:
             if self._block != block:
                 self._maps = {}
-                self._maps, self._block = self._run(block), block
+                self.prepare(block)
+                self._maps = self._coming.pop((block.start, block.stop)).result()
+                self._block = block
             return self._maps[layer][:, channels]
 
     def _run(self, block: slice) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ import xarray as xr
 from torch.nn.functional import interpolate
 
 from rosetta_steps.correlation.cluster import local_workers
+from rosetta_steps.correlation.plan import Outline, flop_of
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, units_of
@@ -106,6 +107,25 @@ def shapes_of(name: str, zoo: str, preset: str) -> Shapes:
     entry = find_entry(name, zoo)
     layers = choose_layers(name, entry, load(name, entry), preset)
     return tuple((layer.name, layer.channels, *layer.size) for layer in layers)
+
+
+def stores_of(folder: Path, sample_set: str, a: str, b: str) -> tuple[tuple[str, str], ...]:
+    """Activations and moments of two models that were mined."""
+    return tuple(
+        tuple(str(folder / kind / sample_set / f"{name}.zarr") for kind in KINDS) for name in (a, b)
+    )
+
+
+def flop_an_image(case: Case) -> float:
+    """Multiplications and additions of the engine's products."""
+    if case.stores:
+        found = [Outline.of(MapReader(Path(maps))) for maps, _ in case.stores]
+    else:
+        found = [
+            Outline("", {n: c for n, c, *_ in shapes}, {n: (y, x) for n, _, y, x in shapes}, 2)
+            for shapes in case.shapes
+        ]
+    return flop_of(*found)
 
 
 def random_maps(shapes: Shapes, images: int) -> InMemory:
@@ -212,8 +232,8 @@ def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) 
     """Seconds an image of every way, by all workers together, the least of some repeats.
 
     Returns:
-        case, workers, way, seconds (an image), peak (bytes of a worker), ratio (to the products
-        alone).
+        case, workers, way, seconds (an image), peak (bytes of a worker so far), ratio (to the
+        products alone), tflops (of the engine's products a second, by all workers together).
     """
     ways = [*(["from the store"] if case.stores else []), "from memory", "products alone"]
     ways += ["upsampled first"] if case.upsampled else []
@@ -235,7 +255,9 @@ def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) 
             table.append((case.name, workers, what, least, peak))
     found = pd.DataFrame(table, columns=["case", "workers", "way", "seconds", "peak"])
     bare = found["seconds"][found["way"] == "products alone"]
-    return found.assign(ratio=found["seconds"] / bare.iloc[0] if len(bare) else np.nan)
+    found["ratio"] = found["seconds"] / bare.iloc[0] if len(bare) else np.nan
+    found["tflops"] = flop_an_image(case) / found["seconds"] / 1e12
+    return found
 
 
 def doubled(images: int, workers: int) -> list[tuple[str, Case, int]]:
@@ -308,10 +330,7 @@ def main() -> None:
         name = f"{' x '.join(o.zoo_shapes)}, shapes only"
         table = measure(Case(name, shapes=shapes, **settings), o.workers, o.repeats)
     else:
-        stores = tuple(
-            tuple(str(o.folder / kind / o.sample_set / f"{n}.zarr") for kind in KINDS)
-            for n in (o.a, o.b)
-        )
+        stores = stores_of(o.folder, o.sample_set, o.a, o.b)
         name = f"{o.a} x {o.b}, {o.sample_set}"
         table = measure(Case(name, stores=stores, **settings), o.workers, o.repeats)
     print(

@@ -164,11 +164,7 @@ def plan(
         for tile in tiles
         for outline, layers in ((a, tile.a), (b, tile.b))
     )
-    products = images * sum(
-        2 * channels_a * channels_b * math.prod(meeting_size(a.sizes[x], b.sizes[y]))
-        for x, channels_a in a.channels.items()
-        for y, channels_b in b.channels.items()
-    )
+    products = images * flop_of(a, b)
     seconds = products / rate + read / threads / PREPARE_RATE
     seconds += sum(
         images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
@@ -190,6 +186,15 @@ def plan(
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
     return Plan(tiles, block, workers, worker_bytes, text)
+
+
+def flop_of(a: Outline, b: Outline) -> int:
+    """Multiplications and additions that the products of two models take for an image."""
+    return sum(
+        2 * units_a * units_b * math.prod(meeting_size(size_a, size_b))
+        for size_a, units_a in a.of_size().items()
+        for size_b, units_b in b.of_size().items()
+    )
 
 
 def matrix_rate(device: str, precision: str, size: int = 1024) -> float:
