@@ -35,7 +35,7 @@ NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 # Values of the sums, and of the maps, that stay in the processor's cache.
 CACHED_VALUES, CONVERTED_VALUES = 512, 1 << 17
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
-SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.5e9
+SUM_BYTES, BLOCK_BYTES, MOST_IMAGES = 1.5e9, 0.2e9, 32
 
 
 class MomentSums:
@@ -252,7 +252,7 @@ def _groups(store: Source, splits: int) -> Iterator[list[str]]:
 def _images_of_a_block(store: Source) -> int:
     if isinstance(store, MapReader):
         return store.images_per_shard
-    return int(max(1, min(store.images_per_shard, BLOCK_BYTES // store.bytes_an_image)))
+    return min(MOST_IMAGES, store.images_within(BLOCK_BYTES))
 
 
 def _together(sums: list[MomentSums]) -> xr.Dataset:

@@ -47,6 +47,8 @@ LEAST_DEVIATION = 0.02
 # What the file of a stream says besides, for plans: nothing follows from it.
 SEEN = ("seconds_an_image", "weights_bytes")
 TIMED = 8  # images
+# On a processor, larger passes are no faster.
+PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 
 def describe(
@@ -116,7 +118,6 @@ class Stream:
         self.sizes = {name: tuple(layer["size"]) for name, layer in state["layers"].items()}
         self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
         self.dtype = np.dtype(state["dtype"])
-        self.at_once = self.images_per_shard = state["images_at_once"]
         self.tapped = self.layers
         self._model = self._samples = self._block = None
         self._maps: dict[str, Tensor] = {}
@@ -150,10 +151,19 @@ class Stream:
             self._coming[images] = self._passes.submit(self._run, block)
 
     @property
-    def bytes_an_image(self) -> int:
-        """Held of the tapped layers while they are made: in float32, and as a store has them."""
-        values = sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
-        return values * (4 + self.dtype.itemsize)
+    def at_once(self) -> int:
+        """Images of a pass: their maps are held in float32 until all are there."""
+        fits = PASS_BYTES[torch.device(self.device).type] // (4 * self._values)
+        return int(max(1, min(self.state["images_at_once"], fits)))
+
+    def images_within(self, size: float) -> int:
+        """Images whose maps are held as a store has them in so many bytes; at least one."""
+        return int(max(1, size // (self.dtype.itemsize * self._values)))
+
+    @property
+    def _values(self) -> int:
+        # Of an image, of the tapped layers.
+        return sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
 
     def read(
         self, layer: str, block: slice, channels: slice | Sequence[int] = slice(None)

@@ -87,6 +87,18 @@ def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads
     assert passes == [4, 4, 2]  # as many at once as in a file
 
 
+def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatch):
+    stream = Stream(describe_of(both, "one"))
+    stream.tap(stream.layers[:1])
+    (channels, (y, x)) = stream.channels[stream.layers[0]], stream.sizes[stream.layers[0]]
+    values = channels * y * x
+    assert stream.at_once == 4 and stream.images_within(2 * 5.5 * values) == 5
+    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 4 * 2.5 * values)
+    assert stream.at_once == 2
+    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 1)
+    assert stream.at_once == stream.images_within(1) == 1
+
+
 def test_moments_of_a_stream_are_those_of_its_dump(both, monkeypatch, tmp_path):
     monkeypatch.setattr(moments, "SUM_BYTES", 1)  # a pass for every layer
     monkeypatch.setattr(moments, "BLOCK_BYTES", 1)  # image by image

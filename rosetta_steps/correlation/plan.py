@@ -39,6 +39,7 @@ class Outline:
         runs: Whether the maps are made and not read.
         seconds: Of making those of an image.
         weights: Bytes of the model that runs.
+        at_once: Images of a pass of it.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Outline:
     runs: bool = False
     seconds: float = 0.0
     weights: int = 0
+    at_once: int = 1
 
     @classmethod
     def of(cls, source: Source) -> "Outline":
@@ -60,11 +62,13 @@ class Outline:
             runs=True,
             seconds=source.state.get("seconds_an_image", 0.0),
             weights=source.state.get("weights_bytes", 0),
+            at_once=source.at_once,
         )
 
     def made_bytes(self, images: int) -> int:
         """Held while the maps of some images are made: in float32, and as a store has them."""
-        return self.runs * images * sum(self.values().values()) * (4 + self.bytes_a_value)
+        held = self.bytes_a_value * images + 4 * min(images, self.at_once)
+        return self.runs * held * sum(self.values().values())
 
     @property
     def units(self) -> int:
