@@ -3,6 +3,7 @@
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from tqdm import tqdm
 from rosetta_steps.errors import run
 from rosetta_steps.stores import MapWriter
 from rosetta_steps.streams import Stream, add_stream_arguments, stream_from
+
+# Maps of a block of images up to which those of the next are made while they are written.
+AHEAD_BYTES = 1e9
 
 
 def dump(
@@ -65,7 +69,12 @@ def dump(
     progress.update(stream.images - sum(block.stop - block.start for block in missing))
     stream.progress = progress.update
     stream.tap(kept)
-    for block in missing:
+    of_block = stream.dtype.itemsize * images_per_shard * stream.values
+    for block, following in zip_longest(missing, missing[1:]):
+        if kept:
+            stream.prepare(block)
+        if kept and following is not None and of_block <= AHEAD_BYTES:
+            stream.prepare(following)
         maps = {
             name: stream.read(name, block, slice(None) if units is None else chosen)
             for name, chosen in kept.items()

@@ -48,7 +48,7 @@ LEAST_DEVIATION = 0.02
 SEEN = ("seconds_an_image", "weights_bytes")
 TIMED = 8  # images
 # On a processor, larger passes are no faster.
-PASS_BYTES = {"cpu": 0.25e9, "cuda": 2e9}
+PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 
 def describe(
@@ -152,17 +152,17 @@ class Stream:
 
     @property
     def at_once(self) -> int:
-        """Images of a pass: their maps are held in float32 until all are there."""
-        fits = PASS_BYTES[torch.device(self.device).type] // (4 * self._values)
+        """Images of a pass: their maps are held twice until all are there."""
+        fits = PASS_BYTES[torch.device(self.device).type] // (self.dtype.itemsize * self.values)
         return int(max(1, min(self.state["images_at_once"], fits)))
 
     def images_within(self, size: float) -> int:
         """Images whose maps are held as a store has them in so many bytes; at least one."""
-        return int(max(1, size // (self.dtype.itemsize * self._values)))
+        return int(max(1, size // (self.dtype.itemsize * self.values)))
 
     @property
-    def _values(self) -> int:
-        # Of an image, of the tapped layers.
+    def values(self) -> int:
+        """Of the tapped layers on an image."""
         return sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
 
     def read(
@@ -188,9 +188,10 @@ class Stream:
         maps: dict[str, Tensor] = {}
         for part in image_blocks(block.stop - block.start, self.at_once):
             images = slice(block.start + part.start, block.start + part.stop)
-            found = maps_of(self._model, self.attrs["role"], self._samples, images, self.tapped)
+            role, samples = self.attrs["role"], self._samples
+            found = maps_of(self._model, role, samples, images, self.tapped, narrow)
             for layer in self.tapped:
-                of_part = found.pop(layer).to(narrow)
+                of_part = found.pop(layer)
                 refuse_what_is_not_finite(self.attrs["model"], layer, of_part, images)
                 if layer not in maps:
                     whole = (block.stop - block.start, *of_part.shape[1:])
@@ -264,7 +265,9 @@ def identity_of(path: Path) -> str:
     return sha256_of(manifest_path(path)) if manifest_path(path).is_file() else ""
 
 
-def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[str]) -> dict:
+def maps_of(
+    model, role: str, samples: xr.Dataset, block: slice, layers: list[str], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Maps (image, channel, y, x) of some layers on a block of a sample set.
 
     Args:
@@ -274,6 +277,7 @@ def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[st
         samples: The sample set.
         block: Which images.
         layers: Names.
+        dtype: Of the maps.
     """
 
     def given(variable: str):
@@ -281,10 +285,10 @@ def maps_of(model, role: str, samples: xr.Dataset, block: slice, layers: list[st
 
     with torch.inference_mode():
         if role == "model":
-            return model.activations(given("image"), layers)
+            return model.activations(given("image"), layers, dtype=dtype)
         labels = given("label") if "label" in samples else None
         truncation = samples.attrs["truncation"]
-        return model.activations(given("latent"), layers, labels, truncation)
+        return model.activations(given("latent"), layers, labels, truncation, dtype)
 
 
 def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:

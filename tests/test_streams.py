@@ -93,7 +93,7 @@ def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatc
     (channels, (y, x)) = stream.channels[stream.layers[0]], stream.sizes[stream.layers[0]]
     values = channels * y * x
     assert stream.at_once == 4 and stream.images_within(2 * 5.5 * values) == 5
-    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 4 * 2.5 * values)
+    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 2 * 2.5 * values)
     assert stream.at_once == 2
     monkeypatch.setitem(streams.PASS_BYTES, "cpu", 1)
     assert stream.at_once == stream.images_within(1) == 1
@@ -213,7 +213,7 @@ def project(tmp_path_factory):
     """Two models mined while they run."""
     project = Project(tmp_path_factory.mktemp("project"))
     project.config(lambda config: config["activations"].update(keep="matched"))
-    project.snakemake("dictionary", "--cores", "1")
+    project.snakemake("results/dictionary/tiny/index.html", "--cores", "2")
     return project
 
 

@@ -16,10 +16,16 @@ Rows of U sum to 1, so constants pass through it.
 
     units       units by the size of their maps, and runs of them that are read together
     projection  maps to matrices at the sizes where they meet others
+    precision   to how many bits maps are rounded before a product
     products    blocks of images to sums of products
-    tiles       rectangles of the table whose sums fit into memory, and what they take
+    tiles       rectangles of the table whose sums fit into memory
+    plan        what all of it takes, before anything is allocated
     pieces      strips of images of a tile, as tasks that write files
     cluster     Dask workers, here or elsewhere
+    totals      pieces added up in the order of the images
     table       sums to correlations
-    step        all of it, for two stores, and the command line
+    result      what is kept of them
+    step        all of it, for two models, and the command line
+
+Maps come from a store of activations or from a model that runs (rosetta_steps.streams).
 """

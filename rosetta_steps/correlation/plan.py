@@ -66,9 +66,9 @@ class Outline:
         )
 
     def made_bytes(self, images: int) -> int:
-        """Held while the maps of some images are made: in float32, and as a store has them."""
-        held = self.bytes_a_value * images + 4 * min(images, self.at_once)
-        return self.runs * held * sum(self.values().values())
+        """Held while the maps of some images are made: those of a pass twice."""
+        images += min(images, self.at_once)
+        return self.runs * images * self.bytes_a_value * sum(self.values().values())
 
     @property
     def units(self) -> int:

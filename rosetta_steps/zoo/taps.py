@@ -176,6 +176,7 @@ def activations_of(
     *,
     gradients: bool = False,
     to_the_end: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> tuple[dict[str, Tensor], object]:
     """Maps of some layers, (image, channel, y, x) each, and what `run` returned.
 
@@ -187,6 +188,7 @@ def activations_of(
         gradients: Keep what a backward pass needs, where gradients are enabled.
         to_the_end: Else the forward pass ends as soon as all maps are there, and None stands for
             what `run` would have returned.
+        dtype: Of the maps, rounded as they appear; None: as the module gives them.
 
     Raises:
         ValueError: There is no such layer, or its output is no map.
@@ -200,7 +202,7 @@ def activations_of(
             maps = reader.read(output, source)
             if isinstance(maps, str):
                 raise ValueError(f"{name} {maps}.{reader.remedy}")
-            found[name] = maps.clone()
+            found[name] = maps.to(dtype or maps.dtype, copy=True)
             if not to_the_end and len(found) == len(wanted):
                 raise _Enough
 

@@ -93,11 +93,13 @@ class Generator:
         layers: list[str],
         labels: Tensor | None = None,
         truncation: float = 1.0,
+        dtype: torch.dtype | None = None,
     ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each."""
-        return activations_of(self.network, lambda: self.raw(latents, labels, truncation), layers)[
-            0
-        ]
+        maps, _ = activations_of(
+            self.network, lambda: self.raw(latents, labels, truncation), layers, dtype=dtype
+        )
+        return maps
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:

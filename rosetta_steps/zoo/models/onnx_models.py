@@ -108,12 +108,15 @@ class Model:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
-    def activations(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def activations(
+        self, images: Tensor, layers: Sequence[str], *, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each, of images in [0, 1].
 
         Args:
             images: (image, rgb, y, x) of any size.
             layers: Names, as `layers` gives them.
+            dtype: Of the maps; None: as the model gives them.
 
         Raises:
             ValueError: There is no such layer, or its output is no map.
@@ -127,7 +130,8 @@ class Model:
             pieces = [part[position] for part in found]
             if isinstance(pieces[0], str):
                 raise ValueError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
-            maps[name] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+            together = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+            maps[name] = together.to(dtype or together.dtype)
         return maps
 
     def _maps(self, images: Tensor, layers: Sequence[str]) -> list[Tensor | str]:

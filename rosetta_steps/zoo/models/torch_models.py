@@ -62,7 +62,12 @@ class Model:
             raise ValueError(f"{self.name}: {error}") from error
 
     def activations(
-        self, images: Tensor, layers: Sequence[str], *, gradients: bool = False
+        self,
+        images: Tensor,
+        layers: Sequence[str],
+        *,
+        gradients: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each, of images in [0, 1].
 
@@ -70,6 +75,7 @@ class Model:
             images: (image, rgb, y, x) of any size.
             layers: Names, as `layers` gives them.
             gradients: Keep what a backward pass to the images needs.
+            dtype: Of the maps; None: as the module gives them.
 
         Raises:
             ValueError: There is no such layer, or its output is no map.
@@ -84,6 +90,7 @@ class Model:
                 reader,
                 gradients=gradients,
                 to_the_end=False,
+                dtype=dtype,
             )[0]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
