@@ -17,6 +17,8 @@ from rosetta_steps.streams import Source, Stream
 GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
 FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
+# Besides, where models run: their libraries, a pass, and what it leaves.
+RUNNING_BYTES = 0.6e9
 # A sum and a held value, by precision.
 BYTES = {"float64": (8, 8), "float32": (4, 4), "tf32": (4, 4), "bfloat16": (4, 2)}
 # Of the budget that the maps of a block may take, of the held model and of models that run; blocks
@@ -137,7 +139,7 @@ def plan(
 
     def maps_of(images: int) -> int:
         made = sum(outline.made_bytes(images) for outline in running)
-        return of_held * images * held_values_of_one + made
+        return of_held * images * held_values_of_one + made + (RUNNING_BYTES if running else 0)
 
     share = RUNNING_SHARE if running else HELD_SHARE
     while block > 1 and maps_of(block) > share * budget:
