@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import save_file
 
+from rosetta_steps.moments import MomentSums
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 
@@ -20,9 +21,10 @@ class Project:
 
     def __init__(self, folder):
         self.folder = folder
+        MomentSums(1, (1, 1)).add(torch.zeros(1, 1, 1, 1))
         for name in ("workflow", "rosetta_steps"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+            # What numba has compiled comes along: it takes seconds.
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
         shutil.copy(ROOT / "environment.yml", folder)
         torch.manual_seed(0)
         generator = {"latent": 5, "channels": [6, 4]}

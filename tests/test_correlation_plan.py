@@ -146,7 +146,7 @@ print(Path("/proc/self/status").read_text())
 
 def peak_bytes(folder: Path, images: int) -> int:
     """Most memory of a process that plans, computes, adds up and writes."""
-    units = random_maps(0, images, (1024, 4, 4)), random_maps(1, images, (1024, 12, 12))
+    units = random_maps(0, images, (512, 4, 4)), random_maps(1, images, (512, 12, 12))
     stores = [
         write_maps(folder / f"{n}.zarr", maps, 32) for n, maps in zip("ab", units, strict=True)
     ]
@@ -159,5 +159,5 @@ def peak_bytes(folder: Path, images: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_worker_takes_its_sums_and_less_than_a_gibibyte_for_any_number_of_images(tmp_path):
     few, many = (peak_bytes(tmp_path / str(images), images) for images in (64, 192))
-    assert many < 4 * 1024**2 + 2**30
+    assert many < 4 * 512**2 + 2**30
     assert many - few < 2**26

@@ -17,6 +17,7 @@ from rosetta_steps.activations import dump, matched_units
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.step import correlate
+from rosetta_steps.correlation.units import units_of
 from rosetta_steps.dictionary_stores import open_stores, read_maps, unit_maxima
 from rosetta_steps.errors import StoreError
 from rosetta_steps.representatives import Unit
@@ -188,6 +189,9 @@ def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):
     for trees in (open_stores([tmp_path / "matched.zarr"]), open_stores([both / "one.zarr"])):
         maxima, maps = unit_maxima(trees, units, 10), read_maps(trees, [(u, 6) for u in units])
         assert [float(maxima[u][6]) for u in units] == [float(maps[u, 6].max()) for u in units]
+    measured = xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr")
+    with pytest.raises(ValueError, match="Maps of matched units cannot be correlated: give its st"):
+        units_of(MapReader(tmp_path / "matched.zarr"), measured)
     with pytest.raises(ValueError, match="channel 3: the store holds maps of matched units only"):
         unit_maxima(open_stores([tmp_path / "matched.zarr"]), [Unit("one", layers[1], 3)], 10)
 

@@ -18,6 +18,7 @@ from rosetta_steps import activations, sampling
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.stores import MapReader
+from rosetta_steps.streams import Stream, describe
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.generators.generator import build
 
@@ -49,9 +50,8 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
         sampling.sample(name, made, images, 0, place / "samples.zarr", device)
         sampled = time.perf_counter()
         store = place / "maps.zarr"
-        activations.dump(
-            name, made, place / "samples.zarr", layers, "float16", images, store, device
-        )
+        state = describe(name, made, place / "samples.zarr", layers, "float16", images)
+        activations.dump(Stream(state, device), images, store)
         dumped = time.perf_counter()
         reader = MapReader(store)
         values = sum(reader.read(layer, slice(0, images)).nbytes for layer in reader.layers)

@@ -35,6 +35,7 @@ from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.nearest import nearest
 from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.streams import Stream, describe
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
 
@@ -268,7 +269,8 @@ def compare(
 
         def dump(name: str, of_zoo: str, chosen: str | list[str]) -> tuple[Path, Path]:
             maps, sums = place / f"{name}.zarr", place / f"{name}-moments.zarr"
-            activations.dump(name, of_zoo, samples, chosen, "float16", 32, maps, device)
+            state = describe(name, of_zoo, samples, chosen, "float16", 32)
+            activations.dump(Stream(state, device), 32, maps)
             moments.measure(maps, sums)
             return maps, sums
 

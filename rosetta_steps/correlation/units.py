@@ -58,6 +58,10 @@ def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None 
         source: Of the maps.
         moments: Of the model.
         layers: Names; None: all.
+
+    Raises:
+        ValueError: The moments have other channels than the source, which then holds maps of
+            matched units only.
     """
     chosen = source.layers if layers is None else [n for n in source.layers if n in set(layers)]
     by_size: dict[Size, list[str]] = {}
@@ -67,6 +71,13 @@ def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None 
         name: moments[name]["mean_map"].mean(("y", "x")).values.astype(np.float32)
         for name in chosen
     }
+    for name, values in offset.items():
+        if len(values) != source.channels[name]:
+            raise ValueError(
+                f"{source.attrs['model']}, layer {name}: {source.channels[name]} channels of "
+                f"{len(values)}. Maps of matched units cannot be correlated: give its stream "
+                "(.json)."
+            )
     return Units(by_size, {name: source.channels[name] for name in chosen}, offset)
 
 
