@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from rosetta_steps.moments import MomentSums
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
+ON_A_GPU = ("sample", "activations", "stream", "matched_activations", "correlate", "invert", "edit")
+
 
 class Project:
     """A copy of the workflow with a zoo of tiny networks with random weights."""
@@ -79,6 +81,11 @@ class Project:
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def make(self, *targets):
+        """Run two jobs at a time of one core each, those that ask for a GPU as well."""
+        cores = ["--cores", "2", "--resources", "gpu=2", "--set-threads"]
+        return self.snakemake(*targets, *cores, *(f"{rule}=1" for rule in ON_A_GPU))
 
     def planned(self, target="dictionary"):
         """Number of jobs of each rule that a dry run plans."""

@@ -62,7 +62,7 @@ def project(tmp_path_factory):
             },
         },
     )
-    project.snakemake("results/dictionary/real/rosetta.csv", "--cores", "2")
+    project.make("results/dictionary/real/rosetta.csv")
     return project
 
 

@@ -16,7 +16,7 @@ DICTIONARY = {"concepts": 1, "dictionary_page": 1, "dictionary_figures": 1}
 def mined(tmp_path_factory):
     """A project whose dictionary has been made."""
     project = Project(tmp_path_factory.mktemp("mined"))
-    project.snakemake("dictionary", "--cores", "2")
+    project.make("dictionary")
     return project
 
 

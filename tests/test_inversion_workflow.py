@@ -35,7 +35,7 @@ def test_the_table_plans_an_arm_without_matches_one_a_model_and_one_with_all(pro
 
 
 def test_the_whole_table_is_made_and_a_second_run_has_nothing_to_do(project):
-    project.snakemake("--cores", "1", TABLE)
+    project.make(TABLE)
     table = pd.read_csv(project.folder / TABLE)
     assert table["method"].tolist() == ["reconstruction", "one", "two", "all"]
     assert list(table.columns[:4]) == ["method", "psnr", "ssim", "perceptual_one"]
@@ -43,14 +43,14 @@ def test_the_whole_table_is_made_and_a_second_run_has_nothing_to_do(project):
     for arm in table["method"]:
         store = xr.open_zarr(project.folder / f"results/inversions/tiny/{arm}.zarr")
         assert store["image"].sizes == {"image": 5, "rgb": 3, "y": 16, "x": 16}
-    assert "Nothing to be done" in project.snakemake("--cores", "1", TABLE)
+    assert "Nothing to be done" in project.make(TABLE)
 
 
 def test_an_inverted_image_is_edited_and_drawn(project):
     edit = {"matches": "tiny", "source": "tiny/all", "images": [3, 1], "edit": "remove", "steps": 3}
     shown = {"edits": {"smile": edit}, "edit_figures": {"figure9": ["smile"]}}
     project.config(lambda config: config.update(shown))
-    project.snakemake("--cores", "1", "edits")
+    project.make("edits")
     edited = xr.open_zarr(project.folder / "results/edits/smile.zarr")
     inverted = xr.open_zarr(project.folder / "results/inversions/tiny/all.zarr")
     np.testing.assert_allclose(edited["before"], inverted["image"][[3, 1]], atol=1e-6)
@@ -88,7 +88,7 @@ def test_another_metric_measures_again_and_inverts_nothing(project):
 def test_where_no_match_is_strong_enough_the_arm_is_empty_and_says_why(project):
     strict = {"least_correlation": 0.999, "arms": ["reconstruction", "one"]}
     project.config(lambda config: config["inversions"]["tiny"].update(strict))
-    project.snakemake("--cores", "1", TABLE)
+    project.make(TABLE)
     table = pd.read_csv(project.folder / TABLE).set_index("method")
     assert pd.isna(table.loc["one", "psnr"]) and table.loc["one", "images"] == 0
     assert "the strongest has r =" in table.loc["one", "note"]

@@ -217,7 +217,7 @@ def project(tmp_path_factory):
     """Two models mined while they run."""
     project = Project(tmp_path_factory.mktemp("project"))
     project.config(lambda config: config["activations"].update(keep="matched"))
-    project.snakemake("results/dictionary/tiny/index.html", "--cores", "2")
+    project.make("results/dictionary/tiny/index.html")
     return project
 
 
