@@ -17,9 +17,9 @@ from rosetta_steps.zoo.entries import (
 )
 from rosetta_steps.zoo.loading import choose_layers, load
 
-# Seen on two cores of an AMD EPYC or Intel Xeon for the embedded zoo (faces 7 minutes, faces-quick 1.5, faces-all
-# 17): seconds for each GB of maps before compression, to start the jobs of a model, and for the
-# dictionary. With keep: matched every model runs three times, and its maps are neither written nor
+# Seen on two cores of an EPYC or Xeon for the embedded zoo (faces 7 minutes, faces-quick 1.5,
+# faces-all 17): seconds for each GB of maps before compression, to start the jobs of a model, and
+# for the dictionary. With keep: matched every model runs three times, and its maps are neither written nor
 # read.
 SECONDS_A_GIGABYTE = {"all": 18, "matched": 12}
 SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
