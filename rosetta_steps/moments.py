@@ -28,7 +28,7 @@ from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
 from rosetta_steps.splits import PREFIX, split_of
 from rosetta_steps.stores import MapReader, image_blocks, write_dataset
-from rosetta_steps.streams import Source, open_maps
+from rosetta_steps.streams import Source, is_stream, open_maps
 
 # Offsets (y, x) of the neighbour in each product map, the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
@@ -277,7 +277,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     a = parser.parse_args()
-    if a.activations.suffix == ".json":
+    if is_stream(a.activations):
         lease()
     torch.set_num_threads(a.threads)
     measure(a.activations, a.output, a.splits, a.threads)

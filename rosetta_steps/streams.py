@@ -222,6 +222,11 @@ class Stream:
 Source = MapReader | Stream
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a source of maps is a stream, and no store."""
+    return Path(path).suffix == ".json"
+
+
 def open_maps(path: Path) -> Source:
     """A store of activations, or a stream (.json).
 
@@ -229,7 +234,7 @@ def open_maps(path: Path) -> Source:
         StoreError: The store is damaged or not finished; or what a stream runs has changed.
     """
     path = Path(path)
-    if path.suffix != ".json":
+    if not is_stream(path):
         return MapReader(path)
     state = read_stream(path)
     name, samples = state["attrs"]["model"], Path(state["attrs"]["samples"])
@@ -258,7 +263,7 @@ def read_stream(path: Path) -> dict:
 def identity_of(path: Path) -> str:
     """What the maps of a source follow from; empty where there is none."""
     path = Path(path)
-    if path.suffix == ".json":
+    if is_stream(path):
         if not path.is_file():
             return ""
         return digest_of({k: v for k, v in read_stream(path).items() if k not in SEEN})

@@ -20,7 +20,7 @@ from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import check_dataset, whole_file
-from rosetta_steps.streams import Source, identity_of, open_maps
+from rosetta_steps.streams import Source, identity_of, is_stream, open_maps
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def identities(paths: list[str]) -> tuple[str, ...]:
 
 def opened(path: str, digest: str) -> Source:
     """A source; a stream is opened once in a process, because it loads its model."""
-    return _stream(path, digest) if path.endswith(".json") else open_maps(Path(path))
+    return _stream(path, digest) if is_stream(Path(path)) else open_maps(Path(path))
 
 
 @lru_cache(maxsize=2)

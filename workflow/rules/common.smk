@@ -224,7 +224,7 @@ def pages(name):
 
 
 def keeps(kept):
-    """A wildcard constraint: names of the mined sample sets whose maps are kept so (all, matched)."""
+    """A wildcard constraint: names of the sample sets whose maps are kept so: all or matched."""
     names = [name for name in config["sample_sets"] if keep_of(name) == kept]
     return "|".join(map(re.escape, names)) or "(?!)"
 
