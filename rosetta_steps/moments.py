@@ -27,15 +27,16 @@ from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
 from rosetta_steps.splits import PREFIX, split_of
-from rosetta_steps.stores import MapReader, image_blocks, write_dataset
+from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.streams import Source, is_stream, open_maps
 
 # Offsets (y, x) of the neighbour in each product map, the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
-# Values of the sums, and of the maps, that stay in the processor's cache.
-CACHED_VALUES, CONVERTED_VALUES = 512, 1 << 17
+# Values of the sums, and of the maps, that stay in a processor's cache; a GPU needs enough of them
+# to be occupied.
+CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 26}
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
-SUM_BYTES, BLOCK_BYTES, MOST_IMAGES = 1.5e9, 0.2e9, 32
+SUM_BYTES, BLOCK_BYTES = {"cpu": 1.5e9, "cuda": 16e9}, {"cpu": 0.2e9, "cuda": 4e9}
 
 
 class MomentSums:
@@ -44,40 +45,43 @@ class MomentSums:
     Args:
         channels: Of the layer.
         size: (y, x) of its maps.
+        device: Where they are kept and added to.
     """
 
-    def __init__(self, channels: int, size: Size):
+    def __init__(self, channels: int, size: Size, device: str = "cpu"):
         self.shape, self.count = (channels, size), 0
-        self.minimum = np.full(channels, np.inf)
-        self.maximum = np.full(channels, -np.inf)
-        self.nonfinite = np.zeros(channels, np.int64)
+        self.device = torch.device(device)
+        exact = {"dtype": torch.float64, "device": self.device}
+        self.minimum = torch.full((channels,), torch.inf, **exact)
+        self.maximum = torch.full((channels,), -torch.inf, **exact)
+        self.nonfinite = torch.zeros(channels, dtype=torch.int64, device=self.device)
         # Maps as rows one behind the other, with a zero between them: a neighbour is a fixed step
         # away, and one beyond the border adds nothing.
-        self.map_sum = np.zeros((channels, size[0] * (size[1] + 1)))
-        self.product_sum = np.zeros((channels, len(NEIGHBOURS), size[0] * (size[1] + 1)))
+        self.map_sum = torch.zeros(channels, size[0] * (size[1] + 1), **exact)
+        self.product_sum = torch.zeros(channels, len(NEIGHBOURS), self.map_sum.shape[1], **exact)
 
     def add(self, activation: np.ndarray | torch.Tensor) -> None:
         """Add images: (image, channel, y, x), float16 or float32."""
         self.count += len(activation)
-        maps = torch.as_tensor(activation).cpu()
-        # A few channels at a time: float32 maps of all would have to be fetched from memory again.
-        step = max(1, CONVERTED_VALUES // max(1, maps[:, :1].numel()))
-        for start in range(0, maps.shape[1], step):
-            part = slice(start, start + step)
-            _add(
-                maps[:, part].float().contiguous().numpy(),
-                self.map_sum[part],
-                self.product_sum[part],
-                self.minimum[part],
-                self.maximum[part],
-                self.nonfinite[part],
-            )
+        maps = torch.as_tensor(activation).to(self.device)
+        of_channel = max(1, maps[:, :1].numel())
+        sums = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
+        # A few channels at a time: wider maps of all would have to be fetched from memory again.
+        for channels in torch.arange(maps.shape[1]).split(
+            max(1, CONVERTED_VALUES[self.device.type] // of_channel)
+        ):
+            part = slice(channels[0], channels[-1] + 1)
+            if self.device.type == "cpu":
+                narrow = maps[:, part].float().contiguous().numpy()
+                _add(narrow, *(total[part].numpy() for total in sums))
+            else:
+                _add_on_a_device(maps[:, part].double(), *(total[part] for total in sums))
 
     def merge(self, other: "MomentSums") -> None:
         """Add the images of another."""
         self.count += other.count
-        self.minimum = np.fmin(self.minimum, other.minimum)
-        self.maximum = np.fmax(self.maximum, other.maximum)
+        self.minimum = torch.fmin(self.minimum, other.minimum)
+        self.maximum = torch.fmax(self.maximum, other.maximum)
         self.nonfinite += other.nonfinite
         self.map_sum += other.map_sum
         self.product_sum += other.product_sum
@@ -87,9 +91,13 @@ class MomentSums:
         return xr.Dataset(
             {
                 "count": ((), self.count, {"long_name": "images"}),
-                "minimum": ("channel", self.minimum),
-                "maximum": ("channel", self.maximum),
-                "nonfinite": ("channel", self.nonfinite, {"long_name": "values not finite"}),
+                "minimum": ("channel", self.minimum.cpu().numpy()),
+                "maximum": ("channel", self.maximum.cpu().numpy()),
+                "nonfinite": (
+                    "channel",
+                    self.nonfinite.cpu().numpy(),
+                    {"long_name": "values not finite"},
+                ),
                 "mean_map": (("channel", "y", "x"), self._mean(self.map_sum)),
                 "mean_product": (
                     ("channel", "neighbour", "y", "x"),
@@ -103,9 +111,9 @@ class MomentSums:
             },
         )
 
-    def _mean(self, sums: np.ndarray) -> np.ndarray:
+    def _mean(self, sums: torch.Tensor) -> np.ndarray:
         y, x = self.shape[1]
-        return sums.reshape(*sums.shape[:-1], y, x + 1)[..., :-1] / self.count
+        return (sums.view(*sums.shape[:-1], y, x + 1)[..., :-1] / self.count).cpu().numpy()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -142,6 +150,22 @@ def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
                     total = product_sum[channel, index, part]
                     for i in range(len(here)):
                         total[i] += here[i] * there[i]
+
+
+def _add_on_a_device(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+    height, width = maps.shape[2:]
+    row, values = width + 1, map_sum.shape[1]
+    padded = maps.new_zeros(*maps.shape[:2], values + row + 1)
+    padded[..., :values].unflatten(-1, (height, row))[..., :width] = maps
+    here = padded[..., :values]
+    map_sum += here.sum(0)
+    for index, (down, right) in enumerate(NEIGHBOURS):
+        step = down * row + right
+        product_sum[:, index] += (here * padded[..., step : step + values]).sum(0)
+    nothing = maps.isnan()
+    minimum.copy_(torch.fmin(minimum, maps.masked_fill(nothing, torch.inf).amin((0, 2, 3))))
+    maximum.copy_(torch.fmax(maximum, maps.masked_fill(nothing, -torch.inf).amax((0, 2, 3))))
+    nonfinite += (~maps.isfinite()).sum((0, 2, 3))
 
 
 def _pair(y: int, x: int, down: int, right: int):
@@ -215,7 +239,10 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
         for group in groups:
             store.tap(group)
             sums = {
-                name: [MomentSums(store.channels[name], store.sizes[name]) for _ in range(splits)]
+                name: [
+                    MomentSums(store.channels[name], store.sizes[name], store.device)
+                    for _ in range(splits)
+                ]
                 for name in group
             }
 
@@ -224,7 +251,8 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
                 for part, of_part in enumerate(sums[layer]):
                     of_part.add(found if splits == 1 else found[split[block] == part])
 
-            blocks = image_blocks(store.images, _images_of_a_block(store))
+            together = store.images_together(BLOCK_BYTES[store.device])
+            blocks = image_blocks(store.images, together)
             store.prepare(blocks[0])
             for block, following in zip_longest(blocks, blocks[1:]):
                 if following is not None:
@@ -242,24 +270,18 @@ def _groups(store: Source, splits: int) -> Iterator[list[str]]:
     group, size = [], 0
     for name in store.layers:
         own = 8 * (1 + len(NEIGHBOURS)) * splits * store.channels[name] * prod(store.sizes[name])
-        if group and size + own > SUM_BYTES:
+        if group and size + own > SUM_BYTES[store.device]:
             yield group
             group, size = [], 0
         group, size = [*group, name], size + own
     yield group
 
 
-def _images_of_a_block(store: Source) -> int:
-    if isinstance(store, MapReader):
-        return store.images_per_shard
-    return min(MOST_IMAGES, store.images_within(BLOCK_BYTES))
-
-
 def _together(sums: list[MomentSums]) -> xr.Dataset:
     if len(sums) == 1:
         return sums[0].dataset()
     parts = xr.concat([of_part.dataset() for of_part in sums], "split", data_vars="all")
-    total = MomentSums(*sums[0].shape)
+    total = MomentSums(*sums[0].shape, sums[0].device)
     for of_part in sums:
         total.merge(of_part)
     return total.dataset().assign({f"{PREFIX}{name}": parts[name] for name in parts})

@@ -216,6 +216,8 @@ class MapReader:
             run rewrites only them.
     """
 
+    device = "cpu"  # where maps lie when they have been read
+
     def __init__(self, store: Path):
         self.store = Path(store)
         self.state = _read_json(manifest_path(self.store))
@@ -253,6 +255,10 @@ class MapReader:
     def images_per_shard(self) -> int:
         """Images in a block as it was written."""
         return self.arrays[self.layers[0]].shards[0]
+
+    def images_together(self, size: float) -> int:
+        """Images that had better be read together: those of a file, whatever their size."""
+        return self.images_per_shard
 
     def layer_attrs(self, layer: str) -> dict:
         """What the store says of a layer."""

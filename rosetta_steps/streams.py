@@ -156,9 +156,10 @@ class Stream:
         fits = PASS_BYTES[torch.device(self.device).type] // (self.dtype.itemsize * self.values)
         return int(max(1, min(self.state["images_at_once"], fits)))
 
-    def images_within(self, size: float) -> int:
-        """Images whose maps are held as a store has them in so many bytes; at least one."""
-        return int(max(1, size // (self.dtype.itemsize * self.values)))
+    def images_together(self, size: float) -> int:
+        """Images that had better be read together, their maps in so many bytes if possible."""
+        fits = int(size // (self.dtype.itemsize * self.values))
+        return max(1, min(self.state["images_at_once"], fits))
 
     @property
     def values(self) -> int:

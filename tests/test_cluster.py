@@ -127,7 +127,9 @@ def test_where_the_memory_of_a_gpu_is_full_blocks_are_halved(capsys):
     assert pieces._with_smaller_blocks(compute, 12) == "sums"
     assert tried == [12, 6, 3]
     assert "going on with 3 images at once" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="too small for one image .*Lower correlation.memory_gb"):
+    with pytest.raises(
+        ValueError, match="too small for one image .*Lower correlation.gpu_memory_gb"
+    ):
         pieces._with_smaller_blocks(lambda block: compute(99), 1)
 
 

@@ -10,7 +10,7 @@ from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import moments
 from rosetta_steps.best_buddies import table_of
-from rosetta_steps.correlation import units
+from rosetta_steps.correlation import products
 from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
@@ -41,6 +41,8 @@ def brute_force(a: dict, b: dict) -> np.ndarray:
 
 
 def run(a, b, output, **settings):
+    if "memory_gb" in settings:
+        settings["gpu_memory_gb"] = settings["memory_gb"]
     correlate(a, b, moments_of(a), moments_of(b), output, threads=2, **settings)
     return xr.open_zarr(output)
 
@@ -108,7 +110,7 @@ def test_a_rerun_gives_the_same_bits_for_any_number_of_workers(two_stores, tmp_p
 def test_units_read_in_many_runs_give_the_same(two_stores, tmp_path, monkeypatch):
     a, b, *_ = two_stores
     once = run(a, b, tmp_path / "one.zarr")["correlation"]
-    monkeypatch.setattr(units, "RUN_BYTES", 1)  # a run for every unit
+    monkeypatch.setattr(products, "RUN_BYTES", {"cpu": 1, "cuda": 1})  # a run for every unit
     np.testing.assert_allclose(run(a, b, tmp_path / "many.zarr")["correlation"], once, atol=1e-6)
 
 

@@ -57,7 +57,7 @@ def test_what_fits_is_one_tile_and_of_two_cuts_the_one_that_reads_less_is_made()
 
 
 def test_the_plan_says_bytes_passes_and_time():
-    text = planned(outline("a", 1000, 1000), outline("b", 3000), 4 * FIXED_BYTES).text
+    text = planned(outline("a", 1000, 1000), outline("b", 3000), 4 * FIXED_BYTES["cpu"]).text
     assert "a x b: 2000 x 3000 units, 1000 images" in text
     assert "the images pass once, 0.49 GB of maps are read" in text  # 5000 units x 49 x 2 bytes
     assert "10 pieces a tile, 32 images at once; 2 workers" in text
@@ -102,7 +102,7 @@ def test_there_are_no_more_workers_than_pieces_cores_or_room():
 def test_tiles_change_no_number(two_stores, tmp_path, capsys, monkeypatch):
     a, b, *_ = two_stores
     whole = run(a, b, tmp_path / "whole.zarr")["correlation"].values
-    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", 0)
+    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", {"cpu": 0, "cuda": 0})
     # Room for the sums of the two largest layers, and of no more.
     tiled = run(a, b, tmp_path / "tiled.zarr", images_per_block=1, memory_gb=4e-6)
     assert "the images pass" in capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_best_buddies_without_the_table_are_those_of_the_table(
 ):
     a, b, *_ = two_stores
     table = run(a, b, tmp_path / "table.zarr")
-    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", 0)
+    monkeypatch.setattr("rosetta_steps.correlation.plan.FIXED_BYTES", {"cpu": 0, "cuda": 0})
     kept = run(a, b, tmp_path / "kept.zarr", images_per_block=1, memory_gb=memory_gb, nearest=3)
     assert "correlation" not in kept and kept.sizes["neighbour"] == 3
     assert kept.attrs["units_a_that_never_vary"] == 0

@@ -93,16 +93,17 @@ def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatc
     stream.tap(stream.layers[:1])
     (channels, (y, x)) = stream.channels[stream.layers[0]], stream.sizes[stream.layers[0]]
     values = channels * y * x
-    assert stream.at_once == 4 and stream.images_within(2 * 5.5 * values) == 5
+    assert stream.at_once == stream.images_together(2 * 5.5 * values) == 4
+    assert stream.images_together(2 * 3.5 * values) == 3
     monkeypatch.setitem(streams.PASS_BYTES, "cpu", 2 * 2.5 * values)
     assert stream.at_once == 2
     monkeypatch.setitem(streams.PASS_BYTES, "cpu", 1)
-    assert stream.at_once == stream.images_within(1) == 1
+    assert stream.at_once == stream.images_together(1) == 1
 
 
 def test_moments_of_a_stream_are_those_of_its_dump(both, monkeypatch, tmp_path):
-    monkeypatch.setattr(moments, "SUM_BYTES", 1)  # a pass for every layer
-    monkeypatch.setattr(moments, "BLOCK_BYTES", 1)  # image by image
+    monkeypatch.setattr(moments, "SUM_BYTES", {"cpu": 1})  # a pass for every layer
+    monkeypatch.setattr(moments, "BLOCK_BYTES", {"cpu": 1})  # image by image
     moments.measure(both / "one.json", tmp_path / "one.zarr", 2)
     for found in (tmp_path / "one.zarr", both / "moments-json/one.zarr"):
         found = xr.open_datatree(found, engine="zarr")

@@ -3,7 +3,9 @@
 Everything sees the same activations in the same run, by as many workers as the step would have;
 seconds an image.
 
+    one product       the rate of one large square product, for as many operations
     products alone    the engine's matrix products, on matrices that lie ready
+    on the device     the engine, from float16 maps in the memory of a CUDA device
     from memory       the engine, from float16 maps in memory
     from the store    the engine, from the compressed store
     upsampled first   the published way: for each two layers and batch, both maps are upsampled to
@@ -30,11 +32,12 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rosetta_steps.correlation.cluster import local_workers
-from rosetta_steps.correlation.plan import Outline, flop_of
-from rosetta_steps.correlation.precision import PRECISIONS
+from rosetta_steps.correlation.plan import TIMED_SIZE, Outline, flop_of
+from rosetta_steps.correlation.precision import PRECISIONS, tensor_cores
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.errors import run
@@ -79,7 +82,7 @@ class InMemory:
         maps: Of each layer (image, channel, y, x).
     """
 
-    def __init__(self, maps: Mapping[str, np.ndarray]):
+    def __init__(self, maps: Mapping[str, Tensor]):
         self.maps = maps
         self.layers = list(maps)
         self.sizes = {name: array.shape[2:] for name, array in maps.items()}
@@ -89,7 +92,7 @@ class InMemory:
         """Channels are free to be read alone."""
         return 1
 
-    def read(self, layer: str, block: slice, channels: slice = slice(None)) -> np.ndarray:
+    def read(self, layer: str, block: slice, channels: slice = slice(None)) -> Tensor:
         """The same images, whatever the block."""
         return self.maps[layer][: block.stop - block.start, channels]
 
@@ -98,8 +101,12 @@ class InMemory:
         sizes: dict = {}
         for layer, size in self.sizes.items():
             sizes.setdefault(size, []).append(layer)
-        offset = {n: m[:1].mean((0, 2, 3), dtype=np.float32) for n, m in self.maps.items()}
+        offset = {n: m[0].float().mean((1, 2)).cpu().numpy() for n, m in self.maps.items()}
         return Units(sizes, dict(self.channels), offset)
+
+    def on_the_device(self) -> "InMemory":
+        """The same in the memory of the device."""
+        return InMemory({name: maps.to(device()) for name, maps in self.maps.items()})
 
 
 def shapes_of(name: str, zoo: str, preset: str) -> Shapes:
@@ -130,11 +137,10 @@ def flop_an_image(case: Case) -> float:
 
 def random_maps(shapes: Shapes, images: int) -> InMemory:
     """Post-ReLU noise of these shapes."""
-    random = np.random.default_rng(0)
+    torch.manual_seed(0)
     maps = {}
     for layer, *shape in shapes:
-        noise = random.standard_normal((images, *shape), np.float32)
-        maps[layer] = np.maximum(noise, 0).astype(np.float16)
+        maps[layer] = torch.randn(images, *shape, device=device()).relu().half().cpu()
     return InMemory(maps)
 
 
@@ -149,7 +155,7 @@ def prepared(case: Case):
     trees = [xr.open_datatree(check_dataset(m), engine="zarr") for _, m in case.stores]
     units = [units_of(store, tree) for store, tree in zip(stores, trees, strict=True)]
     block = slice(0, case.block)
-    memory = [InMemory({n: s.read(n, block) for n in s.layers}) for s in stores]
+    memory = [InMemory({n: torch.from_numpy(s.read(n, block)) for n in s.layers}) for s in stores]
     return stores, units, memory, [store.units() for store in memory]
 
 
@@ -186,10 +192,7 @@ def engine(case: Case, stores, units, first: int = 0) -> tuple[float, float, int
 def upsampled_first(case: Case, stores) -> tuple[float, float, int]:
     """Both maps of each two layers upsampled to the larger size, and multiplied by einsum."""
     images = slice(0, case.upsampled)
-    a, b = (
-        {n: torch.from_numpy(s.read(n, images)).to(device()).float() for n in s.layers}
-        for s in stores
-    )
+    a, b = ({n: s.read(n, images).to(device()).float() for n in s.layers} for s in stores)
     begin = time.time()
     for maps_a in a.values():
         for maps_b in b.values():
@@ -214,28 +217,52 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
+def product_rate(precision: str, repeats: int = 5) -> float:
+    """Multiplications and additions a second of one large square product of the library."""
+    size = TIMED_SIZE[device()]
+    left, right = torch.rand(2, size, size, device=device()).to(PRECISIONS[precision])
+    seconds = []
+    with tensor_cores(precision == "tf32"):
+        for _ in range(repeats):
+            wait()
+            begin = time.perf_counter()
+            left @ right
+            wait()
+            seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(seconds)
+
+
 def measured(case: Case, what: str, worker: int) -> tuple[float, float, int, int]:
     """One measurement in a worker: when it began and ended, images, and its peak memory so far."""
     stores, units, memory, units_in_memory = prepared(case)
+    if what == "one product":
+        begin = time.time()
+        seconds = flop_an_image(case) / product_rate(case.precision)
+        return begin, begin + seconds, 1, 0
+    if what == "on the device":
+        memory = [store.on_the_device() for store in memory]
     if what == "products alone":
         found = products_alone(case, memory, units_in_memory)
-    elif what == "from memory":
+    elif what in ("from memory", "on the device"):
         found = engine(case, memory, units_in_memory)
     elif what == "from the store":
         found = engine(case, stores, units, worker * case.images)
     else:
         found = upsampled_first(case, memory)
-    return *found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return *found, torch.cuda.max_memory_reserved() if device() == "cuda" else peak
 
 
 def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) -> pd.DataFrame:
     """Seconds an image of every way, by all workers together, the least of some repeats.
 
     Returns:
-        case, workers, way, seconds (an image), peak (bytes of a worker so far), ratio (to the
-        products alone), tflops (of the engine's products a second, by all workers together).
+        case, workers, way, seconds (an image), peak (bytes of a worker so far; where there is a
+        CUDA device, of that), ratio (to the products alone), tflops (of the engine's products a
+        second, by all workers together), of_rate (the share of one large product's rate).
     """
-    ways = [*(["from the store"] if case.stores else []), "from memory", "products alone"]
+    ways = [*(["from the store"] if case.stores else []), "from memory"]
+    ways += [*(["on the device"] if device() == "cuda" else []), "products alone", "one product"]
     ways += ["upsampled first"] if case.upsampled else []
     table = []
     with local_workers(workers, case.threads) as client:
@@ -243,20 +270,23 @@ def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) 
         for what in rows or ways:
             least, peak = np.inf, 0
             # The first is not counted: workers still load. The slow baseline is measured once.
-            for repeat in range(1 if what == "upsampled first" else repeats + 1):
+            once = what == "upsampled first" and device() == "cpu"
+            for repeat in range(1 if once else repeats + 1):
                 tasks = [
                     client.submit(measured, case, what, i, workers=[name], pure=False)
                     for i, name in enumerate(names)
                 ]
                 begins, ends, images, peaks = zip(*client.gather(tasks), strict=True)
                 peak = max(peaks)
-                if repeat or what == "upsampled first":
+                if repeat or once:
                     least = min(least, (max(ends) - min(begins)) / sum(images))
             table.append((case.name, workers, what, least, peak))
     found = pd.DataFrame(table, columns=["case", "workers", "way", "seconds", "peak"])
     bare = found["seconds"][found["way"] == "products alone"]
     found["ratio"] = found["seconds"] / bare.iloc[0] if len(bare) else np.nan
     found["tflops"] = flop_an_image(case) / found["seconds"] / 1e12
+    rate = found["seconds"][found["way"] == "one product"]
+    found["of_rate"] = rate.iloc[0] / found["seconds"] if len(rate) else np.nan
     return found
 
 

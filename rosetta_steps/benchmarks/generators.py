@@ -33,17 +33,9 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
         layers: Preset or patterns.
         device: "cpu" or "cuda".
     """
-    from safetensors.torch import save_file
-
-    entry = find_entry(name, zoo)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        torch.manual_seed(0)
-        network = build(name, entry)
-        settle(network)
-        save_file(network.state_dict(), place / "random.safetensors")
-        del network
-        entry = entry | {"weights": {"path": str(place / "random.safetensors")}}
+        entry = with_random_weights(name, find_entry(name, zoo), place / "random.safetensors")
         (place / "zoo.yaml").write_text(yaml.safe_dump({name: entry}))
         made = str(place / "zoo.yaml")
         started = time.perf_counter()
@@ -63,6 +55,17 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
         f"{values / images / 1e6:.1f} MB in float16, {stored / images / 1e6:.1f} MB on disk; peak "
         f"{peak / 1e9:.2f} GB; {torch.get_num_threads()} threads"
     )
+
+
+def with_random_weights(name: str, entry: dict, file: Path) -> dict:
+    """Write random weights of a generator as safetensors; returns its entry with these."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = build(name, entry)
+    settle(network)
+    save_file(network.state_dict(), file)
+    return entry | {"weights": {"path": str(file)}}
 
 
 def settle(network: torch.nn.Module) -> None:

@@ -28,13 +28,21 @@ from rosetta_steps.errors import run
 from rosetta_steps.stores import write_table
 
 # Pairs of the paper's zoo, random maps of their shapes: images a worker and at once, and images of
-# the baseline. Upsampled, StyleGAN-XL with a ViT would take some minutes an image.
+# the baseline. Upsampled, StyleGAN-XL with a ViT would take some minutes an image on a CPU.
 SHAPES = {
-    ("stylegan2-lsun-cat", "resnet50"): (16, 8, 1),
-    ("stylegan-xl-imagenet256", "dino-vitb16"): (2, 2, 0),
+    "cpu": {
+        ("stylegan2-lsun-cat", "resnet50"): (16, 8, 1),
+        ("stylegan-xl-imagenet256", "dino-vitb16"): (2, 2, 0),
+    },
+    "cuda": {
+        ("stylegan2-lsun-cat", "resnet50"): (192, 32, 2),
+        ("stylegan-xl-imagenet256", "dino-vitb16"): (16, 4, 1),
+    },
 }
 COLOURS = {
+    "one product": "0.75",
     "products alone": "0.55",
+    "on the device": "#6f9bd8",
     "from memory": "#3b6fb6",
     "from the store": "#1b3a6b",
     "upsampled first": "#c4553a",
@@ -101,7 +109,7 @@ def main() -> None:
     pair = ("dcgan-digiface", "efficientnet-lite0")
     name, stores = f"{' × '.join(pair)}, {o.sample_set}", stores_of(o.folder, o.sample_set, *pair)
     cases = [Case(name, stores=stores, precision=o.precision)]
-    for pair, (images, block, upsampled) in SHAPES.items():
+    for pair, (images, block, upsampled) in SHAPES[device()].items():
         shapes = tuple(shapes_of(name, o.zoo, "published") for name in pair)
         cases.append(
             Case(

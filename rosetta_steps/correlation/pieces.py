@@ -162,7 +162,7 @@ def _with_smaller_blocks(compute, block: int):
             if block == 1:
                 raise ValueError(
                     f"GPU memory is too small for one image at once ({error}). Lower "
-                    "correlation.memory_gb, so that the table is cut into more tiles."
+                    "correlation.gpu_memory_gb, so that the table is cut into more tiles."
                 ) from None
         # Out of the handler, which holds the tensors.
         torch.cuda.empty_cache()

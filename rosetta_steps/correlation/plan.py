@@ -16,17 +16,19 @@ from rosetta_steps.streams import Source, Stream
 
 GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
-FIXED_BYTES = 0.65e9 + 8 * RUN_BYTES
+FIXED_BYTES = {kind: 0.65e9 + 8 * size for kind, size in RUN_BYTES.items()}
 # Besides, where models run: their libraries, a pass, and what it leaves.
 RUNNING_BYTES = 0.6e9
 # A sum and a held value, by precision.
 BYTES = {"float64": (8, 8), "float32": (4, 4), "tf32": (4, 4), "bfloat16": (4, 2)}
+# What the config calls the memory of a worker.
+BUDGETS = {"cpu": "memory_gb", "cuda": "gpu_memory_gb"}
 # Of the budget that the maps of a block may take, of the held model and of models that run; blocks
 # of images are halved until they do.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
 # Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
 # decompression, preparing is to float32, centred and projected.
-READ_RATE, PREPARE_RATE = 0.5e9, 0.65e9
+READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 300e9}
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Plan:
 def plan(
     a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, cores: int,
     threads: int, free: float, rate: float, splits: int = 1, precision: str = "float32",
+    device: str = "cpu",
 ) -> Plan:  # fmt: skip
     """Plan a correlation within the memory that a worker may take.
 
@@ -122,16 +125,18 @@ def plan(
         budget: Bytes of a worker.
         cores: Of this job.
         threads: Of a worker.
-        free: Bytes of memory that are there for all workers.
+        free: Bytes of memory that are there for all workers, where they share them.
         rate: Multiplications and additions a second of a worker (matrix_rate).
         splits: Parts of the images whose sums are kept apart.
         precision: One of precision.PRECISIONS.
+        device: "cpu" or "cuda": of the workers, one on each CUDA device.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; says the least that would
             do.
     """
     of_sum, of_held = BYTES[precision]
+    fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
     held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
     both = [a] if a == b else [a, b]
@@ -145,23 +150,25 @@ def plan(
     while block > 1 and maps_of(block) > share * budget:
         block = -(-block // 2)
     held = maps_of(block) + sum(outline.weights for outline in running)
-    least = FIXED_BYTES + held
+    least = fixed + held
     least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
         raise ValueError(
-            f"{a.model} x {b.model}: correlation.memory_gb is {budget / GIGABYTE:.3g}, and a "
-            f"worker needs at least {least / GIGABYTE:.3g} GB: {FIXED_BYTES / GIGABYTE:.2g} for "
+            f"{a.model} x {b.model}: correlation.{BUDGETS[device]} is {budget / GIGABYTE:.3g}, "
+            f"and a worker needs at least {least / GIGABYTE:.3g} GB: {fixed / GIGABYTE:.2g} for "
             f"itself, {held / GIGABYTE:.2g} for maps{' and models' if running else ''}, the "
             "rest for sums of the two largest layers. Raise it, or take fewer layers."
         )
-    pairs = (budget - FIXED_BYTES - held) / (of_sum * splits)
+    pairs = (budget - fixed - held) / (of_sum * splits)
     tiles = tiles_of((a.channels, b.channels), (a.values(), b.values()), pairs)
     largest = max(_units(a, tile.a) * _units(b, tile.b) for tile in tiles)
     sums = of_sum * splits * largest
-    worker_bytes = FIXED_BYTES + held + sums
+    worker_bytes = fixed + held + sums
     # Sums in float64, and the tile's correlations, of each split as well.
     together = largest * (8 * splits + 4 * (1 if splits == 1 else 1 + 2 * splits))
-    workers = min(cores // threads, strips, int((free - together) // worker_bytes))
+    workers = min(cores // threads, strips)
+    if device == "cpu":
+        workers = min(workers, int((free - together) // worker_bytes))
     workers = max(1, workers)
     # A total in float64, twice while it is written, and pieces that are not in it.
     on_disk = min(strips, FOLDED + workers) * sums + (4 * sums if strips > FOLDED else 0)
@@ -171,7 +178,7 @@ def plan(
         for outline, layers in ((a, tile.a), (b, tile.b))
     )
     products = images * flop_of(a, b)
-    seconds = products / rate + read / threads / PREPARE_RATE
+    seconds = products / rate + read / threads / PREPARE_RATE[device]
     seconds += sum(
         images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
         for outline in (a, b)
@@ -203,11 +210,16 @@ def flop_of(a: Outline, b: Outline) -> int:
     )
 
 
-def matrix_rate(device: str, precision: str, size: int = 1024) -> float:
+# Of the product that a device is timed with: large enough to occupy it.
+TIMED_SIZE = {"cpu": 1024, "cuda": 8192}
+
+
+def matrix_rate(device: str, precision: str) -> float:
     """Multiplications and additions a second of matrix products, measured in some milliseconds."""
+    size = TIMED_SIZE[device]
     dtype = torch.float64 if precision == "float64" else torch.float32
-    total, left = torch.zeros(2, size, size, device=device, dtype=dtype)
-    right = torch.ones(size, size, device=device, dtype=PRECISIONS[precision])
+    total, left = torch.rand(2, size, size, device=device, dtype=dtype)
+    right = torch.rand(size, size, device=device).to(PRECISIONS[precision])
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()

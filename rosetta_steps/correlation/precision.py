@@ -38,7 +38,7 @@ def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
     elif precision == "tf32" and not a.is_cuda:
         total.addmm_(rounded_to_tf32(a), rounded_to_tf32(b).T)
     else:
-        with _tensor_cores(precision == "tf32"):
+        with tensor_cores(precision == "tf32"):
             total.addmm_(a, b.T)
 
 
@@ -50,7 +50,8 @@ def rounded_to_tf32(values: Tensor) -> Tensor:
 
 
 @contextmanager
-def _tensor_cores(wanted: bool) -> Iterator[None]:
+def tensor_cores(wanted: bool) -> Iterator[None]:
+    """Whether products of float32 on a GPU are rounded to TF32, for the length of a block."""
     settings = torch.backends.cuda.matmul
     before = settings.allow_tf32
     settings.allow_tf32 = wanted

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection
-from rosetta_steps.correlation.units import Run, Units, runs_of
+from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
 from rosetta_steps.streams import Source
@@ -38,9 +38,13 @@ class Model:
         precision: str,
     ):  # fmt: skip
         self.source, self.units, self.precision = source, units, precision
+        self.device = torch.device(device)
+        # Beside the products of the run before: the default one would wait for them.
+        self.sending = torch.cuda.Stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
-        self.runs = runs_of(units, images, [source.grain(layer) for layer in units.channels])
+        together = [source.grain(layer) for layer in units.channels]
+        self.runs = runs_of(units, images, RUN_BYTES[self.device.type], together)
         self.projections = {
             size: Projection(
                 size, list(dict.fromkeys(meeting_size(size, o) for o in others)), self.memory
@@ -52,12 +56,20 @@ class Model:
             for layer, offset in units.offset.items()
         }
 
-    def read(self, run: Run, block: slice) -> list[np.ndarray | Tensor]:
-        """The maps of a run, one array (image, channel, y, x) a part."""
-        return [self.source.read(layer, block, channels) for layer, channels in run.parts]
+    def read(self, run: Run, block: slice) -> list[Tensor]:
+        """The maps of a run on the device, one tensor (image, channel, y, x) a part."""
+        maps = [torch.as_tensor(self.source.read(n, block, part)) for n, part in run.parts]
+        if self.sending is None or all(part.is_cuda for part in maps):
+            return maps
+        with torch.cuda.stream(self.sending):
+            sent = [part.to(self.device) for part in maps]
+        self.sending.synchronize()
+        for part in sent:  # used in another stream, until which its memory is not given away
+            part.record_stream(torch.cuda.default_stream())
+        return sent
 
     def matrices(
-        self, run: Run, read: list[np.ndarray | Tensor], order: np.ndarray | None = None
+        self, run: Run, read: list[Tensor], order: Tensor | None = None
     ) -> dict[Size, Tensor]:
         """Matrices (unit, image x position) of a run at every size where it meets others.
 
@@ -72,7 +84,7 @@ class Model:
         for (layer, channels), stored in zip(run.parts, read, strict=True):
             part = maps_UBYX[start : start + stored.shape[1]]
             ordered = stored if order is None else stored[order]
-            part.copy_(torch.as_tensor(ordered).transpose(0, 1))
+            part.copy_(ordered.transpose(0, 1))
             part -= self.offset[layer][channels]
             start += stored.shape[1]
         return self.projections[run.size](maps_UBYX)
@@ -99,7 +111,7 @@ class Held:
                 self.rows[size, meeting] = slice(start, self.total[meeting])
         self.matrices: dict[Size, Tensor] = {}
 
-    def fill(self, block: slice, order: np.ndarray | None = None) -> None:
+    def fill(self, block: slice, order: Tensor | None = None) -> None:
         """Read a block of images, in an order, in place of the one before."""
         model = self.model
         for meeting, rows in self.total.items():
@@ -179,7 +191,7 @@ def sums_of(held: Held, other: Model) -> list[Sums]:
     return found
 
 
-def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[np.ndarray | Tensor]]]:
+def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[Tensor]]]:
     """The runs of a block with their maps, each read while the one before is used."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(model.read, model.runs[0], block)
@@ -220,7 +232,7 @@ def sum_products(
         part = slice(images.start + part.start, images.start + part.stop)
         order, images_of = None, [part.stop - part.start]
         if splits > 1:
-            order = np.argsort(split[part], kind="stable")
+            order = torch.from_numpy(np.argsort(split[part], kind="stable")).to(device)
             images_of = np.bincount(split[part], minlength=splits).tolist()
         held.fill(part, order)
         for run, read in ahead(other, part):

@@ -32,7 +32,7 @@ def correlate(
     a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
     images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
     threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
-    scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1,
+    scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1, gpu_memory_gb: float = 16,
 ) -> None:  # fmt: skip
     """Correlate two models and write the table.
 
@@ -45,7 +45,7 @@ def correlate(
         images_per_block: Images read at once, fewer where the budget asks for it.
         workers: Dask workers on this machine; by default as many as cores and memory allow.
         threads_per_worker: On a CPU; the last bit of a sum may depend on it.
-        memory_gb: What a worker may take.
+        memory_gb: What a worker may take; gpu_memory_gb: what one on a CUDA device may take of it.
         precision: In which maps are multiplied, one of precision.PRECISIONS.
         scheduler: Address of a Dask scheduler whose workers are used instead.
         nearest: Keep so many partners of each unit and not the table; 0: the table.
@@ -61,8 +61,8 @@ def correlate(
     refuse_impossible(stores, nearest, splits)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
     strips = image_blocks(images, images_per_strip)
-    budget = memory_gb * GIGABYTE
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    budget = (gpu_memory_gb if device == "cuda" else memory_gb) * GIGABYTE
     cores = threads if workers is None else workers * threads_per_worker
     if device == "cuda":
         cores = torch.cuda.device_count() * threads_per_worker
@@ -70,7 +70,7 @@ def correlate(
     chosen = plan(
         *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
         cores, threads_per_worker, psutil.virtual_memory().available,
-        matrix_rate(device, precision), splits, precision,
+        matrix_rate(device, precision), splits, precision, device,
     )  # fmt: skip
     print(chosen.text, flush=True)
     job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
@@ -91,7 +91,7 @@ def correlate(
     open_workers = (
         workers_at(scheduler, job, scratch)
         if scheduler != NO_SCHEDULER
-        else local_workers(chosen.workers, threads_per_worker)
+        else local_workers(chosen.workers, threads if device == "cuda" else threads_per_worker)
     )
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
@@ -236,6 +236,12 @@ def main() -> None:
         "--memory-gb", type=float, default=2, help="of a worker, default %(default)s"
     )
     parser.add_argument(
+        "--gpu-memory-gb",
+        type=float,
+        default=16,
+        help="of a worker on a CUDA device, default %(default)s",
+    )
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="float32",
@@ -267,5 +273,5 @@ def main() -> None:
     correlate(
         o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
         o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
-        o.nearest, o.splits,
+        o.nearest, o.splits, o.gpu_memory_gb,
     )  # fmt: skip

@@ -9,8 +9,9 @@ import xarray as xr
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source
 
-# Maps read, centred and projected together: enough for a large product, little beside a gigabyte.
-RUN_BYTES = 32 * 2**20
+# Maps read, centred and projected together, as float32: enough for a large product, and little
+# beside the memory of a worker.
+RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,19 @@ class Run:
     rows: slice
 
 
-def runs_of(units: Units, images: int, together: Sequence[int] = ()) -> list[Run]:
-    """Cut the units of each size into runs of about RUN_BYTES a block of images.
+def runs_of(units: Units, images: int, size: float, together: Sequence[int] = ()) -> list[Run]:
+    """Cut the units of each size into runs.
 
     Args:
         units: Of the model.
         images: In a block.
+        size: About the bytes of a run's maps, as float32.
         together: Channels that are coded together in each layer, in order; cuts fall between.
     """
     runs: list[Run] = []
     grain = dict(zip(units.channels, together, strict=False))
-    for size, layers in units.layers.items():
-        most = max(1, RUN_BYTES // (4 * images * size[0] * size[1]))
+    for (y, x), layers in units.layers.items():
+        most = int(max(1, size // (4 * images * y * x)))
         parts, row, begin = [], 0, 0
         for layer in layers:
             channels, step = units.channels[layer], grain.get(layer, 1)
@@ -115,11 +117,11 @@ def runs_of(units: Units, images: int, together: Sequence[int] = ()) -> list[Run
             for start in range(0, channels, step):
                 stop = min(start + step, channels)
                 if parts and row - begin + stop - start > most:
-                    runs.append(Run(size, parts, slice(begin, row)))
+                    runs.append(Run((y, x), parts, slice(begin, row)))
                     parts, begin = [], row
                 parts.append((layer, slice(start, stop)))
                 row += stop - start
-        runs.append(Run(size, parts, slice(begin, row)))
+        runs.append(Run((y, x), parts, slice(begin, row)))
     return runs
 
 

@@ -25,6 +25,7 @@ rule correlate:
     resources:  # no parameters, because the result does not depend on them
         gpu=1,
         worker_gb=str(config["correlation"]["memory_gb"]),
+        worker_gpu_gb=str(config["correlation"]["gpu_memory_gb"]),
         dask=config["correlation"].get("scheduler", "none"),
     params:
         a=lambda w, input: stores([input.a]),
@@ -47,6 +48,6 @@ rule correlate:
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
             --splits {params.splits} --nearest {params.nearest} \
-            --memory-gb {resources.worker_gb} --scheduler {resources.dask:q} \
+            --memory-gb {resources.worker_gb} --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """
