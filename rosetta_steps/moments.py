@@ -37,6 +37,8 @@ NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 26}
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
 SUM_BYTES, BLOCK_BYTES = {"cpu": 1.5e9, "cuda": 16e9}, {"cpu": 0.2e9, "cuda": 4e9}
+# Of the maps that a thread adds before it takes others.
+PART_BYTES = {"cpu": 8e6, "cuda": 1e9}
 
 
 class MomentSums:
@@ -60,12 +62,18 @@ class MomentSums:
         self.map_sum = torch.zeros(channels, size[0] * (size[1] + 1), **exact)
         self.product_sum = torch.zeros(channels, len(NEIGHBOURS), self.map_sum.shape[1], **exact)
 
-    def add(self, activation: np.ndarray | torch.Tensor) -> None:
-        """Add images: (image, channel, y, x), float16 or float32."""
-        self.count += len(activation)
+    def add(self, activation: np.ndarray | torch.Tensor, first: int = 0) -> None:
+        """Add images, or some channels of them; images are counted with the first channel.
+
+        Args:
+            activation: (image, channel, y, x) float16 or float32.
+            first: Which channel the first of them is.
+        """
+        self.count += len(activation) if first == 0 else 0
         maps = torch.as_tensor(activation).to(self.device)
         of_channel = max(1, maps[:, :1].numel())
-        sums = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
+        whole = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
+        sums = tuple(total[first : first + maps.shape[1]] for total in whole)
         # A few channels at a time: wider maps of all would have to be fetched from memory again.
         for channels in torch.arange(maps.shape[1]).split(
             max(1, CONVERTED_VALUES[self.device.type] // of_channel)
@@ -223,7 +231,7 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
         output: Store to write.
         splits: Parts of the images (splits.split_of) whose moments are kept as well, with a
             dimension `split` and names that begin with split_; 1: none.
-        threads: Layers at work at the same time.
+        threads: At work on channels at the same time.
 
     Raises:
         StoreError: The activations are damaged.
@@ -246,18 +254,20 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
                 for name in group
             }
 
-            def add(block: slice, layer: str, sums=sums) -> None:
-                found = store.read(layer, block)
-                for part, of_part in enumerate(sums[layer]):
-                    of_part.add(found if splits == 1 else found[split[block] == part])
+            def add(block: slice, layer: str, channels: slice, sums=sums) -> None:
+                found = store.read(layer, block, channels)
+                for number, of_split in enumerate(sums[layer]):
+                    own = found if splits == 1 else found[split[block] == number]
+                    of_split.add(own, channels.start)
 
             together = store.images_together(BLOCK_BYTES[store.device])
             blocks = image_blocks(store.images, together)
+            parts = [part for name in group for part in _parts(store, name, together)]
             store.prepare(blocks[0])
             for block, following in zip_longest(blocks, blocks[1:]):
                 if following is not None:
                     store.prepare(following)
-                list(pool.map(add, [block] * len(group), group))
+                list(pool.map(add, [block] * len(parts), *zip(*parts, strict=True)))
                 bar.update(block.stop - block.start)
             for name in group:
                 layers[f"/{name}"] = _together(sums[name]).assign_attrs(store.layer_attrs(name))
@@ -275,6 +285,15 @@ def _groups(store: Source, splits: int) -> Iterator[list[str]]:
             group, size = [], 0
         group, size = [*group, name], size + own
     yield group
+
+
+def _parts(store: Source, layer: str, images: int) -> Iterator[tuple[str, slice]]:
+    """A layer and some of its channels, of which threads have about as much to do."""
+    channels, grain = store.channels[layer], store.grain(layer)
+    of_grain = grain * images * store.dtype.itemsize * prod(store.sizes[layer])
+    step = grain * int(max(1, PART_BYTES[store.device] // of_grain))
+    for start in range(0, channels, step):
+        yield layer, slice(start, min(start + step, channels))
 
 
 def _together(sums: list[MomentSums]) -> xr.Dataset:

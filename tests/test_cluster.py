@@ -133,8 +133,10 @@ def test_where_the_memory_of_a_gpu_is_full_blocks_are_halved(capsys):
         pieces._with_smaller_blocks(lambda block: compute(99), 1)
 
 
-def test_workers_see_one_device_each(monkeypatch):
+def test_workers_see_one_device_each_and_decompress_in_so_many_threads(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    with cluster.local_workers(2, 1) as client:
-        seen_devices = client.run(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"])
-    assert sorted(seen_devices.values()) == ["GPU-a", "GPU-b"]
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    with cluster.local_workers(2, 6) as client:
+        seen = client.run(lambda: dict(__import__("os").environ))
+    assert sorted(of["CUDA_VISIBLE_DEVICES"] for of in seen.values()) == ["GPU-a", "GPU-b"]
+    assert {of["RAYON_NUM_THREADS"] for of in seen.values()} == {"6"}  # decompress

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rosetta_steps.correlation.cluster import local_workers
-from rosetta_steps.correlation.plan import TIMED_SIZE, Outline, flop_of
+from rosetta_steps.correlation.plan import Outline, flop_of
 from rosetta_steps.correlation.precision import PRECISIONS, tensor_cores
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, units_of
@@ -219,7 +219,7 @@ def wait() -> None:
 
 def product_rate(precision: str, repeats: int = 5) -> float:
     """Multiplications and additions a second of one large square product of the library."""
-    size = TIMED_SIZE[device()]
+    size = 8192 if device() == "cuda" else 1024
     left, right = torch.rand(2, size, size, device=device()).to(PRECISIONS[precision])
     seconds = []
     with tensor_cores(precision == "tf32"):

@@ -10,7 +10,7 @@ import torch
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
-from rosetta_steps.correlation.units import RUN_BYTES, held_values
+from rosetta_steps.correlation.units import RUN_BYTES, held_values, holds_first
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source, Stream
 
@@ -138,7 +138,8 @@ def plan(
     of_sum, of_held = BYTES[precision]
     fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
-    held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
+    of_either = held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0])
+    held_values_of_one = of_either[0 if holds_first(*of_either, device) else 1]
     both = [a] if a == b else [a, b]
     running = [outline for outline in both if outline.runs]
 
@@ -210,8 +211,8 @@ def flop_of(a: Outline, b: Outline) -> int:
     )
 
 
-# Of the product that a device is timed with: large enough to occupy it.
-TIMED_SIZE = {"cpu": 1024, "cuda": 8192}
+# Of the product that a device is timed with: it occupies it, and is small beside its memory.
+TIMED_SIZE = {"cpu": 1024, "cuda": 4096}
 
 
 def matrix_rate(device: str, precision: str) -> float:

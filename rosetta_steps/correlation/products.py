@@ -1,7 +1,7 @@
 """Sums of products of maps over images: the correlation but for its centring and scaling.
 
-Blocks of images flow once. One model of a tile, the one with less to hold, is held: its maps lie
-ready at every size where they meet the other's. Of the other, runs of units are read, centred,
+Blocks of images flow once. One model of a tile is held: its maps lie ready at every size where they
+meet the other's. Of the other, runs of units are read, centred,
 projected and multiplied, while the next run is read. For each size of the other model and each
 size where it meets the held one there is one product.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection
-from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, runs_of
+from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
 from rosetta_steps.streams import Source
@@ -51,6 +51,9 @@ class Model:
             )
             for size in units.layers
         }
+        self.fused = {}
+        if self.device.type == "cuda" and precision != "float64":
+            self.fused = fused_projections(self.projections, self.device)
         self.offset = {
             layer: torch.from_numpy(offset).to(**self.memory.kind)[:, None, None, None]
             for layer, offset in units.offset.items()
@@ -69,25 +72,69 @@ class Model:
         return sent
 
     def matrices(
-        self, run: Run, read: list[Tensor], order: Tensor | None = None
-    ) -> dict[Size, Tensor]:
+        self, run: Run, read: list[Tensor], order: Tensor | None = None,
+        into: dict[Size, Tensor] | None = None,
+    ) -> dict[Size, Tensor]:  # fmt: skip
         """Matrices (unit, image x position) of a run at every size where it meets others.
 
         Args:
             run: Of units.
             read: Their maps.
             order: In which images stand; None: as they are.
+            into: Matrices to fill, their rows contiguous; None: some that last until the next run.
         """
+        if order is not None:
+            read = [stored[order] for stored in read]
+        if run.size in self.fused and read[0].dtype == torch.float16:
+            return self._fused(run, read, into)
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
+        for rows, offset, stored in self._parts(run, read):
+            maps_UBYX[rows].copy_(stored.transpose(0, 1))
+            maps_UBYX[rows] -= offset
+        found = self.projections[run.size](maps_UBYX)
+        for meeting, matrix in (into or {}).items():
+            matrix.copy_(found[meeting])
+        return into or found
+
+    def _fused(
+        self, run: Run, read: list[Tensor], into: dict[Size, Tensor] | None
+    ) -> dict[Size, Tensor]:
+        images, units = len(read[0]), run.rows.stop - run.rows.start
+        meetings = self.projections[run.size].meetings
+        found = into or {
+            (y, x): self.kept.get(("run", y, x), (units, images * y * x)) for y, x in meetings
+        }
+        for rows, offset, stored in self._parts(run, read):
+            self.fused[run.size](
+                stored.contiguous() if stored.stride()[2:] != (run.size[1], 1) else stored,
+                offset.flatten(),
+                {meeting: matrix[rows] for meeting, matrix in found.items()},
+            )
+            if run.size in found:
+                same = found[run.size][rows].view(-1, images, *run.size)
+                torch.sub(stored.transpose(0, 1), offset, out=same)
+        return found
+
+    def _parts(self, run: Run, read: list[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         start = 0
         for (layer, channels), stored in zip(run.parts, read, strict=True):
-            part = maps_UBYX[start : start + stored.shape[1]]
-            ordered = stored if order is None else stored[order]
-            part.copy_(ordered.transpose(0, 1))
-            part -= self.offset[layer][channels]
-            start += stored.shape[1]
-        return self.projections[run.size](maps_UBYX)
+            rows = slice(start, start + stored.shape[1])
+            yield rows, self.offset[layer][channels], stored
+            start = rows.stop
+
+
+def fused_projections(projections: dict[Size, Projection], device: torch.device) -> dict:
+    """By size, where Triton is there and has registers enough: the same in one pass on a GPU."""
+    try:
+        from rosetta_steps.correlation.fused import LARGEST, FusedProjection
+    except ImportError:  # of Triton
+        return {}
+    return {
+        size: FusedProjection(size, [m for m in projection.meetings if m != size], device)
+        for size, projection in projections.items()
+        if all(max(m) <= LARGEST for m in projection.meetings if m != size)
+    }
 
 
 class Held:
@@ -118,9 +165,12 @@ class Held:
             columns = (block.stop - block.start) * meeting[0] * meeting[1]
             self.matrices[meeting] = model.kept.get(meeting, (rows, columns))
         for run, read in ahead(model, block):
-            for meeting, matrix in model.matrices(run, read, order).items():
-                first = self.rows[run.size, meeting].start + run.rows.start
-                self.matrices[meeting][first : first + len(matrix)] = matrix
+            into = {}
+            for meeting in model.projections[run.size].meetings:
+                first = self.rows[run.size, meeting].start
+                rows = slice(first + run.rows.start, first + run.rows.stop)
+                into[meeting] = self.matrices[meeting][rows]
+            model.matrices(run, read, order, into)
 
 
 class Sums:
@@ -221,7 +271,8 @@ def sum_products(
     Returns:
         For each two sizes (split, units of a, units of b).
     """
-    swapped = units_b.held_values(units_a.layers) < units_a.held_values(units_b.layers)
+    of_either = units_a.held_values(units_b.layers), units_b.held_values(units_a.layers)
+    swapped = not holds_first(*of_either, torch.device(device).type)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
     held = Held(Model(*first, sizes[1], block, device, precision))

@@ -91,7 +91,10 @@ def correlate(
     open_workers = (
         workers_at(scheduler, job, scratch)
         if scheduler != NO_SCHEDULER
-        else local_workers(chosen.workers, threads if device == "cuda" else threads_per_worker)
+        else local_workers(
+            chosen.workers,
+            max(1, threads // chosen.workers) if device == "cuda" else threads_per_worker,
+        )
     )
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
