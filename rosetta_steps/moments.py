@@ -198,7 +198,7 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     own = mean_map.shape[1:]
     up_y, up_x = (upsampling(own[axis], size[axis]) for axis in (0, 1))
     positions = size[0] * size[1]
-    mean = np.einsum("cyx,y,x->c", mean_map, up_y.sum(0), up_x.sum(0)) / positions
+    mean = (mean_map @ up_x.sum(0)) @ up_y.sum(0) / positions
     gram_y, gram_x = up_y.T @ up_y, up_x.T @ up_x
     # The variance is the mean square about the mean: shift the products before they are summed,
     # so that nothing cancels for units far from zero.

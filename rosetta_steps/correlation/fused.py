@@ -8,7 +8,10 @@ each. The constant that centres a unit is subtracted from what its map is projec
 Needs Triton, which comes with torch for CUDA on Linux.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 import triton
@@ -102,6 +105,19 @@ class FusedProjection:
                 min(X_TILE, x),
                 num_warps=4 if max(weights.padded for weights in together) <= 64 else 8,
             )
+
+
+@cache
+def usable(device: torch.device) -> bool:
+    """Whether kernels can be built, for which Triton wants a C compiler; if not, says so."""
+    try:
+        out = torch.empty(1, 49, device=device)
+        maps = torch.zeros(1, 1, 16, 16, dtype=torch.float16, device=device)
+        FusedProjection((16, 16), [(7, 7)], device)(maps, out[0], {(7, 7): out})
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        print(f"Triton builds no kernels here, projections are slower: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _passes(sizes: list[Weights]) -> Iterator[list[Weights]]:

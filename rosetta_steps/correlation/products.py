@@ -125,10 +125,12 @@ class Model:
 
 
 def fused_projections(projections: dict[Size, Projection], device: torch.device) -> dict:
-    """By size, where Triton is there and has registers enough: the same in one pass on a GPU."""
+    """By size, where Triton builds kernels and registers suffice: the same in one pass on a GPU."""
     try:
-        from rosetta_steps.correlation.fused import LARGEST, FusedProjection
+        from rosetta_steps.correlation.fused import LARGEST, FusedProjection, usable
     except ImportError:  # of Triton
+        return {}
+    if not usable(device):
         return {}
     return {
         size: FusedProjection(size, [m for m in projection.meetings if m != size], device)

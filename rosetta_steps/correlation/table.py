@@ -1,5 +1,7 @@
 """From sums of products to correlations, tile by tile."""
 
+from functools import cache
+
 import numpy as np
 import xarray as xr
 
@@ -32,17 +34,20 @@ def correlations_of(
     """
     table = np.full([sum(u.channels.values()) for u in units], np.nan, np.float32)
     where = [places(u) for u in units]
+
+    @cache  # a size meets several others at its own
+    def moments_of(side: int, size: Size, compared: Size) -> tuple[np.ndarray, np.ndarray]:
+        found = [
+            mean_and_variance(_moments_of(moments[side][name], split), compared)
+            for name in units[side].layers[size]
+        ]
+        mean, variance = map(np.concatenate, zip(*found, strict=True))
+        return mean - units[side].centre(size), np.sqrt(variance)
+
     for (size_a, size_b), of_splits in sums.items():
         compared = comparison_size(size_a, size_b)
-        centre, deviation = [], []
-        for side, size in enumerate((size_a, size_b)):
-            found = [
-                mean_and_variance(_moments_of(moments[side][name], split), compared)
-                for name in units[side].layers[size]
-            ]
-            mean = np.concatenate([m for m, _ in found])
-            centre.append(mean - units[side].centre(size))
-            deviation.append(np.sqrt(np.concatenate([v for _, v in found])))
+        both = [moments_of(side, size, compared) for side, size in enumerate((size_a, size_b))]
+        centre, deviation = zip(*both, strict=True)
         count = images
         if split is not None:
             count = int((split_of(images, len(of_splits)) == split).sum())
