@@ -12,7 +12,7 @@ from rosetta_steps import moments
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import products
 from rosetta_steps.correlation.precision import rounded_to_tf32
-from rosetta_steps.correlation.projection import Memory, Projection
+from rosetta_steps.correlation.projection import Memory, Projection, StoredProjection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
@@ -123,6 +123,41 @@ def test_projections_are_the_adjoint_of_the_upsampling(size):
         rows, columns = (torch.from_numpy(upsampling(meeting[k], size[k])) for k in (0, 1))
         expected = torch.einsum("ubYX,Yy,Xx->ubyx", maps, rows, columns).flatten(1)
         torch.testing.assert_close(found[meeting], expected)
+
+
+STORED = [
+    ((16, 16), [(7, 7), (4, 4), (16, 16)]),
+    ((40, 20), [(7, 7), (14, 14), (3, 20), (28, 16), (40, 5)]),
+    ((130, 70), [(64, 64)]),  # weights that are no float16
+    ((256, 256), [(56, 56), (112, 112)]),
+]
+
+
+def error_of_stored(size, meetings, device):
+    """Of the projection of float16 maps far from zero, against the one in float64."""
+    torch.manual_seed(0)
+    maps = (3 * torch.randn(3, 6, *size) + 5).half().to(device)[:, 1:5]
+    offset = 5 * torch.rand(4, 1, 1, 1, device=device)
+    into = {m: torch.full((4, 3 * m[0] * m[1]), torch.nan, device=device) for m in meetings}
+    StoredProjection(size, meetings, torch.device(device))(maps, offset, into)
+    centred = (maps.double().transpose(0, 1) - offset.double()).contiguous()
+    exact = Projection(size, meetings, Memory(device, torch.float64))(centred)
+    return max(float((into[m] - exact[m]).norm() / exact[m].norm()) for m in meetings)
+
+
+@pytest.mark.parametrize(("size", "meetings"), STORED)
+def test_stored_maps_are_projected_as_in_float64(size, meetings):
+    assert error_of_stored(size, meetings, "cpu") < 5e-7
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("bfloat16", 5e-3)])
+def test_correlations_of_stored_maps_keep_their_error(
+    two_stores, tmp_path, monkeypatch, precision, error
+):
+    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))  # as if it had some
+    a, b, maps_a, maps_b = two_stores
+    table = run(a, b, tmp_path / "out.zarr", precision=precision, images_per_block=3)
+    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
 
 
 @pytest.mark.parametrize("settings", [{}, {"images_per_strip": 3, "images_per_block": 2}])

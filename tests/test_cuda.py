@@ -6,13 +6,12 @@ import torch
 import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 from project import Project
-from test_correlation import brute_force, run
+from test_correlation import STORED, brute_force, error_of_stored, run
 
 from rosetta_steps import moments, sampling
 from rosetta_steps.activations import dump
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.precision import add_product, rounded_to_tf32
-from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import read_matches
@@ -66,28 +65,9 @@ def test_correlations_are_those_of_upsampling_in_float64(two_stores, tmp_path, p
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=10 * error)
 
 
-@pytest.mark.parametrize(
-    ("size", "meetings"),
-    [
-        ((16, 16), [(7, 7), (4, 4)]),
-        ((40, 20), [(7, 7), (14, 14), (3, 20), (28, 16), (40, 5)]),  # more than fit in a pass
-        ((130, 70), [(64, 64)]),  # weights that are no float16
-        ((256, 256), [(56, 56), (112, 112)]),
-    ],
-)
+@pytest.mark.parametrize(("size", "meetings"), STORED)
 def test_stored_maps_are_projected_as_in_float64(size, meetings):
-    fused = pytest.importorskip("rosetta_steps.correlation.fused")
-    device = torch.device("cuda")
-    torch.manual_seed(0)
-    maps = (3 * torch.randn(3, 6, *size, device=device) + 5).half()[:, 1:5]
-    offset = 5 * torch.rand(4, device=device)
-    into = {m: torch.full((4, 3 * m[0] * m[1]), torch.nan, device=device) for m in meetings}
-    fused.FusedProjection(size, meetings, device)(maps, offset, into)
-    centred = (maps.double() - offset.double()[:, None, None]).transpose(0, 1).contiguous()
-    exact = Projection(size, meetings, Memory("cuda", torch.float64))(centred)
-    for meeting in meetings:
-        error = (into[meeting] - exact[meeting]).norm() / exact[meeting].norm()
-        assert error < 3e-7, meeting
+    assert error_of_stored(size, meetings, "cuda") < 5e-7
 
 
 def test_splits_are_the_correlations_of_their_images(two_stores, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
-from rosetta_steps.correlation.units import RUN_BYTES, held_values, holds_first
+from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source, Stream
 
@@ -138,8 +138,7 @@ def plan(
     of_sum, of_held = BYTES[precision]
     fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
-    of_either = held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0])
-    held_values_of_one = of_either[0 if holds_first(*of_either, device) else 1]
+    held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
     both = [a] if a == b else [a, b]
     running = [outline for outline in both if outline.runs]
 

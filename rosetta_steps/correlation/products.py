@@ -1,7 +1,7 @@
 """Sums of products of maps over images: the correlation but for its centring and scaling.
 
-Blocks of images flow once. One model of a tile is held: its maps lie ready at every size where they
-meet the other's. Of the other, runs of units are read, centred,
+Blocks of images flow once. One model of a tile, the one with less to hold, is held: its maps lie
+ready at every size where they meet the other's. Of the other, runs of units are read, centred,
 projected and multiplied, while the next run is read. For each size of the other model and each
 size where it meets the held one there is one product.
 """
@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
-from rosetta_steps.correlation.projection import Memory, Projection
-from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
+from rosetta_steps.correlation.projection import Memory, Projection, StoredProjection
+from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
 from rosetta_steps.streams import Source
+
+# Devices that multiply float16 as it is stored and sum in float32; others would have to widen it.
+TENSOR_CORES = ("cuda",)
 
 
 class Model:
@@ -51,9 +54,12 @@ class Model:
             )
             for size in units.layers
         }
-        self.fused = {}
-        if self.device.type == "cuda" and precision != "float64":
-            self.fused = fused_projections(self.projections, self.device)
+        self.from_stored = {}
+        if self.device.type in TENSOR_CORES and precision != "float64":
+            self.from_stored = {
+                size: StoredProjection(size, projection.meetings, self.device)
+                for size, projection in self.projections.items()
+            }
         self.offset = {
             layer: torch.from_numpy(offset).to(**self.memory.kind)[:, None, None, None]
             for layer, offset in units.offset.items()
@@ -85,8 +91,8 @@ class Model:
         """
         if order is not None:
             read = [stored[order] for stored in read]
-        if run.size in self.fused and read[0].dtype == torch.float16:
-            return self._fused(run, read, into)
+        if self.from_stored and read[0].dtype == torch.float16:
+            return self._from_stored(run, read, into)
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
         for rows, offset, stored in self._parts(run, read):
@@ -97,7 +103,7 @@ class Model:
             matrix.copy_(found[meeting])
         return into or found
 
-    def _fused(
+    def _from_stored(
         self, run: Run, read: list[Tensor], into: dict[Size, Tensor] | None
     ) -> dict[Size, Tensor]:
         images, units = len(read[0]), run.rows.stop - run.rows.start
@@ -106,14 +112,8 @@ class Model:
             (y, x): self.kept.get(("run", y, x), (units, images * y * x)) for y, x in meetings
         }
         for rows, offset, stored in self._parts(run, read):
-            self.fused[run.size](
-                stored.contiguous() if stored.stride()[2:] != (run.size[1], 1) else stored,
-                offset.flatten(),
-                {meeting: matrix[rows] for meeting, matrix in found.items()},
-            )
-            if run.size in found:
-                same = found[run.size][rows].view(-1, images, *run.size)
-                torch.sub(stored.transpose(0, 1), offset, out=same)
+            of_part = {meeting: matrix[rows] for meeting, matrix in found.items()}
+            self.from_stored[run.size](stored, offset, of_part)
         return found
 
     def _parts(self, run: Run, read: list[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -122,21 +122,6 @@ class Model:
             rows = slice(start, start + stored.shape[1])
             yield rows, self.offset[layer][channels], stored
             start = rows.stop
-
-
-def fused_projections(projections: dict[Size, Projection], device: torch.device) -> dict:
-    """By size, where Triton builds kernels and registers suffice: the same in one pass on a GPU."""
-    try:
-        from rosetta_steps.correlation.fused import LARGEST, FusedProjection, usable
-    except ImportError:  # of Triton
-        return {}
-    if not usable(device):
-        return {}
-    return {
-        size: FusedProjection(size, [m for m in projection.meetings if m != size], device)
-        for size, projection in projections.items()
-        if all(max(m) <= LARGEST for m in projection.meetings if m != size)
-    }
 
 
 class Held:
@@ -273,8 +258,7 @@ def sum_products(
     Returns:
         For each two sizes (split, units of a, units of b).
     """
-    of_either = units_a.held_values(units_b.layers), units_b.held_values(units_a.layers)
-    swapped = not holds_first(*of_either, torch.device(device).type)
+    swapped = units_b.held_values(units_a.layers) < units_a.held_values(units_b.layers)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
     held = Held(Model(*first, sizes[1], block, device, precision))

@@ -90,3 +90,68 @@ class Projection:
                 else:
                     found[meeting] = torch.matmul(part, self.columns[meeting], out=out)
         return {meeting: matrix.flatten(1) for meeting, matrix in found.items()}
+
+
+class StoredProjection:
+    """The same from float16 maps as they are stored, for a GPU: they are never widened.
+
+    The first product is one of tensor cores. Where the weights are no float16 they are the sum of
+    two, so that it is as exact as one of float32. What centres a unit is subtracted at the end.
+
+    Args:
+        size: (y, x) of the maps.
+        meetings: Sizes, none larger than the maps along any axis.
+        device: To compute on.
+    """
+
+    LOW = 2.0**11  # of the second part of the weights, by which it is larger than it counts
+
+    def __init__(self, size: Size, meetings: Sequence[Size], device: torch.device):
+        self.size, self.meetings = size, list(meetings)
+        self.rows, self.of_one, columns = {}, {}, {}
+        for meeting in meetings:
+            y, x = (
+                torch.from_numpy(upsampling(m, s)).float().to(device)
+                for m, s in zip(meeting, size, strict=True)
+            )
+            self.rows[meeting] = y.T
+            self.of_one[meeting] = torch.outer(y.sum(0), x.sum(0))
+            if meeting != size:
+                columns[meeting[1]] = x
+        ends = itertools.accumulate(columns, initial=0)
+        self.where = {m: slice(end, end + m) for m, end in zip(columns, ends, strict=False)}
+        self.columns, self.exact = None, True
+        if columns:
+            whole = torch.cat(list(columns.values()), 1)
+            high = whole.half()
+            low = (self.LOW * (whole - high.float())).half()
+            self.exact = not low.any()
+            self.columns = high if self.exact else torch.cat([high, low], 1)
+
+    def __call__(self, maps_BUYX: Tensor, offset: Tensor, into: dict[Size, Tensor]) -> None:
+        """Centre and project.
+
+        Args:
+            maps_BUYX: float16.
+            offset: (U, 1, 1, 1) float32, subtracted from each unit.
+            into: Matrices (U, B M) of each meeting size to write, their rows contiguous.
+        """
+        images, units, y, x = maps_BUYX.shape
+        if self.columns is not None:
+            short = widened_product(maps_BUYX.reshape(-1, x), self.columns)
+            if not self.exact:
+                high, low = short.chunk(2, 1)
+                short = high.add(low, alpha=1 / self.LOW)
+            short = short.view(images, units, y, -1)
+        for meeting in self.meetings:
+            if meeting == self.size:
+                found = maps_BUYX
+            else:
+                found = torch.matmul(self.rows[meeting], short[..., self.where[meeting[1]]])
+            out = into[meeting].view(units, images, *meeting)
+            torch.sub(found.transpose(0, 1), offset * self.of_one[meeting], out=out)
+
+
+def widened_product(a: Tensor, b: Tensor) -> Tensor:
+    """The product of two float16 matrices, summed and kept in float32."""
+    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()

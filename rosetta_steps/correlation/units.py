@@ -52,15 +52,6 @@ def held_values(units: Mapping[Size, int], others: Iterable[Size]) -> int:
     return sum(n * sum(y * x for y, x in meetings[size]) for size, n in units.items())
 
 
-def holds_first(first: int, second: int, device: str) -> bool:
-    """Whether the first of two models is held, by the values that either would hold of an image.
-
-    Held maps are read from memory again and again: on a processor the fewer the better. On a GPU
-    it is the number of products that counts, and the more is held, the fewer and larger they are.
-    """
-    return first >= second if device == "cuda" else first <= second
-
-
 def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
     """Group layers of a model by size.
 
