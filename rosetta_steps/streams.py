@@ -152,7 +152,7 @@ class Stream:
 
     @property
     def at_once(self) -> int:
-        """Images of a pass: their maps are held twice until all are there."""
+        """Images of a pass."""
         fits = PASS_BYTES[torch.device(self.device).type] // (self.dtype.itemsize * self.values)
         return int(max(1, min(self.state["images_at_once"], fits)))
 
@@ -185,19 +185,19 @@ class Stream:
 
     def _run(self, block: slice) -> dict[str, Tensor]:
         self.load()
-        narrow = getattr(torch, self.dtype.name)
-        maps: dict[str, Tensor] = {}
-        for part in image_blocks(block.stop - block.start, self.at_once):
+        narrow, count = getattr(torch, self.dtype.name), block.stop - block.start
+        maps = {
+            name: torch.empty(
+                count, self.channels[name], *self.sizes[name], dtype=narrow, device=self.device
+            )
+            for name in self.tapped
+        }
+        for part in image_blocks(count, self.at_once):
             images = slice(block.start + part.start, block.start + part.stop)
-            role, samples = self.attrs["role"], self._samples
-            found = maps_of(self._model, role, samples, images, self.tapped, narrow)
-            for layer in self.tapped:
-                of_part = found.pop(layer)
-                refuse_what_is_not_finite(self.attrs["model"], layer, of_part, images)
-                if layer not in maps:
-                    whole = (block.stop - block.start, *of_part.shape[1:])
-                    maps[layer] = torch.empty(whole, dtype=narrow, device=of_part.device)
-                maps[layer][part] = of_part
+            of_part = {name: whole[part] for name, whole in maps.items()}
+            run_into(of_part, self._model, self.attrs["role"], self._samples, images)
+            for name, found in of_part.items():
+                refuse_what_is_not_finite(self.attrs["model"], name, found, images)
             self.progress(part.stop - part.start)
         return maps
 
@@ -271,19 +271,16 @@ def identity_of(path: Path) -> str:
     return sha256_of(manifest_path(path)) if manifest_path(path).is_file() else ""
 
 
-def maps_of(
-    model, role: str, samples: xr.Dataset, block: slice, layers: list[str], dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Maps (image, channel, y, x) of some layers on a block of a sample set.
+def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, block: slice) -> None:
+    """Run a model on a block of a sample set and fill in the maps of some layers.
 
     Args:
+        maps: Of each layer (image, channel, y, x), to which they are rounded.
         model: Of the zoo.
         role: "generator", which is given latents, labels and truncation, or "model", which is given
             the images.
         samples: The sample set.
         block: Which images.
-        layers: Names.
-        dtype: Of the maps.
     """
 
     def given(variable: str):
@@ -291,10 +288,11 @@ def maps_of(
 
     with torch.inference_mode():
         if role == "model":
-            return model.activations(given("image"), layers, dtype=dtype)
+            model.activations(given("image"), list(maps), into=maps)
+            return
         labels = given("label") if "label" in samples else None
         truncation = samples.attrs["truncation"]
-        return model.activations(given("latent"), layers, labels, truncation, dtype)
+        model.activations(given("latent"), list(maps), labels, truncation, maps)
 
 
 def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:

@@ -43,7 +43,6 @@ class Outline:
         runs: Whether the maps are made and not read.
         seconds: Of making those of an image.
         weights: Bytes of the model that runs.
-        at_once: Images of a pass of it.
     """
 
     model: str
@@ -53,7 +52,6 @@ class Outline:
     runs: bool = False
     seconds: float = 0.0
     weights: int = 0
-    at_once: int = 1
 
     @classmethod
     def of(cls, source: Source) -> "Outline":
@@ -66,12 +64,10 @@ class Outline:
             runs=True,
             seconds=source.state.get("seconds_an_image", 0.0),
             weights=source.state.get("weights_bytes", 0),
-            at_once=source.at_once,
         )
 
     def made_bytes(self, images: int) -> int:
-        """Held while the maps of some images are made: those of a pass twice."""
-        images += min(images, self.at_once)
+        """Held while the maps of some images are made."""
         return self.runs * images * self.bytes_a_value * sum(self.values().values())
 
     @property

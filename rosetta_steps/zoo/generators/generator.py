@@ -1,6 +1,7 @@
 """A generator as the zoo needs it: latents, labels and truncation in, images and maps out."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -93,11 +94,11 @@ class Generator:
         layers: list[str],
         labels: Tensor | None = None,
         truncation: float = 1.0,
-        dtype: torch.dtype | None = None,
+        into: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Maps of some layers, (image, channel, y, x) each."""
+        """Maps of some layers, (image, channel, y, x) each; `into`: as activations_of has it."""
         maps, _ = activations_of(
-            self.network, lambda: self.raw(latents, labels, truncation), layers, dtype=dtype
+            self.network, lambda: self.raw(latents, labels, truncation), layers, into=into
         )
         return maps
 

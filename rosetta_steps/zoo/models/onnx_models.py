@@ -1,6 +1,6 @@
 """ONNX files, run by ONNX Runtime with the outputs of their activation nodes exposed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +109,14 @@ class Model:
             raise ValueError(f"{self.name}: {error}") from error
 
     def activations(
-        self, images: Tensor, layers: Sequence[str], *, dtype: torch.dtype | None = None
+        self, images: Tensor, layers: Sequence[str], *, into: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each, of images in [0, 1].
 
         Args:
             images: (image, rgb, y, x) of any size.
             layers: Names, as `layers` gives them.
-            dtype: Of the maps; None: as the model gives them.
+            into: Of each layer, where its maps go; None: to new memory.
 
         Raises:
             ValueError: There is no such layer, or its output is no map.
@@ -131,7 +131,7 @@ class Model:
             if isinstance(pieces[0], str):
                 raise ValueError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
             together = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-            maps[name] = together.to(dtype or together.dtype)
+            maps[name] = together if into is None else into[name].copy_(together)
         return maps
 
     def _maps(self, images: Tensor, layers: Sequence[str]) -> list[Tensor | str]:

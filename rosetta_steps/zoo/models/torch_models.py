@@ -1,6 +1,6 @@
 """A torch module as the zoo needs it: images in [0, 1] in, activation maps out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Model:
         layers: Sequence[str],
         *,
         gradients: bool = False,
-        dtype: torch.dtype | None = None,
+        into: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Maps of some layers, (image, channel, y, x) each, of images in [0, 1].
 
@@ -75,7 +75,7 @@ class Model:
             images: (image, rgb, y, x) of any size.
             layers: Names, as `layers` gives them.
             gradients: Keep what a backward pass to the images needs.
-            dtype: Of the maps; None: as the module gives them.
+            into: Of each layer, where its maps go; None: to new memory.
 
         Raises:
             ValueError: There is no such layer, or its output is no map.
@@ -90,7 +90,7 @@ class Model:
                 reader,
                 gradients=gradients,
                 to_the_end=False,
-                dtype=dtype,
+                into=into,
             )[0]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
