@@ -1,11 +1,12 @@
-"""A CUDA device of its own for each job on this machine.
+"""CUDA devices of its own for each job on this machine.
 
-Snakemake counts `gpu` but does not say which one. A job takes a lock on one of the visible
-devices, which dies with the process, and hides the others before torch is imported.
+Snakemake counts `gpu` but does not say which one. A job takes locks on as many of the visible
+devices as it wants, which die with the process, and hides the others before torch is imported.
 """
 
 import fcntl
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -37,11 +38,15 @@ def installed_devices() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-def lease(poll_seconds: float = 2.0) -> str:
-    """Take a device for the life of this process, waiting until one is free.
+def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
+    """Take devices for the life of this process, waiting until enough are free.
+
+    Args:
+        poll_seconds: After which to look again.
+        count: Devices, all at once or none; where there are fewer, all there are.
 
     Returns:
-        "cuda" with CUDA_VISIBLE_DEVICES set to the device taken, or "cpu" where there is none.
+        "cuda" with CUDA_VISIBLE_DEVICES set to the devices taken, or "cpu" where there is none.
     """
     if _held:
         return "cuda"
@@ -50,20 +55,32 @@ def lease(poll_seconds: float = 2.0) -> str:
         return "cpu"
     folder = Path(tempfile.gettempdir()) / f"rosetta_steps-devices-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    told = False
+    count, told = min(count, len(devices)), False
     while True:
-        for device in devices:
-            file = (folder / f"{device.strip().replace('/', '_')}.lock").open("w")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                continue
-            _held.append(file)
+        locks = {device.strip(): _lock(folder, device.strip()) for device in devices}
+        free = [device for device, file in locks.items() if file is not None]
+        for device in free[count:] if len(free) >= count else free:
+            locks[device].close()
+        if len(free) >= count:
+            _held.extend(locks[device] for device in free[:count])
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-            os.environ["CUDA_VISIBLE_DEVICES"] = device.strip()
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(free[:count])
             return "cuda"
         if not told:
-            print(f"all {len(devices)} CUDA devices are taken: waiting for one", file=sys.stderr)
+            taken = len(devices) - len(free)
+            print(
+                f"{taken} of {len(devices)} CUDA devices are taken: waiting for {count} to be free",
+                file=sys.stderr,
+            )
             told = True
-        time.sleep(poll_seconds)
+        time.sleep(poll_seconds * random.uniform(0.5, 1))  # two that look at once see none free
+
+
+def _lock(folder: Path, device: str):
+    file = (folder / f"{device.replace('/', '_')}.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

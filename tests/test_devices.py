@@ -12,21 +12,23 @@ JOB = """
 import os, signal, sys
 from rosetta_steps.devices import lease, visible_devices
 signal.alarm(20)
-print(lease(0.02), lease(0.02), *visible_devices(), flush=True)
+count = int(sys.argv[1])
+print(lease(0.02, count), lease(0.02, count), *visible_devices(), flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a job that holds one of two devices until its stdin is closed."""
+    """Start a job that holds one of two devices, or more, until its stdin is closed."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     jobs = []
 
-    def start() -> subprocess.Popen:
-        jobs.append(subprocess.Popen([sys.executable, "-c", JOB], text=True, **pipes))
+    def start(count: int = 1) -> subprocess.Popen:
+        command = [sys.executable, "-c", JOB, str(count)]
+        jobs.append(subprocess.Popen(command, text=True, **pipes))
         return jobs[-1]
 
     yield start
@@ -40,9 +42,26 @@ def test_two_jobs_see_one_device_each_and_a_third_waits_for_the_first_to_end(sta
     seen = first.stdout.readline(), second.stdout.readline()
     assert sorted(seen) == ["cuda cuda GPU-a\n", "cuda cuda GPU-b\n"]
     third = start()
-    assert third.stderr.readline() == "all 2 CUDA devices are taken: waiting for one\n"
+    waits = "2 of 2 CUDA devices are taken: waiting for 1 to be free\n"
+    assert third.stderr.readline() == waits
     first.stdin.close()
     assert third.stdout.readline() == seen[0]
+
+
+def test_a_job_takes_several_devices_or_none_and_others_still_get_those_it_cannot_have(start):
+    one = start()
+    seen = one.stdout.readline()
+    both = start(2)
+    assert both.stderr.readline() == "1 of 2 CUDA devices are taken: waiting for 2 to be free\n"
+    other = start()
+    assert other.stdout.readline() != seen
+    for job in (one, other):
+        job.stdin.close()
+    assert both.stdout.readline() == "cuda cuda GPU-a GPU-b\n"
+
+
+def test_where_there_are_fewer_devices_than_wanted_a_job_takes_all(start):
+    assert start(3).stdout.readline() == "cuda cuda GPU-a GPU-b\n"
 
 
 def test_a_killed_job_gives_its_device_back(start):

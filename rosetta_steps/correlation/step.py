@@ -239,6 +239,9 @@ def main() -> None:
         "--memory-gb", type=float, default=2, help="of a worker, default %(default)s"
     )
     parser.add_argument(
+        "--gpus", type=int, default=1, help="of this job, a worker on each, default %(default)s"
+    )
+    parser.add_argument(
         "--gpu-memory-gb",
         type=float,
         default=16,
@@ -272,7 +275,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
-    lease()
+    lease(count=o.gpus)
     correlate(
         o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
         o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,

@@ -25,7 +25,7 @@ rule activations:
         sample_set=keeps(ALL),
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:
@@ -55,7 +55,7 @@ rule stream:
         sample_set=keeps(MATCHED),
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:
@@ -99,7 +99,7 @@ rule moments:
         "benchmarks/moments/{sample_set}/{model}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda w: cores_of_a_device() if runs(w) else 1
+    threads: lambda w: cores_of_devices() if runs(w) else 1
     resources:
         gpu=lambda w: int(runs(w)),
     params:

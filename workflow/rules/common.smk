@@ -206,9 +206,10 @@ def local_file_of(wildcards):
         return sha256_of_weights(wildcards.model, entry)
 
 
-def cores_of_a_device():
+def cores_of_devices(count=1):
     """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
-    return max(1, workflow.cores // max(1, installed_devices()))
+    installed = max(1, installed_devices())
+    return max(1, workflow.cores * min(count, installed) // installed)
 
 
 def neighbours_kept(wildcards):

@@ -21,9 +21,9 @@ rule correlate:
         "benchmarks/correlate/{sample_set}/{a}--{b}.tsv"
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices(config["correlation"]["gpus"])
     resources:  # no parameters, because the result does not depend on them
-        gpu=1,
+        gpu=config["correlation"]["gpus"],
         worker_gb=str(config["correlation"]["memory_gb"]),
         worker_gpu_gb=str(config["correlation"]["gpu_memory_gb"]),
         dask=config["correlation"].get("scheduler", "none"),
@@ -48,6 +48,7 @@ rule correlate:
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
             --splits {params.splits} --nearest {params.nearest} \
-            --memory-gb {resources.worker_gb} --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
+            --memory-gb {resources.worker_gb} --gpus {resources.gpu} \
+            --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -23,7 +23,7 @@ rule edit:
         "benchmarks/edit/{edit}.tsv"
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:

@@ -27,7 +27,7 @@ rule visualise:
         "benchmarks/visualise/{sample_set}.tsv"
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:
@@ -143,7 +143,7 @@ rule figure_of_maps:
         figure="figure4|figure5|figure6",
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:
@@ -184,7 +184,7 @@ rule animation:
         "benchmarks/animation/{inversion}.tsv"
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:

@@ -21,7 +21,7 @@ rule invert:
         "benchmarks/invert/{inversion}/{arm}.tsv"
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:

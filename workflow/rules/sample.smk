@@ -20,7 +20,7 @@ rule sample:
         sample_set=sample_sets_with("generator"),
     conda:
         ENVIRONMENT
-    threads: cores_of_a_device()
+    threads: cores_of_devices()
     resources:
         gpu=1,
     params:
