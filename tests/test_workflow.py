@@ -65,6 +65,10 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
         ({"photos": "x"}, "photos need 'size' as well"),
         ({"photos": "x", "size": [8, 8], "seed": 1}, "'seed' says nothing of photos"),
         ({"photos": "x", "size": [8, 8]}, "photos need two models at least"),
+        (
+            {"photos": "x", "size": [8, 8], "models": None, "layers": None, "keep": "matched"},
+            "'keep' says which maps are kept, and it has none",
+        ),
         ({"photos": "x", "size": [8]}, r"sample_sets.new.size: \[8\] is too short"),
         (
             {"generator": "open-nsfw", "images": 9, "seed": 0},
@@ -86,6 +90,7 @@ def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
     import re
 
     chosen = {"layers": "all", "models": ["efficientnet-lite0"]} | sample_set
+    chosen = {key: value for key, value in chosen.items() if value is not None}
     config = yaml.safe_dump({"sample_sets": {"new": chosen}})
     (tmp_path / "new.yaml").write_text(config)
     refused = snakemake("-n", "--configfile", str(tmp_path / "new.yaml"))

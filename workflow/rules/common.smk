@@ -84,6 +84,11 @@ def check_origin(name, chosen):
             f"sample set {name}: give both models and layers, to mine it, or neither, for images "
             "that are only inverted."
         )
+    if "keep" in chosen and "models" not in chosen:
+        raise ValueError(
+            f"sample set {name}: 'keep' says which maps are kept, and it has none: give models and "
+            "layers, to mine it, or leave it out."
+        )
     if "models" in chosen and len(everyone(name)) < 2:
         raise ValueError(f"sample set {name}: {need} two models at least.")
 
