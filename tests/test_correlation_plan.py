@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_a_small_budget_means_more_passes_and_fewer_images_at_once():
     assert len(cut.tiles) > 1 and cut.block < 32
     assert cut.worker_bytes <= 1.5e9
     assert f"the images pass {len(cut.tiles)} times" in cut.text
+
+
+def test_models_that_run_take_fewer_images_at_once_before_they_run_twice():
+    a, b = outline("a", 1000), outline("b", *[9000] * 10)
+    stored = planned(a, b, 2.1e9)
+    assert len(stored.tiles) == 1 and stored.block == 32
+    running = planned(a, replace(b, runs=True), 2.1e9)
+    assert len(running.tiles) == 1 and 4 <= running.block < 32
 
 
 def test_a_budget_too_small_for_two_layers_says_the_least_that_would_do():

@@ -26,6 +26,7 @@ BUDGETS = {"cpu": "memory_gb", "cuda": "gpu_memory_gb"}
 # Of the budget that the maps of a block may take, of the held model and of models that run; blocks
 # of images are halved until they do.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
+FEWEST = 4  # images at once, below which products are small
 # Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
 # decompression, preparing is to float32, centred and projected.
 READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 300e9}
@@ -142,10 +143,15 @@ def plan(
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held_values_of_one + made + (RUNNING_BYTES if running else 0)
 
-    share = RUNNING_SHARE if running else HELD_SHARE
-    while block > 1 and maps_of(block) > share * budget:
+    weights = sum(outline.weights for outline in running)
+    room = budget * (RUNNING_SHARE if running else HELD_SHARE)
+    # Of models that run, a second tile would be a second pass: rather fewer images at once.
+    beside_all = budget - fixed - weights - of_sum * splits * a.units * b.units
+    if running and maps_of(min(block, FEWEST)) <= beside_all:
+        room = min(room, beside_all)
+    while block > 1 and maps_of(block) > room:
         block = -(-block // 2)
-    held = maps_of(block) + sum(outline.weights for outline in running)
+    held = maps_of(block) + weights
     least = fixed + held
     least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
