@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rosetta_steps.activations import bytes_of
 from rosetta_steps.errors import run
+from rosetta_steps.memory import available_bytes
 from rosetta_steps.stores import manifest_path
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
@@ -53,8 +54,6 @@ def plan(
     Raises:
         ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
     """
-    import psutil
-
     rows, units, made, shard, unused = [], [], [], 0, None
     for name in models:
         entry = find_entry(name, zoo)
@@ -82,7 +81,7 @@ def plan(
     tables = 4 * units[0] * sum(units)
     held = 2 * shard  # twice while it is put together; correlations keep to correlation.memory_gb
     free = shutil.disk_usage(".").free
-    memory = psutil.virtual_memory().available
+    memory = available_bytes()
     needed, choices = {}, []
     for name in ("all", "matched"):
         needed[name] = tables + sum(stored[name] for _, stored in made)

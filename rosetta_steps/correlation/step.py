@@ -6,7 +6,6 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import torch
 import xarray as xr
 from distributed import Client, KilledWorker, as_completed
@@ -22,6 +21,7 @@ from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of
+from rosetta_steps.memory import available_bytes
 from rosetta_steps.stores import image_blocks, pieces_folder
 from rosetta_steps.streams import Source, open_maps
 
@@ -69,7 +69,7 @@ def correlate(
     torch.set_num_threads(threads_per_worker)
     chosen = plan(
         *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
-        cores, threads_per_worker, psutil.virtual_memory().available,
+        cores, threads_per_worker, available_bytes(),
         matrix_rate(device, precision), splits, precision, device,
     )  # fmt: skip
     print(chosen.text, flush=True)

@@ -1,0 +1,46 @@
+"""How much memory a process may still take, in a container or a job of Slurm as well."""
+
+from pathlib import Path
+
+import psutil
+
+# Of control groups, version 2 and 1: the limit, what is in use, and the part of that which goes by
+# itself when it is wanted (files that were read).
+FILES = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def available_bytes(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
+    """The least of what the machine has free and what each control group leaves.
+
+    Args:
+        groups: Where they are mounted.
+        own: Says which ones this process is in.
+    """
+    free = psutil.virtual_memory().available
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        version, mount = (1, groups / "memory") if controllers else (2, groups)
+        group = mount / path.strip("/")
+        while group.is_relative_to(mount):
+            free = min(free, _left(group, *FILES[version]))
+            group = group.parent
+    return int(max(0, free))
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> float:
+    try:
+        most, used = (group / limit).read_text().strip(), int((group / usage).read_text())
+        statistics = (group / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return float("inf")  # the root has no limit, and a group may end meanwhile
+    if most == "max":
+        return float("inf")
+    of = dict(line.split() for line in statistics)
+    return int(most) - used + int(of.get(reclaimable, 0))
