@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -87,8 +88,6 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
 def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
     sample_set, message, tmp_path
 ):
-    import re
-
     chosen = {"layers": "all", "models": ["efficientnet-lite0"]} | sample_set
     chosen = {key: value for key, value in chosen.items() if value is not None}
     config = yaml.safe_dump({"sample_sets": {"new": chosen}})
@@ -115,6 +114,17 @@ def test_a_model_named_twice_and_a_truncation_out_of_range_are_refused(setting, 
 def test_the_papers_experiments_are_planned():
     planned = snakemake("-n", "--forceall", "--configfile", "config/paper.yaml")
     assert planned.returncode == 0, planned.stderr
+
+
+def test_the_profile_for_slurm_names_every_rule_that_asks_for_a_gpu_and_bounds_all_in_cores():
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    rules = {"matched_activations"}  # as activations
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        bodies = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
+        rules |= {name for name, body in bodies if re.search(r"gpu=(?!lambda)", body)}
+    assert set(profile["set-resources"]) == rules and "correlate" in rules
+    # A rule that takes all cores would else ask for those of all jobs together.
+    assert profile["max-threads"] < profile["cores"]
 
 
 def test_parsing_the_workflow_does_not_import_torch():
