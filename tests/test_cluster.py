@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,14 @@ def test_a_worker_that_sees_something_else_is_refused(two_stores, tmp_path, chan
         change = {name: lost for name in own if name.endswith(change) and "moments" not in name}
     with pytest.raises(ValueError, match=f"the worker at tcp://there {message}"):
         refuse_differences("tcp://there", own | change, own)
+
+
+def test_a_worker_that_joins_later_is_refused_with_its_first_piece(two_stores, tmp_path):
+    job = job_of(two_stores)
+    job.refuse_other_software()
+    other = replace(job, software=("Python 2.7", *job.software[1:]))
+    with pytest.raises(ValueError, match=r"a worker on \S+ has Python 3.*, not Python 2.7"):
+        pieces.piece(other, None, (0, 4), str(tmp_path / "piece.npz"))
 
 
 def test_a_worker_without_the_package_is_refused():

@@ -1,21 +1,17 @@
 """Workers for the pieces: this job's own, or those of a Dask cluster that runs already."""
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
-from rosetta_steps.correlation.pieces import Job, identities
-from rosetta_steps.digest import algorithm
+from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.stores import sha256_of
 
 ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
-PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
 
 @contextmanager
@@ -109,9 +105,7 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
 def seen(paths: list[str], scratch: str) -> dict[str, str]:
     """What the results of a process depend on, as far as it can be compared."""
     return {
-        "Python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-        "rosetta_steps": algorithm("correlation.step"),
+        **dict(found.split(" ", 1) for found in software()),
         **dict(zip(paths, identities(paths), strict=True)),
         scratch: sha256_of(Path(scratch) / "of.json") if os.access(scratch, os.W_OK) else "none",
     }

@@ -5,9 +5,11 @@ in the order of the images: the same numbers for any cluster, and a killed worke
 pieces.
 """
 
+import platform
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,14 @@ import xarray as xr
 
 from rosetta_steps.correlation.products import sum_products
 from rosetta_steps.correlation.units import Units
+from rosetta_steps.digest import algorithm
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
 from rosetta_steps.stores import check_dataset, whole_file
 from rosetta_steps.streams import Source, identity_of, is_stream, open_maps
+
+PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Job:
         precision: One of precision.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
         splits: Parts of the images whose sums are kept apart.
+        software: What it was made with; a worker with another is refused.
     """
 
     a: str
@@ -46,6 +52,7 @@ class Job:
     precision: str
     threads: int
     splits: int = 1
+    software: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -54,7 +61,8 @@ class Job:
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        return cls(*paths, identities(paths), block, precision, threads, splits)
+        rest = (block, precision, threads, splits, software())
+        return cls(*paths, identities(paths), *rest)
 
     @property
     def paths(self) -> list[str]:
@@ -76,6 +84,19 @@ class Job:
         paths = (self.moments_a, self.moments_b)
         return tuple(xr.open_datatree(check_dataset(Path(p)), engine="zarr") for p in paths)
 
+    def refuse_other_software(self) -> None:
+        """Refuse a process, such as a worker that joined meanwhile, with other versions.
+
+        Raises:
+            ValueError: Names its machine, and what differs.
+        """
+        for wanted, found in zip(self.software, software(), strict=False):
+            if wanted != found:
+                raise ValueError(
+                    f"a worker on {platform.node()} has {found}, not {wanted}. Start it in the "
+                    "same environment; finished pieces are kept."
+                )
+
     def refuse_changes(self) -> None:
         """Refuse stores that are not what they were when the job began.
 
@@ -88,6 +109,14 @@ class Job:
                     f"{path} has changed since this correlation began. Let what writes it finish, "
                     "then run the same command again."
                 )
+
+
+@cache
+def software() -> tuple[str, ...]:
+    """Versions of all that a result depends on, and of the code of this package."""
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    own = f"rosetta_steps {algorithm('correlation.step')}"
+    return (f"Python {platform.python_version()}", *versions, own)
 
 
 def identities(paths: list[str]) -> tuple[str, ...]:
@@ -109,6 +138,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     """One piece as a Dask task: write its sums to a file, whole or not at all."""
     if Path(file).exists():
         return file
+    job.refuse_other_software()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(job.threads)
     sources = job.sources()

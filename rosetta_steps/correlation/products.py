@@ -6,8 +6,9 @@ projected and multiplied, while the next run is read. For each size of the other
 size where it meets the held one there is one product.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -145,19 +146,30 @@ class Held:
                 self.rows[size, meeting] = slice(start, self.total[meeting])
         self.matrices: dict[Size, Tensor] = {}
 
-    def fill(self, block: slice, order: Tensor | None = None) -> None:
-        """Read a block of images, in an order, in place of the one before."""
+    def fill(
+        self, block: slice, order: Tensor | None = None,
+        maps: Iterator[list[Tensor]] | None = None,
+    ) -> None:  # fmt: skip
+        """Take a block of images, in an order, in place of the one before.
+
+        Args:
+            block: Which images.
+            order: In which they stand; None: as they are.
+            maps: Of the model's runs on the block, one after the other; None: they are read.
+        """
         model = self.model
+        if maps is None:
+            maps = ahead([(model, run, block) for run in model.runs])
         for meeting, rows in self.total.items():
             columns = (block.stop - block.start) * meeting[0] * meeting[1]
             self.matrices[meeting] = model.kept.get(meeting, (rows, columns))
-        for run, read in ahead(model, block):
+        for run in model.runs:
             into = {}
             for meeting in model.projections[run.size].meetings:
                 first = self.rows[run.size, meeting].start
                 rows = slice(first + run.rows.start, first + run.rows.stop)
                 into[meeting] = self.matrices[meeting][rows]
-            model.matrices(run, read, order, into)
+            model.matrices(run, next(maps), order, into)
 
 
 class Sums:
@@ -228,15 +240,16 @@ def sums_of(held: Held, other: Model) -> list[Sums]:
     return found
 
 
-def ahead(model: Model, block: slice) -> Iterator[tuple[Run, list[Tensor]]]:
-    """The runs of a block with their maps, each read while the one before is used."""
+def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Iterator[list[Tensor]]:
+    """The maps of runs on blocks of images, each read while the one before is used."""
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(model.read, model.runs[0], block)
-        for index, run in enumerate(model.runs):
-            read = coming.result()
-            if index + 1 < len(model.runs):
-                coming = reader.submit(model.read, model.runs[index + 1], block)
-            yield run, read
+        coming = None
+        for model, run, block in reads:
+            before, coming = coming, reader.submit(model.read, run, block)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def sum_products(
@@ -265,18 +278,24 @@ def sum_products(
     other = Model(*second, sizes[0], block, device, precision)
     sums = sums_of(held, other)
     splits = 1 if split is None else int(split.max()) + 1
-    for part in image_blocks(images.stop - images.start, block):
-        part = slice(images.start + part.start, images.start + part.stop)
-        order, images_of = None, [part.stop - part.start]
-        if splits > 1:
-            order = torch.from_numpy(np.argsort(split[part], kind="stable")).to(device)
-            images_of = np.bincount(split[part], minlength=splits).tolist()
-        held.fill(part, order)
-        for run, read in ahead(other, part):
-            matrices = other.matrices(run, read, order)
-            for total in sums:
-                if total.size == run.size:
-                    total.add(held, other, run.rows, matrices[total.meeting], images_of)
+    parts = [
+        slice(images.start + part.start, images.start + part.stop)
+        for part in image_blocks(images.stop - images.start, block)
+    ]
+    both = (held.model, other)
+    reads = ((model, run, part) for part in parts for model in both for run in model.runs)
+    with closing(ahead(reads)) as maps:
+        for part in parts:
+            order, images_of = None, [part.stop - part.start]
+            if splits > 1:
+                order = torch.from_numpy(np.argsort(split[part], kind="stable")).to(device)
+                images_of = np.bincount(split[part], minlength=splits).tolist()
+            held.fill(part, order, maps)
+            for run in other.runs:
+                matrices = other.matrices(run, next(maps), order)
+                for total in sums:
+                    if total.size == run.size:
+                        total.add(held, other, run.rows, matrices[total.meeting], images_of)
     found = {}
     for total in sums:
         for size, values in total.by_size(held):
