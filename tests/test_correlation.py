@@ -10,7 +10,7 @@ from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import moments
 from rosetta_steps.best_buddies import table_of
-from rosetta_steps.correlation import products
+from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection, StoredProjection
 from rosetta_steps.correlation.step import correlate
@@ -158,6 +158,22 @@ def test_correlations_of_stored_maps_keep_their_error(
     a, b, maps_a, maps_b = two_stores
     table = run(a, b, tmp_path / "out.zarr", precision=precision, images_per_block=3)
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
+
+
+def test_where_a_device_projects_wrongly_maps_are_widened_first(
+    two_stores, tmp_path, monkeypatch, capfd
+):
+    def wrong_at_one_size(a, b):
+        return a.float() @ b.float() * (1 + 1e-3 * (a.shape[1] == 30))
+
+    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))
+    monkeypatch.setattr(projection, "widened_product", wrong_at_one_size)
+    a, b, maps_a, maps_b = two_stores
+    table = run(a, b, tmp_path / "out.zarr", workers=1)
+    said = capfd.readouterr().err
+    assert "maps of 12 x 30 projected to 12 x 9 differ on this device" in said
+    assert "maps of 20 x 9" not in said
+    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"images_per_strip": 3, "images_per_block": 2}])

@@ -6,6 +6,7 @@ projected and multiplied, while the next run is read. For each size of the other
 size where it meets the held one there is one product.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
-from rosetta_steps.correlation.projection import Memory, Projection, StoredProjection
+from rosetta_steps.correlation.projection import Inexact, Memory, Projection, StoredProjection
 from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
@@ -92,8 +93,12 @@ class Model:
         """
         if order is not None:
             read = [stored[order] for stored in read]
-        if self.from_stored and read[0].dtype == torch.float16:
-            return self._from_stored(run, read, into)
+        if run.size in self.from_stored and read[0].dtype == torch.float16:
+            try:
+                return self._from_stored(run, read, into)
+            except Inexact as error:
+                print(f"{error}: they are widened to float32 first", file=sys.stderr)
+                del self.from_stored[run.size]
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
         for rows, offset, stored in self._parts(run, read):

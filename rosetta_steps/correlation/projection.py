@@ -92,11 +92,16 @@ class Projection:
         return {meeting: matrix.flatten(1) for meeting, matrix in found.items()}
 
 
+class Inexact(Exception):
+    """A device did not compute what a processor does."""
+
+
 class StoredProjection:
     """The same from float16 maps as they are stored, for a GPU: they are never widened.
 
     The first product is one of tensor cores. Where the weights are no float16 they are the sum of
-    two, so that it is as exact as one of float32. What centres a unit is subtracted at the end.
+    two, so that it is as exact as one of float32. What centres a unit is subtracted at the end. The
+    first maps are held against the processor: a kernel may be wrong at one size and on one card.
 
     Args:
         size: (y, x) of the maps.
@@ -105,9 +110,11 @@ class StoredProjection:
     """
 
     LOW = 2.0**11  # of the second part of the weights, by which it is larger than it counts
+    CHECKED = (2, 8)  # images and units
+    ERRORS = {torch.float32: 1e-5, torch.bfloat16: 5e-3}  # of a value, as it is kept
 
     def __init__(self, size: Size, meetings: Sequence[Size], device: torch.device):
-        self.size, self.meetings = size, list(meetings)
+        self.size, self.meetings, self.checked = size, list(meetings), False
         self.rows, self.of_one, columns = {}, {}, {}
         for meeting in meetings:
             y, x = (
@@ -135,6 +142,9 @@ class StoredProjection:
             maps_BUYX: float16.
             offset: (U, 1, 1, 1) float32, subtracted from each unit.
             into: Matrices (U, B M) of each meeting size to write, their rows contiguous.
+
+        Raises:
+            Inexact: The first maps came out otherwise than they do in float64 on a processor.
         """
         images, units, y, x = maps_BUYX.shape
         if self.columns is not None:
@@ -150,6 +160,26 @@ class StoredProjection:
                 found = torch.matmul(self.rows[meeting], short[..., self.where[meeting[1]]])
             out = into[meeting].view(units, images, *meeting)
             torch.sub(found.transpose(0, 1), offset * self.of_one[meeting], out=out)
+        if not self.checked:
+            self._check(maps_BUYX, offset, into)
+            self.checked = True
+
+    def _check(self, maps_BUYX: Tensor, offset: Tensor, into: dict[Size, Tensor]) -> None:
+        images, units = self.CHECKED
+        few = maps_BUYX[:images, :units].transpose(0, 1).double().cpu()
+        constant = offset[:units].double().cpu()
+        exact, most = (
+            Projection(self.size, self.meetings, Memory("cpu", torch.float64))(maps.contiguous())
+            for maps in (few - constant, few.abs() + constant.abs())
+        )
+        for meeting, expected in exact.items():
+            found = into[meeting][:units, : expected.shape[1]].double().cpu()
+            error = self.ERRORS[into[meeting].dtype]
+            if not ((found - expected).abs() <= error * most[meeting]).all():
+                raise Inexact(
+                    f"maps of {self.size[0]} x {self.size[1]} projected to {meeting[0]} x "
+                    f"{meeting[1]} differ on this device from those of the processor"
+                )
 
 
 def widened_product(a: Tensor, b: Tensor) -> Tensor:
