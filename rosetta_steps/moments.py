@@ -34,9 +34,11 @@ from rosetta_steps.streams import Source, is_stream, open_maps
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 # Values of the sums, and of the maps, that stay in a processor's cache; a GPU needs enough of them
 # to be occupied.
-CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 26}
+CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 25}
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
-SUM_BYTES, BLOCK_BYTES = {"cpu": 1.5e9, "cuda": 16e9}, {"cpu": 0.2e9, "cuda": 4e9}
+SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.2e9
+# On a GPU the same as shares of the memory that is free.
+SUM_SHARE, BLOCK_SHARE = 0.4, 0.05
 # Of the maps that a thread adds before it takes others.
 PART_BYTES = {"cpu": 8e6, "cuda": 1e9}
 
@@ -238,7 +240,10 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
     """
     store = open_maps(maps)
     split, layers = split_of(store.images, splits), {}
-    groups = list(_groups(store, splits))
+    most, of_block = budgets(store.device)
+    groups = list(_groups(store, splits, most))
+    if store.device != "cpu":
+        threads = 1  # they would take turns
     title = f"moments of {store.attrs['model']}"
     with (
         tqdm(total=store.images * len(groups), desc=title, unit="image") as bar,
@@ -260,7 +265,7 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
                     own = found if splits == 1 else found[split[block] == number]
                     of_split.add(own, channels.start)
 
-            together = store.images_together(BLOCK_BYTES[store.device])
+            together = store.images_together(of_block)
             blocks = image_blocks(store.images, together)
             parts = [part for name in group for part in _parts(store, name, together)]
             store.prepare(blocks[0])
@@ -275,12 +280,20 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
     write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output)
 
 
-def _groups(store: Source, splits: int) -> Iterator[list[str]]:
+def budgets(device: str) -> tuple[float, float]:
+    """Bytes that the sums of a pass, and the maps of a block of images, may take on a device."""
+    if device == "cpu":
+        return SUM_BYTES, BLOCK_BYTES
+    free = torch.cuda.mem_get_info()[0]
+    return SUM_SHARE * free, BLOCK_SHARE * free
+
+
+def _groups(store: Source, splits: int, most: float) -> Iterator[list[str]]:
     """Runs of layers whose sums fit into memory together; every one makes a pass."""
     group, size = [], 0
     for name in store.layers:
         own = 8 * (1 + len(NEIGHBOURS)) * splits * store.channels[name] * prod(store.sizes[name])
-        if group and size + own > SUM_BYTES[store.device]:
+        if group and size + own > most:
             yield group
             group, size = [], 0
         group, size = [*group, name], size + own

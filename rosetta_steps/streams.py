@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -34,6 +35,7 @@ from rosetta_steps.stores import (
     sha256_of,
     write_json,
 )
+from rosetta_steps.tensor_cores import rounding_as_set
 from rosetta_steps.zoo.entries import add_layer_arguments, entry_digest, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
@@ -195,7 +197,8 @@ class Stream:
         for part in image_blocks(count, self.at_once):
             images = slice(block.start + part.start, block.start + part.stop)
             of_part = {name: whole[part] for name, whole in maps.items()}
-            run_into(of_part, self._model, self.attrs["role"], self._samples, images)
+            with nullcontext() if self.device == "cpu" else rounding_as_set():
+                run_into(of_part, self._model, self.attrs["role"], self._samples, images)
             for name, found in of_part.items():
                 refuse_what_is_not_finite(self.attrs["model"], name, found, images)
             self.progress(part.stop - part.start)

@@ -1,6 +1,8 @@
 """The correlation is the paper's, to float32, whatever the pieces of work."""
 
+import gc
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 
 from rosetta_steps import moments
+from rosetta_steps.benchmarks.correlation import InMemory
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.precision import rounded_to_tf32
@@ -18,6 +21,7 @@ from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import comparison_size, upsampling
 from rosetta_steps.stores import write_dataset
+from rosetta_steps.tensor_cores import rounding_as_set, rounding_to_tf32
 from rosetta_steps.verify import largest_difference
 
 
@@ -158,6 +162,44 @@ def test_correlations_of_stored_maps_keep_their_error(
     a, b, maps_a, maps_b = two_stores
     table = run(a, b, tmp_path / "out.zarr", precision=precision, images_per_block=3)
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
+
+
+def test_a_read_that_fails_ends_the_sum_and_leaves_nothing_held():
+    class Failing(InMemory):
+        def read(self, layer, block, channels=slice(None)):
+            if block.start >= 2:
+                raise torch.OutOfMemoryError
+            return super().read(layer, block, channels)
+
+    a, b = (kind({"x": torch.rand(2, 3, 4, 4).half()}) for kind in (InMemory, Failing))
+    before = threading.active_count()
+    with pytest.raises(torch.OutOfMemoryError):
+        products.sum_products(a, b, a.units(), b.units(), slice(0, 6), 2)
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_a_device_rounds_to_tf32_in_no_thread_that_runs_a_model():
+    seen, begun, end = [], threading.Event(), threading.Event()
+
+    def run_a_model():
+        with rounding_as_set():
+            begun.set()
+            end.wait(10)
+            seen.append(torch.backends.cuda.matmul.allow_tf32)
+
+    def multiply():
+        with rounding_to_tf32():
+            seen.append(torch.backends.cuda.matmul.allow_tf32)
+
+    model, product = threading.Thread(target=run_a_model), threading.Thread(target=multiply)
+    model.start()
+    begun.wait(10)
+    product.start()
+    end.set()
+    model.join(10)
+    product.join(10)
+    assert seen == [False, True] and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_where_a_device_projects_wrongly_maps_are_widened_first(

@@ -102,8 +102,8 @@ def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatc
 
 
 def test_moments_of_a_stream_are_those_of_its_dump(both, monkeypatch, tmp_path):
-    monkeypatch.setattr(moments, "SUM_BYTES", {"cpu": 1})  # a pass for every layer
-    monkeypatch.setattr(moments, "BLOCK_BYTES", {"cpu": 1})  # image by image
+    # A pass for every layer, image by image.
+    monkeypatch.setattr(moments, "budgets", lambda device: (1, 1))
     moments.measure(both / "one.json", tmp_path / "one.zarr", 2)
     for found in (tmp_path / "one.zarr", both / "moments-json/one.zarr"):
         found = xr.open_datatree(found, engine="zarr")

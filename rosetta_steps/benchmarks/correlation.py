@@ -24,6 +24,7 @@ import platform
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,12 +38,13 @@ from torch.nn.functional import interpolate
 
 from rosetta_steps.correlation.cluster import local_workers
 from rosetta_steps.correlation.plan import Outline, flop_of
-from rosetta_steps.correlation.precision import PRECISIONS, tensor_cores
+from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import comparison_size
 from rosetta_steps.stores import MapReader, check_dataset, image_blocks, write_table
+from rosetta_steps.tensor_cores import rounding_to_tf32
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 
@@ -222,7 +224,7 @@ def product_rate(precision: str, repeats: int = 5) -> float:
     size = 8192 if device() == "cuda" else 1024
     left, right = torch.rand(2, size, size, device=device()).to(PRECISIONS[precision])
     seconds = []
-    with tensor_cores(precision == "tf32"):
+    with rounding_to_tf32() if precision == "tf32" else nullcontext():
         for _ in range(repeats):
             wait()
             begin = time.perf_counter()
@@ -236,9 +238,7 @@ def measured(case: Case, what: str, worker: int) -> tuple[float, float, int, int
     """One measurement in a worker: when it began and ended, images, and its peak memory so far."""
     stores, units, memory, units_in_memory = prepared(case)
     if what == "one product":
-        begin = time.time()
-        seconds = flop_an_image(case) / product_rate(case.precision)
-        return begin, begin + seconds, 1, 0
+        return 0.0, flop_an_image(case) / product_rate(case.precision), 1, 0
     if what == "on the device":
         memory = [store.on_the_device() for store in memory]
     if what == "products alone":

@@ -5,6 +5,7 @@ in the order of the images: the same numbers for any cluster, and a killed worke
 pieces.
 """
 
+import gc
 import platform
 import sys
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 import xarray as xr
 
 from rosetta_steps.correlation.products import sum_products
-from rosetta_steps.correlation.units import Units
+from rosetta_steps.correlation.units import RUN_BYTES, Units
 from rosetta_steps.digest import algorithm
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
@@ -148,7 +149,14 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
     sums = _with_smaller_blocks(
         lambda block: sum_products(
-            *sources, *units, slice(*images), block, device, job.precision, split
+            *sources,
+            *units,
+            slice(*images),
+            block,
+            device,
+            job.precision,
+            split,
+            RUN_BYTES[device] * block / job.block,
         ),
         job.block,
     )
@@ -194,7 +202,8 @@ def _with_smaller_blocks(compute, block: int):
                     f"GPU memory is too small for one image at once ({error}). Lower "
                     "correlation.gpu_memory_gb, so that the table is cut into more tiles."
                 ) from None
-        # Out of the handler, which holds the tensors.
+        # Out of the handler, which holds the tensors; those of a reading thread hold each other.
+        gc.collect()
         torch.cuda.empty_cache()
         block //= 2
         print(f"GPU memory is full: going on with {block} images at once", file=sys.stderr)

@@ -26,9 +26,9 @@ BUDGETS = {"cpu": "memory_gb", "cuda": "gpu_memory_gb"}
 # Of the budget that the maps of a block may take, of the held model and of models that run; blocks
 # of images are halved until they do.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
-FEWEST = 4  # images at once, below which products are small
-# Seen on two cores of an AMD EPYC: bytes of float16 maps a second, one thread; reading includes
-# decompression, preparing is to float32, centred and projected.
+FEWEST = 4  # images at once, about, below which products are small
+# Bytes of float16 maps a second: reading includes decompression, preparing is to float32, centred
+# and projected. Seen on two cores of an AMD EPYC, by one thread, and on an NVIDIA H200.
 READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 300e9}
 
 
@@ -180,7 +180,8 @@ def plan(
         for outline, layers in ((a, tile.a), (b, tile.b))
     )
     products = images * flop_of(a, b)
-    seconds = products / rate + read / threads / PREPARE_RATE[device]
+    seconds = products / rate
+    seconds += read / PREPARE_RATE[device] / (threads if device == "cpu" else 1)
     seconds += sum(
         images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
         for outline in (a, b)

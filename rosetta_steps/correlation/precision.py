@@ -3,11 +3,10 @@
 Sums are kept in float32, and in float64 for the reference, whatever the precision.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
+
+from rosetta_steps.tensor_cores import rounding_to_tf32
 
 # In which maps lie ready. A GPU's tensor cores round float32 to TF32 on their own.
 PRECISIONS = {
@@ -37,9 +36,11 @@ def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
         total += torch.mm(a, b.T, out_dtype=total.dtype) if a.is_cuda else a @ b.T
     elif precision == "tf32" and not a.is_cuda:
         total.addmm_(rounded_to_tf32(a), rounded_to_tf32(b).T)
-    else:
-        with tensor_cores(precision == "tf32"):
+    elif precision == "tf32":
+        with rounding_to_tf32():
             total.addmm_(a, b.T)
+    else:
+        total.addmm_(a, b.T)
 
 
 def rounded_to_tf32(values: Tensor) -> Tensor:
@@ -47,15 +48,3 @@ def rounded_to_tf32(values: Tensor) -> Tensor:
     bits = values.contiguous().view(torch.int32)
     half = (1 << (TF32_DROPS - 1)) - 1 + (bits >> TF32_DROPS & 1)
     return (bits + half >> TF32_DROPS << TF32_DROPS).view(torch.float32)
-
-
-@contextmanager
-def tensor_cores(wanted: bool) -> Iterator[None]:
-    """Whether products of float32 on a GPU are rounded to TF32, for the length of a block."""
-    settings = torch.backends.cuda.matmul
-    before = settings.allow_tf32
-    settings.allow_tf32 = wanted
-    try:
-        yield
-    finally:
-        settings.allow_tf32 = before

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import cache
 
 import numpy as np
 import torch
@@ -26,6 +27,12 @@ from rosetta_steps.streams import Source
 TENSOR_CORES = ("cuda",)
 
 
+@cache  # memory that was taken for one stream is not given to another
+def sending_stream() -> torch.cuda.Stream:
+    """Of this process, in which maps are sent to its device."""
+    return torch.cuda.Stream()
+
+
 class Model:
     """A model's units on blocks of images: read, centred and projected run by run.
 
@@ -36,20 +43,21 @@ class Model:
         images: In a block.
         device: To compute on.
         precision: One of PRECISIONS.
+        run_bytes: About those of a run's maps, as float32.
     """
 
     def __init__(
         self, source: Source, units: Units, others: list[Size], images: int, device: str,
-        precision: str,
+        precision: str, run_bytes: float | None = None,
     ):  # fmt: skip
         self.source, self.units, self.precision = source, units, precision
         self.device = torch.device(device)
         # Beside the products of the run before: the default one would wait for them.
-        self.sending = torch.cuda.Stream() if self.device.type == "cuda" else None
+        self.sending = sending_stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
         together = [source.grain(layer) for layer in units.channels]
-        self.runs = runs_of(units, images, RUN_BYTES[self.device.type], together)
+        self.runs = runs_of(units, images, run_bytes or RUN_BYTES[self.device.type], together)
         self.projections = {
             size: Projection(
                 size, list(dict.fromkeys(meeting_size(size, o) for o in others)), self.memory
@@ -261,6 +269,7 @@ def sum_products(
     a: Source, b: Source, units_a: Units, units_b: Units, images: slice,
     block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
+    run_bytes: float | None = None,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Sums of products of centred maps over some images, at the size of comparison.
 
@@ -272,6 +281,7 @@ def sum_products(
         device: To compute on.
         precision: One of PRECISIONS.
         split: Which part each image is in, from 0; None: there is one.
+        run_bytes: About those of the maps that are read together, as float32.
 
     Returns:
         For each two sizes (split, units of a, units of b).
@@ -279,8 +289,8 @@ def sum_products(
     swapped = units_b.held_values(units_a.layers) < units_a.held_values(units_b.layers)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
-    held = Held(Model(*first, sizes[1], block, device, precision))
-    other = Model(*second, sizes[0], block, device, precision)
+    held = Held(Model(*first, sizes[1], block, device, precision, run_bytes))
+    other = Model(*second, sizes[0], block, device, precision, run_bytes)
     sums = sums_of(held, other)
     splits = 1 if split is None else int(split.max()) + 1
     parts = [

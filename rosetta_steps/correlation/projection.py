@@ -100,8 +100,10 @@ class StoredProjection:
     """The same from float16 maps as they are stored, for a GPU: they are never widened.
 
     The first product is one of tensor cores. Where the weights are no float16 they are the sum of
-    two, so that it is as exact as one of float32. What centres a unit is subtracted at the end. The
-    first maps are held against the processor: a kernel may be wrong at one size and on one card.
+    two, so that it is as exact as one of float32; for units far from zero less so than where maps
+    are centred first, by much less than float16 rounds them. What centres a unit is subtracted at
+    the end. The first maps are held against the processor: a kernel may be wrong at one size and
+    on one card.
 
     Args:
         size: (y, x) of the maps.

@@ -11,7 +11,7 @@ from rosetta_steps.streams import Source
 
 # Maps read, centred and projected together, as float32: enough for a large product, and little
 # beside the memory of a worker.
-RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
+RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**28}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from rosetta_steps.zoo.maps import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
-from rosetta_steps.zoo.taps import ANY_MODULE, Choice, Layer
+from rosetta_steps.zoo.taps import ANY_MODULE, Choice, Layer, moved
 from rosetta_steps.zoo.weights import weights_file
 
 NONLINEARITIES = (
@@ -131,7 +131,7 @@ class Model:
             if isinstance(pieces[0], str):
                 raise ValueError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
             together = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-            maps[name] = together if into is None else into[name].copy_(together)
+            maps[name] = together if into is None else moved(name, together, into[name])
         return maps
 
     def _maps(self, images: Tensor, layers: Sequence[str]) -> list[Tensor | str]:
