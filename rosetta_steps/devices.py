@@ -43,7 +43,7 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
 
     Args:
         poll_seconds: After which to look again.
-        count: Devices, all at once or none; where there are fewer, all there are.
+        count: Devices, all at once or none; where there are fewer, all there are; 0: hide all.
 
     Returns:
         "cuda" with CUDA_VISIBLE_DEVICES set to the devices taken, or "cpu" where there is none.
@@ -51,7 +51,9 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
     if _held:
         return "cuda"
     devices = visible_devices()
-    if not devices:
+    if count == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if not devices or count == 0:
         return "cpu"
     folder = Path(tempfile.gettempdir()) / f"rosetta_steps-devices-{os.getuid()}"
     folder.mkdir(exist_ok=True)

@@ -77,10 +77,9 @@ class MomentSums:
         whole = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
         sums = tuple(total[first : first + maps.shape[1]] for total in whole)
         # A few channels at a time: wider maps of all would have to be fetched from memory again.
-        for channels in torch.arange(maps.shape[1]).split(
-            max(1, CONVERTED_VALUES[self.device.type] // of_channel)
-        ):
-            part = slice(channels[0], channels[-1] + 1)
+        step = max(1, CONVERTED_VALUES[self.device.type] // of_channel)
+        for start in range(0, maps.shape[1], step):
+            part = slice(start, start + step)
             if self.device.type == "cpu":
                 narrow = maps[:, part].float().contiguous().numpy()
                 _add(narrow, *(total[part].numpy() for total in sums))

@@ -155,8 +155,7 @@ class Stream:
     @property
     def at_once(self) -> int:
         """Images of a pass."""
-        fits = PASS_BYTES[torch.device(self.device).type] // (self.dtype.itemsize * self.values)
-        return int(max(1, min(self.state["images_at_once"], fits)))
+        return self.images_together(PASS_BYTES[torch.device(self.device).type])
 
     def images_together(self, size: float) -> int:
         """Images that had better be read together, their maps in so many bytes if possible."""

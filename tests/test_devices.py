@@ -64,6 +64,11 @@ def test_where_there_are_fewer_devices_than_wanted_a_job_takes_all(start):
     assert start(3).stdout.readline() == "cuda cuda GPU-a GPU-b\n"
 
 
+def test_a_job_that_wants_no_device_sees_none_and_takes_none(start):
+    assert start(0).stdout.readline() == "cpu cpu\n"
+    assert start(2).stdout.readline() == "cuda cuda GPU-a GPU-b\n"
+
+
 def test_a_killed_job_gives_its_device_back(start):
     first, second = start(), start()
     seen = first.stdout.readline(), second.stdout.readline()

@@ -52,8 +52,8 @@ class Job:
     block: int
     precision: str
     threads: int
-    splits: int = 1
-    software: tuple[str, ...] = ()
+    splits: int
+    software: tuple[str, ...]
 
     @classmethod
     def of(
@@ -62,8 +62,7 @@ class Job:
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        rest = (block, precision, threads, splits, software())
-        return cls(*paths, identities(paths), *rest)
+        return cls(*paths, identities(paths), block, precision, threads, splits, software())
 
     @property
     def paths(self) -> list[str]:
@@ -91,7 +90,7 @@ class Job:
         Raises:
             ValueError: Names its machine, and what differs.
         """
-        for wanted, found in zip(self.software, software(), strict=False):
+        for wanted, found in zip(self.software, software(), strict=True):
             if wanted != found:
                 raise ValueError(
                     f"a worker on {platform.node()} has {found}, not {wanted}. Start it in the "

@@ -20,7 +20,7 @@ from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
-from rosetta_steps.digest import algorithm, digest_of
+from rosetta_steps.digest import digest_of
 from rosetta_steps.memory import available_bytes
 from rosetta_steps.stores import image_blocks, pieces_folder
 from rosetta_steps.streams import Source, open_maps
@@ -82,7 +82,6 @@ def correlate(
         images_per_strip,
         [tile.__dict__ for tile in chosen.tiles],
         nearest,
-        algorithm("correlation.step"),
     ]
     scratch = pieces_folder(output, identity)
     # In the names as well: a task of an earlier run may still write into a new folder.

@@ -97,19 +97,19 @@ class Run:
     rows: slice
 
 
-def runs_of(units: Units, images: int, size: float, together: Sequence[int] = ()) -> list[Run]:
+def runs_of(units: Units, images: int, run_bytes: float, together: Sequence[int] = ()) -> list[Run]:
     """Cut the units of each size into runs.
 
     Args:
         units: Of the model.
         images: In a block.
-        size: About the bytes of a run's maps, as float32.
+        run_bytes: About those of a run's maps, as float32.
         together: Channels that are coded together in each layer, in order; cuts fall between.
     """
     runs: list[Run] = []
     grain = dict(zip(units.channels, together, strict=False))
-    for (y, x), layers in units.layers.items():
-        most = int(max(1, size // (4 * images * y * x)))
+    for size, layers in units.layers.items():
+        most = int(max(1, run_bytes // (4 * images * size[0] * size[1])))
         parts, row, begin = [], 0, 0
         for layer in layers:
             channels, step = units.channels[layer], grain.get(layer, 1)
@@ -117,11 +117,11 @@ def runs_of(units: Units, images: int, size: float, together: Sequence[int] = ()
             for start in range(0, channels, step):
                 stop = min(start + step, channels)
                 if parts and row - begin + stop - start > most:
-                    runs.append(Run((y, x), parts, slice(begin, row)))
+                    runs.append(Run(size, parts, slice(begin, row)))
                     parts, begin = [], row
                 parts.append((layer, slice(start, stop)))
                 row += stop - start
-        runs.append(Run((y, x), parts, slice(begin, row)))
+        runs.append(Run(size, parts, slice(begin, row)))
     return runs
 
 
