@@ -1,9 +1,11 @@
 """Small seeded activations, written and read by the real store code."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rosetta_steps import moments
 from rosetta_steps.activations import dump
@@ -11,6 +13,9 @@ from rosetta_steps.stores import MapWriter, image_blocks
 from rosetta_steps.streams import Stream, describe
 
 ROOT = Path(__file__).parents[1]
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run as Python, before any is imported
 
 
 def write_maps(store: Path, layers: dict[str, np.ndarray], images_per_shard: int = 4) -> Path:

@@ -74,7 +74,7 @@ def test_four_workers_of_a_scheduler_give_the_bits_of_one_here(four_workers, two
 
 def job_of(two_stores) -> Job:
     a, b, *_ = two_stores
-    return Job.of(a, b, moments_of(a), moments_of(b), 4, "float32", 1)
+    return Job.of(a, b, moments_of(a), moments_of(b), 4, False, "float32", 1)
 
 
 @pytest.mark.parametrize(

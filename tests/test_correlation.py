@@ -13,9 +13,9 @@ from conftest import moments_of, random_maps, write_maps
 from rosetta_steps import moments
 from rosetta_steps.benchmarks.correlation import InMemory
 from rosetta_steps.best_buddies import table_of
-from rosetta_steps.correlation import products, projection
+from rosetta_steps.correlation import products
 from rosetta_steps.correlation.precision import rounded_to_tf32
-from rosetta_steps.correlation.projection import Memory, Projection, StoredProjection
+from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.errors import StoreError
 from rosetta_steps.moments import mean_and_variance
@@ -129,41 +129,6 @@ def test_projections_are_the_adjoint_of_the_upsampling(size):
         torch.testing.assert_close(found[meeting], expected)
 
 
-STORED = [
-    ((16, 16), [(7, 7), (4, 4), (16, 16)]),
-    ((40, 20), [(7, 7), (14, 14), (3, 20), (28, 16), (40, 5)]),
-    ((130, 70), [(64, 64)]),  # weights that are no float16
-    ((256, 256), [(56, 56), (112, 112)]),
-]
-
-
-def error_of_stored(size, meetings, device):
-    """Of the projection of float16 maps far from zero, against the one in float64."""
-    torch.manual_seed(0)
-    maps = (3 * torch.randn(3, 6, *size) + 5).half().to(device)[:, 1:5]
-    offset = 5 * torch.rand(4, 1, 1, 1, device=device)
-    into = {m: torch.full((4, 3 * m[0] * m[1]), torch.nan, device=device) for m in meetings}
-    StoredProjection(size, meetings, torch.device(device))(maps, offset, into)
-    centred = (maps.double().transpose(0, 1) - offset.double()).contiguous()
-    exact = Projection(size, meetings, Memory(device, torch.float64))(centred)
-    return max(float((into[m] - exact[m]).norm() / exact[m].norm()) for m in meetings)
-
-
-@pytest.mark.parametrize(("size", "meetings"), STORED)
-def test_stored_maps_are_projected_as_in_float64(size, meetings):
-    assert error_of_stored(size, meetings, "cpu") < 5e-7
-
-
-@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("bfloat16", 5e-3)])
-def test_correlations_of_stored_maps_keep_their_error(
-    two_stores, tmp_path, monkeypatch, precision, error
-):
-    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))  # as if it had some
-    a, b, maps_a, maps_b = two_stores
-    table = run(a, b, tmp_path / "out.zarr", precision=precision, images_per_block=3)
-    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
-
-
 def test_a_read_that_fails_ends_the_sum_and_leaves_nothing_held():
     class Failing(InMemory):
         def read(self, layer, block, channels=slice(None)):
@@ -200,22 +165,6 @@ def test_a_device_rounds_to_tf32_in_no_thread_that_runs_a_model():
     model.join(10)
     product.join(10)
     assert seen == [False, True] and not torch.backends.cuda.matmul.allow_tf32
-
-
-def test_where_a_device_projects_wrongly_maps_are_widened_first(
-    two_stores, tmp_path, monkeypatch, capfd
-):
-    def wrong_at_one_size(a, b):
-        return a.float() @ b.float() * (1 + 1e-3 * (a.shape[1] == 30))
-
-    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))
-    monkeypatch.setattr(projection, "widened_product", wrong_at_one_size)
-    a, b, maps_a, maps_b = two_stores
-    table = run(a, b, tmp_path / "out.zarr", workers=1)
-    said = capfd.readouterr().err
-    assert "maps of 12 x 30 projected to 12 x 9 differ on this device" in said
-    assert "maps of 20 x 9" not in said
-    np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"images_per_strip": 3, "images_per_block": 2}])

@@ -83,6 +83,17 @@ def test_models_that_run_take_fewer_images_at_once_before_they_run_twice():
     assert len(running.tiles) == 1 and 4 <= running.block < 32
 
 
+def test_a_gpu_holds_the_model_with_more_to_hold_where_that_takes_no_second_tile():
+    a, b = outline("a", 1000), outline("b", 20_000, 20_000)
+    held, fixed = 32 * 49 * 4, FIXED_BYTES["cuda"]  # bytes of a unit
+    large = planned(a, b, 16e9, device="cuda")
+    assert large.holds_larger and len(large.tiles) == 1
+    assert large.worker_bytes == fixed + held * 40_000 + 4 * 1000 * 40_000
+    small = planned(a, b, large.worker_bytes - 1e8, device="cuda")
+    assert not small.holds_larger and len(small.tiles) == 1
+    assert not planned(a, b, 16e9).holds_larger
+
+
 def test_a_budget_too_small_for_two_layers_says_the_least_that_would_do():
     a, b = outline("a", 20_000), outline("b", 20_000)
     with pytest.raises(ValueError, match=r"is 1, and a worker needs at least [\d.]+ GB"):

@@ -6,7 +6,8 @@ import torch
 import xarray as xr
 from conftest import moments_of, random_maps, write_maps
 from project import Project
-from test_correlation import STORED, brute_force, error_of_stored, run
+from test_correlation import brute_force, run
+from test_fused import SIZES, error_of
 
 from rosetta_steps import moments, sampling
 from rosetta_steps.activations import dump
@@ -65,9 +66,9 @@ def test_correlations_are_those_of_upsampling_in_float64(two_stores, tmp_path, p
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=10 * error)
 
 
-@pytest.mark.parametrize(("size", "meetings"), STORED)
+@pytest.mark.parametrize(("size", "meetings"), [*SIZES, ((276, 276), [(14, 14), (100, 90)])])
 def test_stored_maps_are_projected_as_in_float64(size, meetings):
-    assert error_of_stored(size, meetings, "cuda") < 5e-7
+    assert error_of(size, meetings, "cuda") < 5e-7
 
 
 def test_splits_are_the_correlations_of_their_images(two_stores, tmp_path):

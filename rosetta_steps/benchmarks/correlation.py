@@ -40,7 +40,7 @@ from rosetta_steps.correlation.cluster import local_workers
 from rosetta_steps.correlation.plan import Outline, flop_of
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
-from rosetta_steps.correlation.units import Units, units_of
+from rosetta_steps.correlation.units import Units, holds_first, units_of
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import comparison_size
 from rosetta_steps.stores import MapReader, check_dataset, image_blocks, write_table
@@ -49,6 +49,7 @@ from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 
 KINDS = ("activations", "moments")
+RESIDENT = ("products alone", "on the device")
 Shapes = tuple[tuple[str, int, int, int], ...]  # layer, channels, y, x
 
 
@@ -61,6 +62,7 @@ class Case:
         stores: Activations and moments of two models; empty: random maps.
         shapes: Of the random maps of two models.
         images: That each worker correlates.
+        resident: The same of maps that lie on a device; 0: as many.
         block: Images at once.
         precision: One of PRECISIONS.
         threads: Of a worker.
@@ -71,6 +73,7 @@ class Case:
     stores: tuple[tuple[str, str], ...] = ()
     shapes: tuple[Shapes, ...] = ()
     images: int = 160
+    resident: int = 0
     block: int = 32
     precision: str = "float32"
     threads: int = 1
@@ -165,7 +168,8 @@ def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
     """The engine's matrix products, the matrices of one block lying ready."""
     sizes = [list(of_model.layers) for of_model in units]
     settings = (case.block, device(), case.precision)
-    first, other = (Model(stores[i], units[i], sizes[1 - i], *settings) for i in (0, 1))
+    order = (0, 1) if holds_first(*units, device() == "cuda") else (1, 0)
+    first, other = (Model(stores[i], units[i], sizes[1 - i], *settings) for i in order)
     held = Held(first)
     held.fill(slice(0, case.block))
     sums, ready = sums_of(held, other), []
@@ -187,7 +191,8 @@ def engine(case: Case, stores, units, first: int = 0) -> tuple[float, float, int
     """The engine, reading included."""
     images = slice(first, first + case.images)
     begin = time.time()
-    sum_products(*stores, *units, images, case.block, device(), case.precision)
+    settings = (case.block, device(), case.precision)
+    sum_products(*stores, *units, images, *settings, holds_larger=device() == "cuda")
     return begin, time.time(), case.images
 
 
@@ -239,7 +244,8 @@ def measured(case: Case, what: str, worker: int) -> tuple[float, float, int, int
     stores, units, memory, units_in_memory = prepared(case)
     if what == "one product":
         return 0.0, flop_an_image(case) / product_rate(case.precision), 1, 0
-    if what == "on the device":
+    if device() == "cuda" and what in RESIDENT:
+        case = replace(case, images=case.resident or case.images)
         memory = [store.on_the_device() for store in memory]
     if what == "products alone":
         found = products_alone(case, memory, units_in_memory)
@@ -291,7 +297,7 @@ def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) 
 
 
 def doubled(images: int, workers: int) -> list[tuple[str, Case, int]]:
-    """A case, and the same with twice the images, units, sizes and workers."""
+    """A case, and the same with twice the images, units, sizes and, if there are two, workers."""
 
     def shapes(units: int, sizes: int) -> tuple[Shapes, Shapes]:
         a = tuple((f"a{n}", 64 * units, n * sizes, n * sizes) for n in (4, 8, 16, 32))
@@ -304,16 +310,16 @@ def doubled(images: int, workers: int) -> list[tuple[str, Case, int]]:
         ("images doubled", replace(base, images=2 * images), 1),
         ("units of both doubled", replace(base, shapes=shapes(2, 1)), 1),
         ("sizes of all maps doubled", replace(base, shapes=shapes(1, 2)), 1),
-        ("workers doubled", base, 2),
+        *([("workers doubled", base, 2)] if workers > 1 else []),
     ]
 
 
-def doubling(images: int, repeats: int) -> pd.DataFrame:
+def doubling(images: int, repeats: int, workers: int) -> pd.DataFrame:
     """What each doubling costs, in seconds of all images and of one."""
     rows = []
-    for name, case, workers in doubled(images, 2):
-        found = measure(case, workers, repeats, ("from memory",)).iloc[0]
-        total = case.images * workers
+    for name, case, used in doubled(images, workers):
+        found = measure(case, used, repeats, ("from memory",)).iloc[0]
+        total = case.images * used
         rows.append((name, total, found["seconds"] * total, found["seconds"]))
     return pd.DataFrame(rows, columns=["case", "images", "total", "seconds"])
 
@@ -338,6 +344,9 @@ def main() -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="default %(default)s"
     )
+    parser.add_argument(
+        "--resident", type=int, default=0, help="images where maps lie on a GPU, default --images"
+    )
     parser.add_argument("--upsampled", type=int, default=2, help="images of that baseline, or 0")
     parser.add_argument("--repeats", type=int, default=3, help="least counts, default %(default)s")
     parser.add_argument(
@@ -348,13 +357,14 @@ def main() -> None:
     o = parser.parse_args()
     settings = {
         "images": o.images,
+        "resident": o.resident,
         "block": o.images_per_block,
         "precision": o.precision,
         "threads": o.threads,
         "upsampled": o.upsampled,
     }
     if o.doubling:
-        table = doubling(o.images, o.repeats)
+        table = doubling(o.images, o.repeats, o.workers)
     elif o.zoo_shapes:
         shapes = tuple(shapes_of(name, o.zoo, o.layers) for name in o.zoo_shapes)
         name = f"{' x '.join(o.zoo_shapes)}, shapes only"
@@ -373,7 +383,9 @@ def main() -> None:
 
 
 def machine() -> str:
-    """The processor, in words."""
+    """The GPU where there is one, else the processor, in words."""
+    if device() == "cuda":
+        return torch.cuda.get_device_name()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":")[1].strip()

@@ -27,16 +27,17 @@ from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
 from rosetta_steps.errors import run
 from rosetta_steps.stores import write_table
 
-# Pairs of the paper's zoo, random maps of their shapes: images a worker and at once, and images of
-# the baseline. Upsampled, StyleGAN-XL with a ViT would take some minutes an image on a CPU.
+# Pairs of the paper's zoo, random maps of their shapes: images a worker, those where maps lie on a
+# device, and at once, and images of the baseline. Upsampled, StyleGAN-XL with a ViT would take some
+# minutes an image on a CPU.
 SHAPES = {
     "cpu": {
-        ("stylegan2-lsun-cat", "resnet50"): (16, 8, 1),
-        ("stylegan-xl-imagenet256", "dino-vitb16"): (2, 2, 0),
+        ("stylegan2-lsun-cat", "resnet50"): (16, 0, 8, 1),
+        ("stylegan-xl-imagenet256", "dino-vitb16"): (2, 0, 2, 0),
     },
     "cuda": {
-        ("stylegan2-lsun-cat", "resnet50"): (192, 32, 2),
-        ("stylegan-xl-imagenet256", "dino-vitb16"): (16, 4, 1),
+        ("stylegan2-lsun-cat", "resnet50"): (96, 1920, 32, 2),
+        ("stylegan-xl-imagenet256", "dino-vitb16"): (16, 128, 8, 1),
     },
 }
 COLOURS = {
@@ -108,22 +109,23 @@ def main() -> None:
     workers = torch.cuda.device_count() or o.workers
     pair = ("dcgan-digiface", "efficientnet-lite0")
     name, stores = f"{' × '.join(pair)}, {o.sample_set}", stores_of(o.folder, o.sample_set, *pair)
-    cases = [Case(name, stores=stores, precision=o.precision)]
-    for pair, (images, block, upsampled) in SHAPES[device()].items():
+    cases = [Case(name, stores=stores, resident=1600, precision=o.precision)]
+    for pair, (images, resident, block, upsampled) in SHAPES[device()].items():
         shapes = tuple(shapes_of(name, o.zoo, "published") for name in pair)
         cases.append(
             Case(
                 f"{' × '.join(pair)}, shapes only",
                 shapes=shapes,
                 images=images,
+                resident=resident,
                 block=block,
                 precision=o.precision,
                 upsampled=upsampled,
             )
         )
     table = pd.concat([measure(case, workers, o.repeats) for case in cases], ignore_index=True)
-    twice = doubling(160, o.repeats)
-    title = f"{workers} workers of one thread, {machine()}, {device()}, {o.precision}"
+    twice = doubling(160, o.repeats, workers)
+    title = f"{workers} workers of one thread, {machine()}, {o.precision}"
     print(title)
     for found in (table, twice):
         print(found.to_string(index=False, float_format="{:.5g}".format))

@@ -38,6 +38,7 @@ class Job:
         moments_a, moments_b: Of both.
         digests: What identity_of says of them, in this order.
         block: Images read at once.
+        holds_larger: Whether the model with more to hold is held, or that with less.
         precision: One of precision.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
         splits: Parts of the images whose sums are kept apart.
@@ -50,6 +51,7 @@ class Job:
     moments_b: str
     digests: tuple[str, ...]
     block: int
+    holds_larger: bool
     precision: str
     threads: int
     splits: int
@@ -57,12 +59,13 @@ class Job:
 
     @classmethod
     def of(
-        cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, precision: str,
-        threads: int, splits: int = 1,
+        cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, holds_larger: bool,
+        precision: str, threads: int, splits: int = 1,
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        return cls(*paths, identities(paths), block, precision, threads, splits, software())
+        settings = (block, holds_larger, precision, threads, splits)
+        return cls(*paths, identities(paths), *settings, software())
 
     @property
     def paths(self) -> list[str]:
@@ -156,6 +159,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
             job.precision,
             split,
             RUN_BYTES[device] * block / job.block,
+            job.holds_larger,
         ),
         job.block,
     )

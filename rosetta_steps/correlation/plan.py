@@ -95,6 +95,7 @@ class Plan:
     Attributes:
         tiles: Rectangles of the table, a pass of the images each.
         block: Images at once.
+        holds_larger: Whether the model with more to hold is held, or that with less.
         workers: At work together on this machine.
         worker_bytes: Memory of a worker at most.
         text: To print.
@@ -102,6 +103,7 @@ class Plan:
 
     tiles: list[Tile]
     block: int
+    holds_larger: bool
     workers: int
     worker_bytes: float
     text: str
@@ -135,23 +137,25 @@ def plan(
     of_sum, of_held = BYTES[precision]
     fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
-    held_values_of_one = min(held_values(sizes[0], sizes[1]), held_values(sizes[1], sizes[0]))
+    smaller, larger = sorted((held_values(*sizes), held_values(*sizes[::-1])))
     both = [a] if a == b else [a, b]
     running = [outline for outline in both if outline.runs]
 
-    def maps_of(images: int) -> int:
+    def maps_of(images: int, held: int) -> int:
         made = sum(outline.made_bytes(images) for outline in running)
-        return of_held * images * held_values_of_one + made + (RUNNING_BYTES if running else 0)
+        return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
     weights = sum(outline.weights for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
-    # Of models that run, a second tile would be a second pass: rather fewer images at once.
     beside_all = budget - fixed - weights - of_sum * splits * a.units * b.units
-    if running and maps_of(min(block, FEWEST)) <= beside_all:
+    # Of models that run, a second tile would be a second pass: rather fewer images at once.
+    if running and maps_of(min(block, FEWEST), smaller) <= beside_all:
         room = min(room, beside_all)
-    while block > 1 and maps_of(block) > room:
+    # On a GPU fewer, larger products are worth its memory, but no second tile.
+    holds_larger = device == "cuda" and maps_of(block, larger) <= min(room, beside_all)
+    while block > 1 and maps_of(block, smaller) > room:
         block = -(-block // 2)
-    held = maps_of(block) + weights
+    held = maps_of(block, larger if holds_larger else smaller) + weights
     least = fixed + held
     least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
@@ -201,7 +205,7 @@ def plan(
         f"{_gigabytes(on_disk)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
-    return Plan(tiles, block, workers, worker_bytes, text)
+    return Plan(tiles, block, holds_larger, workers, worker_bytes, text)
 
 
 def flop_of(a: Outline, b: Outline) -> int:

@@ -1,13 +1,13 @@
 """Sums of products of maps over images: the correlation but for its centring and scaling.
 
-Blocks of images flow once. One model of a tile, the one with less to hold, is held: its maps lie
-ready at every size where they meet the other's. Of the other, runs of units are read, centred,
+Blocks of images flow once. One model of a tile is held: its maps lie ready at every size where they
+meet the other's. Of the other, runs of units are read, centred,
 projected and multiplied, while the next run is read. For each size of the other model and each
 size where it meets the held one there is one product.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
-from rosetta_steps.correlation.projection import Inexact, Memory, Projection, StoredProjection
-from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, runs_of
+from rosetta_steps.correlation.projection import Memory, Projection, Unusable
+from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.stores import image_blocks
 from rosetta_steps.streams import Source
@@ -64,12 +64,9 @@ class Model:
             )
             for size in units.layers
         }
-        self.from_stored = {}
+        self.fused = {}
         if self.device.type in TENSOR_CORES and precision != "float64":
-            self.from_stored = {
-                size: StoredProjection(size, projection.meetings, self.device)
-                for size, projection in self.projections.items()
-            }
+            self.fused = fused_projections(self.projections, self.device)
         self.offset = {
             layer: torch.from_numpy(offset).to(**self.memory.kind)[:, None, None, None]
             for layer, offset in units.offset.items()
@@ -101,12 +98,12 @@ class Model:
         """
         if order is not None:
             read = [stored[order] for stored in read]
-        if run.size in self.from_stored and read[0].dtype == torch.float16:
+        if run.size in self.fused and read[0].dtype == torch.float16:
             try:
-                return self._from_stored(run, read, into)
-            except Inexact as error:
-                print(f"{error}: they are widened to float32 first", file=sys.stderr)
-                del self.from_stored[run.size]
+                return self._fused(run, read, into)
+            except Unusable as error:
+                say_once(f"{error}: they are widened to float32 first, which is slower")
+                del self.fused[run.size]
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
         for rows, offset, stored in self._parts(run, read):
@@ -117,7 +114,7 @@ class Model:
             matrix.copy_(found[meeting])
         return into or found
 
-    def _from_stored(
+    def _fused(
         self, run: Run, read: list[Tensor], into: dict[Size, Tensor] | None
     ) -> dict[Size, Tensor]:
         images, units = len(read[0]), run.rows.stop - run.rows.start
@@ -127,7 +124,7 @@ class Model:
         }
         for rows, offset, stored in self._parts(run, read):
             of_part = {meeting: matrix[rows] for meeting, matrix in found.items()}
-            self.from_stored[run.size](stored, offset, of_part)
+            self.fused[run.size](stored, offset.flatten(), of_part)
         return found
 
     def _parts(self, run: Run, read: list[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -136,6 +133,26 @@ class Model:
             rows = slice(start, start + stored.shape[1])
             yield rows, self.offset[layer][channels], stored
             start = rows.stop
+
+
+def fused_projections(projections: Mapping[Size, Projection], device: torch.device) -> dict:
+    """By size, where Triton is installed and registers suffice: the same in one pass on a GPU."""
+    try:
+        from rosetta_steps.correlation.fused import LARGEST, FusedProjection
+    except ImportError as error:
+        say_once(f"{error}: stored maps are widened to float32 first, which is slower")
+        return {}
+    return {
+        size: FusedProjection(size, projection.meetings, device)
+        for size, projection in projections.items()
+        if max(map(max, projection.meetings)) <= LARGEST
+    }
+
+
+@cache
+def say_once(words: str) -> None:
+    """Print to the log, once in a process."""
+    print(words, file=sys.stderr)
 
 
 class Held:
@@ -269,7 +286,7 @@ def sum_products(
     a: Source, b: Source, units_a: Units, units_b: Units, images: slice,
     block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
-    run_bytes: float | None = None,
+    run_bytes: float | None = None, holds_larger: bool = False,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Sums of products of centred maps over some images, at the size of comparison.
 
@@ -282,11 +299,12 @@ def sum_products(
         precision: One of PRECISIONS.
         split: Which part each image is in, from 0; None: there is one.
         run_bytes: About those of the maps that are read together, as float32.
+        holds_larger: Hold the model with more to hold: fewer, larger products, and more memory.
 
     Returns:
         For each two sizes (split, units of a, units of b).
     """
-    swapped = units_b.held_values(units_a.layers) < units_a.held_values(units_b.layers)
+    swapped = not holds_first(units_a, units_b, holds_larger)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
     held = Held(Model(*first, sizes[1], block, device, precision, run_bytes))

@@ -73,7 +73,10 @@ def correlate(
         matrix_rate(device, precision), splits, precision, device,
     )  # fmt: skip
     print(chosen.text, flush=True)
-    job = Job.of(a, b, moments_a, moments_b, chosen.block, precision, threads_per_worker, splits)
+    job = Job.of(
+        a, b, moments_a, moments_b, chosen.block, chosen.holds_larger, precision,
+        threads_per_worker, splits,
+    )  # fmt: skip
     moments = job.moments()
     for path, store, of_store in zip((a, b), stores, moments, strict=True):
         refuse_other_moments(path, store, of_store, splits)

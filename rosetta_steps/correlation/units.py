@@ -11,7 +11,7 @@ from rosetta_steps.streams import Source
 
 # Maps read, centred and projected together, as float32: enough for a large product, and little
 # beside the memory of a worker.
-RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**28}
+RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**29}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,20 @@ def held_values(units: Mapping[Size, int], others: Iterable[Size]) -> int:
     """
     meetings = {size: {meeting_size(size, other) for other in others} for size in units}
     return sum(n * sum(y * x for y, x in meetings[size]) for size, n in units.items())
+
+
+def holds_first(first: Units, second: Units, larger: bool) -> bool:
+    """Whether the first of two models is held.
+
+    Held maps are read from memory again and again: on a processor the fewer the better. On a GPU
+    it is the number of products that counts, and the more is held, the fewer and larger they are.
+
+    Args:
+        first: Units of the one model; second: of the other.
+        larger: Hold what has more values to hold.
+    """
+    of_first, of_second = first.held_values(second.layers), second.held_values(first.layers)
+    return of_first >= of_second if larger else of_first <= of_second
 
 
 def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:

@@ -1,0 +1,247 @@
+"""Stored maps centred and projected to every size where they meet others, in one pass on a GPU.
+
+As projection.Projection, but from float16 as it is stored: maps are read once and never widened in
+memory. All products are those of float16 on tensor cores, summed in float32, and as exact as
+float32: whatever is no float16 is the sum of two, the second 2^11 times as large as it counts where
+it could be lost to the smallest numbers of float16. What centres a unit is subtracted from what its
+map is projected to.
+
+Needs Triton, which comes with torch for CUDA on Linux.
+
+Shape suffixes: U units, B images of a block, Y and X positions, M positions where two sizes meet.
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.errors import TritonError
+
+from rosetta_steps.correlation.projection import Memory, Projection, Unusable
+from rosetta_steps.resampling import Size, upsampling
+
+# Positions along an axis of all sizes that one product projects to, or of a single larger size.
+TOGETHER, LARGEST = 64, 128
+# Of a part of a map that is multiplied at once: positions along y, and of both axes.
+ROWS, VALUES = 256, 2**14
+SMALLEST = 16  # matrix that tensor cores multiply
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sizes that are projected to together: their weights stand side by side.
+
+    Attributes:
+        sizes: With the place of each among the positions of the group.
+        positions: Along an axis, a power of two.
+        along_y: (2, position, own y) float16: the weights are the sum of both.
+        along_x: (2, own x, position), likewise.
+        of_one: (2, position) float32: what ones are projected to along y, and along x.
+        scale: Power of two that keeps maps projected along y within float16.
+    """
+
+    sizes: list[tuple[Size, int]]
+    positions: int
+    along_y: Tensor
+    along_x: Tensor
+    of_one: Tensor
+    scale: float
+
+    @classmethod
+    def of(cls, own: Size, sizes: list[tuple[Size, int]], padded: Size, device) -> "Group":
+        """Project maps of a size, padded, to some sizes."""
+        end = max(place + max(size) for size, place in sizes)
+        positions = max(SMALLEST, triton.next_power_of_2(end))
+        y, x = (torch.zeros(length, positions, dtype=torch.float64) for length in padded)
+        for size, place in sizes:
+            y[: own[0], place : place + size[0]] = torch.from_numpy(upsampling(size[0], own[0]))
+            x[: own[1], place : place + size[1]] = torch.from_numpy(upsampling(size[1], own[1]))
+        of_one = torch.stack([y.sum(0), x.sum(0)]).float().to(device)
+        scale = 2.0 ** -max(0, y.sum(0).max().log2().ceil().item())
+        parts = (_in_two(weights).to(device) for weights in (y.T, x))
+        return cls(sizes, positions, *parts, of_one, scale)
+
+
+class FusedProjection:
+    """From stored maps of one size to matrices at the sizes where they meet others.
+
+    Args:
+        size: (y, x) of the maps.
+        meetings: Sizes, none larger than the maps along any axis, nor than LARGEST.
+        device: To compute on.
+    """
+
+    CHECKED = (2, 8)  # images and units
+    ERRORS = {torch.float32: 1e-5, torch.bfloat16: 5e-3}  # of a value, as it is kept
+
+    def __init__(self, size: Size, meetings: Sequence[Size], device: torch.device):
+        self.size, self.meetings, self.checked = size, list(meetings), False
+        whole = triton.next_power_of_2(size[0])
+        rows = min(ROWS, whole) if whole == size[0] else min(TOGETHER, whole)
+        self.rows = max(SMALLEST, rows)
+        x = max(SMALLEST, triton.next_power_of_2(size[1]))
+        self.columns = min(x, max(TOGETHER, VALUES // self.rows), LARGEST)
+        self.padded = (
+            triton.cdiv(size[0], self.rows) * self.rows,
+            triton.cdiv(size[1], self.columns) * self.columns,
+        )
+        self.groups = [
+            Group.of(size, sizes, self.padded, device) for sizes in _together(self.meetings)
+        ]
+        self.warps = 4 if max(group.positions for group in self.groups) <= TOGETHER else 8
+        self.stages = 1 if self.padded[0] <= TOGETHER else 2
+        self.exact = not any(g.along_y[1].any() or g.along_x[1].any() for g in self.groups)
+
+    def __call__(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
+        """Centre and project.
+
+        Args:
+            maps_BUYX: float16.
+            offset_U: float32, subtracted from each unit.
+            into: Matrices (U, B M) of each meeting size to write, contiguous.
+
+        Raises:
+            Unusable: There is no kernel, or the first maps came out otherwise than they do in
+                float64 on a processor.
+        """
+        if self.checked:
+            self._launch(maps_BUYX, offset_U, into)
+            return
+        try:
+            self._launch(maps_BUYX, offset_U, into)
+        except torch.OutOfMemoryError:
+            raise
+        except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+            raise Unusable(f"Triton builds no kernel here ({error})") from None
+        self._check(maps_BUYX, offset_U, into)
+        self.checked = True
+
+    def _launch(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
+        images, units, height, width = maps_BUYX.shape
+        if maps_BUYX.stride()[2:] != (width, 1):
+            maps_BUYX = maps_BUYX.contiguous()
+        groups, places = self.groups, [(g, *s) for g in enumerate(self.groups) for s in g[1].sizes]
+        _project[(units * images,)](
+            maps_BUYX,
+            maps_BUYX.stride(0),
+            maps_BUYX.stride(1),
+            offset_U,
+            images,
+            tuple(group.along_y for group in groups),
+            tuple(group.along_x for group in groups),
+            tuple(group.of_one for group in groups),
+            tuple(into[size] for _, size, _ in places),
+            tuple(tl.constexpr(group.positions) for group in groups),
+            tuple(tl.constexpr(group.scale) for group in groups),
+            tuple(tl.constexpr(number) for (number, _), _, _ in places),
+            tuple(tl.constexpr(size[0]) for _, size, _ in places),
+            tuple(tl.constexpr(size[1]) for _, size, _ in places),
+            tuple(tl.constexpr(place) for _, _, place in places),
+            height,
+            width,
+            *self.padded,
+            self.rows,
+            self.columns,
+            self.exact,
+            num_warps=self.warps,
+            num_stages=self.stages,
+        )
+
+    def _check(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
+        images, units = self.CHECKED
+        few = maps_BUYX[:images, :units].transpose(0, 1).double().cpu()
+        constant = offset_U[:units, None, None, None].double().cpu()
+        exact, most = (
+            Projection(self.size, self.meetings, Memory("cpu", torch.float64))(maps.contiguous())
+            for maps in (few - constant, few.abs() + constant.abs())
+        )
+        for meeting, expected in exact.items():
+            found = into[meeting][:units, : expected.shape[1]].double().cpu()
+            error = self.ERRORS[into[meeting].dtype]
+            if not ((found - expected).abs() <= error * most[meeting]).all():
+                raise Unusable(
+                    f"maps of {self.size[0]} x {self.size[1]} projected to {meeting[0]} x "
+                    f"{meeting[1]} differ on this device from those of the processor"
+                )
+
+
+def _together(sizes: list[Size]) -> Iterator[list[tuple[Size, int]]]:
+    group, end = [], 0
+    for size in sorted(sizes, key=max, reverse=True):
+        if group and end + max(size) > TOGETHER:
+            yield group
+            group, end = [], 0
+        group.append((size, end))
+        end += max(size)
+    yield group
+
+
+def _in_two(weights: Tensor) -> Tensor:
+    high = weights.half()
+    return torch.stack([high, (weights - high.double()).half()])
+
+
+@triton.jit(do_not_specialize=["offset", "images"])  # each other number of images, a new kernel
+def _project(
+    maps, image_stride, unit_stride, offset, images, along_y, along_x, of_one, out,
+    P, SCALE, GROUP, OUT_Y, OUT_X, PLACE,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, Y: tl.constexpr, X: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    # One map, to one group of sizes after the other.
+    unit, image = (tl.program_id(0) // images).to(tl.int64), tl.program_id(0) % images
+    own = maps + image.to(tl.int64) * image_stride + unit * unit_stride
+    constant = tl.load(offset + unit)
+    for g in tl.static_range(len(P)):
+        found = _of_group(
+            own, along_y[g], along_x[g], P[g], SCALE[g], HEIGHT, WIDTH, Y, X, ROWS, COLUMNS, EXACT
+        )
+        p = tl.arange(0, P[g])
+        of_y, of_x = tl.load(of_one[g] + p), tl.load(of_one[g] + P[g] + p)
+        found -= constant * of_y[:, None] * of_x[None, :]
+        for i in tl.static_range(len(GROUP)):
+            if GROUP[i] == g:
+                y, x = p[:, None] - PLACE[i], p[None, :] - PLACE[i]
+                inside = (y >= 0) & (y < OUT_Y[i]) & (x >= 0) & (x < OUT_X[i])
+                row = out[i] + (unit * images + image) * (OUT_Y[i] * OUT_X[i])
+                tl.store(row + y * OUT_X[i] + x, found, mask=inside)
+
+
+@triton.jit
+def _of_group(
+    own, along_y, along_x, P: tl.constexpr, SCALE: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, Y: tl.constexpr, X: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    # A stripe of columns is projected along y, and what that gives, in two parts, along x.
+    p = tl.arange(0, P)
+    total = tl.zeros((P, P), tl.float32)
+    low = tl.zeros((P, P), tl.float32)
+    for left in range(0, X, COLUMNS):
+        x = left + tl.arange(0, COLUMNS)
+        weights_x = along_x + x[:, None] * P + p[None, :]
+        of_stripe = tl.load(weights_x)  # asked for before it is needed
+        stripe = tl.zeros((P, COLUMNS), tl.float32)
+        for top in range(0, Y, ROWS):
+            y = top + tl.arange(0, ROWS)
+            at = own + y[:, None] * WIDTH + x[None, :]
+            if HEIGHT == Y and WIDTH == X:
+                part = tl.load(at)
+            else:
+                part = tl.load(at, mask=(y[:, None] < HEIGHT) & (x[None, :] < WIDTH), other=0.0)
+            weights = along_y + p[:, None] * Y + y[None, :]
+            stripe = tl.dot(tl.load(weights), part, stripe)
+            if not EXACT:
+                stripe = tl.dot(tl.load(weights + P * Y), part, stripe)
+        stripe *= SCALE
+        high = stripe.to(tl.float16)
+        rest = ((stripe - high.to(tl.float32)) * 2048.0).to(tl.float16)
+        total = tl.dot(high, of_stripe, total)
+        low = tl.dot(rest, of_stripe, low)
+        if not EXACT:
+            total = tl.dot(high, tl.load(weights_x + X * P), total)
+    return (total + low * (1.0 / 2048.0)) * (1.0 / SCALE)
