@@ -1,68 +1,97 @@
-"""What a GPU projects in one pass is the projection in float64, by Triton's interpreter here."""
+"""What a GPU's kernel projects is the projection in float64, by Triton's interpreter here."""
 
 import numpy as np
 import pytest
 import torch
+from conftest import moments_of, random_maps, write_maps
+from kernel import DEVICE, SIZES, error_of, projection
 from test_correlation import brute_force, run
 
+from rosetta_steps import moments
 from rosetta_steps.correlation import products
 from rosetta_steps.correlation.projection import Memory, Projection
+from rosetta_steps.splits import split_of
 
-fused = pytest.importorskip("rosetta_steps.correlation.fused", reason="needs Triton")
-SIZES = [
-    ((8, 8), [(7, 7), (8, 8)]),
-    ((16, 16), [(7, 7), (4, 4), (16, 16)]),
-    ((40, 20), [(7, 7), (14, 14), (3, 20), (28, 16), (40, 5)]),
-    ((130, 70), [(64, 64)]),  # weights that are no float16
-    ((256, 256), [(56, 56), (28, 28), (7, 7)]),
-    ((256, 256), [(112, 112)]),
-]
+pytest.importorskip("triton", reason="needs Triton")
 
 
-def error_of(size, meetings, device, scale=1.0):
-    """Of the projection of float16 maps far from zero, beside float64, as a share of their size."""
-    torch.manual_seed(0)
-    maps = ((3 * torch.randn(3, 6, *size) + 5) * scale).half().to(device)[:, 1:5]
-    offset = 5 * scale * torch.rand(4, device=device)
-    into = {m: torch.full((4, 3 * m[0] * m[1]), torch.nan, device=device) for m in meetings}
-    fused.FusedProjection(size, meetings, torch.device(device))(maps, offset, into)
-    centred = maps.double().transpose(0, 1) - offset.double()[:, None, None, None]
-    whole = maps.double().abs().transpose(0, 1) + offset.double()[:, None, None, None]
-    exact, most = (
-        Projection(size, meetings, Memory(device, torch.float64))(m.contiguous())
-        for m in (centred, whole)
-    )
-    return max(float((into[m] - exact[m]).norm() / most[m].norm()) for m in meetings)
+@pytest.fixture
+def fused(monkeypatch, capfd):
+    """The module of the kernel, which is new, and used as if this device had tensor cores."""
+    from rosetta_steps.correlation import fused
+
+    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))
+    fused.fused_projection.cache_clear()
+    products.say_once.cache_clear()
+    yield fused
+    fused.fused_projection.cache_clear()
 
 
 @pytest.mark.parametrize(("size", "meetings"), SIZES)
 def test_stored_maps_are_projected_as_in_float64(size, meetings):
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    assert error_of(size, meetings, device) < 5e-7
+    assert error_of(size, meetings) < 5e-7
 
 
-@pytest.mark.parametrize("scale", [2.0**-12, 2.0**11])
-def test_maps_at_the_ends_of_float16_are_projected_as_well(scale):
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    assert error_of((64, 64), [(7, 7), (14, 14)], device, scale) < 5e-7
+@pytest.mark.parametrize("scale", [2.0**-9, 2.0**11])
+def test_small_and_large_values_are_projected_as_well(scale):
+    assert error_of((64, 64), [(7, 7), (14, 14)], scale=scale) < 5e-7
+
+
+def test_of_values_with_few_bits_hardly_more_are_lost():
+    assert error_of((256, 256), [(7, 7)], scale=2.0**-22) < 1e-5
+
+
+def test_a_unit_far_from_zero_keeps_its_correlation(tmp_path, fused, capfd):
+    maps = {}
+    for seed, name in enumerate("ab"):
+        random = np.random.default_rng(seed)
+        shape = (12, 2, 24, 24) if name == "a" else (12, 2, 7, 7)
+        maps[name] = {"x": random.normal(100, 1, shape).astype(np.float16)}
+    stores = [write_maps(tmp_path / f"{name}.zarr", of) for name, of in maps.items()]
+    table = run(*stores, tmp_path / "out.zarr", workers=1)["correlation"]
+    np.testing.assert_allclose(table, brute_force(*maps.values()), atol=2e-6)
+    assert "widened" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("bfloat16", 5e-3)])
 @pytest.mark.parametrize("holds_larger", [False, True])
 def test_correlations_of_stored_maps_keep_their_error(
-    two_stores, tmp_path, monkeypatch, precision, error, holds_larger
+    two_stores, tmp_path, monkeypatch, fused, capfd, precision, error, holds_larger
 ):
-    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))  # as if it had some
     first = products.holds_first
     monkeypatch.setattr(products, "holds_first", lambda a, b, _: first(a, b, holds_larger))
     a, b, maps_a, maps_b = two_stores
     settings = {"precision": precision, "images_per_block": 3, "workers": 1}
     table = run(a, b, tmp_path / "out.zarr", **settings)
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=error)
+    assert fused.fused_projection.cache_info().currsize
+    assert "widened" not in capfd.readouterr().err
+
+
+def test_layers_of_one_size_stand_in_their_order_in_every_split(tmp_path, fused, capfd):
+    stores, maps = {}, {}
+    for seed, name in enumerate("ab"):
+        maps[name] = random_maps(seed, 7, (2, 12, 12), (3, 12, 12), (2, 5, 5))
+        stores[name] = write_maps(tmp_path / f"{name}.zarr", maps[name])
+        moments.measure(stores[name], moments_of(stores[name]), 2)
+    settings = {"splits": 2, "images_per_block": 4, "workers": 1}
+    table = run(*stores.values(), tmp_path / "out.zarr", **settings)
+    np.testing.assert_allclose(table["correlation"], brute_force(*maps.values()), atol=1e-5)
+    inside = split_of(7, 2) == 1
+    halves = [{n: m[inside] for n, m in of.items()} for of in maps.values()]
+    np.testing.assert_allclose(table["split_correlation"][1], brute_force(*halves), atol=1e-5)
+    assert "widened" not in capfd.readouterr().err
+
+
+def test_maps_that_meet_others_at_too_many_positions_are_left_out(fused):
+    device, memory = torch.device(DEVICE), Memory(DEVICE, torch.float32)
+    meetings = {(130, 130): [(130, 130), (7, 7)], (256, 256): [(128, 128), (7, 7)]}
+    projections = {size: Projection(size, of, memory) for size, of in meetings.items()}
+    assert list(products.fused_projections(projections, device)) == [(256, 256)]
 
 
 def test_where_a_device_projects_wrongly_maps_are_widened_first(
-    two_stores, tmp_path, monkeypatch, capfd
+    two_stores, tmp_path, monkeypatch, fused, capfd
 ):
     right = fused.FusedProjection._launch
 
@@ -71,8 +100,6 @@ def test_where_a_device_projects_wrongly_maps_are_widened_first(
         if self.size == (12, 30):
             into[12, 9] *= 1 + 1e-3
 
-    products.say_once.cache_clear()
-    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))
     monkeypatch.setattr(fused.FusedProjection, "_launch", wrong_at_one_size)
     a, b, maps_a, maps_b = two_stores
     table = run(a, b, tmp_path / "out.zarr", workers=1, images_per_strip=5)
@@ -83,15 +110,34 @@ def test_where_a_device_projects_wrongly_maps_are_widened_first(
 
 
 def test_where_no_kernel_can_be_built_maps_are_widened_first(
-    two_stores, tmp_path, monkeypatch, capfd
+    two_stores, tmp_path, monkeypatch, fused, capfd
 ):
     def fails(*_):
         raise FileNotFoundError("gcc")
 
-    products.say_once.cache_clear()
-    monkeypatch.setattr(products, "TENSOR_CORES", ("cpu", "cuda"))
     monkeypatch.setattr(fused.FusedProjection, "_launch", fails)
     a, b, maps_a, maps_b = two_stores
     table = run(a, b, tmp_path / "out.zarr", workers=1)
-    assert capfd.readouterr().err.count("Triton builds no kernel here (gcc)") == 1
+    assert capfd.readouterr().err.count("Triton's kernel does not run here (gcc)") == 1
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=1e-5)
+
+
+def test_a_full_device_is_no_reason_to_take_more_memory(monkeypatch, fused):
+    def full(*_):
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(fused.FusedProjection, "_launch", full)
+    made = projection((16, 16), [(7, 7)])
+    with pytest.raises(torch.OutOfMemoryError):
+        made(torch.zeros(1, 1, 16, 16).half(), torch.zeros(1), {(7, 7): torch.empty(1, 49)})
+    assert made.unusable is None
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_unit_with_infinities_says_nothing_against_a_device():
+    maps = torch.rand(2, 3, 16, 16, device=DEVICE).half()
+    maps[0, 1, 2, 3] = torch.inf
+    into = {(7, 7): torch.empty(3, 2 * 49, device=DEVICE)}
+    projection((16, 16), [(7, 7)])(maps, torch.zeros(3, device=DEVICE), into)
+    assert into[7, 7].isfinite().tolist()[0] == [True] * 98
+    assert not into[7, 7][1].isfinite().all()

@@ -296,8 +296,8 @@ def measure(case: Case, workers: int, repeats: int, rows: tuple[str, ...] = ()) 
     return found
 
 
-def doubled(images: int, workers: int) -> list[tuple[str, Case, int]]:
-    """A case, and the same with twice the images, units, sizes and, if there are two, workers."""
+def doubled(images: int) -> list[tuple[str, Case, int]]:
+    """A case, and the same with twice the images, units, sizes and workers; workers of each."""
 
     def shapes(units: int, sizes: int) -> tuple[Shapes, Shapes]:
         a = tuple((f"a{n}", 64 * units, n * sizes, n * sizes) for n in (4, 8, 16, 32))
@@ -310,14 +310,16 @@ def doubled(images: int, workers: int) -> list[tuple[str, Case, int]]:
         ("images doubled", replace(base, images=2 * images), 1),
         ("units of both doubled", replace(base, shapes=shapes(2, 1)), 1),
         ("sizes of all maps doubled", replace(base, shapes=shapes(1, 2)), 1),
-        *([("workers doubled", base, 2)] if workers > 1 else []),
+        ("workers doubled", base, 2),
     ]
 
 
 def doubling(images: int, repeats: int, workers: int) -> pd.DataFrame:
-    """What each doubling costs, in seconds of all images and of one."""
+    """What each doubling costs with so many workers, in seconds of all images and of one."""
     rows = []
-    for name, case, used in doubled(images, workers):
+    for name, case, used in doubled(images):
+        if used > workers:
+            continue
         found = measure(case, used, repeats, ("from memory",)).iloc[0]
         total = case.images * used
         rows.append((name, total, found["seconds"] * total, found["seconds"]))

@@ -1,7 +1,7 @@
-"""Stored maps centred and projected to every size where they meet others, in one pass on a GPU.
+"""Stored maps centred and projected to the sizes where they meet others, by one kernel of a GPU.
 
-As projection.Projection, but from float16 as it is stored: maps are read once and never widened in
-memory. All products are those of float16 on tensor cores, summed in float32, and as exact as
+As projection.Projection, but from float16 as it is stored: maps are never widened in memory, and
+read once for each group of sizes. All products are those of float16 on tensor cores, summed in
 float32: whatever is no float16 is the sum of two, the second 2^11 times as large as it counts where
 it could be lost to the smallest numbers of float16. What centres a unit is subtracted from what its
 map is projected to.
@@ -12,8 +12,9 @@ Shape suffixes: U units, B images of a block, Y and X positions, M positions whe
 """
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import triton
@@ -24,10 +25,12 @@ from triton.errors import TritonError
 from rosetta_steps.correlation.projection import Memory, Projection, Unusable
 from rosetta_steps.resampling import Size, upsampling
 
-# Positions along an axis of all sizes that one product projects to, or of a single larger size.
+# Positions along an axis of the sizes of a group, or of the one size of it, if that is larger.
 TOGETHER, LARGEST = 64, 128
-# Of a part of a map that is multiplied at once: positions along y, and of both axes.
-ROWS, VALUES = 256, 2**14
+# Of the part of a map that is multiplied at once: positions along y of a map that they divide, and
+# of another, along x at least and at most, and of both axes.
+ROWS, ROWS_OF_OTHERS = 256, 64
+COLUMNS, VALUES = (64, 128), 2**14
 SMALLEST = 16  # matrix that tensor cores multiply
 
 
@@ -76,25 +79,39 @@ class FusedProjection:
     """
 
     CHECKED = (2, 8)  # images and units
-    ERRORS = {torch.float32: 1e-5, torch.bfloat16: 5e-3}  # of a value, as it is kept
+    LEAST = 2.0**-14  # below it float16 has fewer bits, and so has what follows from it
+    ERRORS = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of a value, as it is kept
 
-    def __init__(self, size: Size, meetings: Sequence[Size], device: torch.device):
-        self.size, self.meetings, self.checked = size, list(meetings), False
-        whole = triton.next_power_of_2(size[0])
-        rows = min(ROWS, whole) if whole == size[0] else min(TOGETHER, whole)
-        self.rows = max(SMALLEST, rows)
-        x = max(SMALLEST, triton.next_power_of_2(size[1]))
-        self.columns = min(x, max(TOGETHER, VALUES // self.rows), LARGEST)
-        self.padded = (
-            triton.cdiv(size[0], self.rows) * self.rows,
-            triton.cdiv(size[1], self.columns) * self.columns,
-        )
-        self.groups = [
-            Group.of(size, sizes, self.padded, device) for sizes in _together(self.meetings)
+    def __init__(self, size: Size, meetings: tuple[Size, ...], device: torch.device):
+        self.size, self.meetings = size, list(meetings)
+        whole = [max(SMALLEST, triton.next_power_of_2(positions)) for positions in size]
+        rows = min(whole[0], ROWS if whole[0] == size[0] else ROWS_OF_OTHERS)
+        least, most = COLUMNS
+        columns = min(whole[1], max(least, min(most, VALUES // rows)))
+        padded = tuple(triton.cdiv(s, p) * p for s, p in zip(size, (rows, columns), strict=True))
+        self.groups = [Group.of(size, sizes, padded, device) for sizes in _together(self.meetings)]
+        exact = not any(g.along_y[1].any() or g.along_x[1].any() for g in self.groups)
+        self.places = [(g, *place) for g, group in enumerate(self.groups) for place in group.sizes]
+        self.weights = [
+            tuple(getattr(group, name) for group in self.groups)
+            for name in ("along_y", "along_x", "of_one")
         ]
-        self.warps = 4 if max(group.positions for group in self.groups) <= TOGETHER else 8
-        self.stages = 1 if self.padded[0] <= TOGETHER else 2
-        self.exact = not any(g.along_y[1].any() or g.along_x[1].any() for g in self.groups)
+        self.fixed = [
+            tuple(tl.constexpr(group.positions) for group in self.groups),
+            tuple(tl.constexpr(group.scale) for group in self.groups),
+            tuple(tl.constexpr(group) for group, _, _ in self.places),
+            tuple(tl.constexpr(y) for _, (y, _), _ in self.places),
+            tuple(tl.constexpr(x) for _, (_, x), _ in self.places),
+            tuple(tl.constexpr(place) for _, _, place in self.places),
+            *size, *padded, rows, columns, exact,
+        ]  # fmt: skip
+        large = any(group.positions > TOGETHER for group in self.groups)
+        self.options = {
+            "num_warps": 8 if large else 4,
+            "num_stages": 2 if padded[0] > TOGETHER else 1,
+        }
+        self.checked: set[tuple] = set()
+        self.unusable: Unusable | None = None
 
     def __call__(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
         """Centre and project.
@@ -106,50 +123,43 @@ class FusedProjection:
 
         Raises:
             Unusable: There is no kernel, or the first maps came out otherwise than they do in
-                float64 on a processor.
+                float64 on a processor. From then on always.
         """
-        if self.checked:
-            self._launch(maps_BUYX, offset_U, into)
-            return
+        if self.unusable:
+            raise self.unusable
+        if maps_BUYX.stride()[2:] != (self.size[1], 1):
+            maps_BUYX = maps_BUYX.contiguous()
         try:
             self._launch(maps_BUYX, offset_U, into)
+            # Triton builds a kernel for each.
+            kernel = (
+                *(matrix.dtype for matrix in into.values()),
+                *(t.data_ptr() % 16 == 0 for t in (maps_BUYX, *into.values())),
+                *(stride % 16 == 0 for stride in maps_BUYX.stride()[:2]),
+            )
+            if kernel not in self.checked:
+                self._check(maps_BUYX, offset_U, into)
+                self.checked.add(kernel)
         except torch.OutOfMemoryError:
             raise
         except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-            raise Unusable(f"Triton builds no kernel here ({error})") from None
-        self._check(maps_BUYX, offset_U, into)
-        self.checked = True
+            if "out of memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            self.unusable = Unusable(f"Triton's kernel does not run here ({error})")
+        except Unusable as error:
+            self.unusable = error
+        if self.unusable:
+            raise self.unusable
 
     def _launch(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
-        images, units, height, width = maps_BUYX.shape
-        if maps_BUYX.stride()[2:] != (width, 1):
-            maps_BUYX = maps_BUYX.contiguous()
-        groups, places = self.groups, [(g, *s) for g in enumerate(self.groups) for s in g[1].sizes]
+        images, units = maps_BUYX.shape[:2]
+        out = tuple(into[size] for _, size, _ in self.places)
+        # Where a row begins is not passed on.
+        assert all(matrix.is_contiguous() and len(matrix) == units for matrix in out)
         _project[(units * images,)](
-            maps_BUYX,
-            maps_BUYX.stride(0),
-            maps_BUYX.stride(1),
-            offset_U,
-            images,
-            tuple(group.along_y for group in groups),
-            tuple(group.along_x for group in groups),
-            tuple(group.of_one for group in groups),
-            tuple(into[size] for _, size, _ in places),
-            tuple(tl.constexpr(group.positions) for group in groups),
-            tuple(tl.constexpr(group.scale) for group in groups),
-            tuple(tl.constexpr(number) for (number, _), _, _ in places),
-            tuple(tl.constexpr(size[0]) for _, size, _ in places),
-            tuple(tl.constexpr(size[1]) for _, size, _ in places),
-            tuple(tl.constexpr(place) for _, _, place in places),
-            height,
-            width,
-            *self.padded,
-            self.rows,
-            self.columns,
-            self.exact,
-            num_warps=self.warps,
-            num_stages=self.stages,
-        )
+            maps_BUYX, maps_BUYX.stride(0), maps_BUYX.stride(1), offset_U, images,
+            *self.weights, out, *self.fixed, **self.options,
+        )  # fmt: skip
 
     def _check(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
         images, units = self.CHECKED
@@ -157,16 +167,24 @@ class FusedProjection:
         constant = offset_U[:units, None, None, None].double().cpu()
         exact, most = (
             Projection(self.size, self.meetings, Memory("cpu", torch.float64))(maps.contiguous())
-            for maps in (few - constant, few.abs() + constant.abs())
+            for maps in (few - constant, few.abs().clamp(min=self.LEAST) + constant.abs())
         )
         for meeting, expected in exact.items():
             found = into[meeting][:units, : expected.shape[1]].double().cpu()
-            error = self.ERRORS[into[meeting].dtype]
-            if not ((found - expected).abs() <= error * most[meeting]).all():
+            right = (found - expected).abs() <= self.ERRORS[into[meeting].dtype] * most[meeting]
+            if not (right | ~most[meeting].isfinite()).all():
                 raise Unusable(
                     f"maps of {self.size[0]} x {self.size[1]} projected to {meeting[0]} x "
                     f"{meeting[1]} differ on this device from those of the processor"
                 )
+
+
+@cache
+def fused_projection(
+    size: Size, meetings: tuple[Size, ...], device: torch.device
+) -> FusedProjection:
+    """One for all pieces of this process: it is checked once."""
+    return FusedProjection(size, meetings, device)
 
 
 def _together(sizes: list[Size]) -> Iterator[list[tuple[Size, int]]]:
@@ -185,7 +203,7 @@ def _in_two(weights: Tensor) -> Tensor:
     return torch.stack([high, (weights - high.double()).half()])
 
 
-@triton.jit(do_not_specialize=["offset", "images"])  # each other number of images, a new kernel
+@triton.jit(do_not_specialize=["offset", "images"])  # no kernel for every number of images
 def _project(
     maps, image_stride, unit_stride, offset, images, along_y, along_x, of_one, out,
     P, SCALE, GROUP, OUT_Y, OUT_X, PLACE,

@@ -10,7 +10,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +117,17 @@ class Job:
 @cache
 def software() -> tuple[str, ...]:
     """Versions of all that a result depends on, and of the code of this package."""
-    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    packages = [*PACKAGES, *(["triton"] if torch.cuda.is_available() else [])]
+    versions = [f"{name} {_version(name)}" for name in packages]
     own = f"rosetta_steps {algorithm('correlation.step')}"
     return (f"Python {platform.python_version()}", *versions, own)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
 
 
 def identities(paths: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source, Stream
 
 GIGABYTE = 10**9
-# Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected.
+# Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected. (A
+# GPU's kernel, which does not widen them, takes half of that.)
 FIXED_BYTES = {kind: 0.65e9 + 8 * size for kind, size in RUN_BYTES.items()}
 # Besides, where models run: their libraries, a pass, and what it leaves.
 RUNNING_BYTES = 0.6e9
@@ -27,9 +28,10 @@ BUDGETS = {"cpu": "memory_gb", "cuda": "gpu_memory_gb"}
 # of images are halved until they do.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
 FEWEST = 4  # images at once, about, below which products are small
-# Bytes of float16 maps a second: reading includes decompression, preparing is to float32, centred
-# and projected. Seen on two cores of an AMD EPYC, by one thread, and on an NVIDIA H200.
-READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 300e9}
+# Bytes of float16 maps a second: reading includes decompression, preparing is centring, projecting
+# and what else is not products. Seen on two cores of an AMD EPYC, by one thread, and on an NVIDIA
+# H200.
+READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 500e9}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ PRECISIONS = {
     "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
 }
+PRODUCT_ROWS = 4096  # of a product of bfloat16
 TF32_DROPS = 13  # of float32's 23 bits
 
 
@@ -33,7 +34,13 @@ def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
     """
     if precision == "bfloat16":
         a = a.to(b.dtype)
-        total += torch.mm(a, b.T, out_dtype=total.dtype) if a.is_cuda else a @ b.T
+        # A part of the rows at a time: beside the total there is no room for all of the product.
+        for start in range(0, len(total), PRODUCT_ROWS):
+            part = slice(start, start + PRODUCT_ROWS)
+            if a.is_cuda:
+                total[part] += torch.mm(a[part], b.T, out_dtype=total.dtype)
+            else:
+                total[part] += a[part] @ b.T
     elif precision == "tf32" and not a.is_cuda:
         total.addmm_(rounded_to_tf32(a), rounded_to_tf32(b).T)
     elif precision == "tf32":

@@ -1,9 +1,9 @@
 """Sums of products of maps over images: the correlation but for its centring and scaling.
 
 Blocks of images flow once. One model of a tile is held: its maps lie ready at every size where they
-meet the other's. Of the other, runs of units are read, centred,
-projected and multiplied, while the next run is read. For each size of the other model and each
-size where it meets the held one there is one product.
+meet the other's. Of the other, runs of units are read, centred, projected and multiplied, while the
+next run is read. For each size of the other model and each size where it meets the held one there
+is one product.
 """
 
 import sys
@@ -94,7 +94,7 @@ class Model:
             run: Of units.
             read: Their maps.
             order: In which images stand; None: as they are.
-            into: Matrices to fill, their rows contiguous; None: some that last until the next run.
+            into: Matrices to fill, contiguous; None: some that last until the next run.
         """
         if order is not None:
             read = [stored[order] for stored in read]
@@ -102,7 +102,7 @@ class Model:
             try:
                 return self._fused(run, read, into)
             except Unusable as error:
-                say_once(f"{error}: they are widened to float32 first, which is slower")
+                say_once(f"{error}: maps are widened to float32 first, which is slower")
                 del self.fused[run.size]
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
@@ -136,14 +136,19 @@ class Model:
 
 
 def fused_projections(projections: Mapping[Size, Projection], device: torch.device) -> dict:
-    """By size, where Triton is installed and registers suffice: the same in one pass on a GPU."""
+    """By size, where Triton is there: the same from stored maps by one kernel of a GPU.
+
+    Sizes that meet another at more positions than registers hold are left out.
+    """
     try:
-        from rosetta_steps.correlation.fused import LARGEST, FusedProjection
-    except ImportError as error:
-        say_once(f"{error}: stored maps are widened to float32 first, which is slower")
+        from rosetta_steps.correlation.fused import LARGEST, fused_projection
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "triton":
+            raise
+        say_once("Triton is not installed: stored maps are widened to float32, which is slower")
         return {}
     return {
-        size: FusedProjection(size, projection.meetings, device)
+        size: fused_projection(size, tuple(projection.meetings), device)
         for size, projection in projections.items()
         if max(map(max, projection.meetings)) <= LARGEST
     }

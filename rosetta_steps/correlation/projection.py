@@ -93,4 +93,7 @@ class Projection:
 
 
 class Unusable(Exception):
-    """A kernel of a device cannot be built, or does not compute what a processor does."""
+    """A kernel of a device cannot be built, or does not compute what a processor does.
+
+    Here, and not beside the kernel (fused), because that needs Triton to be imported.
+    """
