@@ -27,8 +27,8 @@ from rosetta_steps.resampling import Size, upsampling
 
 # Positions along an axis of the sizes of a group, or of the one size of it, if that is larger.
 TOGETHER, LARGEST = 64, 128
-# Of the part of a map that is multiplied at once: positions along y of a map that they divide, and
-# of another, along x at least and at most, and of both axes.
+# Of the part of a map that is multiplied at once: positions along y, where they divide those of the
+# map and where not; along x, at least and at most; and of both axes.
 ROWS, ROWS_OF_OTHERS = 256, 64
 COLUMNS, VALUES = (64, 128), 2**14
 SMALLEST = 16  # matrix that tensor cores multiply
@@ -91,7 +91,7 @@ class FusedProjection:
         padded = tuple(triton.cdiv(s, p) * p for s, p in zip(size, (rows, columns), strict=True))
         self.groups = [Group.of(size, sizes, padded, device) for sizes in _together(self.meetings)]
         exact = not any(g.along_y[1].any() or g.along_x[1].any() for g in self.groups)
-        self.places = [(g, *place) for g, group in enumerate(self.groups) for place in group.sizes]
+        self.places = [(n, *place) for n, group in enumerate(self.groups) for place in group.sizes]
         self.weights = [
             tuple(getattr(group, name) for group in self.groups)
             for name in ("along_y", "along_x", "of_one")
@@ -99,7 +99,7 @@ class FusedProjection:
         self.fixed = [
             tuple(tl.constexpr(group.positions) for group in self.groups),
             tuple(tl.constexpr(group.scale) for group in self.groups),
-            tuple(tl.constexpr(group) for group, _, _ in self.places),
+            tuple(tl.constexpr(number) for number, _, _ in self.places),
             tuple(tl.constexpr(y) for _, (y, _), _ in self.places),
             tuple(tl.constexpr(x) for _, (_, x), _ in self.places),
             tuple(tl.constexpr(place) for _, _, place in self.places),
@@ -131,7 +131,7 @@ class FusedProjection:
             maps_BUYX = maps_BUYX.contiguous()
         try:
             self._launch(maps_BUYX, offset_U, into)
-            # Triton builds a kernel for each.
+            # What Triton builds another kernel for.
             kernel = (
                 *(matrix.dtype for matrix in into.values()),
                 *(t.data_ptr() % 16 == 0 for t in (maps_BUYX, *into.values())),
