@@ -8,6 +8,7 @@ from kernel import DEVICE, SIZES, error_of, projection
 from test_correlation import brute_force, run
 
 from rosetta_steps import moments
+from rosetta_steps.benchmarks import projection as projection_benchmark
 from rosetta_steps.correlation import products
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.splits import split_of
@@ -141,3 +142,13 @@ def test_a_unit_with_infinities_says_nothing_against_a_device():
     projection((16, 16), [(7, 7)])(maps, torch.zeros(3, device=DEVICE), into)
     assert into[7, 7].isfinite().tolist()[0] == [True] * 98
     assert not into[7, 7][1].isfinite().all()
+
+
+def test_the_benchmark_times_every_size_that_the_kernel_projects():
+    a = (("x", 2, 16, 16), ("y", 3, 8, 4), ("z", 1, 300, 300), ("w", 2, 16, 16))
+    b = (("u", 4, 7, 7), ("v", 4, 200, 200))
+    found = projection_benchmark.measure(a[:2] + a[3:], b, 2, 1)
+    assert found["size"].tolist() == ["16 x 16", "8 x 4"] and found["units"].tolist() == [4, 3]
+    assert found["meetings"].tolist() == ["7, 16", "7 x 4, 8 x 4"]
+    assert (found[["kernel", "widened", "copied"]] > 0).all(axis=None)
+    assert "300 x 300" not in projection_benchmark.measure(a, b, 2, 1)["size"].tolist()
