@@ -149,3 +149,11 @@ def test_workers_see_one_device_each_and_decompress_in_so_many_threads(monkeypat
         seen = client.run(lambda: dict(__import__("os").environ))
     assert sorted(of["CUDA_VISIBLE_DEVICES"] for of in seen.values()) == ["GPU-a", "GPU-b"]
     assert {of["RAYON_NUM_THREADS"] for of in seen.values()} == {"6"}  # decompress
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_dashboard_is_shown_or_what_it_needs(monkeypatch, there):
+    monkeypatch.setattr(cluster, "find_spec", lambda _: object() if there else None)
+    with cluster.local_workers(1, 1) as client:
+        shown = cluster.dashboard_of(client)
+    assert shown.startswith("http://" if there else "pip install bokeh")

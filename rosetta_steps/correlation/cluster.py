@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import dask
@@ -26,6 +27,12 @@ def local_workers(count: int, threads: int) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def dashboard_of(client: Client) -> str:
+    """Its address, or what it needs: without bokeh a scheduler of this process shows nothing."""
+    own = client.cluster is not None
+    return "pip install bokeh" if own and find_spec("bokeh") is None else client.dashboard_link
 
 
 def _local(count: int) -> LocalCluster:

@@ -11,7 +11,7 @@ import xarray as xr
 from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
-from rosetta_steps.correlation.cluster import local_workers, workers_at
+from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
 from rosetta_steps.correlation.precision import PRECISIONS
@@ -100,7 +100,7 @@ def correlate(
     )
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
-        print(f"  Dask's dashboard: {client.dashboard_link}", flush=True)
+        print(f"  Dask's dashboard: {dashboard_of(client)}", flush=True)
         bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
         for index, tile in enumerate(chosen.tiles):
             finished = scratch / f"{name}-tile-{index}.npz"
