@@ -1,5 +1,11 @@
 """What a GPU's kernel projects is the projection in float64, by Triton's interpreter here."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +46,24 @@ def test_small_and_large_values_are_projected_as_well(scale):
 
 def test_of_values_with_few_bits_hardly_more_are_lost():
     assert error_of((256, 256), [(7, 7)], scale=2.0**-22) < 1e-5
+
+
+def test_the_kernel_can_be_built_for_cards_that_are_not_here(tmp_path):
+    # Compute capability, and kilobytes of shared memory, of an A100, RTX 4090, H100 and RTX 5090.
+    cards = {80: 163, 89: 99, 90: 227, 120: 99}
+    sizes = [
+        ((256, 256), [(56, 56), (28, 28), (14, 14), (7, 7)]),
+        ((276, 276), [(100, 100), (14, 14)]),
+    ]
+    cases = [(card, *maps) for card in cards for maps in sizes]
+    script = Path(__file__).with_name("compile_kernel.py")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    command = [sys.executable, str(script), json.dumps(cases)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (card, size, _), taken in zip(cases, json.loads(done.stdout), strict=True):
+        assert 0 < taken <= cards[card] * 1024, (card, size)
 
 
 def test_a_unit_far_from_zero_keeps_its_correlation(tmp_path, fused, capfd):

@@ -29,7 +29,7 @@ from rosetta_steps.resampling import Size, upsampling
 TOGETHER, LARGEST = 64, 128
 # Of the part of a map that is multiplied at once: positions along y, where they divide those of the
 # map and where not; along x, at least and at most; and of both axes.
-ROWS, ROWS_OF_OTHERS = 256, 64
+ROWS, FEWER_ROWS = 256, 64
 COLUMNS, VALUES = (64, 128), 2**14
 SMALLEST = 16  # matrix that tensor cores multiply
 
@@ -85,9 +85,12 @@ class FusedProjection:
     def __init__(self, size: Size, meetings: tuple[Size, ...], device: torch.device):
         self.size, self.meetings = size, list(meetings)
         whole = [max(SMALLEST, triton.next_power_of_2(positions)) for positions in size]
-        rows = min(whole[0], ROWS if whole[0] == size[0] else ROWS_OF_OTHERS)
+        # Of a large group, less at once: an RTX 4090 has 99 KB for it, an H100 twice that.
+        large = max(map(max, meetings)) > TOGETHER
+        divides = whole[0] == size[0] and not large
+        rows = min(whole[0], ROWS if divides else FEWER_ROWS)
         least, most = COLUMNS
-        columns = min(whole[1], max(least, min(most, VALUES // rows)))
+        columns = min(whole[1], least if large else max(least, min(most, VALUES // rows)))
         padded = tuple(triton.cdiv(s, p) * p for s, p in zip(size, (rows, columns), strict=True))
         self.groups = [Group.of(size, sizes, padded, device) for sizes in _together(self.meetings)]
         exact = not any(g.along_y[1].any() or g.along_x[1].any() for g in self.groups)
@@ -105,10 +108,9 @@ class FusedProjection:
             tuple(tl.constexpr(place) for _, _, place in self.places),
             *size, *padded, rows, columns, exact,
         ]  # fmt: skip
-        large = any(group.positions > TOGETHER for group in self.groups)
         self.options = {
             "num_warps": 8 if large else 4,
-            "num_stages": 2 if padded[0] > TOGETHER else 1,
+            "num_stages": 1 if large or padded[0] <= TOGETHER else 2,
         }
         self.checked: set[tuple] = set()
         self.unusable: Unusable | None = None
@@ -153,13 +155,16 @@ class FusedProjection:
 
     def _launch(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
         images, units = maps_BUYX.shape[:2]
+        _project[(units * images,)](*self.arguments(maps_BUYX, offset_U, into), **self.options)
+
+    def arguments(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> tuple:
+        """Of the kernel, for such maps."""
+        images, units = maps_BUYX.shape[:2]
         out = tuple(into[size] for _, size, _ in self.places)
         # Where a row begins is not passed on.
         assert all(matrix.is_contiguous() and len(matrix) == units for matrix in out)
-        _project[(units * images,)](
-            maps_BUYX, maps_BUYX.stride(0), maps_BUYX.stride(1), offset_U, images,
-            *self.weights, out, *self.fixed, **self.options,
-        )  # fmt: skip
+        strides = maps_BUYX.stride()[:2]
+        return (maps_BUYX, *strides, offset_U, images, *self.weights, out, *self.fixed)
 
     def _check(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
         images, units = self.CHECKED
