@@ -54,7 +54,8 @@ def nearest_both_ways(correlations: xr.Dataset, neighbours: int) -> tuple[Neares
         if neighbours > kept:
             raise ValueError(
                 f"K = {neighbours} neighbours, and {kept} of each unit were kept. Correlate again "
-                f"with --nearest {neighbours}, or keep the table."
+                f"with --nearest {neighbours}, or keep the table (in the config: neighbours, "
+                "correlation.keep)."
             )
         return tuple(
             Nearest(

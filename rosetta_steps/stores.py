@@ -35,6 +35,11 @@ def manifest_path(store: Path) -> Path:
     return store.with_name(store.name + ".done.json")
 
 
+def step_that_writes(target: Path) -> str:
+    """The advice to make a file again. By its name: what later files were made of is not missed."""
+    return f"Run the step that writes it (snakemake --cores all {os.path.relpath(target)})"
+
+
 def _partial_path(store: Path) -> Path:
     return store.with_name(store.name + ".partial.json")
 
@@ -224,7 +229,7 @@ class MapReader:
         if self.state is None:
             raise StoreError(
                 f"{self.store} is not finished: {manifest_path(self.store).name} is missing. "
-                "Run the step that writes it (snakemake does) and it goes on where it stopped."
+                f"{step_that_writes(manifest_path(self.store))}: it goes on where it stopped."
             )
         damage = {}
         for block, files in self.state["blocks"].items():
@@ -320,7 +325,7 @@ class MapReader:
         raise StoreError(
             f"{self.store} is damaged: {first}; {len(damage)} of {len(self.state['blocks'])} "
             f"blocks of {self.state['images']} images. "
-            "Run the step that writes it (snakemake does): "
+            f"{step_that_writes(manifest_path(self.store))}: "
             + ("only the damaged blocks are rewritten." if whole else "it is written anew.")
         ) from None
 
@@ -447,8 +452,8 @@ def check_dataset(store: Path) -> Path:
     state = _read_json(manifest_path(store))
     if state is None:
         raise StoreError(
-            f"{store} is not finished: {manifest_path(store).name} is missing. Run the step that "
-            "writes it (snakemake does)."
+            f"{store} is not finished: {manifest_path(store).name} is missing. "
+            f"{step_that_writes(manifest_path(store))}."
         )
     found = _damage(store, state["files"])
     if not found and digest_of_files(store, [store / f for f in state["files"]]) != state["digest"]:
@@ -456,7 +461,7 @@ def check_dataset(store: Path) -> Path:
     if found:
         manifest_path(store).unlink(missing_ok=True)
         raise StoreError(
-            f"{store} is damaged: {found}. Run the step that writes it (snakemake does): "
+            f"{store} is damaged: {found}. {step_that_writes(manifest_path(store))}: "
             "it is written anew."
         )
     return store

@@ -33,6 +33,7 @@ from rosetta_steps.stores import (
     image_blocks,
     manifest_path,
     sha256_of,
+    step_that_writes,
     write_json,
 )
 from rosetta_steps.tensor_cores import rounding_as_set
@@ -244,7 +245,7 @@ def open_maps(path: Path) -> Source:
     if state["key"] != _key(name, find_entry(name, state["zoo"]), samples):
         raise StoreError(
             f"{path}: the weights, the code or the images of {name} have changed since it was "
-            "written. Run the step that writes it (snakemake does)."
+            f"written. {step_that_writes(path)}."
         )
     return Stream(state, "cuda" if torch.cuda.is_available() else "cpu")
 
@@ -258,9 +259,7 @@ def read_stream(path: Path) -> dict:
     try:
         return json.loads(Path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}). Run the step that writes it (snakemake does)."
-        ) from None
+        raise StoreError(f"{path} cannot be read ({error}). {step_that_writes(path)}.") from None
 
 
 def identity_of(path: Path) -> str:

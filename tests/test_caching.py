@@ -1,7 +1,10 @@
 """What reruns when something changes: a tiny zoo is mined once, the rest are dry runs."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -98,6 +101,20 @@ def test_weights_replaced_by_other_bytes_rerun_their_model_however_old_they_are(
 def test_weights_of_the_same_bytes_rerun_nothing_however_new_they_are(project):
     os.utime(project.folder / "one.safetensors")
     assert project.planned() == {}
+
+
+def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints(project):
+    table = "results/correlations/tiny/generator--one.zarr"
+    chunks = (project.folder / table / "correlation").rglob("*")
+    chunk = next(path for path in chunks if path.is_file() and path.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[::-1])
+    command = [sys.executable, "-m", "rosetta_steps.best_buddies", "--correlations", table]
+    failed = subprocess.run(
+        [*command, "--output", "again.csv"], cwd=project.folder, capture_output=True, text=True
+    )
+    advice = re.search(r"is damaged: .*\(snakemake --cores all (\S+)\)", failed.stderr)
+    assert project.planned() == {}  # nothing else is missed
+    assert project.planned(advice[1]) == {"correlate": 1}
 
 
 def test_missing_weights_are_named_by_the_job_that_checks_them(project):

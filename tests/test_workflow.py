@@ -44,6 +44,10 @@ def test_a_dry_run_plans_the_whole_dictionary(sample_set):
         ("sample_set=facs", "no sample set 'facs'.*Did you mean 'faces'"),
         ("neighbors=3", "unknown key 'neighbors'.*Did you mean 'neighbours'"),
         ("neighbours=many", "at neighbours: 'many' is not of type 'integer'"),
+        (
+            'correlation={"memory_gb": 3}',
+            "memory_gb: '3' is not of type 'number'. Within --config .* give it in a file",
+        ),
     ],
 )
 def test_a_typo_in_the_config_is_refused_by_name(setting, message):

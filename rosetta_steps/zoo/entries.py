@@ -123,6 +123,11 @@ def check(value, schema: str, file: str) -> None:
         known = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known]
         message = f"unknown key {_quoted(unknown)}. " + suggestion(str(unknown[0]), known)
+    elif error.validator == "type" and str(error.instance).replace(".", "", 1).isdigit():
+        # Snakemake hands on as text what stands within braces on its command line.
+        message += (
+            ". Within --config key={...} every value is a text: give it in a file (--configfile)"
+        )
     raise ValueError(f"{file}, at {place}: {message}" + (f" ({expected})" if expected else ""))
 
 
