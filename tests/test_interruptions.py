@@ -162,11 +162,13 @@ def assert_the_rerun_computes_only_the_second_strip(folder, monkeypatch):
     assert computed == [5] + [0, 5]
 
 
-def test_a_correlation_goes_on_where_the_disk_was_full(two_stores, tmp_path, monkeypatch):
+def test_a_correlation_goes_on_where_the_disk_was_full(two_stores, tmp_path, monkeypatch, capfd):
     message = interrupt(tmp_path, monkeypatch)
     assert ".out.zarr.pieces/" in message
     assert "-0-1.npz cannot be written: [Errno 28] No space left" in message
+    assert "going on" not in "".join(capfd.readouterr())
     assert_the_rerun_computes_only_the_second_strip(tmp_path, monkeypatch)
+    assert "".join(capfd.readouterr()).count("1 of 2 pieces of this tile are there already") == 1
 
 
 def test_a_killed_correlation_keeps_the_strip_it_has_computed(two_stores, tmp_path, monkeypatch):

@@ -190,6 +190,8 @@ def compute(
         ValueError: The workers die again and again.
         StoreError: As Total.add.
     """
+    if there := total.added + sum(file.exists() for file in total.pieces[total.added :]):
+        bar.write(f"  going on: {there} of {len(strips)} pieces of this tile are there already")
     bar.update(sum(strip.stop - strip.start for strip in strips[: total.added]))
     number_of = {
         client.submit(
