@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from rosetta_steps.benchmarks.correlation import Shapes, device, machine, shapes_of, wait
+from rosetta_steps.correlation.products import fused_projections
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, meeting_size
@@ -35,18 +36,13 @@ def seconds_of(call: Callable[[], object], repeats: int) -> float:
     return min(found[1:])
 
 
-def of_size(
-    size: Size, units: int, meetings: tuple[Size, ...], images: int, repeats: int
-) -> dict[str, float]:
+def of_size(projection: Projection, kernel, units: int, images: int, repeats: int) -> dict:
     """Microseconds an image of the units of a size: kernel, widened, copied."""
-    from rosetta_steps.correlation.fused import FusedProjection
-
+    size, meetings = projection.size, projection.meetings
     some = max(1, min(units, MAPS_BYTES // (2 * images * size[0] * size[1])))
     maps = torch.randn(images, some, *size, device=device()).relu_().half()
     offset = maps[0].float().mean((1, 2))
     into = {m: torch.empty(some, images * m[0] * m[1], device=device()) for m in meetings}
-    kernel = FusedProjection(size, meetings, torch.device(device()))
-    projection = Projection(size, meetings, Memory(device(), torch.float32))
     wide = torch.empty(some, images, *size, device=device())
     # A copy reads as much as it writes.
     moved = (maps.nbytes + sum(matrix.nbytes for matrix in into.values())) // 2
@@ -77,20 +73,25 @@ def measure(a: Shapes, b: Shapes, images: int, repeats: int) -> pd.DataFrame:
     Returns:
         size, units, meetings, kernel, widened, copied (microseconds an image, of all units of the
         size), of_copying (copied over kernel).
-    """
-    from rosetta_steps.correlation.fused import LARGEST
 
+    Raises:
+        ValueError: The kernel is used for none of them.
+    """
     units: dict[Size, int] = {}
     for _, channels, *size in a:
         units[tuple(size)] = units.get(tuple(size), 0) + channels
     others = sorted({tuple(size) for _, _, *size in b})
     rows = []
     for size, count in units.items():
-        meetings = tuple(dict.fromkeys(meeting_size(size, other) for other in others))
-        if max(map(max, meetings)) <= LARGEST:
+        meetings = list(dict.fromkeys(meeting_size(size, other) for other in others))
+        projection = Projection(size, meetings, Memory(device(), torch.float32))
+        kernels = fused_projections({size: projection}, torch.device(device()))
+        if size in kernels:
             words = ", ".join(str(y) if y == x else f"{y} x {x}" for y, x in meetings)
             row = {"size": f"{size[0]} x {size[1]}", "units": count, "meetings": words}
-            rows.append(row | of_size(size, count, meetings, images, repeats))
+            rows.append(row | of_size(projection, kernels[size], count, images, repeats))
+    if not rows:
+        raise ValueError("no size of these maps is projected by the kernel here.")
     table = pd.DataFrame(rows)
     return table.assign(of_copying=table["copied"] / table["kernel"])
 

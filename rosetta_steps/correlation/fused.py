@@ -134,14 +134,14 @@ class FusedProjection:
         try:
             self._launch(maps_BUYX, offset_U, into)
             # What Triton builds another kernel for.
-            kernel = (
+            variant = (
                 *(matrix.dtype for matrix in into.values()),
                 *(t.data_ptr() % 16 == 0 for t in (maps_BUYX, *into.values())),
                 *(stride % 16 == 0 for stride in maps_BUYX.stride()[:2]),
             )
-            if kernel not in self.checked:
+            if variant not in self.checked:
                 self._check(maps_BUYX, offset_U, into)
-                self.checked.add(kernel)
+                self.checked.add(variant)
         except torch.OutOfMemoryError:
             raise
         except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
