@@ -13,7 +13,7 @@ from conftest import moments_of, random_maps, write_maps
 from rosetta_steps import moments
 from rosetta_steps.benchmarks.correlation import InMemory
 from rosetta_steps.best_buddies import table_of
-from rosetta_steps.correlation import products
+from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
@@ -118,11 +118,15 @@ def test_units_read_in_many_runs_give_the_same(two_stores, tmp_path, monkeypatch
     np.testing.assert_allclose(run(a, b, tmp_path / "many.zarr")["correlation"], once, atol=1e-6)
 
 
+@pytest.mark.parametrize("together", [1, 9000, 2**22])  # one map at once, some, all
 @pytest.mark.parametrize("size", [(4, 4), (16, 16), (20, 30), (30, 20), (20, 6)])
-def test_projections_are_the_adjoint_of_the_upsampling(size):
+def test_projections_are_the_adjoint_of_the_upsampling(size, together, monkeypatch):
+    monkeypatch.setattr(projection, "TOGETHER_BYTES", {"cpu": together})
     meetings = [size, (3, 4), (4, min(4, size[1])), (size[0], 3), (2, size[1])]
+    project = Projection(size, meetings, Memory("cpu", torch.float64))
+    project(torch.full((4, 2, *size), torch.nan, dtype=torch.float64))  # leaves nothing behind
     maps = torch.randn(3, 2, *size, dtype=torch.float64)
-    found = Projection(size, meetings, Memory("cpu", torch.float64))(maps)
+    found = project(maps)
     for meeting in meetings:
         rows, columns = (torch.from_numpy(upsampling(meeting[k], size[k])) for k in (0, 1))
         expected = torch.einsum("ubYX,Yy,Xx->ubyx", maps, rows, columns).flatten(1)

@@ -31,7 +31,7 @@ FEWEST = 4  # images at once, about, below which products are small
 # Bytes of float16 maps a second: reading includes decompression, preparing is centring, projecting
 # and what else is not products. Seen on two cores of an AMD EPYC, by one thread, and on an NVIDIA
 # H200.
-READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.65e9, "cuda": 500e9}
+READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.75e9, "cuda": 500e9}
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,20 @@ Shape suffixes: U units, B images of a block, Y and X positions, M positions whe
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rosetta_steps.resampling import Size, upsampling
 
 # Positions up to which both axes are projected by one product: fewer, larger ones are faster.
-SMALL_MAP = 256
+SMALL_MAP = 64
+# Of maps that are projected together: what is made of them on the way stays in a processor's cache;
+# a GPU takes all of a run.
+TOGETHER_BYTES = {"cpu": 2**22, "cuda": 2**29}
 
 
 class Memory:
@@ -50,46 +55,105 @@ class Projection:
             for meeting in meetings
             if meeting != size
         }
-        small = math.prod(size) <= SMALL_MAP
-        both = {m: torch.kron(*matrices) for m, matrices in axes.items() if small}
-        self.both = torch.cat(list(both.values()), 1) if both else None
-        ends = itertools.accumulate(map(math.prod, both), initial=0)
-        self.place = {m: slice(e, e + math.prod(m)) for m, e in zip(both, ends, strict=False)}
-        self.columns = {m: matrices[1] for m, matrices in axes.items() if not small}
-        # The rows of all meetings are projected by one product, which reads the maps once.
-        rows = {m[0]: axes[m][0].T for m in self.columns if m[0] < size[0]}
-        self.rows = torch.cat(list(rows.values())) if rows else None
-        ends = itertools.accumulate(rows, initial=0)
-        self.where = {m: slice(start, start + m) for m, start in zip(rows, ends, strict=False)}
+        self.both = self.rows = None
+        self.place: dict[Size, slice] = {}
+        self.columns: dict[Size, Tensor] = {}
+        self.where: dict[int, slice] = {}
+        if axes and math.prod(size) <= SMALL_MAP:
+            self.both = torch.cat([torch.kron(*matrices) for matrices in axes.values()], 1)
+            self.place = _one_after_the_other({meeting: math.prod(meeting) for meeting in axes})
+        elif axes:
+            self.columns = {meeting: columns for meeting, (_, columns) in axes.items()}
+            rows = {m[0]: weights.T for m, (weights, _) in axes.items() if m[0] < size[0]}
+            self.rows = Rows(torch.cat(list(rows.values())), size[1]) if rows else None
+            self.where = _one_after_the_other({positions: positions for positions in rows})
 
     def __call__(self, maps_UBYX: Tensor) -> dict[Size, Tensor]:
         """Matrices (U, B M) of each meeting size."""
-        units_and_images = maps_UBYX.shape[:2]
-        if self.rows is not None:
-            shape = (*units_and_images, len(self.rows), self.size[1])
-            out = self.memory.get("rows", shape)
-            short = torch.matmul(self.rows, maps_UBYX, out=out)
-        if self.both is not None:
-            out = self.memory.get("both", (*units_and_images, self.both.shape[1]))
-            together = torch.matmul(maps_UBYX.flatten(2), self.both, out=out)
-        found = {}
+        units, images = maps_UBYX.shape[:2]
+        maps_NYX = maps_UBYX.flatten(0, 1)
+        found = {self.size: maps_NYX} if self.size in self.meetings else {}
         for index, meeting in enumerate(self.meetings):
-            out = None
             if meeting != self.size:
-                out = self.memory.get(index, (*units_and_images, *meeting))
-            if out is None:
-                found[meeting] = maps_UBYX
-            elif meeting in self.place:
-                out.flatten(2).copy_(together[..., self.place[meeting]])
-                found[meeting] = out
+                found[meeting] = self.memory.get(index, (units * images, *meeting))
+        if self.both is not None:
+            out = self.memory.get("both", (len(maps_NYX), self.both.shape[1]))
+            together = torch.matmul(maps_NYX.flatten(1), self.both, out=out)
+            for meeting, place in self.place.items():
+                found[meeting].flatten(1).copy_(together[:, place])
+        elif self.columns:
+            step = self.rows.together if self.rows else len(maps_NYX)
+            for start in range(0, len(maps_NYX), step):
+                these = slice(start, start + step)
+                self._each_axis(maps_NYX[these], {m: found[m][these] for m in self.columns})
+        return {meeting: matrix.view(units, -1) for meeting, matrix in found.items()}
+
+    def _each_axis(self, maps_NYX: Tensor, into: dict[Size, Tensor]) -> None:
+        short = self.rows(maps_NYX, self.memory) if self.rows else None
+        for meeting, columns in self.columns.items():
+            same = meeting[0] == self.size[0]
+            part = maps_NYX if same else short[:, self.where[meeting[0]]]
+            if meeting[1] == self.size[1]:
+                into[meeting].copy_(part)
             else:
-                same = meeting[0] == self.size[0]
-                part = maps_UBYX if same else short[..., self.where[meeting[0]], :]
-                if meeting[1] == self.size[1]:
-                    found[meeting] = out.copy_(part)
-                else:
-                    found[meeting] = torch.matmul(part, self.columns[meeting], out=out)
-        return {meeting: matrix.flatten(1) for meeting, matrix in found.items()}
+                torch.matmul(part, columns, out=into[meeting])
+
+
+def _one_after_the_other(lengths: dict) -> dict:
+    ends = itertools.accumulate(lengths.values(), initial=0)
+    return {key: slice(end, end + n) for end, (key, n) in zip(ends, lengths.items(), strict=False)}
+
+
+class Rows:
+    """Maps projected along y, to all sizes at once.
+
+    A position of a map counts for two of each size at most, so that nearly all weights are 0: to a
+    processor they are a sparse matrix, with those of each of some maps on its diagonal. To a GPU
+    they are a matrix.
+
+    Args:
+        weights: (position, own position).
+        width: Positions of maps along x.
+
+    Attributes:
+        together: Maps at once.
+    """
+
+    def __init__(self, weights: Tensor, width: int):
+        self.weights = weights
+        bytes_a_map = weights.shape[1] * width * weights.itemsize
+        self.together = max(1, TOGETHER_BYTES[weights.device.type] // bytes_a_map)
+        self.sparse: dict[int, Tensor] = {}  # by the number of maps
+
+    def __call__(self, maps_NYX: Tensor, memory: Memory) -> Tensor:
+        """(map, position, x), until the next maps are projected."""
+        maps, _, width = maps_NYX.shape
+        short = memory.get("short", (maps, len(self.weights), width))
+        if self.weights.device.type != "cpu":
+            return torch.matmul(self.weights, maps_NYX, out=short)
+        if maps not in self.sparse:
+            self.sparse[maps] = block_diagonal(self.weights, maps)
+        rows = short.flatten(0, 1)
+        torch.addmm(rows, self.sparse[maps], maps_NYX.flatten(0, 1), beta=0, out=rows)
+        return short
+
+
+def block_diagonal(matrix: Tensor, count: int) -> Tensor:
+    """A sparse matrix with so many times another on its diagonal, in rows."""
+    height, width = matrix.shape
+    row, column = np.nonzero(matrix.numpy())
+    ends = np.cumsum(np.tile(np.bincount(row, minlength=height), count), dtype=np.int32)
+    columns = (np.arange(count, dtype=np.int32)[:, None] * width + column).ravel()
+    values = np.tile(matrix.numpy()[row, column], count)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(np.concatenate([[np.int32(0)], ends])),
+            torch.from_numpy(columns.astype(np.int32)),
+            torch.from_numpy(values),
+            size=(count * height, count * width),
+            check_invariants=True,
+        )
 
 
 class Unusable(Exception):
