@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from math import prod
 from pathlib import Path
 
 from rosetta_steps.activations import bytes_of
@@ -19,14 +20,16 @@ from rosetta_steps.zoo.entries import (
 from rosetta_steps.zoo.loading import choose_layers, load
 
 # Seen on two cores of an EPYC or Xeon for the embedded zoo (faces 7 minutes, faces-quick 1.5,
-# faces-all 17): seconds for each GB of maps before compression, to start the jobs of a model, and
+# faces-all 13): seconds for each GB of maps before compression, to start the jobs of a model, and
 # for the dictionary. With keep: matched every model runs three times, and its maps are neither
 # written nor read.
-SECONDS_A_GIGABYTE = {"all": 18, "matched": 12}
+SECONDS_A_GIGABYTE = {"all": 18, "matched": 9}
 SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
 # Of the bytes of all maps, those of units in best buddies: of faces with K = 5, 0.72 of the
 # generator and 0.14 to 0.20 of a model.
 MATCHED_OF_THE_FIRST, MATCHED_OF_OTHERS = 0.75, 0.2
+# Of moments, on disk, for each value of an image; again for each split.
+MOMENTS_BYTES = 36
 
 
 def plan(
@@ -38,6 +41,7 @@ def plan(
     activations: Path,
     images_per_shard: int,
     keep: str = "all",
+    splits: int = 1,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -50,6 +54,7 @@ def plan(
         activations: Folder of the dumps; what lies there already needs no more room or time.
         images_per_shard: Images whose maps a dump holds until their file is written.
         keep: "all", or "matched"; what the other takes is said as well.
+        splits: Parts of the images whose moments are kept besides; 1: none.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
@@ -70,7 +75,9 @@ def plan(
         if not manifest_path(activations / f"{name}.zarr").exists():
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             size, left = bytes_of(shapes, images, dtype)
-            made.append((size, {"all": left, "matched": share * left}))
+            values = sum(prod(shape) for shape, _ in shapes)
+            moments = MOMENTS_BYTES * values * (1 if splits == 1 else 1 + splits)
+            made.append((size, {"all": left + moments, "matched": share * left + moments}))
             maps = f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
     if unused:
@@ -133,6 +140,9 @@ def main() -> None:
     parser.add_argument(
         "--keep", default="all", choices=["all", "matched"], help="which maps, default %(default)s"
     )
+    parser.add_argument(
+        "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
     text = plan(
@@ -144,6 +154,7 @@ def main() -> None:
         a.activations,
         a.images_per_shard,
         a.keep,
+        a.splits,
     )
     print(text)
     if a.output:

@@ -1,6 +1,11 @@
-"""Hold stored correlations against eq. 2 as written: both maps upsampled, in float64."""
+"""Hold stored correlations against eq. 2 as written: both maps upsampled, in float64.
+
+Of a table, pairs of units are drawn; where only the nearest partners were kept, some of those.
+"""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,44 +18,109 @@ from rosetta_steps.resampling import comparison_size
 from rosetta_steps.stores import MapReader, check_dataset
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two units, one of each model.
+
+    Attributes:
+        places: Layer of each, and which of the layer's stored channels it is.
+        units: Positions in the store of correlations.
+        correlation: As stored.
+    """
+
+    places: tuple[tuple[str, int], tuple[str, int]]
+    units: tuple[int, int]
+    correlation: float
+
+
 def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: int) -> float:
-    """Largest |stored - brute force| over random pairs of units, drawn evenly over layer pairs.
+    """Largest |stored - brute force| over random pairs of units.
 
     Args:
-        correlations: Store of {a}--{b}.
+        correlations: Store of {a}--{b}, a table or the nearest partners.
         a: Activations of the first model; b: of the second. Of stores of matched units, these
             are drawn from.
         pairs: Number of pairs.
         seed: Of the draw.
 
     Raises:
-        ValueError: One of the two is NaN and the other is not.
+        ValueError: One of the two is NaN and the other is not, or no kept pair has its maps stored.
     """
-    stored = xr.open_zarr(check_dataset(correlations))
-    table, stores = stored["correlation"].values, [MapReader(a), MapReader(b)]
-    units_of = []
-    for side in "ab":
-        names = zip(stored[f"layer_{side}"].values, stored[f"channel_{side}"].values, strict=True)
-        units_of.append({(layer, int(channel)): i for i, (layer, channel) in enumerate(names)})
-    random = np.random.default_rng(seed)
+    stored, stores = xr.open_zarr(check_dataset(correlations)), (MapReader(a), MapReader(b))
+    draw = of_a_table if "correlation" in stored else of_the_nearest
+    drawn = draw(stored, stores, pairs, np.random.default_rng(seed))
     worst = 0.0
-    for _ in tqdm(range(pairs), desc="pairs", unit="pair"):
-        maps, units = [], []
-        for store, unit_of in zip(stores, units_of, strict=True):
+    for pair in tqdm(drawn, total=pairs, desc="pairs", unit="pair"):
+        expected = brute_force(stores, pair)
+        if np.isnan(pair.correlation) != np.isnan(expected):
+            raise ValueError(
+                f"{correlations}: units {pair.units} are {pair.correlation}, expected {expected}."
+            )
+        worst = max(worst, 0.0 if np.isnan(expected) else abs(pair.correlation - expected))
+    return worst
+
+
+def of_a_table(
+    stored: xr.Dataset, stores: tuple[MapReader, MapReader], pairs: int, random: np.random.Generator
+) -> Iterator[Pair]:
+    """Pairs of units, drawn evenly over pairs of layers."""
+    table = stored["correlation"].values
+    unit_of = [{name: unit for unit, name in enumerate(names(stored, side))} for side in "ab"]
+    for _ in range(pairs):
+        places, units = [], []
+        for store, of_model in zip(stores, unit_of, strict=True):
             layer = random.choice(store.layers)
             place = int(random.integers(store.channels[layer]))
-            units.append(unit_of[layer, int(store.numbers(layer)[place])])
-            values = store.arrays[layer][:, place : place + 1]
-            maps.append(torch.from_numpy(values).double())
-        size = comparison_size(*(m.shape[2:] for m in maps))
-        large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]
-        never = any(bool(m.min() == m.max()) for m in maps)
-        expected = np.nan if never else float(torch.corrcoef(torch.stack(large))[0, 1])
-        found = float(table[units[0], units[1]])
-        if np.isnan(found) != np.isnan(expected):
-            raise ValueError(f"{correlations}: units {units} are {found}, expected {expected}.")
-        worst = max(worst, 0.0 if never else abs(found - expected))
-    return worst
+            places.append((layer, place))
+            units.append(of_model[layer, int(store.numbers(layer)[place])])
+        yield Pair(tuple(places), tuple(units), float(table[tuple(units)]))
+
+
+def of_the_nearest(
+    stored: xr.Dataset, stores: tuple[MapReader, MapReader], pairs: int, random: np.random.Generator
+) -> Iterator[Pair]:
+    """Units and their partners, drawn evenly over those whose maps are both stored."""
+    place_of = []
+    for side, store in zip("ab", stores, strict=True):
+        there = {
+            (layer, int(channel)): (layer, place)
+            for layer in store.layers
+            for place, channel in enumerate(store.numbers(layer))
+        }
+        units = enumerate(names(stored, side))
+        place_of.append({unit: there[name] for unit, name in units if name in there})
+    kept = []
+    for side in "ab":
+        partner, correlation = (stored[f"{n}_{side}"].values for n in ("partner", "correlation"))
+        for unit, neighbour in np.argwhere(partner >= 0).tolist():
+            both = (unit, int(partner[unit, neighbour]))[:: 1 if side == "a" else -1]
+            if both[0] in place_of[0] and both[1] in place_of[1]:
+                kept.append((both, float(correlation[unit, neighbour])))
+    if not kept:
+        raise ValueError("of no two units that are nearest partners both maps are stored.")
+    for number in random.integers(len(kept), size=pairs):
+        units, correlation = kept[number]
+        places = tuple(of_model[unit] for of_model, unit in zip(place_of, units, strict=True))
+        yield Pair(places, units, correlation)
+
+
+def names(stored: xr.Dataset, side: str) -> list[tuple[str, int]]:
+    """Layer and channel of every unit of a side of a store of correlations."""
+    layers, channels = stored[f"layer_{side}"].values, stored[f"channel_{side}"].values.tolist()
+    return list(zip(layers, channels, strict=True))
+
+
+def brute_force(stores: tuple[MapReader, MapReader], pair: Pair) -> float:
+    """Correlation of two units over all images, NaN where one of them never varies."""
+    maps = [
+        torch.from_numpy(store.arrays[layer][:, place : place + 1]).double()
+        for store, (layer, place) in zip(stores, pair.places, strict=True)
+    ]
+    if any(bool(of_unit.min() == of_unit.max()) for of_unit in maps):
+        return np.nan
+    size = comparison_size(*(of_unit.shape[2:] for of_unit in maps))
+    large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]
+    return float(torch.corrcoef(torch.stack(large))[0, 1])
 
 
 def main() -> None:
@@ -67,9 +137,6 @@ def main() -> None:
             f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
         )
     for table in tables:
-        if "correlation" not in xr.open_zarr(table):
-            print(f"{table.stem}: only the nearest partners were kept, there is no table to hold")
-            continue
         maps = [
             o.folder / "activations" / o.sample_set / f"{name}.zarr"
             for name in table.stem.split("--")

@@ -272,9 +272,12 @@ def test_an_altered_byte_is_found_on_reading(two_stores, tmp_path):
         run(a, b, tmp_path / "out.zarr")
 
 
-def test_verify_finds_what_was_altered_in_the_table(two_stores, tmp_path):
+@pytest.mark.parametrize("kept", ["correlation", "correlation_a", "correlation_b"])
+def test_verify_finds_what_was_altered(two_stores, tmp_path, kept):
     a, b, *_ = two_stores
-    table = run(a, b, tmp_path / "out.zarr").load()
+    nearest = {} if kept == "correlation" else {"nearest": 3}
+    stored = run(a, b, tmp_path / "out.zarr", **nearest).load()
     assert largest_difference(tmp_path / "out.zarr", a, b, pairs=30, seed=0) < 1e-5
-    write_dataset(table + 0.01, tmp_path / "wrong.zarr")
+    stored[kept] += 0.01
+    write_dataset(stored, tmp_path / "wrong.zarr")
     assert largest_difference(tmp_path / "wrong.zarr", a, b, pairs=30, seed=0) > 0.009

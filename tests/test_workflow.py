@@ -84,6 +84,11 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
             "sample set new: cdcgan-eyes is a generator, not a model",
         ),
         (
+            EYES | {"models": ["open-nsvw"]},
+            "sample set new: no model 'open-nsvw' in config/models.yaml. Did you mean 'open-nsfw'",
+        ),
+        (EYES | {"layers": "blok"}, "sample set new: cdcgan-eyes has no layer preset 'blok'"),
+        (
             EYES | {"class": ["red", "bleu"]},
             "sample set new: cdcgan-eyes has no class 'bleu'. Did you mean 'blue'",
         ),

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -204,15 +205,24 @@ def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
         read_entries(str(tmp_path / "zoo.yaml"))
 
 
-def planned(layers):
+def planned(layers, **settings):
     models = ["dcgan-digiface", "efficientnet-lite0"]
-    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"), 32)
+    return plan(models, ZOO, layers, 2, "float16", Path("nowhere"), 32, **settings)
 
 
 def test_each_pattern_of_a_mixed_zoo_matches_some_model():
     assert "efficientnet-lite0" in planned(["main.*", "bn?.act"])
     with pytest.raises(ValueError, match=r"'Relu\*' matches no layer of any of dcgan-digi"):
         planned(["main.*", "bn?.act", "Relu*"])
+
+
+def test_a_plan_counts_the_moments_on_disk_and_those_of_each_split():
+    disk = [
+        float(re.search(r"keep: all +about ([\d.]+) GB", planned("block", splits=n)).group(1))
+        for n in (1, 2, 5)
+    ]
+    # 0.10 GB of moments; maps of two images and the tables of few units are less than half of it
+    assert disk == pytest.approx([0.16, 0.36, 0.67], abs=0.05)
 
 
 def test_an_entry_that_leaves_preprocessing_open_is_refused():

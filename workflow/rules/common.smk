@@ -46,8 +46,11 @@ def check_config():
             continue
         for place, model in enumerate(everyone(name)):
             role = "generator" if "generator" in chosen and place == 0 else "model"
-            entry = find_entry(model, config["zoo"])
-            layer_patterns(entry, chosen["layers"], model)
+            try:
+                entry = find_entry(model, config["zoo"])
+                layer_patterns(entry, chosen["layers"], model)
+            except ValueError as error:
+                raise ValueError(f"sample set {name}: {error}") from None
             if entry["role"] != role:
                 raise ValueError(
                     f"sample set {name}: {model} is a {entry['role']}, not a {role} "
