@@ -123,37 +123,49 @@ class Rows:
         self.weights = weights
         bytes_a_map = weights.shape[1] * width * weights.itemsize
         self.together = max(1, TOGETHER_BYTES[weights.device.type] // bytes_a_map)
-        self.sparse: dict[int, Tensor] = {}  # by the number of maps
+        sparse = weights.device.type == "cpu"
+        self.diagonal = block_diagonal(weights, self.together) if sparse else None
 
     def __call__(self, maps_NYX: Tensor, memory: Memory) -> Tensor:
-        """(map, position, x), until the next maps are projected."""
+        """(map, position, x), until the next maps are projected; no more maps than `together`."""
         maps, _, width = maps_NYX.shape
         short = memory.get("short", (maps, len(self.weights), width))
-        if self.weights.device.type != "cpu":
+        if self.diagonal is None:
             return torch.matmul(self.weights, maps_NYX, out=short)
-        if maps not in self.sparse:
-            self.sparse[maps] = block_diagonal(self.weights, maps)
+        diagonal = first_blocks(self.diagonal, maps, self.together)
         rows = short.flatten(0, 1)
-        torch.addmm(rows, self.sparse[maps], maps_NYX.flatten(0, 1), beta=0, out=rows)
+        torch.addmm(rows, diagonal, maps_NYX.flatten(0, 1), beta=0, out=rows)
         return short
 
 
 def block_diagonal(matrix: Tensor, count: int) -> Tensor:
-    """A sparse matrix with so many times another on its diagonal, in rows."""
+    """A sparse matrix, in rows, with so many times another on its diagonal."""
     height, width = matrix.shape
     row, column = np.nonzero(matrix.numpy())
-    ends = np.cumsum(np.tile(np.bincount(row, minlength=height), count), dtype=np.int32)
-    columns = (np.arange(count, dtype=np.int32)[:, None] * width + column).ravel()
+    ends = np.cumsum(np.tile(np.bincount(row, minlength=height), count))
+    columns = np.arange(count)[:, None] * width + column
     values = np.tile(matrix.numpy()[row, column], count)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # once in a process
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(np.concatenate([[np.int32(0)], ends])),
-            torch.from_numpy(columns.astype(np.int32)),
+            torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
+            torch.from_numpy(columns.ravel().astype(np.int32)),
             torch.from_numpy(values),
-            size=(count * height, count * width),
+            (count * height, count * width),
             check_invariants=True,
         )
+
+
+def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:
+    """The first of the equal blocks of a sparse matrix, in its memory."""
+    height, width, values = (n // of * count for n in (*diagonal.shape, diagonal.values().numel()))
+    return torch.sparse_csr_tensor(
+        diagonal.crow_indices()[: height + 1],
+        diagonal.col_indices()[:values],
+        diagonal.values()[:values],
+        (height, width),
+        check_invariants=False,
+    )
 
 
 class Unusable(Exception):
