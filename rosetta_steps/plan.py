@@ -19,16 +19,16 @@ from rosetta_steps.zoo.entries import (
 )
 from rosetta_steps.zoo.loading import choose_layers, load
 
-# Seen on two cores of an EPYC or Xeon for the embedded zoo (faces 7 minutes, faces-quick 1.5,
-# faces-all 13): seconds for each GB of maps before compression, to start the jobs of a model, and
-# for the dictionary. With keep: matched every model runs three times, and its maps are neither
-# written nor read.
+# Seen on two cores for the embedded zoo (faces 7 minutes, faces-quick 1.5, faces-all 13 on an EPYC;
+# a Xeon took a quarter longer for that): seconds for each GB of maps before compression, to start
+# the jobs of a model, and for the dictionary. With keep: matched every model runs three times, and
+# its maps are neither written nor read.
 SECONDS_A_GIGABYTE = {"all": 18, "matched": 9}
 SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
 # Of the bytes of all maps, those of units in best buddies: of faces with K = 5, 0.72 of the
 # generator and 0.14 to 0.20 of a model.
 MATCHED_OF_THE_FIRST, MATCHED_OF_OTHERS = 0.75, 0.2
-# Of moments, on disk, for each value of an image; again for each split.
+# Of moments, on disk, for each value of an image.
 MOMENTS_BYTES = 36
 
 
@@ -54,12 +54,13 @@ def plan(
         activations: Folder of the dumps; what lies there already needs no more room or time.
         images_per_shard: Images whose maps a dump holds until their file is written.
         keep: "all", or "matched"; what the other takes is said as well.
-        splits: Parts of the images whose moments are kept besides; 1: none.
+        splits: Parts of the images whose moments and correlations are kept besides; 1: none.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
     """
     rows, units, made, shard, unused = [], [], [], 0, None
+    kept = 1 if splits == 1 else 1 + splits  # of moments and correlations
     for name in models:
         entry = find_entry(name, zoo)
         model = load(name, entry)
@@ -76,7 +77,7 @@ def plan(
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             size, left = bytes_of(shapes, images, dtype)
             values = sum(prod(shape) for shape, _ in shapes)
-            moments = MOMENTS_BYTES * values * (1 if splits == 1 else 1 + splits)
+            moments = MOMENTS_BYTES * values * kept
             made.append((size, {"all": left + moments, "matched": share * left + moments}))
             maps = f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
@@ -85,7 +86,7 @@ def plan(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
         )
-    tables = 4 * units[0] * sum(units)
+    tables = 4 * units[0] * sum(units) * kept
     held = 2 * shard  # twice while it is put together; correlations keep to correlation.memory_gb
     free = shutil.disk_usage(".").free
     memory = available_bytes()

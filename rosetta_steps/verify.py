@@ -1,6 +1,7 @@
 """Hold stored correlations against eq. 2 as written: both maps upsampled, in float64.
 
-Of a table, pairs of units are drawn; where only the nearest partners were kept, some of those.
+Of a table, pairs of units are drawn, those that never vary among them; where only the nearest
+partners were kept, some of those.
 """
 
 import argparse
@@ -48,9 +49,14 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     """
     stored, stores = xr.open_zarr(check_dataset(correlations)), (MapReader(a), MapReader(b))
     draw = of_a_table if "correlation" in stored else of_the_nearest
-    drawn = draw(stored, stores, pairs, np.random.default_rng(seed))
+    drawn = list(draw(stored, stores, pairs, np.random.default_rng(seed)))
+    if len(drawn) < pairs:
+        raise ValueError(
+            f"{correlations}: of no two units that are nearest partners both maps are stored in "
+            f"{a} and {b}. Make best buddies and matched maps of this store first."
+        )
     worst = 0.0
-    for pair in tqdm(drawn, total=pairs, desc="pairs", unit="pair"):
+    for pair in tqdm(drawn, desc="pairs", unit="pair"):
         expected = brute_force(stores, pair)
         if np.isnan(pair.correlation) != np.isnan(expected):
             raise ValueError(
@@ -96,9 +102,7 @@ def of_the_nearest(
             both = (unit, int(partner[unit, neighbour]))[:: 1 if side == "a" else -1]
             if both[0] in place_of[0] and both[1] in place_of[1]:
                 kept.append((both, float(correlation[unit, neighbour])))
-    if not kept:
-        raise ValueError("of no two units that are nearest partners both maps are stored.")
-    for number in random.integers(len(kept), size=pairs):
+    for number in random.integers(len(kept), size=pairs) if kept else ():
         units, correlation = kept[number]
         places = tuple(of_model[unit] for of_model, unit in zip(place_of, units, strict=True))
         yield Pair(places, units, correlation)

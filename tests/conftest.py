@@ -18,7 +18,12 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run as Python, before any is imported
 
 
-def write_maps(store: Path, layers: dict[str, np.ndarray], images_per_shard: int = 4) -> Path:
+def write_maps(
+    store: Path,
+    layers: dict[str, np.ndarray],
+    images_per_shard: int = 4,
+    numbers: dict[str, list[int]] | None = None,
+) -> Path:
     """Write arrays (image, channel, y, x) as a finished store of activations with moments."""
     images = len(next(iter(layers.values())))
     writer = MapWriter(
@@ -30,6 +35,7 @@ def write_maps(store: Path, layers: dict[str, np.ndarray], images_per_shard: int
         {"model": store.stem, "samples": "samples.zarr"},
         {name: {"layer": name} for name in layers},
         key="test",
+        numbers=numbers,
     )
     for block in image_blocks(images, images_per_shard):
         writer.write(block, {name: array[block] for name, array in layers.items()})

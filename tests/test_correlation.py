@@ -118,19 +118,32 @@ def test_units_read_in_many_runs_give_the_same(two_stores, tmp_path, monkeypatch
     np.testing.assert_allclose(run(a, b, tmp_path / "many.zarr")["correlation"], once, atol=1e-6)
 
 
-@pytest.mark.parametrize("together", [1, 9000, 2**22])  # one map at once, some, all
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("maps_together", [1, 4, 100])
 @pytest.mark.parametrize("size", [(4, 4), (16, 16), (20, 30), (30, 20), (20, 6)])
-def test_projections_are_the_adjoint_of_the_upsampling(size, together, monkeypatch):
-    monkeypatch.setattr(projection, "TOGETHER_BYTES", {"cpu": together})
+def test_projections_are_the_adjoint_of_the_upsampling(size, maps_together, dtype, monkeypatch):
+    of_a_map = size[0] * size[1] * dtype.itemsize
+    monkeypatch.setattr(projection, "TOGETHER_BYTES", {"cpu": maps_together * of_a_map})
     meetings = [size, (3, 4), (4, min(4, size[1])), (size[0], 3), (2, size[1])]
-    project = Projection(size, meetings, Memory("cpu", torch.float64))
-    project(torch.full((4, 2, *size), torch.nan, dtype=torch.float64))  # leaves nothing behind
-    maps = torch.randn(3, 2, *size, dtype=torch.float64)
+    project = Projection(size, meetings, Memory("cpu", dtype))
+    project(torch.full((4, 2, *size), torch.nan, dtype=dtype))  # leaves nothing behind
+    maps = torch.randn(3, 2, *size, dtype=dtype)
     found = project(maps)
     for meeting in meetings:
         rows, columns = (torch.from_numpy(upsampling(meeting[k], size[k])) for k in (0, 1))
-        expected = torch.einsum("ubYX,Yy,Xx->ubyx", maps, rows, columns).flatten(1)
-        torch.testing.assert_close(found[meeting], expected)
+        expected = torch.einsum("ubYX,Yy,Xx->ubyx", maps.double(), rows, columns).flatten(1)
+        torch.testing.assert_close(found[meeting], expected.to(dtype))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (16, 16)])
+def test_a_map_that_is_not_finite_leaves_the_maps_beside_it_as_they_are(size):
+    project = Projection(size, [(3, 3)], Memory("cpu", torch.float32))
+    maps = torch.randn(3, 2, *size)
+    expected = project(maps)[3, 3].clone()
+    maps[1, 0] = torch.nan
+    found = project(maps)[3, 3]
+    found[1, :9], expected[1, :9] = 0, 0
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_read_that_fails_ends_the_sum_and_leaves_nothing_held():
@@ -281,3 +294,31 @@ def test_verify_finds_what_was_altered(two_stores, tmp_path, kept):
     stored[kept] += 0.01
     write_dataset(stored, tmp_path / "wrong.zarr")
     assert largest_difference(tmp_path / "wrong.zarr", a, b, pairs=30, seed=0) > 0.009
+
+
+def test_verify_draws_nearest_partners_whose_maps_are_both_stored(two_stores, tmp_path):
+    a, b, maps_a, maps_b = two_stores
+    run(a, b, tmp_path / "out.zarr", nearest=2)
+    matched = []
+    for store, maps, chosen in ((a, maps_a, [1]), (b, maps_b, [0, 1])):
+        some = {name: of_layer[:, chosen] for name, of_layer in maps.items()}
+        numbers = dict.fromkeys(some, chosen)
+        path = tmp_path / "matched" / store.name
+        matched.append(write_maps(path, some, numbers=numbers))
+    assert largest_difference(tmp_path / "out.zarr", *matched, pairs=30, seed=0) < 1e-5
+
+
+def test_verify_says_where_no_maps_of_two_partners_are_stored(two_stores, tmp_path):
+    a, b, maps_a, maps_b = two_stores
+    table = run(a, b, tmp_path / "table.zarr")
+    run(a, b, tmp_path / "out.zarr", nearest=1)
+    values = table["correlation"].values
+    strangers = (values.argmax(1)[0] != np.arange(values.shape[1])) & (values.argmax(0) != 0)
+    stores = []
+    for path, maps, unit in ((a, maps_a, 0), (b, maps_b, int(strangers.argmax()))):
+        layer = str(table[f"layer_{path.stem}"].values[unit])
+        channel = int(table[f"channel_{path.stem}"][unit])
+        one = {layer: maps[layer][:, [channel]]}
+        stores.append(write_maps(tmp_path / "m" / path.name, one, numbers={layer: [channel]}))
+    with pytest.raises(ValueError, match="out.zarr: of no two .*/m/a.zarr and .* first"):
+        largest_difference(tmp_path / "out.zarr", *stores, pairs=3, seed=0)

@@ -159,12 +159,14 @@ def test_a_full_device_is_no_reason_to_take_more_memory(monkeypatch, fused):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_a_unit_with_infinities_says_nothing_against_a_device():
-    maps = torch.rand(2, 3, 16, 16, device=DEVICE).half()
-    maps[0, 1, 2, 3] = torch.inf
-    into = {(7, 7): torch.empty(3, 2 * 49, device=DEVICE)}
-    projection((16, 16), [(7, 7)])(maps, torch.zeros(3, device=DEVICE), into)
-    assert into[7, 7].isfinite().tolist()[0] == [True] * 98
+@pytest.mark.parametrize("image", [0, 9])  # 9: in none of those that are held against it
+@pytest.mark.parametrize("mean", [0.0, torch.inf, torch.nan])
+def test_a_unit_with_infinities_says_nothing_against_a_device(image, mean):
+    maps = torch.rand(10, 3, 16, 16, device=DEVICE).half()
+    maps[image, 1, 2, 3] = torch.inf
+    into = {(7, 7): torch.empty(3, 10 * 49, device=DEVICE)}
+    projection((16, 16), [(7, 7)])(maps, torch.tensor([0, mean, 0], device=DEVICE), into)
+    assert into[7, 7][::2].isfinite().all()
     assert not into[7, 7][1].isfinite().all()
 
 

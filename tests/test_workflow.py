@@ -87,6 +87,10 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
             EYES | {"models": ["open-nsvw"]},
             "sample set new: no model 'open-nsvw' in config/models.yaml. Did you mean 'open-nsfw'",
         ),
+        (
+            EYES | {"generator": "cdcgan-eyez", "models": None, "layers": None},
+            "sample set new: no model 'cdcgan-eyez' in config/models.yaml. Did you mean",
+        ),
         (EYES | {"layers": "blok"}, "sample set new: cdcgan-eyes has no layer preset 'blok'"),
         (
             EYES | {"class": ["red", "bleu"]},

@@ -175,7 +175,7 @@ class FusedProjection:
             for maps in (few - constant, few.abs().clamp(min=self.LEAST) + constant.abs())
         )
         # One value that is not finite makes a whole map so, or its neighbourhood: either is right.
-        judged = few.isfinite().all((2, 3))
+        judged = (few - constant).isfinite().all((2, 3))
         for meeting, expected in exact.items():
             found = into[meeting][:units, : expected.shape[1]].double().cpu()
             right = (found - expected).abs() <= self.ERRORS[into[meeting].dtype] * most[meeting]

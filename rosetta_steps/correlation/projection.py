@@ -8,14 +8,14 @@ import math
 import warnings
 from collections.abc import Sequence
 
-import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
 from rosetta_steps.resampling import Size, upsampling
 
 # Positions up to which both axes are projected by one product: fewer, larger ones are faster.
-SMALL_MAP = 64
+SMALL_MAP = {"cpu": 64, "cuda": 256}
 # Of maps that are projected together: what is made of them on the way stays in a processor's cache;
 # a GPU takes all of a run.
 TOGETHER_BYTES = {"cpu": 2**22, "cuda": 2**29}
@@ -59,7 +59,7 @@ class Projection:
         self.place: dict[Size, slice] = {}
         self.columns: dict[Size, Tensor] = {}
         self.where: dict[int, slice] = {}
-        if axes and math.prod(size) <= SMALL_MAP:
+        if axes and math.prod(size) <= SMALL_MAP[torch.device(memory.kind["device"]).type]:
             self.both = torch.cat([torch.kron(*matrices) for matrices in axes.values()], 1)
             self.place = _one_after_the_other({meeting: math.prod(meeting) for meeting in axes})
         elif axes:
@@ -82,14 +82,14 @@ class Projection:
             for meeting, place in self.place.items():
                 found[meeting].flatten(1).copy_(together[:, place])
         elif self.columns:
-            step = self.rows.together if self.rows else len(maps_NYX)
+            step = len(maps_NYX) if self.rows is None else self.rows.together
             for start in range(0, len(maps_NYX), step):
                 these = slice(start, start + step)
                 self._each_axis(maps_NYX[these], {m: found[m][these] for m in self.columns})
         return {meeting: matrix.view(units, -1) for meeting, matrix in found.items()}
 
     def _each_axis(self, maps_NYX: Tensor, into: dict[Size, Tensor]) -> None:
-        short = self.rows(maps_NYX, self.memory) if self.rows else None
+        short = None if self.rows is None else self.rows(maps_NYX, self.memory)
         for meeting, columns in self.columns.items():
             same = meeting[0] == self.size[0]
             part = maps_NYX if same else short[:, self.where[meeting[0]]]
@@ -140,24 +140,20 @@ class Rows:
 
 def block_diagonal(matrix: Tensor, count: int) -> Tensor:
     """A sparse matrix, in rows, with so many times another on its diagonal."""
-    height, width = matrix.shape
-    row, column = np.nonzero(matrix.numpy())
-    ends = np.cumsum(np.tile(np.bincount(row, minlength=height), count))
-    columns = np.arange(count)[:, None] * width + column
-    values = np.tile(matrix.numpy()[row, column], count)
+    once = scipy.sparse.csr_array(matrix.numpy())
+    whole = scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=once.dtype), once, format="csr")
     with warnings.catch_warnings():  # once in a process
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
-            torch.from_numpy(columns.ravel().astype(np.int32)),
-            torch.from_numpy(values),
-            (count * height, count * width),
+            *(torch.from_numpy(part) for part in (whole.indptr, whole.indices, whole.data)),
+            whole.shape,
             check_invariants=True,
         )
 
 
 def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:
     """The first of the equal blocks of a sparse matrix, in its memory."""
+    assert count <= of, (count, of)  # what follows is not checked
     height, width, values = (n // of * count for n in (*diagonal.shape, diagonal.values().numel()))
     return torch.sparse_csr_tensor(
         diagonal.crow_indices()[: height + 1],

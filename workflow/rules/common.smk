@@ -101,10 +101,10 @@ def check_generator(name, chosen):
     if "generator" not in chosen:
         return
     generator = chosen["generator"]
-    entry = find_entry(generator, config["zoo"])
-    if entry["role"] != "generator":
-        raise ValueError(f"sample set {name}: {generator} is a {entry['role']}, not a generator.")
     try:
+        entry = find_entry(generator, config["zoo"])
+        if entry["role"] != "generator":
+            raise ValueError(f"{generator} is a {entry['role']}, not a generator.")
         check_sampling(generator, entry, chosen.get("class"), chosen.get("truncation", 1.0))
     except ValueError as error:
         raise ValueError(f"sample set {name}: {error}") from None
