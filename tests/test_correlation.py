@@ -119,13 +119,18 @@ def test_units_read_in_many_runs_give_the_same(two_stores, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sparse", [True, False])  # False: as on a GPU
 @pytest.mark.parametrize("maps_together", [1, 4, 100])
 @pytest.mark.parametrize("size", [(4, 4), (16, 16), (20, 30), (30, 20), (20, 6)])
-def test_projections_are_the_adjoint_of_the_upsampling(size, maps_together, dtype, monkeypatch):
+def test_projections_are_the_adjoint_of_the_upsampling(
+    size, maps_together, sparse, dtype, monkeypatch
+):
     of_a_map = size[0] * size[1] * dtype.itemsize
     monkeypatch.setattr(projection, "TOGETHER_BYTES", {"cpu": maps_together * of_a_map})
     meetings = [size, (3, 4), (4, min(4, size[1])), (size[0], 3), (2, size[1])]
     project = Projection(size, meetings, Memory("cpu", dtype))
+    if not sparse and project.rows is not None:
+        project.rows.diagonal = None
     project(torch.full((4, 2, *size), torch.nan, dtype=dtype))  # leaves nothing behind
     maps = torch.randn(3, 2, *size, dtype=dtype)
     found = project(maps)
