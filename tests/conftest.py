@@ -13,6 +13,7 @@ from rosetta_steps.stores import MapWriter, image_blocks
 from rosetta_steps.streams import Stream, describe
 
 ROOT = Path(__file__).parents[1]
+pytest_plugins = ["checkpoint_files"]
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run as Python, before any is imported
