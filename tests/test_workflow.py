@@ -23,10 +23,9 @@ from rosetta_steps.zoo.generators.sample_settings import (
 )
 
 
-def snakemake(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
+def snakemake(*arguments, folder=ROOT):
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("sample_set", ["faces", "faces-quick", "faces-1600", "eyes"])
@@ -51,9 +50,23 @@ def test_a_dry_run_plans_the_whole_dictionary(sample_set):
     ],
 )
 def test_a_typo_in_the_config_is_refused_by_name(setting, message):
-    import re
-
     refused = snakemake("-n", "--config", setting)
+    assert refused.returncode != 0
+    assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("sample_set: faces\nneighbours: [5\n", "config.yaml is not YAML: .*line 3, column 1"),
+        ("sample_set: a\nsample_set: b\n", "'sample_set' stands in line 1 .*Rename or delete one"),
+    ],
+)
+def test_a_config_that_is_no_yaml_is_refused_with_its_line(config, message, tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(config)
+    snakefile = str(ROOT / "workflow/Snakefile")
+    refused = snakemake("-n", "--snakefile", snakefile, folder=tmp_path)
     assert refused.returncode != 0
     assert re.search(message, refused.stdout + refused.stderr, re.DOTALL)
 

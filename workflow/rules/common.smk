@@ -4,8 +4,6 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir).parent))
-
 from snakemake.exceptions import WorkflowError
 
 from rosetta_steps.devices import installed_devices
