@@ -16,7 +16,7 @@ from test_correlation import brute_force, run
 from rosetta_steps import moments
 from rosetta_steps.benchmarks import projection as projection_benchmark
 from rosetta_steps.correlation import products
-from rosetta_steps.correlation.projection import Memory, Projection
+from rosetta_steps.correlation.projection import Memory, Projection, Unusable
 from rosetta_steps.splits import split_of
 
 pytest.importorskip("triton", reason="needs Triton")
@@ -159,7 +159,24 @@ def test_a_full_device_is_no_reason_to_take_more_memory(monkeypatch, fused):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-@pytest.mark.parametrize("image", [0, 9])  # 9: in none of those that are held against it
+@pytest.mark.parametrize("image", [0, -1])
+@pytest.mark.parametrize("unit", [0, -1])
+def test_a_device_is_held_to_maps_from_the_first_to_the_last(image, unit, monkeypatch):
+    project = projection((16, 16), [(7, 7)])
+    right = project._launch
+
+    def wrong_once(maps, offset, into):
+        right(maps, offset, into)
+        into[7, 7].unflatten(1, (6, 49))[unit, image, 5] += 1
+
+    monkeypatch.setattr(project, "_launch", wrong_once)
+    maps = torch.rand(6, 40, 16, 16, device=DEVICE).half()
+    into = {(7, 7): torch.empty(40, 6 * 49, device=DEVICE)}
+    with pytest.raises(Unusable, match="16 x 16 projected to 7 x 7 differ"):
+        project(maps, torch.zeros(40, device=DEVICE), into)
+
+
+@pytest.mark.parametrize("image", [0, 4])  # 4: in none of those that are held against it
 @pytest.mark.parametrize("mean", [0.0, torch.inf, torch.nan])
 def test_a_unit_with_infinities_says_nothing_against_a_device(image, mean):
     maps = torch.rand(10, 3, 16, 16, device=DEVICE).half()

@@ -78,7 +78,7 @@ class FusedProjection:
         device: To compute on.
     """
 
-    CHECKED = (2, 8)  # images and units
+    CHECKED = (4, 32)  # images and units, evenly spread
     LEAST = 2.0**-14  # below it float16 has fewer bits, and so has what follows from it
     ERRORS = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # of a value, as it is kept
 
@@ -167,19 +167,26 @@ class FusedProjection:
         return (maps_BUYX, *strides, offset_U, images, *self.weights, out, *self.fixed)
 
     def _check(self, maps_BUYX: Tensor, offset_U: Tensor, into: dict[Size, Tensor]) -> None:
-        images, units = self.CHECKED
-        few = maps_BUYX[:images, :units].transpose(0, 1).double().cpu()
-        constant = offset_U[:units, None, None, None].double().cpu()
+        images, units = (
+            torch.linspace(0, total - 1, min(total, few), device=maps_BUYX.device).long()
+            for total, few in zip(maps_BUYX.shape[:2], self.CHECKED, strict=True)
+        )
+        maps_UBYX = maps_BUYX[images][:, units].transpose(0, 1).double().cpu()
+        constant = offset_U[units, None, None, None].double().cpu()
         exact, most = (
             Projection(self.size, self.meetings, Memory("cpu", torch.float64))(maps.contiguous())
-            for maps in (few - constant, few.abs().clamp(min=self.LEAST) + constant.abs())
+            for maps in (
+                maps_UBYX - constant,
+                maps_UBYX.abs().clamp(min=self.LEAST) + constant.abs(),
+            )
         )
         # One value that is not finite makes a whole map so, or its neighbourhood: either is right.
-        judged = (few - constant).isfinite().all((2, 3))
+        judged = (maps_UBYX - constant).isfinite().all((2, 3))
         for meeting, expected in exact.items():
-            found = into[meeting][:units, : expected.shape[1]].double().cpu()
+            each = into[meeting].unflatten(1, (len(maps_BUYX), -1))  # unit, image, position
+            found = each[units][:, images].flatten(1).double().cpu()
             right = (found - expected).abs() <= self.ERRORS[into[meeting].dtype] * most[meeting]
-            if not right.unflatten(1, (judged.shape[1], -1))[judged].all():
+            if not right.unflatten(1, (len(images), -1))[judged].all():
                 raise Unusable(
                     f"maps of {self.size[0]} x {self.size[1]} projected to {meeting[0]} x "
                     f"{meeting[1]} differ on this device from those of the processor"
