@@ -6,7 +6,6 @@ import pickle
 import struct
 import sys
 import types
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +96,7 @@ def text(value: str) -> bytes:
 def written_as_persistent(written_with):
     """Pickle what holds persistent modules."""
     function = _reconstruct_persistent_obj
-    return partial(written_with, "torch_utils.persistence", function.__name__, function)
+    return functools.partial(written_with, "torch_utils.persistence", function.__name__, function)
 
 
 @pytest.fixture

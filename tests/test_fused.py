@@ -158,7 +158,6 @@ def test_a_full_device_is_no_reason_to_take_more_memory(monkeypatch, fused):
     assert made.unusable is None
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("image", [0, -1])
 @pytest.mark.parametrize("unit", [0, -1])
 def test_a_device_is_held_to_maps_from_the_first_to_the_last(image, unit, monkeypatch):
@@ -176,6 +175,7 @@ def test_a_device_is_held_to_maps_from_the_first_to_the_last(image, unit, monkey
         project(maps, torch.zeros(40, device=DEVICE), into)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("image", [0, 4])  # 4: in none of those that are held against it
 @pytest.mark.parametrize("mean", [0.0, torch.inf, torch.nan])
 def test_a_unit_with_infinities_says_nothing_against_a_device(image, mean):

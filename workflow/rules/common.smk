@@ -15,7 +15,6 @@ from rosetta_steps.zoo.entries import (
     entry_digest,
     find_entry,
     layer_patterns,
-    read_yaml,
     suggestion,
 )
 from rosetta_steps.zoo.generators.sample_settings import check_sampling
@@ -322,8 +321,6 @@ def stores(manifests):
 
 
 try:
-    for file in workflow.configfiles:
-        read_yaml(file)  # Snakemake lets the last of two equal keys win
     check_config()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
