@@ -176,7 +176,9 @@ def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch
     monkeypatch.chdir(mined)
     matches = read_matches({"one": mined / "buddies.csv"}, 2, -1.0)
     swapped = {"generator": mined / "one.zarr", "one": mined / "generator.zarr"}
-    with pytest.raises(ValueError, match="one.zarr is moments of one on mined, .* read as that of generator"):
+    with pytest.raises(
+        ValueError, match="one.zarr is moments of one on mined, .* read as that of generator"
+    ):
         step.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
 
 
