@@ -11,7 +11,11 @@ from tqdm import tqdm
 
 from rosetta_steps.errors import run
 from rosetta_steps.matching.tables import read_best_buddies
-from rosetta_steps.storage.manifests import add_identity_argument, ingredients
+from rosetta_steps.storage.manifests import (
+    add_identity_argument,
+    ingredients,
+    refuse_not_made_of,
+)
 from rosetta_steps.stores import MapWriter
 from rosetta_steps.streams import Stream, add_stream_arguments, provenance_of, stream_from
 
@@ -161,6 +165,7 @@ def main() -> None:
     units, tables = None, a.matched_a or a.matched_b or []
     if tables:
         units = matched_units(tables, "a" if a.matched_a else "b")
+        refuse_not_made_of(tables, a.samples)
     dump(stream_from(a), a.images_per_shard, a.output, units, tables, a.identity)
 
 

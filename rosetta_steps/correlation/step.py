@@ -21,6 +21,7 @@ from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import StoreError
 from rosetta_steps.memory import available_bytes
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -142,12 +143,12 @@ def refuse_other_images(a: Path, b: Path, store_a: Source, store_b: Source) -> N
     """Refuse two stores whose images are not the same.
 
     Raises:
-        ValueError: They are not.
+        StoreError: They are not.
     """
     images = f"samples on {store_a.state['sample_set']}"
     seen = [store.state["made_of"].get(images) for store in (store_a, store_b)]
     if seen[0] != seen[1] or store_a.images != store_b.images:
-        raise ValueError(
+        raise StoreError(
             f"{a} and {b} saw different images: {store_a.images} of {store_a.attrs['samples']} and "
             f"{store_b.images} of {store_b.attrs['samples']}, or of two versions of it. Dump both "
             "from one sample set."

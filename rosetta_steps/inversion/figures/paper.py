@@ -56,6 +56,7 @@ from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.targets import resized
+from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.stores import image_blocks, open_dataset
 
 COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
@@ -382,6 +383,7 @@ def main() -> None:
             save_figures({a.output.with_suffix(""): empty_figure(reason)})
             return
         a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
+        ingredients([*a.arms, *a.buddies, *a.moments])  # refuses what does not belong together
         guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))
         if a.kind == "guidance":
             figure = guidance_figure(guided, pairs=pairs, image=a.images[0] if a.images else None)
