@@ -1,4 +1,4 @@
-"""Errors that a user can mend are one line with the remedy; any other is ours, with its traceback."""
+"""Errors that a user can mend are one line with the remedy; any other keeps its traceback."""
 
 import sys
 import traceback
@@ -33,5 +33,5 @@ def run(main: Callable[[], None]) -> None:
     except Exception:
         traceback.print_exc()
         sys.exit(
-            "This is a mistake of rosetta_steps, not of yours. Please report it with the lines above."
+            "This is a mistake of rosetta_steps, not of yours: please report it with these lines."
         )
