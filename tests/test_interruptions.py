@@ -205,7 +205,13 @@ def moments_anew(folder):
     moments.measure(maps_anew(folder / "other"), moments_of(folder / "a.zarr"))
 
 
-@pytest.mark.parametrize("change", [{"strip": 4}, {"block": 2}, maps_anew, moments_anew])
+def test_moments_of_other_maps_are_refused(two_stores, tmp_path):
+    moments_anew(tmp_path)
+    with pytest.raises(errors.StoreError, match="two versions of activations of a on samples"):
+        correlate(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"strip": 4}, {"block": 2}, maps_anew])
 def test_pieces_of_other_settings_or_stores_are_not_used(two_stores, tmp_path, monkeypatch, change):
     interrupt(tmp_path, monkeypatch)
     if callable(change):
