@@ -68,6 +68,9 @@ def main() -> None:
     converter.add_argument("checkpoint", type=Path, help=".pkl, .pt, .pth, .bin or .safetensors")
     converter.add_argument("output", type=Path, help="X.safetensors to write, beside X.json")
     converter.add_argument("--key", help="where the state dict lies in it, if it is not the whole")
+    converter.add_argument(
+        "--prefix", default="", help="take the tensors under it alone, without it: module."
+    )
     converter.add_argument("--overwrite", action="store_true", help="replace what is there")
     a = parser.parse_args()
     if a.command == "show":
@@ -77,7 +80,7 @@ def main() -> None:
     elif a.command == "convert":
         from rosetta_steps.zoo.checkpoints.convert import convert  # torch, which a list needs not
 
-        print(convert(a.checkpoint, a.output, a.key, a.overwrite))
+        print(convert(a.checkpoint, a.output, a.key, a.overwrite, a.prefix))
     else:
         list_models(getattr(a, "zoo", "config/models.yaml"))
 

@@ -139,7 +139,7 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
         architecture = entry["architecture"]
         other = disagreement(name, weights, network, architecture, checkpoint.settings)
     try:
-        load_state(network, tensors, name, by_order)
+        load_state(network, tensors, name, by_order, weights, entry["weights"])
     except ValueError as error:
         raise ValueError(f"{error} {other}".strip()) from None
     if other:

@@ -9,7 +9,7 @@ from timm.layers import to_2tuple
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
+from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
 from rosetta_steps.zoo.models.architecture import read_architecture
@@ -61,8 +61,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         default["size"] = to_2tuple(arguments["img_size"])
     preprocessing = preprocessing_of(name, entry, default)
     if weights is not None:
-        checkpoint, by_order = read_weights(name, entry, weights)
-        load_state(module, checkpoint.tensors, name, by_order)
+        load_weights(module, name, entry, weights)
         module.to(device)
     return Model(
         name,
