@@ -10,7 +10,7 @@ from rosetta_steps.zoo.entries import (
     layers_from,
     read_entries,
 )
-from rosetta_steps.zoo.loading import choose_layers, load
+from rosetta_steps.zoo.loading import choose_layers, hold, load
 from rosetta_steps.zoo.weights import describe, sha256_of_weights, weights_file
 
 
@@ -39,9 +39,13 @@ def show(name: str, zoo: str, layers: str | list[str]) -> None:
 
 
 def fetch(name: str, zoo: str, output: Path | None) -> None:
-    """Fetch and check the weights of a model; write where they lie and, below it, their sha256."""
+    """Fetch and check the weights of a model and open them, held against its entry.
+
+    Writes where they lie and, below it, their sha256.
+    """
     entry = find_entry(name, zoo)
     path, digest = weights_file(name, entry), sha256_of_weights(name, entry)
+    hold(name, entry, path)
     lines = f"{path}\n{digest}" if digest else str(path)
     print(lines)
     if output:
@@ -59,7 +63,7 @@ def main() -> None:
     shower = commands.add_parser("show", parents=[shared], help="layers, sizes, source, licence")
     shower.add_argument("name")
     add_layer_arguments(shower, default="all")
-    fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
+    fetcher = commands.add_parser("fetch", parents=[shared], help="fetch, check and open weights")
     fetcher.add_argument("name")
     fetcher.add_argument("--output", type=Path, help="file for where they lie, and their sha256")
     converter = commands.add_parser(

@@ -478,9 +478,8 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
     by_order = entry.get("keys") == "by_order"
     if by_order and checkpoint.layout in ("safetensors", "sharded"):
         raise ValueError(
-            f"{name}: keys: by_order, but {weights} is a safetensors file or an index, which sort "
-            "their tensors: use the checkpoint it was made from, or what `zoo convert` makes of "
-            "that."
+            f"{name}: keys: by_order, but {weights} (a safetensors file, or an index) sorts its "
+            "tensors: use the checkpoint it was made from, or what `zoo convert` makes of that."
         )
     return checkpoint, by_order
 

@@ -63,6 +63,16 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     return model
 
 
+def hold(name: str, entry: dict, weights: Path, device: str) -> None:
+    """Call the function and load a file of weights into its module, without running it.
+
+    Raises:
+        ValueError: There is no such function, it fails or returns no module, or the weights do
+            not fit.
+    """
+    load_weights(build_module(name, entry), name, entry, weights)
+
+
 def build_module(
     name: str, entry: dict, takes: str = "normalised images (image, rgb, y, x)"
 ) -> nn.Module:

@@ -20,6 +20,7 @@ from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 
 PREFIX = "visual."
+HUB = ("hf-hub:", "local-dir:", "hf_hub:")
 NORMALISATION = ("mean", "std", "interpolation")
 
 
@@ -60,8 +61,11 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
                 "openai}} in its entry."
             )
         # Where nothing lies under it, load_state says what is wrong with the names.
-        tower = {key: t for key, t in checkpoint.tensors.items() if key.startswith(PREFIX)}
-        load_state(module, tower or checkpoint.tensors, name, by_order, weights, entry["weights"])
+        found = checkpoint.tensors
+        tower = {key: t for key, t in found.items() if key.startswith(PREFIX)} or {
+            key: t for key, t in found.items() if PREFIX in key
+        }
+        load_state(module, tower or found, name, by_order, weights, entry["weights"])
         module.to(device)
     return Model(
         name,
@@ -92,6 +96,12 @@ def settings_of(name: str, entry: dict) -> dict:
             not agree on the activation function.
     """
     architecture, tag = named(name, entry)
+    if architecture.startswith(HUB):
+        raise ValueError(
+            f"{name}: '{architecture}' is an address of a hub, from which nothing is built here. "
+            "Write the architecture (ViT-B-32, say), and weights: {open_clip: TAG} where open_clip "
+            "has a tag for it, or {path: FILE} of its open_clip_model.safetensors."
+        )
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise ValueError(
