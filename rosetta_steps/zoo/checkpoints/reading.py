@@ -167,14 +167,14 @@ def read_checkpoint(
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if path.name.endswith(INDEX) or start.lstrip()[:1] == b"{":
         return _sharded(path, key, part)
+    for head, what in OTHERS.items():
+        if start.startswith(head):
+            raise ValueError(
+                f"{path} is {what}. Of checkpoints, torch's files, safetensors and NVIDIA's "
+                "pickles are read here."
+            )
     kind = _kind(path, start)
     if kind is None:
-        for head, what in OTHERS.items():
-            if start.startswith(head):
-                raise ValueError(
-                    f"{path} is {what}, not a checkpoint that is read here: torch's files, "
-                    "safetensors and NVIDIA's pickles are."
-                )
         raise ValueError(
             f"{path} cannot be read: its {size} bytes begin with {start!r}, as no checkpoint does "
             f"(a web page that says an error, a pointer of Git LFS?). {FETCH_AGAIN}"
