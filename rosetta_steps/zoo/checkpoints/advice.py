@@ -42,7 +42,9 @@ def advice(
     if path is not None and (shard := shard_of(path)):
         return f"{shard}."
     needed = {key: own[key] for key in own if key not in counters}
-    if prefix := _likely_prefix(needed, found):
+    prefix, covered = _likely_prefix(needed, found)
+    is_hugging_face = any(mark in key for key in found for mark in HUGGING_FACE)
+    if prefix and (covered > 0.5 or not is_hugging_face):
         return _prefix_to_write(name, own, found, source, prefix, counters)
     missing = [key for key in needed if key not in found]
     left_over = [key for key in found if key not in own]
@@ -63,14 +65,14 @@ def advice(
         )
     if len(missing) < len(needed):
         return _lacking(name, missing, left_over, source)
-    if any(mark in key for key in found for mark in HUGGING_FACE):
+    if is_hugging_face:
         return (
             f"Its names ({next(iter(found)):.80}, ...) are the layout of Hugging Face's "
             "transformers, which is not read here. Use the file that timm or open_clip has of the "
             "same weights (weights: {timm: TAG} or {open_clip: TAG}; in many repositories "
             "open_clip_model.safetensors or open_clip_pytorch_model.bin), or loader: function."
         )
-    added = _likely_prefix({key: found[key] for key in found if not _counts(key)}, needed)
+    added, _ = _likely_prefix({key: found[key] for key in found if not _counts(key)}, needed, True)
     if added:
         return _prefix_to_take_back(name, added, source, in_order)
     if in_order:
@@ -103,8 +105,11 @@ def patterns_of(left_over: list[str], own) -> list[str]:
     return patterns
 
 
-def _likely_prefix(needed: Shapes, found: Shapes) -> str:
-    """The prefix under which most of the names are found; empty where that is none."""
+def _likely_prefix(needed: Shapes, found: Shapes, same_shape: bool = False) -> tuple[str, float]:
+    """The prefix under which most of the names are found, and the part of them that is.
+
+    Empty where it is none, or where it is a tenth of them or a single one of several: an accident.
+    """
     fits: Counter[str] = Counter()
     names: Counter[str] = Counter()
     for key in found:
@@ -115,9 +120,14 @@ def _likely_prefix(needed: Shapes, found: Shapes) -> str:
                 names[key[:start]] += 1
                 fits[key[:start]] += needed[rest] == found[key]
     if not names:
-        return ""
+        return "", 0.0
     # Of several with as many, none, or else the first in the file.
-    return max(names, key=lambda prefix: (fits[prefix], names[prefix], not prefix))
+    prefix = max(names, key=lambda prefix: (fits[prefix], names[prefix], not prefix))
+    count = fits[prefix] if same_shape else names[prefix]
+    covered = count / len(needed)
+    if covered <= 0.1 or (count == 1 and len(needed) > 1):
+        return "", 0.0
+    return prefix, covered
 
 
 def _prefix_to_write(

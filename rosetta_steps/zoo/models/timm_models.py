@@ -89,6 +89,14 @@ def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple)
     built_for = getattr(patches, "img_size", None)
     if not getattr(patches, "strict_img_size", False) or tuple(built_for) == tuple(size):
         return
+    patch = getattr(patches, "patch_size", None) or (1, 1)
+    if any(side % step for side, step in zip(size, patch, strict=True)):
+        raise ValueError(
+            f"{name}: preprocessing.size is {list(size)}, and {named(name, entry)[0]} is built for "
+            f"images of {list(built_for)}, whose patches of {patch[0]} x {patch[1]} do not divide "
+            f"{list(size)}. Choose multiples of them, and write them as arguments: "
+            "{img_size: [Y, X]} too."
+        )
     other = ""
     if hasattr(module, "dynamic_img_size"):
         other = ", or dynamic_img_size: true, which resamples the positions of the weights"
