@@ -197,17 +197,16 @@ def test_tokens_in_an_order_of_their_own_are_refused_not_folded():
 
 
 def test_an_image_size_that_the_architecture_cannot_take_is_refused_with_the_line_to_write():
-    entry = {"architecture": "vit_tiny_patch16_224", "preprocessing": {"size": [112, 168]}}
-    words = (
-        r"^net: preprocessing.size is \[112, 168\], .* built for images of \[224, 224\]\. Write "
-    )
-    words += r"arguments: {img_size: \[112, 168\]} into .*, or dynamic_img_size: true"
+    vit = "vit_tiny_patch16_224"
+    entry = {"architecture": vit, "preprocessing": {"size": [112, 160]}}
+    words = r"^net: preprocessing.size is \[112, 160\], .* built for images of \[224, 224\]\. "
+    words += r"Write arguments: {img_size: \[112, 160\]} into .*, or dynamic_img_size: true"
     with pytest.raises(ValueError, match=words):
         timm_models.load("net", entry, None, "cpu")
     for arguments in ({"img_size": [112, 160]}, {"dynamic_img_size": True}):
-        entry["architecture"] = {"name": "vit_tiny_patch16_224", "arguments": arguments}
+        entry["architecture"] = {"name": vit, "arguments": arguments}
         assert timm_models.load("net", entry, None, "cpu").layers()
-    odd = {"architecture": "vit_tiny_patch16_224", "preprocessing": {"size": [112, 168]}}
+    odd = {"architecture": vit, "preprocessing": {"size": [112, 168]}}
     with pytest.raises(ValueError, match=r"whose patches of 16 x 16 do not divide \[112, 168\]"):
         timm_models.load("net", odd, None, "cpu")
 
