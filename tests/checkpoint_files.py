@@ -131,7 +131,8 @@ class Network:
 
 
 def tensorflow_network(golden: dict[str, torch.Tensor]) -> Network:
-    """The golden network as TensorFlow stores it: other names, axes and offsets."""
+    """A StyleGAN2 as TensorFlow stores it: other names, axes and offsets."""
+    resolution = max(int(key.split(".")[1][1:]) for key in golden if key.startswith("synthesis.b"))
     variables: dict[str, list] = {"mapping": [], "synthesis": [("lod", np.float32(0))], "": []}
     for key, tensor in golden.items():
         value = tensor.numpy()
@@ -178,7 +179,7 @@ def tensorflow_network(golden: dict[str, torch.Tensor]) -> Network:
     return Network(
         version=4,
         name="Gs",
-        static_kwargs={"resolution": 32, "truncation_psi": 0.5},
+        static_kwargs={"resolution": resolution, "truncation_psi": 0.5},
         components=components,
         build_module_src="",
         build_func_name="G_main",

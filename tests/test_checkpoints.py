@@ -344,6 +344,19 @@ def test_what_the_modules_state_counts_before_the_keywords(clamped):
         generator_of(path, clamp=256)
 
 
+def test_a_tensorflow_pickle_that_states_no_bound_has_none(golden, written_with, tmp_path):
+    gs = tensorflow_network(golden)
+    content = written_with("dnnlib.tflib.network", "Network", Network, (gs, gs, gs), 3)
+    (path := tmp_path / "cat.pkl").write_bytes(content)
+    generator_of(path)
+    words = (
+        r"conv_clamp null, its entry clamp: 0\.9\. Write clamp: null into `architecture` of tiny"
+    )
+    for file in (path, convert(path, tmp_path / "converted")):
+        with pytest.raises(ValueError, match=words):
+            generator_of(file, clamp=0.9)
+
+
 def test_a_setting_that_the_tensors_show_too_is_named_with_them(clamped):
     with pytest.raises(
         ValueError, match=r"missing \(first synthesis.b64.*Write resolution: 32 into"

@@ -159,7 +159,7 @@ def test_tensors_of_other_names_are_taken_by_their_order_where_the_entry_says_so
     own = network.state_dict()
     renamed = {f"part{i}": tensor for i, tensor in enumerate(own.values())}
     entry = find_entry("tiny", zoo(network, "stylegan2", architecture, tensors=renamed))
-    with pytest.raises(ValueError, match="They have no name in common"):
+    with pytest.raises(ValueError, match="No name is the same.* write keys: by_order into the"):
         load("tiny", entry, zoo_weights(entry))
     entry |= {"keys": "by_order"}
     generator = load("tiny", entry, zoo_weights(entry))
@@ -178,7 +178,7 @@ def test_a_safetensors_file_has_no_order_to_take_tensors_by(cat, tmp_path):
     save_file(network.state_dict(), tmp_path / "sorted.safetensors")
     entry = {"loader": "stylegan2", "role": "generator", "architecture": architecture}
     entry |= {"weights": {}, "keys": "by_order"}
-    with pytest.raises(ValueError, match="keys: by_order, but .* sorts its tensors"):
+    with pytest.raises(ValueError, match="keys: by_order, but .* sorts its"):
         load("tiny", entry, tmp_path / "sorted.safetensors")
 
 

@@ -196,11 +196,19 @@ def test_tokens_in_an_order_of_their_own_are_refused_not_folded():
         model.layers(["*"])
 
 
-def test_an_image_size_that_the_architecture_cannot_take_is_refused_with_what_to_check():
-    entry = {"architecture": "vit_tiny_patch16_224", "preprocessing": {"size": [64, 64]}}
-    model = timm_models.load("net", entry, None, "cpu")
-    with pytest.raises(ValueError, match="net: it cannot be run on images of 64 x 64 .*height"):
-        model.layers()
+def test_an_image_size_that_the_architecture_cannot_take_is_refused_with_the_line_to_write():
+    vit = "vit_tiny_patch16_224"
+    entry = {"architecture": vit, "preprocessing": {"size": [112, 160]}}
+    words = r"^net: preprocessing.size is \[112, 160\], .* built for images of \[224, 224\]\. "
+    words += r"Write arguments: {img_size: \[112, 160\]} into .*, or dynamic_img_size: true"
+    with pytest.raises(ValueError, match=words):
+        timm_models.load("net", entry, None, "cpu")
+    for arguments in ({"img_size": [112, 160]}, {"dynamic_img_size": True}):
+        entry["architecture"] = {"name": vit, "arguments": arguments}
+        assert timm_models.load("net", entry, None, "cpu").layers()
+    odd = {"architecture": vit, "preprocessing": {"size": [112, 168]}}
+    with pytest.raises(ValueError, match=r"whose patches of 16 x 16 do not divide \[112, 168\]"):
+        timm_models.load("net", odd, None, "cpu")
 
 
 # Entries of timm
@@ -241,6 +249,10 @@ def test_arguments_reach_timm_and_the_size_of_images_follows_them():
         timm_models.load("net", entry, None, "cpu")
 
 
+def with_arguments(**arguments) -> dict:
+    return {"architecture": {"name": "resnet18", "arguments": arguments}}
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -250,6 +262,15 @@ def test_arguments_reach_timm_and_the_size_of_images_follows_them():
             {"architecture": "resnet50.tv_in1k", "weights": {"timm": "a1_in1k"}},
             "says tag 'tv_in1k', weights.timm 'a1_in1k'",
         ),
+        (
+            {"architecture": "hf-hub:timm/resnet18.a1_in1k"},
+            r"address of a hub. Write .* \(architecture: resnet18.a1_in1k\)",
+        ),
+        ({"architecture": "timm/resnet18.a1_in1k"}, "address of a hub.*: resnet18.a1_in1k"),
+        (with_arguments(checkpoint_path="x.pth"), r"'checkpoint_path'.*: write weights: {path: FI"),
+        (with_arguments(pretrained=True), "'pretrained'.*: write weights: {timm: TAG}"),
+        (with_arguments(pretrained_cfg={}), "'pretrained_cfg'.*what differs in `preprocessing`"),
+        (with_arguments(in_chans=1), "in_chans: 1, and images have three channels here"),
     ],
 )
 def test_what_timm_does_not_have_is_refused(entry, words):
@@ -435,8 +456,39 @@ def test_what_is_fetched_from_open_clip_is_the_image_tower_and_can_be_loaded(cli
 
 def test_a_file_without_an_image_tower_is_refused(clips):
     save_file({"conv1.weight": torch.zeros(1)}, clips / "other.safetensors")
-    with pytest.raises(ValueError, match="no tensor under 'visual.'.*conv1.weight"):
+    with pytest.raises(ValueError, match="no name in common.*conv1.weight; .*: visual.conv1.weig"):
         open_clip_models.load("net", clip_entry("tiny-rn"), clips / "other.safetensors", "cpu")
+
+
+def test_a_checkpoint_of_open_clip_s_trainer_is_loaded_by_key_and_prefix(clips):
+    whole, _ = saved_clip(clips, "tiny-vit")
+    state = {f"module.{key}": value for key, value in whole.state_dict().items()}
+    torch.save({"epoch": 1, "state_dict": state}, path := clips / "epoch_1.pt")
+
+    def loaded(**source):
+        entry = clip_entry("tiny-vit", weights={"path": str(path)} | source)
+        return open_clip_models.load("net", entry, path, "cpu")
+
+    with pytest.raises(ValueError, match="name one of its parts as the key.*'state_dict'"):
+        loaded()
+    with pytest.raises(ValueError, match='write prefix: "module." into `weights` of net in config'):
+        loaded(key="state_dict")
+    tower = loaded(key="state_dict", prefix="module.").module
+    torch.testing.assert_close(tower.visual.state_dict(), whole.visual.state_dict())
+    with pytest.raises(ValueError, match='Write prefix: "module." in `weights` of net'):
+        loaded(key="state_dict", prefix="module.visual.")
+
+
+def test_the_layout_of_transformers_is_named_and_the_file_to_use_instead(clips):
+    tensors = {"vision_model.embeddings.class_embedding": torch.zeros(8)}
+    save_file(tensors, clips / "hugging.safetensors")
+    with pytest.raises(ValueError, match="Hugging Face's transformers.*open_clip_model.saf"):
+        open_clip_models.load("net", clip_entry("tiny-rn"), clips / "hugging.safetensors", "cpu")
+
+
+def test_an_address_of_a_hub_is_no_architecture_of_open_clip():
+    with pytest.raises(ValueError, match="is an address of a hub, from which nothing is"):
+        open_clip_models.load("net", clip_entry("hf-hub:laion/CLIP-ViT-B-32"), None, "cpu")
 
 
 # ONNX

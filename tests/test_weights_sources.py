@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import importlib
 import io
 import json
 import os
@@ -19,8 +20,10 @@ from torch import nn
 from rosetta_steps.zoo import __main__ as commands
 from rosetta_steps.zoo import weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
+from rosetta_steps.zoo.entries import entry_digest
+from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.models import open_clip_models, timm_models
-from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
+from rosetta_steps.zoo.weights import location, remember, sha256_of_weights, weights_file
 
 CONTENT = bytes(range(256)) * 5000
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + CONTENT[:1000]
@@ -60,6 +63,13 @@ def waits(monkeypatch):
     return waited
 
 
+@pytest.fixture(autouse=True)
+def way_to_the_hub(monkeypatch):
+    """Say that there is one; a test may say why there is none."""
+    monkeypatch.setattr(weights, "_why_out_of_reach", found := Mock(return_value=""))
+    return found
+
+
 @pytest.fixture
 def publish(monkeypatch):
     """Let the web answer with raw HTTP responses or errors in turn."""
@@ -71,7 +81,7 @@ def publish(monkeypatch):
 
     def publish(*answers: bytes | Exception) -> Mock:
         turns = [response(given) if isinstance(given, bytes) else given for given in answers]
-        monkeypatch.setattr(urllib.request, "urlopen", web := Mock(side_effect=turns))
+        monkeypatch.setattr(weights, "_open", web := Mock(side_effect=turns))
         return web
 
     return publish
@@ -148,6 +158,7 @@ def test_a_file_whose_sha256_is_not_published_is_held_to_its_first_one_while_it_
     first, second = CONTENT + b"1", CONTENT + b"2"
     publish(answer(first), answer(second))
     path = weights_file("tiny", UNPUBLISHED)
+    remember(UNPUBLISHED, path)
     path.write_bytes(second)
     record = f"{path}.sha256"
     words = rf"but {hashlib.sha256(first).hexdigest()} when it first came.*rm '{path}' '{record}'"
@@ -155,6 +166,7 @@ def test_a_file_whose_sha256_is_not_published_is_held_to_its_first_one_while_it_
         weights_file("tiny", UNPUBLISHED)
     path.unlink()  # its record is forgotten
     assert weights_file("tiny", UNPUBLISHED).read_bytes() == second
+    remember(UNPUBLISHED, path)
     path.write_bytes(first)
     with pytest.raises(ValueError, match=hashlib.sha256(second).hexdigest()):
         weights_file("tiny", UNPUBLISHED)
@@ -219,28 +231,146 @@ def test_the_sha256_of_weights_is_that_of_the_file_last_checked(tmp_path):
     assert sha256_of_weights("tiny", itself) is None
 
 
+def saved(content) -> bytes:
+    """A file of torch."""
+    torch.save(content, file := io.BytesIO())
+    return file.getvalue()
+
+
+def dcgan() -> dict[str, torch.Tensor]:
+    """State dict of a small generator with random weights."""
+    torch.manual_seed(0)
+    return DCGAN(5, [4, 3]).state_dict()
+
+
+@pytest.fixture
+def zoo_of(tmp_path):
+    """Write a zoo of one DCGAN from the web: its entry and the path of the zoo."""
+
+    def write(**source) -> tuple[dict, str]:
+        entry = {"role": "generator", "loader": "dcgan", "source": "test", "licence": "MIT"}
+        entry |= {"architecture": {"latent": 5, "channels": [4, 3]}, "weights": {"url": WEB}}
+        entry["weights"] |= source
+        zoo = tmp_path / f"zoo-{len(list(tmp_path.glob('zoo-*')))}.yaml"  # entries are read once
+        zoo.write_text(json.dumps({"tiny": entry}))
+        return entry, str(zoo)
+
+    return write
+
+
 @pytest.mark.parametrize("digits", [8, 64])
-def test_fetch_writes_where_the_file_lies_and_its_whole_sha256(digits, tmp_path, publish, capsys):
-    entry = {"url": WEB, "sha256": DIGEST[:digits]}
-    words = {"role": "generator", "loader": "dcgan", "source": "test", "licence": "MIT"}
-    words |= {"architecture": {"latent": 5, "channels": [4, 3]}, "weights": entry}
-    (tmp_path / "zoo.yaml").write_text(json.dumps({"tiny": words}))
-    publish(WHOLE)
-    commands.fetch("tiny", str(tmp_path / "zoo.yaml"), tmp_path / "new/tiny.txt")
-    lines = f"{location(words)}\n{DIGEST}\n"
+def test_fetch_writes_where_the_file_lies_and_its_whole_sha256(
+    digits, tmp_path, publish, zoo_of, capsys
+):
+    content = saved(dcgan())
+    digest = hashlib.sha256(content).hexdigest()
+    entry, zoo = zoo_of(sha256=digest[:digits])
+    publish(answer(content))
+    commands.fetch("tiny", zoo, tmp_path / "new/tiny.txt")
+    lines = f"{location(entry)}\n{digest}\n"
     assert (tmp_path / "new/tiny.txt").read_text() == lines == capsys.readouterr().out
 
 
+def test_fetch_opens_weights_and_refuses_what_does_not_fit_before_anything_is_sampled(
+    tmp_path, publish, zoo_of
+):
+    entry, zoo = zoo_of()
+    publish(answer(saved({f"module.{key}": value for key, value in dcgan().items()})))
+    with pytest.raises(ValueError, match='^tiny: .*write prefix: "module." into `weights` of tiny'):
+        commands.fetch("tiny", zoo, tmp_path / "tiny.txt")
+    assert not (tmp_path / "tiny.txt").exists()
+    # The file stays, and is not fetched again for the line that was missing.
+    entry, zoo = zoo_of(prefix="module.")
+    commands.fetch("tiny", zoo, tmp_path / "tiny.txt")
+    assert (tmp_path / "tiny.txt").exists()
+
+
+def test_a_file_that_broke_off_unseen_is_not_the_one_that_others_are_held_against(
+    tmp_path, publish, zoo_of
+):
+    """An answer without a length ends where the connection does."""
+    entry, zoo = zoo_of()
+    content = saved(dcgan())
+    publish(b"HTTP/1.1 200 OK\r\n\r\n" + content[:-100], answer(content))
+    path = location(entry)
+    with pytest.raises(ValueError, match=rf"cannot be read.*never loaded before.*\(rm '{path}'\)"):
+        commands.fetch("tiny", zoo, None)
+    path.unlink()
+    commands.fetch("tiny", zoo, None)
+    record = path.with_name(path.name + ".sha256")
+    assert record.read_text().strip() == hashlib.sha256(content).hexdigest()
+    path.write_bytes(content + b"0")
+    with pytest.raises(ValueError, match="when it first came"):
+        commands.fetch("tiny", zoo, None)
+
+
+def test_an_answer_without_an_end_is_cut_off_at_a_limit(publish, kept, waits, monkeypatch):
+    monkeypatch.setattr(weights, "LARGEST_WITHOUT_LENGTH", 1 << 20)
+    endless = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(3 << 20)
+    publish(endless)
+    with pytest.raises(ValueError, match="sends more than 0.00105 GB without saying how long"):
+        weights_file("tiny", UNPUBLISHED)
+    monkeypatch.setattr(weights, "LARGEST", len(CONTENT) - 1)
+    publish(WHOLE)
+    with pytest.raises(ValueError, match="sends more than .* GB, as no file of weights should"):
+        weights_file("tiny", UNPUBLISHED)
+    assert waits == [] and kept() == []
+
+
+def test_a_chunked_answer_that_ends_between_two_chunks_is_tried_again(publish, waits):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = head + b"3e8\r\n" + CONTENT[:1000] + b"\r\n"
+    publish(chunks, chunks + b"0\r\n\r\n")
+    assert weights_file("tiny", UNPUBLISHED).read_bytes() == CONTENT[:1000]
+    assert waits == [2]
+
+
+def test_a_redirect_to_an_address_without_encryption_is_not_followed():
+    follow = weights._HttpsOnly().redirect_request
+    asked = urllib.request.Request(WEB)
+    arguments = (asked, None, 302, "Found", http.client.HTTPMessage())
+    with pytest.raises(ValueError, match=f"^{WEB} redirects to http://example.org/w, which is not"):
+        follow(*arguments, "http://example.org/w")
+    assert follow(*arguments, "https://example.org/w").full_url == "https://example.org/w"
+    handlers = urllib.request.build_opener(weights._HttpsOnly).handlers
+    redirecting = [one for one in handlers if isinstance(one, urllib.request.HTTPRedirectHandler)]
+    assert [type(one) for one in redirecting] == [weights._HttpsOnly]
+
+
+@pytest.mark.parametrize(
+    ("loader", "architecture", "tag"),
+    [("open_clip", "RN50", "cc12m"), ("timm", "test_resnet", "r160_in1k")],
+)
+def test_a_hub_out_of_reach_is_said_at_once_and_once(
+    loader, architecture, tag, way_to_the_hub, waits, monkeypatch, tmp_path, capfd
+):
+    way_to_the_hub.return_value = "https://huggingface.co cannot be reached (no route)"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    entry = {"role": "model", "loader": loader, "architecture": architecture}
+    entry |= {"weights": {loader: tag, "elsewhere": "a friend"}}
+    words = r"^tiny: its file .* tag .* cannot be reached \(no route\), .*by hand.*: a friend\.$"
+    with pytest.raises(ValueError, match=words):
+        weights_file("tiny", entry)
+    assert waits == [] and capfd.readouterr().err == ""
+    assert not importlib.import_module("huggingface_hub.constants").HF_HUB_OFFLINE
+
+
+def test_words_on_another_address_change_neither_file_nor_maps():
+    words = {"role": "model", "loader": "onnx", "architecture": {}, "weights": {"url": WEB}}
+    other = words | {"weights": {"url": WEB, "elsewhere": "https://example.com"}}
+    assert location(words) == location(other) and entry_digest(words) == entry_digest(other)
+
+
 KILLED_HALFWAY = """
-import io, json, os, signal, sys, urllib.request
-from rosetta_steps.zoo.weights import weights_file
+import io, json, os, signal, sys
+from rosetta_steps.zoo import weights
 class Half(io.BytesIO):
     headers = {"Content-Length": str(2 << 20)}
     def read(self, size):
         return super().read(size) or os.kill(os.getpid(), signal.SIGKILL)
 
-urllib.request.urlopen = lambda url, timeout: Half(bytes(1 << 20))
-weights_file("tiny", json.loads(sys.argv[1]))
+weights._open = lambda url: Half(bytes(1 << 20))
+weights.weights_file("tiny", json.loads(sys.argv[1]))
 """
 
 
@@ -293,6 +423,7 @@ def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(loader, client, monkeyp
     path = weights_file("tiny", entry)
     assert weights_file("tiny", entry) == path and kept() == [path]
     assert hub.call_args_list == 2 * [call("tiny", entry)]
+    remember(entry, path)
     load_state(other, read_tensors(path), "tiny")
     torch.testing.assert_close(other.state_dict(), published.state_dict(), rtol=0, atol=0)
     path.write_bytes(path.read_bytes()[:-1])

@@ -10,7 +10,7 @@ from rosetta_steps.zoo.entries import (
     layers_from,
     read_entries,
 )
-from rosetta_steps.zoo.loading import choose_layers, load
+from rosetta_steps.zoo.loading import choose_layers, hold, load
 from rosetta_steps.zoo.weights import describe, sha256_of_weights, weights_file
 
 
@@ -39,9 +39,13 @@ def show(name: str, zoo: str, layers: str | list[str]) -> None:
 
 
 def fetch(name: str, zoo: str, output: Path | None) -> None:
-    """Fetch and check the weights of a model; write where they lie and, below it, their sha256."""
+    """Fetch and check the weights of a model and open them, held against its entry.
+
+    Writes where they lie and, below it, their sha256.
+    """
     entry = find_entry(name, zoo)
     path, digest = weights_file(name, entry), sha256_of_weights(name, entry)
+    hold(name, entry, path)
     lines = f"{path}\n{digest}" if digest else str(path)
     print(lines)
     if output:
@@ -59,7 +63,7 @@ def main() -> None:
     shower = commands.add_parser("show", parents=[shared], help="layers, sizes, source, licence")
     shower.add_argument("name")
     add_layer_arguments(shower, default="all")
-    fetcher = commands.add_parser("fetch", parents=[shared], help="fetch and check weights")
+    fetcher = commands.add_parser("fetch", parents=[shared], help="fetch, check and open weights")
     fetcher.add_argument("name")
     fetcher.add_argument("--output", type=Path, help="file for where they lie, and their sha256")
     converter = commands.add_parser(
@@ -68,6 +72,9 @@ def main() -> None:
     converter.add_argument("checkpoint", type=Path, help=".pkl, .pt, .pth, .bin or .safetensors")
     converter.add_argument("output", type=Path, help="X.safetensors to write, beside X.json")
     converter.add_argument("--key", help="where the state dict lies in it, if it is not the whole")
+    converter.add_argument(
+        "--prefix", default="", help="take the tensors under it alone, without it: module."
+    )
     converter.add_argument("--overwrite", action="store_true", help="replace what is there")
     a = parser.parse_args()
     if a.command == "show":
@@ -77,7 +84,7 @@ def main() -> None:
     elif a.command == "convert":
         from rosetta_steps.zoo.checkpoints.convert import convert  # torch, which a list needs not
 
-        print(convert(a.checkpoint, a.output, a.key, a.overwrite))
+        print(convert(a.checkpoint, a.output, a.key, a.overwrite, a.prefix))
     else:
         list_models(getattr(a, "zoo", "config/models.yaml"))
 

@@ -176,6 +176,7 @@ def entry_digest(entry: dict) -> str:
     from rosetta_steps.digest import algorithm, digest_of
 
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
+    matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}
     modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]
     if entry["role"] == "generator":
         modules.append(GENERATOR)

@@ -1,9 +1,12 @@
 """Build a model of the zoo, and choose its layers: what every step begins with."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
+from rosetta_steps.zoo.weights import is_unread, remember
 
 
 def load(name: str, entry: dict, weights: Path | None = None, device: str = "cpu"):
@@ -12,7 +15,47 @@ def load(name: str, entry: dict, weights: Path | None = None, device: str = "cpu
     Raises:
         ValueError: It cannot be built, or the weights do not fit.
     """
-    return importlib.import_module(loader_module(entry)).load(name, entry, weights, device)
+    build = importlib.import_module(loader_module(entry)).load
+    if weights is None:
+        return build(name, entry, weights, device)
+    with _first_reading(entry, weights):
+        return build(name, entry, weights, device)
+
+
+def hold(name: str, entry: dict, weights: Path) -> None:
+    """Open weights and hold them against their entry, as load does; nothing is computed with them.
+
+    For the job that fetches them, so that what does not fit shows before anything is sampled.
+
+    Args:
+        name: Of the model.
+        entry: Of the model.
+        weights: As zoo.weights.weights_file returned it.
+
+    Raises:
+        ValueError: They cannot be read, or do not fit.
+    """
+    if entry["weights"].get("function"):
+        return
+    module = importlib.import_module(loader_module(entry))
+    # A function's module is checked by running it, which is for the machine that runs the model.
+    opened = getattr(module, "hold", module.load)
+    with _first_reading(entry, weights):
+        opened(name, entry, weights, "cpu")
+
+
+@contextlib.contextmanager
+def _first_reading(entry: dict, weights: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if is_unread(entry, weights) and "cannot be read" in str(error):
+            raise ValueError(
+                f"{error} It was fetched and never loaded before: if it broke off on its way, "
+                f"delete it (rm '{weights}') and run again."
+            ) from None
+        raise
+    remember(entry, weights)
 
 
 def choose_layers(name: str, entry: dict, model, layers: str | list[str]) -> list:

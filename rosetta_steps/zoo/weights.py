@@ -2,15 +2,17 @@
 
 A file is written whole or not at all, checked before it is kept and again before it is loaded,
 and read as data: nothing in it is ever run. Where its publisher names no sha256, the one it had
-when it came is written beside it, and holds for as long as the file is there.
+when it was first loaded is written beside it, and holds for as long as the file is there.
 """
 
 import contextlib
 import hashlib
 import http.client
 import importlib
+import logging
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,10 +29,18 @@ from rosetta_steps.digest import digest_of
 from rosetta_steps.zoo.entries import loader_module
 
 ATTEMPTS = 3
+# Bytes of a file from the web: several times the largest that is published for any model of vision,
+# so that an answer without an end does not fill the disk; less where its length is not announced.
+LARGEST = 20 * 10**9
+LARGEST_WITHOUT_LENGTH = 4 * 10**9
+SECONDS_TO_REACH_THE_HUB = 10
 
 # Pages, messages of servers and pointers of git lfs: no format of tensors begins like this, but for
 # the length of a safetensors header, in which zeros follow.
 NO_CHECKPOINT = (b"<", b"{", b"version https://git-lfs")
+
+# Keys of `weights` that say how the file is read, or words.
+NOT_OF_THE_FILE = ("key", "prefix", "ignore", "elsewhere")
 
 # What weights_file found in this process: the file may be replaced while a model is at work.
 _checked: dict[Path, str] = {}
@@ -65,10 +76,30 @@ def weights_file(name: str, entry: dict) -> Path:
     found = sha256(path)
     if not found.startswith(expected):
         raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
-    if not expected and "path" not in source:
-        _record(path).write_text(found + "\n")
     _checked[path.absolute()] = found
     return path
+
+
+def remember(entry: dict, path: Path) -> None:
+    """Write the sha256 of a file beside it, now that it could be loaded for the first time.
+
+    Only of a file that was fetched, where its publisher names none. A file that broke off on its
+    way is so never taken for the one to hold others against.
+
+    Args:
+        entry: Of the model.
+        path: What weights_file returned for it.
+    """
+    found = _checked.get(Path(path).absolute())
+    if found and is_unread(entry, path):
+        _record(path).write_text(found + "\n")
+
+
+def is_unread(entry: dict, path: Path) -> bool:
+    """Whether a file was fetched, its publisher names no sha256, and it was never loaded."""
+    source = entry.get("weights", {})
+    own = "path" in source or source.get("function") or source.get("sha256")
+    return not own and path == location(entry) and not _record(path).is_file()
 
 
 def sha256_of_weights(name: str, entry: dict) -> str | None:
@@ -95,7 +126,9 @@ def location(entry: dict) -> Path:
     if source.get("function"):  # it loads them itself
         return Path(entry["architecture"]["function"].split(":")[0].replace(".", "/") + ".py")
     file = source.get("file") or source.get("url") or "model.safetensors"
-    identity = {k: v for k, v in source.items() if k != "key"} | {"of": entry["architecture"]}
+    identity = {k: v for k, v in source.items() if k not in NOT_OF_THE_FILE} | {
+        "of": entry["architecture"]
+    }
     return cache_folder() / "weights" / digest_of(identity) / Path(file).name
 
 
@@ -154,14 +187,20 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                     _from_hub(name, entry, temporary)
                 break
             except (OSError, RuntimeError, http.client.HTTPException) as error:
-                print(f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
-                if attempt == ATTEMPTS:
+                last = attempt == ATTEMPTS or isinstance(error, OutOfReachError)
+                if not last or attempt > 1:
+                    print(
+                        f"{name}: attempt {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr
+                    )
+                if last:
                     held = "its sha256 is checked before use"
                     if "sha256" not in source:
                         held = "its sha256 is not published: the first file there counts"
+                    elsewhere = source.get("elsewhere", "")
+                    elsewhere = f" It can be had elsewhere: {elsewhere}." if elsewhere else ""
                     raise ValueError(
                         f"{name}: its file cannot be fetched from {describe(source)}: {error}. "
-                        f"Without a network, put the file by hand at {path} ({held})."
+                        f"Without a network, put the file by hand at {path} ({held}).{elsewhere}"
                     ) from None
                 time.sleep(2**attempt)
         _refuse_what_is_no_checkpoint(
@@ -223,17 +262,51 @@ def _bytes_under(folder: str) -> int:
     return total
 
 
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https addresses and to no others."""
+
+    def redirect_request(self, request, answer, code, message, headers, address):
+        """The request to send instead."""
+        if not address.lower().startswith("https://"):
+            raise ValueError(
+                f"{request.full_url} redirects to {address}, which is not an https address: what "
+                "comes from there could be anyone's. Nothing was fetched."
+            )
+        return super().redirect_request(request, answer, code, message, headers, address)
+
+
+def _open(url: str, timeout: float = 60):
+    return urllib.request.build_opener(_HttpsOnly).open(url, timeout=timeout)
+
+
 def _from_url(url: str, target: Path) -> None:
     if not url.startswith("https://"):
         raise ValueError(f"{url} is not an https address.")
-    with urllib.request.urlopen(url, timeout=60) as response, target.open("wb") as file:
-        size = int(response.headers.get("Content-Length") or 0)
+    with _open(url) as response, target.open("wb") as file:
+        said = response.headers.get("Content-Length") or ""
+        size = int(said) if said.isdecimal() else 0
+        most = LARGEST if size else LARGEST_WITHOUT_LENGTH
         with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as progress:
+            _refuse_what_is_too_large(url, size, most)
             while piece := response.read(1 << 20):
                 file.write(piece)
                 progress.update(len(piece))
+                _refuse_what_is_too_large(url, file.tell(), most)
         if size and file.tell() != size:
             raise OSError(f"{url} broke off after {file.tell()} of {size} bytes")
+
+
+def _refuse_what_is_too_large(url: str, size: int, most: int) -> None:
+    if size > most:
+        why = "" if most == LARGEST else " without saying how long it is"
+        raise ValueError(
+            f"{url} sends more than {most / 1e9:.3g} GB{why}, as no file of weights should. It was "
+            "not kept. If it is right, fetch it in another way and give it with weights.path."
+        )
+
+
+class OutOfReachError(RuntimeError):
+    """There is no way to a hub, so that another attempt at once makes no sense."""
 
 
 def _from_hub(name: str, entry: dict, target: Path) -> None:
@@ -241,14 +314,53 @@ def _from_hub(name: str, entry: dict, target: Path) -> None:
     # no job needs the network.
     from safetensors.torch import save_file
 
-    try:
-        tensors = importlib.import_module(loader_module(entry)).fetch(name, entry)
-    except ValueError:
-        raise
-    except Exception as error:  # not all errors of their HTTP clients are OSErrors
-        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+    with _offline_where_the_hub_is_out_of_reach() as reason:
+        try:
+            tensors = importlib.import_module(loader_module(entry)).fetch(name, entry)
+        except ValueError:
+            raise
+        except Exception as error:  # not all errors of their HTTP clients are OSErrors
+            if reason:
+                raise OutOfReachError(f"{reason}, and the hub's own cache has no copy") from None
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
     # Copies, because safetensors refuses shared memory, and a module may have two names.
     save_file({key: value.contiguous().clone() for key, value in tensors.items()}, target)
+
+
+@contextlib.contextmanager
+def _offline_where_the_hub_is_out_of_reach() -> Iterator[str]:
+    # Its client tries each of several files for half a minute, whatever is asked of it. Offline, it
+    # looks into its cache alone.
+    from huggingface_hub import constants
+
+    reason, before = _why_out_of_reach(constants.ENDPOINT), constants.HF_HUB_OFFLINE
+    quiet = logging.root.manager.disable
+    if reason:
+        constants.HF_HUB_OFFLINE = True
+        logging.disable(logging.ERROR)  # each of its files would have a line of its own
+    try:
+        yield reason
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        logging.disable(quiet)
+
+
+def _why_out_of_reach(address: str) -> str:
+    """Why there is no way to an address, in words; empty where something answers."""
+    try:
+        _open(address, SECONDS_TO_REACH_THE_HUB).close()
+    except urllib.error.HTTPError:  # an answer
+        return ""
+    except urllib.error.URLError as error:
+        # With other certificates than Python's, the client may get through.
+        if isinstance(error.reason, ssl.SSLError):
+            return ""
+        return f"{address} cannot be reached ({error.reason})"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{address} cannot be reached ({error})"
+    except ValueError:  # an endpoint of the user's own, without encryption
+        return ""
+    return ""
 
 
 def describe(source: dict) -> str:

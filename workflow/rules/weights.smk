@@ -1,4 +1,4 @@
-"""Weights: fetch each file once into a cache that outlives results/, and check its sha256.
+"""Weights: fetch each file once into a cache that outlives results/, check its sha256, and open it.
 
 INPUTS   config/models.yaml, and weights that an entry gives by a path
 OUTPUTS  results/weights/{model}.txt   where the checked file lies, and its sha256
@@ -6,7 +6,7 @@ OUTPUTS  results/weights/{model}.txt   where the checked file lies, and its sha2
 
 
 rule fetch_weights:
-    """Weights file of one model."""
+    """Weights file of one model, held against its entry: what does not fit fails here, first."""
     output:
         "results/weights/{model}.txt",
     log:

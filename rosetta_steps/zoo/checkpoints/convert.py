@@ -12,7 +12,13 @@ from rosetta_steps.zoo.weights import sha256
 SHOWN = 20
 
 
-def convert(source: Path, output: Path, key: str | None = None, overwrite: bool = False) -> Path:
+def convert(
+    source: Path,
+    output: Path,
+    key: str | None = None,
+    overwrite: bool = False,
+    prefix: str = "",
+) -> Path:
     """Write OUTPUT.safetensors and OUTPUT.json from a checkpoint of any kind.
 
     The JSON goes first: where there is a .safetensors, both are there and whole. What was written
@@ -23,6 +29,7 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
         output: Path without suffix, or with .safetensors.
         key: Part of the checkpoint, as read_checkpoint takes it.
         overwrite: Whether to replace files that exist.
+        prefix: Of the names that are taken, without it, as read_checkpoint takes it.
 
     Returns:
         Path of the .safetensors file, which read_checkpoint reads back with the same settings.
@@ -38,7 +45,7 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
     for file in files:
         if file.exists() and not overwrite:
             raise ValueError(f"{file} exists. Name another output, or pass --overwrite.")
-    checkpoint = read_checkpoint(source, key)
+    checkpoint = read_checkpoint(source, key, prefix)
     values = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     description = {
         "format": FORMAT,
@@ -46,6 +53,7 @@ def convert(source: Path, output: Path, key: str | None = None, overwrite: bool 
         "settings": checkpoint.settings,
         "source": source.name,
         "key": key,
+        "prefix": prefix,
         "source_sha256": sha256(source),
         "tensors": len(checkpoint.tensors),
         "values": values,

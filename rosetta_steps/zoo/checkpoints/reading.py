@@ -3,10 +3,13 @@
 import json
 import mmap
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from rosetta_steps.zoo.checkpoints.advice import COUNTER, advice
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
 from rosetta_steps.zoo.checkpoints.modules import (
     fields_of,
@@ -26,13 +29,14 @@ from rosetta_steps.zoo.checkpoints.pickles import (
     TruncatedError,
     described,
 )
+from rosetta_steps.zoo.checkpoints.shards import INDEX, read_index
 from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
 from rosetta_steps.zoo.checkpoints.stylegan2_layouts import (
     from_rosinality,
     from_tensorflow,
     is_rosinality,
 )
-from rosetta_steps.zoo.checkpoints.torch_files import read_archive, read_stream
+from rosetta_steps.zoo.checkpoints.torch_files import OtherFormatError, read_archive, read_stream
 
 FORMAT = "rosetta_steps checkpoint"
 FETCH_AGAIN = "Fetch or copy it again."
@@ -41,6 +45,19 @@ LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
 TENSORFLOW_NETWORKS = ("G", "D", "Gs")
 # CLIP's TorchScript archives store these three sizes among their buffers.
 CLIP_SIZES = ("input_resolution", "context_length", "vocab_size")
+# First bytes of files that people take for checkpoints, to what they are.
+OTHERS = {
+    b"\x89HDF": "an HDF5 file (Keras)",
+    b"GGUF": "a GGUF file (llama.cpp)",
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+    b"7z\xbc\xaf": "compressed by 7-Zip: unpack it first",
+}
+# Statistics, which unlike a mask in a buffer are never infinite.
+STATISTICS = ("running_mean", "running_var")
+
+
+class PartError(ValueError):
+    """A file has no tensors where its entry says that they are."""
 
 
 class NoTensorsError(ValueError):
@@ -56,8 +73,8 @@ class Checkpoint:
         settings: What JSON can hold. class, init_args, init_kwargs and attributes of modules in
             pickles; truncation_statistics and noise_seed of converted StyleGAN2s; plain values
             beside the tensors.
-        layout: Of the file: safetensors, torch, torchscript, persistent (NVIDIA's PyTorch pickles),
-            tensorflow, rosinality. The last two come back in NVIDIA's PyTorch layout.
+        layout: Of the file: safetensors, sharded, torch, torchscript, persistent (NVIDIA's PyTorch
+            pickles), tensorflow, rosinality. The last two come back in NVIDIA's PyTorch layout.
         left_out: Names of what the file holds besides, in tensors and settings not at all or not
             whole: other networks, an optimiser.
     """
@@ -68,27 +85,79 @@ class Checkpoint:
     left_out: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Part:
+    """Which tensors of a state dict are taken.
+
+    Attributes:
+        prefix: Those under it, which is taken off their names; the others are left out.
+        ignore: Patterns of names, without the prefix, that are left out too.
+        left_out: The names that were left out, in the file.
+    """
+
+    prefix: str = ""
+    ignore: tuple[str, ...] = ()
+    left_out: list[str] = field(default_factory=list)
+
+    def of(self, stored: dict) -> dict:
+        """What is taken, under the names it is taken by.
+
+        Raises:
+            ValueError: Nothing lies under the prefix, or a pattern to ignore matches nothing.
+        """
+        start = len(self.prefix)
+        under = {k[start:]: v for k, v in stored.items() if k.startswith(self.prefix) and k[start:]}
+        if self.prefix and not under:
+            raise PartError(
+                f"no name in it begins with '{self.prefix}' (weights.prefix of its entry, --prefix "
+                f"of convert), but there are: {_shown(list(stored))}"
+            )
+        unused = [one for one in self.ignore if not any(fnmatchcase(key, one) for key in under)]
+        if unused:
+            raise PartError(
+                f"weights.ignore of its entry has '{unused[0]}', which matches none of its names "
+                f"({_shown(list(under))}): correct it, or take it out"
+            )
+        taken = {
+            key: value
+            for key, value in under.items()
+            if not any(fnmatchcase(key, one) for one in self.ignore)
+        }
+        self.left_out += [
+            key for key in stored if not key.startswith(self.prefix) or key[start:] not in taken
+        ]
+        if stored and not taken:
+            raise PartError("weights.ignore of its entry leaves out all its tensors")
+        return taken
+
+
 def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, as read_checkpoint has them."""
     return read_checkpoint(path, key).tensors
 
 
-def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: Path, key: str | None = None, prefix: str = "", ignore: tuple[str, ...] | list[str] = ()
+) -> Checkpoint:
     """Read a checkpoint as data, whatever its kind: its first bytes tell, not its name.
 
     Args:
-        path: Of the file.
-        key: Where the state dict or the module lies in it, when it is not the whole; without one,
-            the averaged generator (G_ema, Gs, g_ema) of a file that holds several networks.
+        path: Of the file, or of the index of a checkpoint in shards.
+        key: Where the state dict or the module lies in it, when it is not the whole, its parts
+            joined with dots where it lies deeper; without one, the averaged generator (G_ema, Gs,
+            g_ema) of a file that holds several networks.
+        prefix: Of the names that are taken, without it; all others are left out.
+        ignore: Patterns of names, without the prefix, that are left out.
 
     Returns:
         Its tensors and settings.
 
     Raises:
-        ValueError: The file is missing or truncated, holds no tensors or none at that key, claims
-            more than it holds, or would have to run code.
+        ValueError: The file is missing or truncated, holds no tensors or none at that key or under
+            that prefix, claims more than it holds, or would have to run code; or a shard is
+            missing, or another than its index says.
     """
-    path = Path(path)
+    path, part = Path(path), Part(prefix, tuple(ignore))
     if not path.is_file():
         raise ValueError(f"{path} does not exist, or is no file.")
     with path.open("rb") as file:
@@ -96,6 +165,14 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         if not size:
             raise ValueError(f"{path} cannot be read: it is empty (0 bytes). {FETCH_AGAIN}")
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if path.name.endswith(INDEX) or start.lstrip()[:1] == b"{":
+        return _sharded(path, key, part)
+    for head, what in OTHERS.items():
+        if start.startswith(head):
+            raise ValueError(
+                f"{path} is {what}. Of checkpoints, torch's files, safetensors and NVIDIA's "
+                "pickles are read here."
+            )
     kind = _kind(path, start)
     if kind is None:
         raise ValueError(
@@ -105,24 +182,70 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     budget = Budget(size)
     try:
         if kind == SAFETENSORS:
-            return _safetensors(path, data)
+            checkpoint = _safetensors(path, data)
+            checkpoint.tensors = part.of(checkpoint.tensors)
+            checkpoint.left_out = [*checkpoint.left_out, *part.left_out]
+            return checkpoint
         if kind == ZIP:
             content, scripted = read_archive(path, data, budget)
             layout = "torchscript" if scripted else "torch"
         else:
             content, legacy = read_stream(data, budget)
             layout = "torch" if legacy else "pickle"
+    except PartError as error:
+        raise ValueError(f"{path}: {error}.") from None
+    except OtherFormatError as error:
+        raise ValueError(f"{path} {error}.") from None
     except (ValueError, OSError) as error:
         raise _refused(path, f"has {size} bytes and begins as {kind}", error) from None
     chosen = _at(path, content, key)
     try:
-        checkpoint = _checkpoint(chosen, content, layout, budget)
+        checkpoint = _checkpoint(chosen, content, layout, budget, part)
+    except PartError as error:
+        raise ValueError(f"{path}: {error}.") from None
     except NoTensorsError as error:
         raise _refused(path, f"is {kind} of {size} bytes", error) from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}.") from None
-    checkpoint.left_out = _left_out(chosen, content, checkpoint)
+    checkpoint.left_out = [*_left_out(chosen, content, checkpoint), *part.left_out]
     return checkpoint
+
+
+def _sharded(path: Path, key: str | None, part: Part) -> Checkpoint:
+    """The checkpoint whose shards an index names."""
+    weight_map = read_index(path)
+    if key is not None:
+        raise ValueError(
+            f"{path} is an index of shards, which have no parts: take out weights.key ('{key}')."
+        )
+    tensors: dict[str, Tensor] = {}
+    for shard in dict.fromkeys(weight_map.values()):
+        file = path.with_name(shard)
+        if not file.is_file():
+            raise ValueError(
+                f"{path} names the shard {shard}, which is not there. Put all its shards into its "
+                "folder."
+            )
+        found = read_checkpoint(file).tensors
+        listed = {name for name, held_in in weight_map.items() if held_in == shard}
+        if lost := sorted(listed - found.keys()):
+            raise ValueError(
+                f"{file} lacks {len(lost)} tensors that {path.name} says it holds (first "
+                f"{lost[0]:.120}): they are of different versions. Copy all again."
+            )
+        if extra := sorted(found.keys() - listed):
+            there = weight_map.get(extra[0])
+            why = f"of which it says that {there} holds it" if there else "which it does not name"
+            raise ValueError(
+                f"{file} holds {extra[0]:.120} too, {why} ({path.name}): they are of different "
+                "versions. Copy all again."
+            )
+        tensors |= found
+    try:
+        taken = part.of({name: tensors[name] for name in weight_map})
+    except PartError as error:
+        raise ValueError(f"{path}: {error}.") from None
+    return Checkpoint(taken, layout="sharded", left_out=part.left_out)
 
 
 def _kind(path: Path, start: bytes) -> str | None:
@@ -140,6 +263,8 @@ def _kind(path: Path, start: bytes) -> str | None:
 def _refused(path: Path, what: str, reason: Exception) -> ValueError:
     if isinstance(reason, TruncatedError):
         remedy = f"It is truncated or damaged. {FETCH_AGAIN}"
+    elif "QInt" in str(reason) or "QUInt" in str(reason):
+        remedy = "Its tensors are quantised, which are not read here: save the network before that."
     else:
         remedy = (
             "It is damaged, no checkpoint, or would run code when loaded, which is never done here."
@@ -203,12 +328,18 @@ def _at(path: Path, content, key: str | None):
                 return networks[usual]
         return content
     held = content if type(content) is dict else networks
-    if key not in held:
-        raise ValueError(
-            f"{path} holds no '{key}' (weights.key of its entry), but: "
-            f"{_names(held) if held else described(content)}."
-        )
-    return held[key]
+    if key in held:
+        return held[key]
+    first, dot, rest = key.partition(".")
+    while dot and first in held and type(held[first]) is dict:
+        held = held[first]
+        if rest in held:
+            return held[rest]
+        first, dot, rest = rest.partition(".")
+    raise ValueError(
+        f"{path} holds no '{key}' (weights.key of its entry), but: "
+        f"{_names(held) if held else described(content)}."
+    )
 
 
 def _networks(content) -> dict:
@@ -230,29 +361,47 @@ def _names(content: dict) -> str:
     return ", ".join(shown) + (", ..." if len(content) > len(shown) else "")
 
 
-def _checkpoint(chosen, content, layout: str, budget: Budget) -> Checkpoint:
+def _checkpoint(chosen, content, layout: str, budget: Budget, part: Part) -> Checkpoint:
     if network_of(chosen) is not None:
-        variables = _read(tensorflow_variables(chosen), budget)
+        variables = _read(part.of(tensorflow_variables(chosen)), budget)
         tensors, settings = from_tensorflow(variables)
         return Checkpoint(tensors, tensorflow_settings(chosen) | settings, "tensorflow")
     if fields_of(chosen) is not None:
         layout = "persistent" if layout == "pickle" else layout
-        return Checkpoint(_read(state_dict(chosen), budget), settings_of(chosen), layout)
+        stored = part.of(state_dict(chosen))
+        return Checkpoint(_read(stored, budget), settings_of(chosen), layout)
     if layout == "torchscript":
-        tensors = _read(state_dict(chosen, scripted_fields_of), budget)
+        tensors = _read(part.of(state_dict(chosen, scripted_fields_of)), budget)
         sizes = {name: tensors.pop(name).item() for name in CLIP_SIZES if name in tensors}
         return Checkpoint(tensors, sizes, layout)
     if type(chosen) is not dict:
         raise NoTensorsError(f"it holds {described(chosen)}, where a state dict is expected")
     state = {name: value for name, value in chosen.items() if _is_tensor(value)}
     _check_names(state, chosen)
+    beside = {name: value for name, value in chosen.items() if name not in state}
+    state = part.of(state)
+    if before := _before_rosinality(state):
+        raise PartError(
+            f"its names are those of rosinality's StyleGAN2 behind '{before}': write prefix: "
+            f'"{part.prefix}{before}" into `weights` of its entry (--prefix of convert)'
+        )
     if is_rosinality(state):
         mean_w = content.get("latent_avg") if content is not chosen else None
         stored = {"mean": mean_w} if _is_tensor(mean_w) else {}
         tensors, settings = from_rosinality(_read(state, budget), _read(stored, budget).get("mean"))
         return Checkpoint(tensors, settings, "rosinality")
-    beside = {name: value for name, value in chosen.items() if name not in state}
     return Checkpoint(_read(state, budget), plain(beside), layout)
+
+
+def _before_rosinality(state: dict) -> str:
+    """The prefix behind which a state dict has rosinality's names; empty where it has not."""
+    for name in state:
+        before = name.removesuffix("style.1.weight")
+        if before and before != name:
+            under = {key.removeprefix(before) for key in state if key.startswith(before)}
+            if is_rosinality(dict.fromkeys(under)):
+                return before
+    return ""
 
 
 def _left_out(chosen, content, checkpoint: Checkpoint) -> list[str]:
@@ -322,37 +471,61 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
     Raises:
         ValueError: It cannot be read; or `keys: by_order` asks for an order that it does not have.
     """
-    checkpoint = read_checkpoint(weights, entry["weights"].get("key"))
+    source = entry["weights"]
+    checkpoint = read_checkpoint(
+        weights, source.get("key"), source.get("prefix", ""), source.get("ignore", ())
+    )
     by_order = entry.get("keys") == "by_order"
-    if by_order and checkpoint.layout == "safetensors":
+    if by_order and checkpoint.layout in ("safetensors", "sharded"):
         raise ValueError(
-            f"{name}: keys: by_order, but {weights} is a safetensors file, which sorts its "
+            f"{name}: keys: by_order, but {weights} (a safetensors file, or an index) sorts its "
             "tensors: use the checkpoint it was made from, or what `zoo convert` makes of that."
         )
     return checkpoint, by_order
 
 
-def load_state(module, tensors: dict, name: str, by_order: bool = False) -> None:
+def load_weights(module: nn.Module, name: str, entry: dict, weights: Path) -> Checkpoint:
+    """Read the checkpoint of an entry and load it into a module, as load_state does.
+
+    Raises:
+        ValueError: It cannot be read, or does not fit.
+    """
+    checkpoint, by_order = read_weights(name, entry, weights)
+    load_state(module, checkpoint.tensors, name, by_order, weights, entry["weights"])
+    return checkpoint
+
+
+def load_state(
+    module: nn.Module,
+    tensors: dict,
+    name: str,
+    by_order: bool = False,
+    path: Path | None = None,
+    source: dict | None = None,
+) -> None:
     """Load a state dict into a module, every name and shape exactly, cast to the module's types.
+
+    The counters of batches that BatchNorm modules keep, which nothing reads in eval mode, may be
+    missing (torch before 0.4.1 had none, and torchvision's files leave them out): the module's own
+    stay.
 
     Args:
         module: A torch module.
         tensors: Name to tensor.
         name: Of the model, for errors.
         by_order: The names differ and the order is the same (entry: `keys: by_order`).
+        path: Of the file, for errors.
+        source: `weights` of its entry, for errors.
 
     Raises:
-        ValueError: Names or shapes do not fit: which are missing, left over, of another shape.
+        ValueError: Names or shapes do not fit: which are missing, left over, of another shape, and
+            what to write; or a value is no finite number.
     """
-    own = module.state_dict()
+    own, counters = module.state_dict(), _counters(module)
+    file = path or "the checkpoint"
     if by_order:
-        if len(own) != len(tensors):
-            raise ValueError(
-                f"{name}: the checkpoint has {len(tensors)} tensors, the architecture {len(own)}. "
-                "Check `architecture` in config/models.yaml."
-            )
-        tensors = dict(zip(own, tensors.values(), strict=True))
-    missing = [key for key in own if key not in tensors]
+        tensors = _in_order(own, counters, tensors, name, file)
+    missing = [key for key in own if key not in tensors and key not in counters]
     left_over = [key for key in tensors if key not in own]
     other = [
         f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
@@ -360,27 +533,55 @@ def load_state(module, tensors: dict, name: str, by_order: bool = False) -> None
         if key in tensors and tensors[key].shape != own[key].shape
     ]
     if missing or left_over or other:
+        shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
+        found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         raise ValueError(
-            f"{name}: the checkpoint does not fit the architecture: of {len(own)} tensors, "
-            f"{differences(missing, left_over, other)}. {_advice(own, missing, left_over)}"
+            f"{name}: {file} does not fit the architecture: of {len(own)} tensors, "
+            f"{differences(missing, left_over, other)}. "
+            f"{advice(name, shapes, found, source or {}, path, counters)}"
         )
-    module.load_state_dict(tensors)
+    _refuse_what_is_not_finite(module, tensors, own, name, file)
+    module.load_state_dict({**{key: own[key] for key in counters}, **tensors})
 
 
-def _advice(own: dict, missing: list[str], left_over: list[str]) -> str:
-    """What probably went wrong: the way out for a checkpoint that does not fit."""
-    if missing and len(missing) == len(own):
-        prefixes = {key.split(".")[0] for key in left_over}
-        if len(prefixes) == 1 and all(key.partition(".")[2] in own for key in left_over):
-            return (
-                f"All names in the file begin with '{prefixes.pop()}.', which the architecture's "
-                "do not: save it without, or name the part with weights.key."
-            )
-        return (
-            "They have no name in common: it is a checkpoint of another architecture, or of "
-            "another part of the file (weights.key in config/models.yaml)."
-        )
-    return (
-        "It is a checkpoint of another architecture, resolution or number of classes than its "
-        "entry says: correct `architecture` or `weights` in config/models.yaml."
+def _counters(module: nn.Module) -> set[str]:
+    """Names of the counters of batches of the module's normalisations, torch's own alone."""
+    return {
+        f"{path}.{COUNTER}" if path else COUNTER
+        for path, child in module.named_modules(remove_duplicate=False)
+        if isinstance(child, nn.modules.batchnorm._NormBase)
+        and getattr(child, COUNTER, None) is not None
+    }
+
+
+def _in_order(own: dict, counters: set[str], tensors: dict, name: str, file) -> dict:
+    """Tensors under the module's names, one after another; with its counters or without."""
+    for names in (list(own), [key for key in own if key not in counters]):
+        if len(names) == len(tensors):
+            return dict(zip(names, tensors.values(), strict=True))
+    without = f" ({len(own) - len(counters)} without {COUNTER})" if counters else ""
+    raise ValueError(
+        f"{name}: {file} has {len(tensors)} tensors, the architecture {len(own)}{without}. "
+        "Check `architecture` in config/models.yaml."
     )
+
+
+def _refuse_what_is_not_finite(module: nn.Module, tensors: dict, own: dict, name: str, file):
+    # In the types of the module, where a number of another type may be too large. A mask in a
+    # buffer may be -inf; NaN is nothing anywhere.
+    buffers = {key for key, _ in module.named_buffers(remove_duplicate=False)}
+    for key, tensor in tensors.items():
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        cast = tensor.to(own[key].dtype)
+        if torch.isfinite(cast).all():
+            continue
+        mask = key in buffers and key.split(".")[-1] not in STATISTICS
+        if mask and not cast.isnan().any():
+            continue
+        count = int((~torch.isfinite(cast)).sum())
+        raise ValueError(
+            f"{name}: {file} holds NaN or infinity in {key} ({count} of {cast.numel()} values, as "
+            f"{str(cast.dtype).removeprefix('torch.')}): its training diverged, or the file is "
+            "damaged. Use another checkpoint."
+        )

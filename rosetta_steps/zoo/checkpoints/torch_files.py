@@ -29,6 +29,10 @@ LONGEST_END = LENGTH_OF_END + (1 << 16)  # bytes, with the longest comment
 LOCAL_HEADER = 30  # bytes before the name of a member of a zip archive
 
 
+class OtherFormatError(ValueError):
+    """A zip archive of another kind than torch.save writes: which, and what to do."""
+
+
 def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, bool]:
     """Content of a zip archive of torch.
 
@@ -51,6 +55,8 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
             members = {member.filename: member for member in archive.infolist()}
     except (zipfile.BadZipFile, struct.error, *ZIP_ERRORS) as error:
         raise ValueError(f"as a zip archive it is damaged: {error}") from None
+    if what := _other_format(members):
+        raise OtherFormatError(what)
     roots = [name.removesuffix("data.pkl") for name in members if _is_top_pickle(name)]
     if len(roots) != 1:
         raise ValueError(f"as a zip archive it has {len(roots)} data.pkl, where torch writes one")
@@ -75,6 +81,21 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
         _stored(data, members[f"{root}data.pkl"]), 0, budget, known, persistent
     )
     return content, f"{root}constants.pkl" in members
+
+
+def _other_format(members) -> str:
+    """What an archive is that torch.save did not write, in words; empty where it is torch's."""
+    last = {name.split("/")[-1] for name in members}
+    if "archive_format" in last or "serialized_exported_program.json" in last:
+        return (
+            "is a program that torch.export saved (.pt2), not a checkpoint: save the state dict of "
+            "its module (torch.save(module.state_dict(), 'X.pt')), or export it to ONNX"
+        )
+    if members and all(name.endswith(".npy") for name in members):
+        return "is an archive of numpy (.npz), not a checkpoint: save its arrays as safetensors"
+    if "model.weights.h5" in last:
+        return "is a file of Keras (.keras), not a checkpoint of torch"
+    return ""
 
 
 def _is_top_pickle(name: str) -> bool:

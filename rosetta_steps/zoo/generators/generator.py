@@ -110,20 +110,37 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
         ValueError: The architecture cannot be built, the weights do not fit, or their file states
             other settings than the entry.
     """
-    own = None
-    if entry["loader"] == "function":
-        # Imported by name: it brings the libraries of the models, which no other generator needs.
-        own = importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
-    build_on = "meta" if weights is None and not own else "cpu"
-    with torch.device(build_on):
-        network = own.build(name, entry) if own else build(name, entry)
-    if weights is not None and not entry["weights"].get("function"):
-        _load_weights(name, entry, network, weights)
+    network, build_on = _network(name, entry, weights)
     device = build_on if weights is None else device
     generator = Generator(name, network.to(device), device, entry.get("autocast"))
-    if own:
-        own.check(generator)
+    if entry["loader"] == "function":
+        _functions().check(generator)
     return generator
+
+
+def hold(name: str, entry: dict, weights: Path, device: str) -> None:
+    """Build a generator and load its weights, without making an image.
+
+    Raises:
+        ValueError: As load.
+    """
+    _network(name, entry, weights)
+
+
+def _functions():
+    # Imported by name: it brings the libraries of the models, which no other generator needs.
+    return importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
+
+
+def _network(name: str, entry: dict, weights: Path | None) -> tuple[nn.Module, str]:
+    """The network of an entry, with its weights, and the device that it was built on."""
+    own = entry["loader"] == "function"
+    build_on = "meta" if weights is None and not own else "cpu"
+    with torch.device(build_on):
+        network = _functions().build(name, entry) if own else build(name, entry)
+    if weights is not None and not entry["weights"].get("function"):
+        _load_weights(name, entry, network, weights)
+    return network, build_on
 
 
 def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> None:
@@ -139,7 +156,7 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
         architecture = entry["architecture"]
         other = disagreement(name, weights, network, architecture, checkpoint.settings)
     try:
-        load_state(network, tensors, name, by_order)
+        load_state(network, tensors, name, by_order, weights, entry["weights"])
     except ValueError as error:
         raise ValueError(f"{error} {other}".strip()) from None
     if other:

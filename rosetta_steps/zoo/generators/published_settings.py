@@ -8,7 +8,8 @@ as attributes of every module, which hold what the network really had. So the at
 
 A network here says where its settings are stated. `published` maps each of our keywords to places,
 of which the first that states something counts; `built_in` does so for what has one value here and
-is no keyword. A place is a keyword ("conv_clamp", "mapping_kwargs.num_layers"), or a pattern of
+is no keyword; `absent_in_tensorflow` has what it means that a TensorFlow file does not state one of
+our keywords. A place is a keyword ("conv_clamp", "mapping_kwargs.num_layers"), or a pattern of
 module names, a colon and an attribute ("synthesis.b*:conv_clamp"; no name is the whole network).
 """
 
@@ -40,6 +41,7 @@ def disagreement(
         or nothing differs.
     """
     published, built_in = (getattr(network, kind, {}) for kind in ("published", "built_in"))
+    absent = getattr(network, "absent_in_tensorflow", {})
     if not (published or built_in) or not isinstance(settings, dict):
         return ""
     bound = inspect.signature(type(network)).bind(**architecture)
@@ -48,6 +50,9 @@ def disagreement(
     found, lines, fixed = [], {}, []
     for keyword, places in published.items():
         place, stated = _first(settings, places)
+        if not stated and "components" in settings and keyword in absent:
+            # A network of TensorFlow has what its constructor was told, and nothing else.
+            place, stated = places[-1], {"": absent[keyword]}
         if all(_same(value, ours[keyword]) for value in stated.values()):
             continue
         found.append(f"{_said(place, stated)}, its entry {keyword}: {_shown(ours[keyword])}")

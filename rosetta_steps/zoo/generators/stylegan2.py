@@ -46,6 +46,7 @@ class StyleGAN2(StyleGAN):
         "channel_max": ("channel_max", "fmap_max"),
         "clamp": ("synthesis.b*:conv_clamp", "conv_clamp"),
     }
+    absent_in_tensorflow = {"clamp": None}
     built_in = StyleGAN.built_in | {
         "activation": ("lrelu", ("synthesis.b*.conv?:activation", "activation", "nonlinearity")),
         "filter": ([1, 3, 3, 1], ("resample_kernel",)),  # PyTorch files have it among their tensors

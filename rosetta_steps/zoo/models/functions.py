@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
+from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
 from rosetta_steps.zoo.models import timm_models
@@ -55,13 +55,22 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     def built() -> Model:
         module = build_module(name, entry)
         if not entry["weights"].get("function"):
-            checkpoint, by_order = read_weights(name, entry, weights)
-            load_state(module, checkpoint.tensors, name, by_order)
+            load_weights(module, name, entry, weights)
         return _model(name, entry, module.to(device), preprocessing, device)
 
     model = built()
     check(model, _patterns_of(entry), built)
     return model
+
+
+def hold(name: str, entry: dict, weights: Path, device: str) -> None:
+    """Call the function and load a file of weights into its module, without running it.
+
+    Raises:
+        ValueError: There is no such function, it fails or returns no module, or the weights do
+            not fit.
+    """
+    load_weights(build_module(name, entry), name, entry, weights)
 
 
 def build_module(

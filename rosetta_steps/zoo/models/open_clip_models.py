@@ -11,7 +11,7 @@ import torch
 from open_clip.model import _build_vision_tower
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_checkpoint
+from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
 from rosetta_steps.zoo.models import timm_models
@@ -20,6 +20,7 @@ from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 
 PREFIX = "visual."
+HUB = ("hf-hub:", "local-dir:", "hf_hub:")
 NORMALISATION = ("mean", "std", "interpolation")
 
 
@@ -51,7 +52,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     default["size"] = (size, size) if isinstance(size, int) else tuple(size)
     preprocessing = preprocessing_of(name, entry, default)
     if weights is not None:
-        checkpoint = read_checkpoint(weights, entry["weights"].get("key"))
+        checkpoint, by_order = read_weights(name, entry, weights)
         said = checkpoint.settings.keys() | checkpoint.tensors.keys()
         if set(CLIP_SIZES) <= said and not settings["quick_gelu"] and _has_gelu(module.visual):
             raise ValueError(
@@ -59,13 +60,12 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
                 f"and {architecture} has GELU. Write architecture: {{name: {architecture}, tag: "
                 "openai}} in its entry."
             )
-        tensors = {key: t for key, t in checkpoint.tensors.items() if key.startswith(PREFIX)}
-        if not tensors:
-            raise ValueError(
-                f"{name}: {weights} has no tensor under '{PREFIX}', so it holds no CLIP model. "
-                f"Its first: {', '.join(list(checkpoint.tensors)[:3])}."
-            )
-        load_state(module, tensors, name)
+        # Where nothing lies under it, load_state says what is wrong with the names.
+        found = checkpoint.tensors
+        tower = {key: t for key, t in found.items() if key.startswith(PREFIX)} or {
+            key: t for key, t in found.items() if PREFIX in key
+        }
+        load_state(module, tower or found, name, by_order, weights, entry["weights"])
         module.to(device)
     return Model(
         name,
@@ -96,6 +96,12 @@ def settings_of(name: str, entry: dict) -> dict:
             not agree on the activation function.
     """
     architecture, tag = named(name, entry)
+    if architecture.startswith(HUB):
+        raise ValueError(
+            f"{name}: '{architecture}' is an address of a hub, from which nothing is built here. "
+            "Write the architecture (ViT-B-32, say), and weights: {open_clip: TAG} where open_clip "
+            "has a tag for it, or {path: FILE} of its open_clip_model.safetensors."
+        )
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise ValueError(

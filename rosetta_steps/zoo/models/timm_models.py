@@ -9,7 +9,7 @@ from timm.layers import to_2tuple
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
-from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
+from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
 from rosetta_steps.zoo.models.architecture import read_architecture
@@ -38,6 +38,17 @@ ROW_BY_ROW = {
     "Xcit",
 }
 STRIDES = (4, 8, 16, 32, 64)
+HUB = ("hf-hub:", "hf_hub:", "local-dir:", "timm/")
+# Arguments of create_model that would bring weights past `weights`, and what to write instead.
+LOADED_HERE = "the weights of an entry are those of `weights`"
+NO_ARGUMENTS = {
+    "checkpoint_path": f"{LOADED_HERE}: write weights: {{path: FILE}}",
+    "pretrained": f"{LOADED_HERE}: write weights: {{timm: TAG}}",
+    "pretrained_cfg": f"{LOADED_HERE}: write weights: {{url: ADDRESS}} or {{path: FILE}}, and what "
+    "differs in `preprocessing`",
+    "pretrained_cfg_overlay": f"{LOADED_HERE}: write weights: {{url: ADDRESS}} or {{path: FILE}}, "
+    "and what differs in `preprocessing`",
+}
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
@@ -60,9 +71,9 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         # The config stays that of the tag.
         default["size"] = to_2tuple(arguments["img_size"])
     preprocessing = preprocessing_of(name, entry, default)
+    _refuse_another_size(name, entry, module, preprocessing.size)
     if weights is not None:
-        checkpoint, by_order = read_weights(name, entry, weights)
-        load_state(module, checkpoint.tensors, name, by_order)
+        load_weights(module, name, entry, weights)
         module.to(device)
     return Model(
         name,
@@ -70,6 +81,29 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         preprocessing,
         "meta" if weights is None else device,
         tokens_of(module, preprocessing.size),
+    )
+
+
+def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple) -> None:
+    patches = getattr(module, "patch_embed", None)
+    built_for = getattr(patches, "img_size", None)
+    if not getattr(patches, "strict_img_size", False) or tuple(built_for) == tuple(size):
+        return
+    patch = getattr(patches, "patch_size", None) or (1, 1)
+    if any(side % step for side, step in zip(size, patch, strict=True)):
+        raise ValueError(
+            f"{name}: preprocessing.size is {list(size)}, and {named(name, entry)[0]} is built for "
+            f"images of {list(built_for)}, whose patches of {patch[0]} x {patch[1]} do not divide "
+            f"{list(size)}. Choose multiples of them, and write them as arguments: "
+            "{img_size: [Y, X]} too."
+        )
+    other = ""
+    if hasattr(module, "dynamic_img_size"):
+        other = ", or dynamic_img_size: true, which resamples the positions of the weights"
+    raise ValueError(
+        f"{name}: preprocessing.size is {list(size)}, and {named(name, entry)[0]} is built for "
+        f"images of {list(built_for)}. Write arguments: {{img_size: {list(size)}}} into "
+        f"`architecture` of {name}, for weights of that size{other}."
     )
 
 
@@ -87,6 +121,24 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
             wrong.
     """
     full, arguments = named(name, entry)
+    if full.startswith(HUB) or "/" in full:
+        raise ValueError(
+            f"{name}: '{full}' is an address of a hub. Write the architecture and its tag alone "
+            f"(architecture: {full.rpartition('/')[2] or 'resnet50.a1_in1k'}); of weights that "
+            "timm has no tag for, the architecture and weights: {path: FILE} or {url: ADDRESS} of "
+            "their model.safetensors."
+        )
+    for argument, remedy in NO_ARGUMENTS.items():
+        if argument in arguments:
+            raise ValueError(
+                f"{name}: arguments has '{argument}', which is not for timm to do here: {remedy}."
+            )
+    if (channels := arguments.get("in_chans", 3)) != 3:
+        raise ValueError(
+            f"{name}: arguments has in_chans: {channels}, and images have three channels here "
+            "(rgb). Take it out; of a model of other channels, give a function of your own that "
+            "makes them from rgb (loader: function)."
+        )
     architecture, tag = split_model_name_tag(full)
     if not timm.is_model(architecture):
         raise ValueError(

@@ -1,0 +1,82 @@
+"""Indexes of checkpoints in shards: X.safetensors.index.json and pytorch_model.bin.index.json.
+
+An index says in which file of its folder each tensor lies. It is data from elsewhere: a name that
+leads out of the folder is never opened.
+"""
+
+import json
+import re
+from pathlib import Path
+
+INDEX = ".index.json"
+LONGEST_INDEX = 1 << 27  # bytes
+MOST_SHARDS = 10_000
+SHARD = re.compile(r"(.+)-(\d{2,})-of-(\d{2,})(\.\w+)?$")
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Names of tensors to the files they lie in, as an index has them.
+
+    Args:
+        path: Of the index.
+
+    Returns:
+        The weight map; every value is the name of a file in the folder of the index.
+
+    Raises:
+        ValueError: It is no index, names a tensor twice, or a file outside its folder.
+    """
+    if path.stat().st_size > LONGEST_INDEX:
+        raise ValueError(f"{path} has more than {LONGEST_INDEX} bytes, as no index of shards does.")
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=_unique)
+    except _TwiceError as error:
+        raise ValueError(f"{path} names {error} twice, so it is damaged. Copy it again.") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read ({error}). Copy it again.") from None
+    found = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise ValueError(
+            f"{path} is JSON without a weight_map, so it is no index of shards, and no checkpoint. "
+            "Give the checkpoint itself."
+        )
+    for name, shard in found.items():
+        if not isinstance(shard, str) or not _lies_beside(shard):
+            raise ValueError(
+                f"{path} has its tensor {name:.120} in {str(shard)!r:.200}, which is no file of "
+                "its own folder, so it is not opened."
+            )
+    if len(set(found.values())) > MOST_SHARDS:
+        raise ValueError(f"{path} names more than {MOST_SHARDS} shards, as no index does.")
+    return found
+
+
+def shard_of(path: Path) -> str:
+    """What a file is a shard of, in words; empty where its name does not say that it is one."""
+    match = SHARD.fullmatch(path.name)
+    if match is None or int(match[3]) < 2:
+        return ""
+    stem, number, count, suffix = match.groups()
+    index = path.with_name(f"{stem}{suffix or ''}{INDEX}")
+    there = "which lies beside it" if index.is_file() else "which belongs beside all its shards"
+    return (
+        f"{path.name} is one shard of a checkpoint in several files ({int(number)} of "
+        f"{int(count)}): give the index, {index.name}, {there}"
+    )
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in a mapping."""
+
+
+def _unique(pairs: list[tuple]) -> dict:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(f"'{name:.120}'" for name in names if names.count(name) > 1))
+    return found
+
+
+def _lies_beside(name: str) -> bool:
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
+    return plain and len(name) < 256 and not name.endswith(".json")
