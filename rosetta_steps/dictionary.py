@@ -29,6 +29,7 @@ from rosetta_steps.dictionary_stores import (
     unit_ranges,
 )
 from rosetta_steps.errors import run
+from rosetta_steps.portable import listed
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 
 TEMPLATE = Path(__file__).with_name("dictionary.html")
@@ -252,10 +253,10 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
     facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
     facts += [("Images", f"{dictionary.images} ({origin})")]
-    left_out = attrs.get("unreadable", [])
+    left_out = listed(attrs.get("unreadable"))
     facts += [("Left out", _count(len(left_out), "unreadable file"))] if left_out else []
-    if attrs.get("classes"):
-        facts += [("Classes", ", ".join(attrs["classes"].values()))]
+    if classes := listed(attrs.get("classes")):
+        facts += [("Classes", ", ".join(classes.values()))]
     if attrs.get("truncation", 1) != 1:
         facts += [("Truncation", attrs["truncation"])]
     facts += [("Mined with", settings)] if settings else []

@@ -124,7 +124,8 @@ def open_stores(paths: Iterable[Path]) -> dict[str, xr.DataTree]:
     stores: dict[str, xr.DataTree] = {}
     origin: dict[str, Path] = {}
     for path in paths:
-        tree = xr.open_datatree(path, engine="zarr")
+        # As they are stored: decoding float16 to float64 would only take memory here.
+        tree = xr.open_datatree(path, engine="zarr", mask_and_scale=False)
         model = str(tree.attrs.get("model", path.stem))
         if model in stores:
             raise ValueError(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rosetta_steps.errors import run
 from rosetta_steps.image_files import INTERPOLATION, UnreadableImage, matched_files, read_image
+from rosetta_steps.portable import fixed_width, plain_attrs
 from rosetta_steps.stores import whole_store, writing
 
 IMAGES_PER_BLOCK = 32
@@ -78,7 +79,7 @@ def gather(
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
             with writing(output):
-                _append(store, block, not kept, of_class)
+                _append(store, block, not kept, of_class, max(map(len, names)))
             kept += [name for name, _ in block]
         if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
             of_few = (folder / name for name in names if of_class[name] in few)
@@ -113,7 +114,7 @@ def gather(
             "interpolation": INTERPOLATION,
         }
         with writing(output):
-            xr.Dataset(attrs=attrs).to_zarr(store, mode="a", consolidated=False)
+            xr.Dataset(attrs=plain_attrs(attrs)).to_zarr(store, mode="a", consolidated=False)
     if noted.unreadable:
         print(f"{len(noted.unreadable)} files left out:\n{listing}", file=sys.stderr)
     if noted.first_frame:
@@ -184,10 +185,14 @@ def first_of_each(
 
 
 def _append(
-    store: Path, block: list[tuple[str, np.ndarray]], first: bool, of_class: dict[str, int]
+    store: Path,
+    block: list[tuple[str, np.ndarray]],
+    first: bool,
+    of_class: dict[str, int],
+    width: int,  # characters of the longest name of all blocks
 ) -> None:
     names, pictures = zip(*block, strict=True)
-    files = np.array(names, dtype=np.dtypes.StringDType())
+    files = fixed_width(np.array(names), width)
     images = (("image", "rgb", "y", "x"), np.stack(pictures), {"long_name": "in [0, 1]"})
     dataset = xr.Dataset({"image": images, "file": ("image", files)})
     if of_class:
@@ -198,7 +203,7 @@ def _append(
     else:
         kind = {"append_dim": "image"}
     with warnings.catch_warnings():
-        # Strings are not in the Zarr v3 specification yet; they are read without a word.
+        # As in stores.write_dataset.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         dataset.to_zarr(store, consolidated=False, **kind)
 

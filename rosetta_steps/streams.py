@@ -27,6 +27,7 @@ from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
 from rosetta_steps.errors import StoreError, run
+from rosetta_steps.portable import plain_attrs
 from rosetta_steps.stores import (
     MapReader,
     check_dataset,
@@ -78,7 +79,7 @@ def describe(
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {
-        "attrs": attrs,
+        "attrs": plain_attrs(attrs),  # as a store of the same maps has them
         "zoo": str(zoo),
         "images": images,
         "dtype": dtype,

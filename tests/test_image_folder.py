@@ -1,5 +1,6 @@
 """Sample sets of image files: what a pattern means, how each kind is read, and the store."""
 
+import json
 import os
 import signal
 import struct
@@ -366,10 +367,10 @@ def test_the_store_holds_all_images_in_order_of_path(tmp_path, monkeypatch):
         values = pixels(seed=files.index(file)) / 255
         np.testing.assert_allclose(picture, values.transpose(2, 0, 1), atol=1e-7)
     assert samples.attrs == {
-        "images": [str(tmp_path / "photos")],
+        "images": json.dumps([str(tmp_path / "photos")]),
         "size": list(SIZE),
-        "unreadable": [],
-        "first_frame": [],
+        "unreadable": "[]",
+        "first_frame": "[]",
         "interpolation": image_files.INTERPOLATION,
     }
 
@@ -398,7 +399,7 @@ def test_skipped_files_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
     (tmp_path / "photos" / os.fsdecode(b"\xff.png")).write_bytes(b"")
     samples = gather(tmp_path, unreadable="skip")
     assert list(samples["file"].values) == [f"{i}.png" for i in range(5)]
-    assert samples.attrs["unreadable"] == [
+    assert json.loads(samples.attrs["unreadable"]) == [
         "1-00.png: no image in a format that Pillow decodes",
         r"\udcff.png: its name is not UTF-8; rename it",
     ]
@@ -409,7 +410,7 @@ def test_animations_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
     photos(tmp_path)
     frames = [Image.new("RGB", (9, 6), colour) for colour in ("red", "lime")]
     frames[0].save(tmp_path / "photos" / "9.gif", save_all=True, append_images=frames[1:])
-    assert gather(tmp_path).attrs["first_frame"] == ["9.gif"]
+    assert json.loads(gather(tmp_path).attrs["first_frame"]) == ["9.gif"]
     assert "Of 1 files with several frames or pages" in capsys.readouterr().err
 
 
@@ -444,9 +445,9 @@ def test_no_more_than_a_block_of_pictures_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(image_folder, "IMAGES_PER_BLOCK", 2)
     written, original = [], image_folder._append
 
-    def append(store, block, first, of_class):
+    def append(store, block, first, of_class, width):
         written.append(len(block))
-        original(store, block, first, of_class)
+        original(store, block, first, of_class, width)
 
     monkeypatch.setattr(image_folder, "_append", append)
     photos(tmp_path)
@@ -471,8 +472,8 @@ import os, signal, pathlib
 from rosetta_steps import image_folder
 image_folder.IMAGES_PER_BLOCK = 2
 append = image_folder._append
-def killed(store, block, first, of_class):
-    append(store, block, first, of_class)
+def killed(store, block, first, *others):
+    append(store, block, first, *others)
     if not first: os.kill(os.getpid(), signal.SIGKILL)
 image_folder._append = killed
 image_folder.gather(["photos"], (6, 9), pathlib.Path("o.zarr"))

@@ -71,7 +71,7 @@ def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp
     assert store["latent"].dims == ("image", "latent")
     assert store["loss"].sizes == {"image": 8, "start": 2, "step": 7, "term": 4}
     assert store["frame"].sizes == {"image": 8, "frame": 3, "latent": 5}
-    assert store.attrs["generator"] == "generator" and store.attrs["models"] == ["one"]
+    assert store.attrs["generator"] == "generator" and store.attrs["models"] == '["one"]'
     assert store.attrs["steps"] == 6 and store.attrs["pairs"] == len(inverter.matches)
     loss = store["loss"].sel(term="total").isel(step=-1).values
     np.testing.assert_array_equal(store["start"], loss.argmin(1))

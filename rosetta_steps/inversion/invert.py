@@ -360,7 +360,7 @@ def dataset_of(found: dict[str, np.ndarray], classes, settings: Settings) -> xr.
     }
     if classes is not None:
         variables["label"] = ("image", classes, {"long_name": "class index"})
-    return xr.Dataset(variables, {"term": np.array(TERMS, dtype=np.dtypes.StringDType())})
+    return xr.Dataset(variables, {"term": np.array(TERMS)})
 
 
 def add_match_arguments(parser: argparse.ArgumentParser, generator_required: bool = True) -> None:
