@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 
 import matplotlib
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from conftest import dump_maps, write_maps
+from conftest import ROOT, dump_maps, write_maps
 from PIL import Image
 from project import Project
 
@@ -265,6 +266,23 @@ def test_names_are_text_to_zarr_alone(stores):
     assert raw[:].tolist() == FILES
     assert xr.open_zarr(stores / "photos.zarr")["file"].values.tolist() == FILES
     assert listed(xr.open_zarr(stores / "photos.zarr").attrs["unreadable"])[0].startswith("damaged")
+
+
+def test_the_example_of_the_docs_runs(stores, tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/stores.md").read_text(), re.DOTALL)[1]
+    of_docs = {
+        "results/activations/faces/efficientnet-lite0.zarr": "activations.zarr",
+        "results/correlations/faces/dcgan-digiface--efficientnet-lite0.zarr": "correlations.zarr",
+    }
+    for path, store in of_docs.items():
+        assert path in code
+        code = code.replace(path, str(stores / store))
+    layer, unit = "layer1.0.act1", ("main.2", 1)
+    code = code.replace('"bn1.act"', repr(layer)).replace('("main.2", 17)', repr(unit))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    names = xr.open_dataset("table.nc", engine="scipy")["layer_b"].astype(str)
+    assert layer in names
 
 
 def test_images_and_maps_are_plotted(stores):
