@@ -31,7 +31,7 @@ rule edit:
         models=guides_of_edit,
         zoo=config["zoo"],
         options=edit_options,
-        source=source_of_edit,
+        source=subpath(input.source, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
         store=subpath(output.store, strip_suffix=".done.json"),
         algorithm=algorithm("editing.edit"),

@@ -171,6 +171,7 @@ rule animation:
     """The optimisation of some images, as an animation."""
     input:
         arm="results/inversions/{inversion}/all.zarr.done.json",
+        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         weights=lambda w: f"results/weights/{generator_of(w)}.txt",
     output:
         report(
@@ -189,13 +190,14 @@ rule animation:
         gpu=1,
     params:
         arm=subpath(input.arm, strip_suffix=".done.json"),
+        targets=subpath(input.targets, strip_suffix=".done.json"),
         zoo=config["zoo"],
         algorithm=algorithm("inversion.figures.animation"),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.animation --inversion {params.arm:q} \
-            --zoo {params.zoo:q} \
-            --images 0 1 2 3 --output {output:q} 2>&1 | tee {log:q}
+            --zoo {params.zoo:q} --targets {params.targets:q} \
+            --output {output:q} 2>&1 | tee {log:q}
         """
 
 
