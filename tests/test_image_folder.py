@@ -371,6 +371,8 @@ def test_the_store_holds_all_images_in_order_of_path(tmp_path, monkeypatch):
         "size": list(SIZE),
         "unreadable": "[]",
         "first_frame": "[]",
+        "other_endings": "",
+        "undecoded": "[]",
         "interpolation": image_files.INTERPOLATION,
     }
 
@@ -404,6 +406,31 @@ def test_skipped_files_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
         r"\udcff.png: its name is not UTF-8; rename it",
     ]
     assert "2 files left out:\n  1-00.png: no image in a format" in capsys.readouterr().err
+
+
+def test_files_with_other_endings_are_counted_and_images_among_them_named(tmp_path, capsys):
+    photos(tmp_path)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "scan.cr2", "logo.svg", "notes.txt", ".hidden.heic"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    (tmp_path / "photos" / os.fsdecode(b"\xff.jxl")).write_bytes(b"x")
+    samples = gather(tmp_path)
+    assert samples.sizes["image"] == 5
+    assert samples.attrs["other_endings"].split(", ")[0] == "2 .heic"
+    named = ["IMG_1.HEIC", "IMG_2.heic", "logo.svg", "scan.cr2", r"\udcff.jxl"]
+    assert json.loads(samples.attrs["undecoded"]) == named
+    said = capsys.readouterr().err
+    assert "6 files with other endings were left out: 2 .heic, 1 " in said
+    assert "5 of them are images in formats that Pillow does not decode here:\n  IMG_1" in said
+    assert "Convert images of other formats to .jpg or .png" in said
+
+
+def test_a_folder_of_formats_that_are_not_decoded_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no image below .*\(files: 3 with \.heic\)\. .* Convert"):
+        gather(tmp_path)
+    assert os.listdir(tmp_path) == ["photos"]
 
 
 def test_animations_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
