@@ -29,6 +29,7 @@ from rosetta_steps.dictionary_stores import (
     unit_ranges,
 )
 from rosetta_steps.errors import run
+from rosetta_steps.leftovers import partial, room_for
 from rosetta_steps.portable import listed
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 
@@ -68,6 +69,7 @@ def write_page(
 
     Raises:
         ValueError: No example image was asked for.
+        StoreError: The disk is full.
     """
     if top + middle + low < 1 or min(top, middle, low) < 0:
         raise ValueError(
@@ -75,16 +77,16 @@ def write_page(
             "ask for at least one, and for none below zero."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    building = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    shutil.rmtree(building, ignore_errors=True)
+    building = partial(output)
     try:
-        (building / PICTURES).mkdir(parents=True)
-        examples = concept_examples(dictionary, top=top, middle=middle, low=low)
-        size = write_pictures(dictionary, examples, building, picture_size)
-        (building / output.name).write_text(
-            page(dictionary, examples, size, settings), encoding="utf-8"
-        )
-        _put_in_place(building, output)
+        with room_for(output):
+            (building / PICTURES).mkdir(parents=True)
+            examples = concept_examples(dictionary, top=top, middle=middle, low=low)
+            size = write_pictures(dictionary, examples, building, picture_size)
+            (building / output.name).write_text(
+                page(dictionary, examples, size, settings), encoding="utf-8"
+            )
+            _put_in_place(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -22,6 +22,7 @@ from rosetta_steps.inversion.arms import read_arm, why_empty
 from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
+from rosetta_steps.leftovers import remove_leftovers
 from rosetta_steps.stores import check_dataset, whole_file
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.generator import Generator
@@ -125,6 +126,7 @@ def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds:
         shared = _palette(pictures)
         pictures = [picture.quantize(palette=shared) for picture in pictures]
         settings |= {"format": "GIF", "append_images": pictures[1:], "optimize": False}
+    remove_leftovers(output)
     with whole_file(output) as temporary:
         pictures[0].save(temporary, **settings)
 
