@@ -97,10 +97,10 @@ def test_where_no_match_is_strong_enough_the_arm_is_empty_and_says_why(project):
     assert table.loc["reconstruction", "images"] == 5
 
 
-def test_everything_there_is_to_look_at_is_made_of_a_single_target(project):
+def test_everything_there_is_to_look_at_is_made_of_two_targets(project):
     def change(config):
-        config["sample_sets"]["single"] = config["sample_sets"]["targets"] | {"images": 1}
-        alone = {"matches": "tiny", "targets": "single", "arms": ["reconstruction", "all"]}
+        config["sample_sets"]["couple"] = config["sample_sets"]["targets"] | {"images": 2}
+        alone = {"matches": "tiny", "targets": "couple", "arms": ["reconstruction", "all"]}
         config["inversions"], config["tables"] = {"alone": alone}, {"of-one": "alone"}
 
     project.config(change)
@@ -110,7 +110,7 @@ def test_everything_there_is_to_look_at_is_made_of_a_single_target(project):
     for figure in ("loss", "figure7", "figure4"):
         assert (project.folder / f"results/figures/alone/{figure}.png").is_file()
     table = pd.read_csv(project.folder / "results/inversions/of-one.csv")
-    assert table["psnr"].notna().all() and (table["images"] == 1).all()
+    assert table["psnr"].notna().all() and (table["images"] == 2).all()
     project.config(lambda config: config["inversions"].update(tiny=TINY))
     project.config(lambda config: config.update(tables={"table1": "tiny"}))
 
