@@ -30,6 +30,9 @@ from rosetta_steps.dictionary_stores import (
 )
 from rosetta_steps.errors import run
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
+from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.leftovers import partial
+from rosetta_steps.storage.portable import listed
 
 TEMPLATE = Path(__file__).with_name("dictionary.html")
 PICTURES = "concepts"  # the folder beside the page
@@ -67,6 +70,7 @@ def write_page(
 
     Raises:
         ValueError: No example image was asked for.
+        StoreError: The disk is full.
     """
     if top + middle + low < 1 or min(top, middle, low) < 0:
         raise ValueError(
@@ -74,16 +78,16 @@ def write_page(
             "ask for at least one, and for none below zero."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    building = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    shutil.rmtree(building, ignore_errors=True)
+    building = partial(output)
     try:
-        (building / PICTURES).mkdir(parents=True)
-        examples = concept_examples(dictionary, top=top, middle=middle, low=low)
-        size = write_pictures(dictionary, examples, building, picture_size)
-        (building / output.name).write_text(
-            page(dictionary, examples, size, settings), encoding="utf-8"
-        )
-        _put_in_place(building, output)
+        with room_for(output):
+            (building / PICTURES).mkdir(parents=True)
+            examples = concept_examples(dictionary, top=top, middle=middle, low=low)
+            size = write_pictures(dictionary, examples, building, picture_size)
+            (building / output.name).write_text(
+                page(dictionary, examples, size, settings), encoding="utf-8"
+            )
+            _put_in_place(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -252,10 +256,10 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
     facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
     facts += [("Images", f"{dictionary.images} ({origin})")]
-    left_out = attrs.get("unreadable", [])
+    left_out = listed(attrs.get("unreadable"))
     facts += [("Left out", _count(len(left_out), "unreadable file"))] if left_out else []
-    if attrs.get("classes"):
-        facts += [("Classes", ", ".join(attrs["classes"].values()))]
+    if classes := listed(attrs.get("classes")):
+        facts += [("Classes", ", ".join(classes.values()))]
     if attrs.get("truncation", 1) != 1:
         facts += [("Truncation", attrs["truncation"])]
     facts += [("Mined with", settings)] if settings else []

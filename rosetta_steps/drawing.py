@@ -10,6 +10,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from rosetta_steps import heatmaps
+from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.leftovers import partial
 
 WIDTH = 7.0  # inches: the text width of a two-column page
 DOTS_PER_INCH = 300
@@ -113,15 +115,19 @@ def save_figures(figures: Mapping[Path, Figure]) -> list[Path]:
 
     Returns:
         The files. The same inputs give the same bytes: no date is written into them.
+
+    Raises:
+        StoreError: The disk is full.
     """
     finished: dict[Path, Path] = {}
+    first = next(iter(figures), Path())
     try:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE), room_for(first.with_name(f"{first.name}.pdf")):
             for path, figure in figures.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
                     target = path.with_name(f"{path.name}{suffix}")
-                    finished[target] = path.with_name(f".{target.name}.{os.getpid()}.partial")
+                    finished[target] = partial(target)
                     figure.savefig(
                         finished[target],
                         format=suffix[1:],

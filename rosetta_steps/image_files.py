@@ -5,6 +5,7 @@ Imported while the workflow is parsed, so nothing heavy is imported here.
 
 import glob
 import os
+import re
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,12 @@ INTERPOLATION = "bicubic with antialias; the whole image, so that its aspect rat
 
 # Pillow only recognises some formats, and hands EPS to Ghostscript, which would run the file.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Endings of image formats, some of which Pillow does not decode: of phones, cameras and drawings.
+IMAGE_ENDINGS = re.compile(
+    r"\.(3fr|ai|ari|arw|avifs?|bpg|cr[23w]|dcr|dng|emf|eps|erf|exr|fff|hdr|hei[cf]s?|hif|iiq|j2c|jp2|"
+    r"jpe?g|jx[lr]|kdc|kra|mef|mos|mrw|nef|nrw|orf|pef|png|ps|ps[bd]|ptx|raf|raw|rw[2l]|sr[2fw]|"
+    r"svgz?|tiff?|wdp|webp|wmf|x3f|xcf)"
+)
 TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,6 +34,9 @@ TRANSPOSE_OF_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+CONVERT = "Convert images of other formats to .jpg or .png."
 
 
 class UnreadableImage(ValueError):
@@ -63,6 +73,32 @@ def matched_files(patterns: list[str]) -> tuple[Path, list[str]]:
         raise ValueError("no images: give at least one folder or glob, such as 'photos/*.jpg'.")
     common = os.path.commonpath({os.path.dirname(path) for path in found.values()})
     return Path(common), sorted(os.path.relpath(path, common) for path in found.values())
+
+
+def other_files(patterns: list[str]) -> list[str]:
+    """The files below folders that matched_files passes over for their endings, sorted by path.
+
+    Args:
+        patterns: As matched_files takes them; globs and paths name their files themselves.
+
+    Raises:
+        OSError: A folder cannot be listed.
+    """
+    folders = [path for path in map(os.path.expanduser, patterns) if os.path.isdir(path)]
+    others = {os.path.abspath(file) for folder in folders for file in _files_below(folder)[1]}
+    return sorted(others)
+
+
+def is_image_by_name(path: str) -> bool:
+    """Whether a file's ending is that of an image format, decoded here or not."""
+    return IMAGE_ENDINGS.fullmatch(_ending(path)) is not None
+
+
+def endings_in_words(files: list[str], between: str = "", most: int = 5) -> str:
+    """How many files have which ending, the most first: "10 .heic, 2 .txt"."""
+    counts = Counter(_ending(file) or "no ending" for file in files)
+    words = [f"{count} {between}{ending}" for ending, count in counts.most_common(most)]
+    return ", ".join(words + ["..."] * (len(counts) > most))
 
 
 def folder_digest(patterns: list[str]) -> str:
@@ -145,7 +181,20 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _images_below(top: str) -> list[str]:
-    seen, found, others = set(), [], Counter()
+    found, others = _files_below(top)
+    if not found:
+        endings = endings_in_words(others, "with ") or "none"
+        convert = f" {CONVERT}" if any(map(is_image_by_name, others)) else ""
+        raise ValueError(
+            f"no image below the folder {os.path.abspath(top)} (files: {endings}). Expected "
+            f"endings of formats that Pillow decodes, such as .jpg, .png, .webp or .tif.{convert}"
+        )
+    return found
+
+
+def _files_below(top: str) -> tuple[list[str], list[str]]:
+    """Files with the ending of a format that Pillow decodes, and those with another."""
+    seen, found, others = set(), [], []
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_raise):
         real = os.path.realpath(folder)
         if real in seen:  # a link back to a folder above
@@ -154,15 +203,10 @@ def _images_below(top: str) -> list[str]:
         seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         shown = [file for file in files if not file.startswith(".")]
-        found += [os.path.join(folder, file) for file in shown if _ending(file) in _endings()]
-        others.update(_ending(file) or "no ending" for file in shown)
-    if not found:
-        endings = ", ".join(f"{count} with {end}" for end, count in others.most_common(5))
-        raise ValueError(
-            f"no image below the folder {os.path.abspath(top)} (files: {endings or 'none'}). "
-            "Expected endings of formats that Pillow decodes, such as .jpg, .png, .webp or .tif."
-        )
-    return found
+        for file in shown:
+            kind = found if _ending(file) in _endings() else others
+            kind.append(os.path.join(folder, file))
+    return found, others
 
 
 def _raise(error: OSError) -> None:

@@ -15,9 +15,19 @@ import xarray as xr
 from tqdm import tqdm
 
 from rosetta_steps.errors import run
-from rosetta_steps.image_files import INTERPOLATION, UnreadableImage, matched_files, read_image
+from rosetta_steps.image_files import (
+    CONVERT,
+    INTERPOLATION,
+    UnreadableImage,
+    endings_in_words,
+    is_image_by_name,
+    matched_files,
+    other_files,
+    read_image,
+)
 from rosetta_steps.storage.files import writing
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
+from rosetta_steps.storage.portable import fixed_width, plain_attrs
 from rosetta_steps.stores import whole_store
 
 IMAGES_PER_BLOCK = 32
@@ -46,7 +56,8 @@ def gather(
 
     The store has `image` (image, rgb, y, x), float32 in [0, 1], and `file` (image), the path
     relative to the folder that all files have in common, by which the images are sorted. Memory
-    is bounded by a block of images.
+    is bounded by a block of images. Files of folders with other endings are left out, counted and,
+    where the ending is that of an image format, named.
 
     Args:
         patterns: Folders, globs or paths, as matched_files takes them.
@@ -67,6 +78,8 @@ def gather(
     if min(*size, 1 if limit is None else limit) < 1:
         raise ValueError(f"size {size}, limit {limit}: expected numbers of at least 1.")
     folder, names = matched_files(patterns)
+    others = [os.path.relpath(file, folder) for file in other_files(patterns)]
+    undecoded = [_shown(name) for name in others if is_image_by_name(name)]
     noted, kept = Noted(), []
     of_class = imagenet_classes(folder, names) if per_class else {}
     pictures = _readable(folder, names, size, noted)
@@ -83,7 +96,7 @@ def gather(
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
             with writing(output):
-                _append(store, block, not kept, of_class)
+                _append(store, block, not kept, of_class, max(map(len, names)))
             kept += [name for name, _ in block]
         if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
             of_few = (folder / name for name in names if of_class[name] in few)
@@ -115,12 +128,25 @@ def gather(
             "size": list(size),
             "unreadable": noted.unreadable,
             "first_frame": noted.first_frame,
+            "other_endings": endings_in_words(others, most=len(others)),
+            "undecoded": undecoded,
             "interpolation": INTERPOLATION,
         }
         with writing(output):
-            xr.Dataset(attrs=attrs).to_zarr(store, mode="a", consolidated=False)
+            xr.Dataset(attrs=plain_attrs(attrs)).to_zarr(store, mode="a", consolidated=False)
     if noted.unreadable:
         print(f"{len(noted.unreadable)} files left out:\n{listing}", file=sys.stderr)
+    if others:
+        print(
+            f"{len(others)} files with other endings were left out: {endings_in_words(others)}.",
+            file=sys.stderr,
+        )
+    if undecoded:
+        print(
+            f"{len(undecoded)} of them are images in formats that Pillow does not decode here:\n"
+            f"{_listing(undecoded)}\n{CONVERT}",
+            file=sys.stderr,
+        )
     if noted.first_frame:
         print(
             f"Of {len(noted.first_frame)} files with several frames or pages, the first was taken:"
@@ -148,8 +174,7 @@ def _readable(
             block = names[start : start + IMAGES_PER_BLOCK]
             for name, (picture, several) in zip(block, pool.map(read, block), strict=True):
                 if isinstance(picture, UnreadableImage):
-                    shown = name.encode(errors="backslashreplace").decode()
-                    noted.unreadable.append(f"{shown}: {picture}")
+                    noted.unreadable.append(f"{_shown(name)}: {picture}")
                     continue
                 if several:
                     noted.first_frame.append(name)
@@ -189,10 +214,14 @@ def first_of_each(
 
 
 def _append(
-    store: Path, block: list[tuple[str, np.ndarray]], first: bool, of_class: dict[str, int]
+    store: Path,
+    block: list[tuple[str, np.ndarray]],
+    first: bool,
+    of_class: dict[str, int],
+    width: int,  # characters of the longest name of all blocks
 ) -> None:
     names, pictures = zip(*block, strict=True)
-    files = np.array(names, dtype=np.dtypes.StringDType())
+    files = fixed_width(np.array(names), width)
     images = (("image", "rgb", "y", "x"), np.stack(pictures), {"long_name": "in [0, 1]"})
     dataset = xr.Dataset({"image": images, "file": ("image", files)})
     if of_class:
@@ -203,9 +232,14 @@ def _append(
     else:
         kind = {"append_dim": "image"}
     with warnings.catch_warnings():
-        # Strings are not in the Zarr v3 specification yet; they are read without a word.
+        # As in stores.write_dataset.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         dataset.to_zarr(store, consolidated=False, **kind)
+
+
+def _shown(name: str) -> str:
+    """A file's name, of which bytes that are no UTF-8 are written out."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _listing(lines: list[str]) -> str:

@@ -76,10 +76,9 @@ def gather(listing: Path, size: tuple[int, int], output: Path, identity: str | N
             f"Of {', '.join(first_frame)}, with several frames or pages, the first was taken.",
             file=sys.stderr,
         )
-    names = np.array(list(entries), dtype=np.dtypes.StringDType())
     shown = {
         "image": (("image", "rgb", "y", "x"), np.stack(images), {"long_name": "in [0, 1]"}),
-        "file": (("image",), names),
+        "file": (("image",), np.array(list(entries))),
     }
     attrs = {
         "list": str(listing),

@@ -31,6 +31,7 @@ from rosetta_steps.storage.manifests import (
     refuse_manifest,
     step_that_writes,
 )
+from rosetta_steps.storage.portable import attrs_of_maps, plain_attrs, portable
 
 # zstd level 1 takes 2.1 to 2.5 times off post-ReLU maps; bitshuffle before it was worse.
 # (python -m rosetta_steps.benchmarks.codecs)
@@ -100,9 +101,9 @@ class MapWriter:
         else:
             remove_store(store)
             with writing(store):
-                root = zarr.create_group(store, attributes=attrs)
+                root = zarr.create_group(store, attributes=plain_attrs(attrs))
                 for name, (channels, y, x) in layers.items():
-                    group = root.create_group(name, attributes=dict(layer_attrs[name]))
+                    group = root.create_group(name, attributes=plain_attrs(layer_attrs[name]))
                     chunk, shard = shapes(
                         channels, y, x, images_per_shard, np.dtype(dtype).itemsize
                     )
@@ -116,6 +117,7 @@ class MapWriter:
                         # An absent shard must mean damage, never "all zero".
                         fill_value=np.nan,
                         dimension_names=("image", "channel", "y", "x"),
+                        attributes=attrs_of_maps(dtype),
                     )
                     if numbers is not None:
                         values = np.array(numbers[name], np.int64)
@@ -461,13 +463,15 @@ def write_dataset(
 ) -> None:
     """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
 
+    Attributes and strings are written as `portable` has them.
+
     Raises:
         StoreError: The disk is full.
     """
     with whole_store(store, provenance) as folder, warnings.catch_warnings(), writing(store):
-        # Strings are read without a word; only this write warns.
+        # Strings of a fixed width are read without a word; only this write warns.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-        dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
+        portable(dataset).to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
 
 
 def write_template(dataset, folder: Path, encoding: dict) -> None:
@@ -475,7 +479,8 @@ def write_template(dataset, folder: Path, encoding: dict) -> None:
     with warnings.catch_warnings(), writing(folder):
         # As in write_dataset.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-        dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding, compute=False)
+        written = portable(dataset)
+        written.to_zarr(folder, mode="w", consolidated=False, encoding=encoding, compute=False)
 
 
 @contextmanager
@@ -503,8 +508,9 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
     try:
         yield temporary
         with warnings.catch_warnings(), writing(store):
-            # As in finish_store.
+            # As in finish_store, and as in write_dataset.
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
+            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
             zarr.consolidate_metadata(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         state = provenance.state(store) | {

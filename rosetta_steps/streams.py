@@ -37,6 +37,7 @@ from rosetta_steps.storage.manifests import (
     read_manifest,
     step_that_writes,
 )
+from rosetta_steps.storage.portable import plain_attrs
 from rosetta_steps.stores import (
     MapReader,
     image_blocks,
@@ -88,7 +89,7 @@ def describe(
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {
-        "attrs": attrs,
+        "attrs": plain_attrs(attrs),  # as a store of the same maps has them
         "zoo": str(zoo),
         "images": images,
         "dtype": dtype,

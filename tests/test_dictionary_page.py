@@ -1,6 +1,7 @@
 """The dictionary page and the figures, on tiny stores whose every value is known."""
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import xarray as xr
 from conftest import made, write_maps
 from PIL import Image
+from test_interruptions import full_disk, message_of
 
 from rosetta_steps import dictionary as page
 from rosetta_steps import figures, heatmaps
@@ -409,3 +411,18 @@ def test_the_command_line_writes_the_page(inputs, tmp_path):
     command += ["--activations", *inputs["activations"], "--moments", *inputs["moments"]]
     subprocess.run([*command, "--output", tmp_path / "index.html"], check=True)
     assert Page(tmp_path / "index.html").sections == ["concept-1", "concept-2"]
+
+
+def test_a_page_on_a_full_disk_is_named_with_the_remedy_and_cleans_up_what_a_killed_one_left(
+    opened, tmp_path
+):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / f".index.html.{process.pid}.partial" / "concepts").mkdir(parents=True)
+
+    def write():
+        with full_disk():
+            page.write_page(opened, tmp_path / "index.html")
+
+    assert "index.html cannot be written: " in message_of(write)
+    assert os.listdir(tmp_path) == ["rosetta.csv"]

@@ -1,6 +1,7 @@
 """What a sample set asks of a generator: latents, classes and truncation, and what it refuses."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_sample_set_shows_all_classes_in_turn_or_those_it_names(eyes, tmp_path
     sampling.sample("tiny", zoo, 5, 0, tmp_path / "all.zarr", "cpu")
     samples = xr.open_zarr(tmp_path / "all.zarr")
     assert samples.label.values.tolist() == [0, 1, 0, 1, 0]
-    assert samples.attrs["classes"] == {"0": "blue", "1": "green"}
+    assert json.loads(samples.attrs["classes"]) == {"0": "blue", "1": "green"}
     sampling.sample("tiny", zoo, 3, 0, tmp_path / "one.zarr", "cpu", chosen_class="green")
     assert xr.open_zarr(tmp_path / "one.zarr").label.values.tolist() == [1, 1, 1]
 

@@ -1,5 +1,6 @@
 """Sample sets of image files: what a pattern means, how each kind is read, and the store."""
 
+import json
 import os
 import signal
 import struct
@@ -366,10 +367,12 @@ def test_the_store_holds_all_images_in_order_of_path(tmp_path, monkeypatch):
         values = pixels(seed=files.index(file)) / 255
         np.testing.assert_allclose(picture, values.transpose(2, 0, 1), atol=1e-7)
     assert samples.attrs == {
-        "images": [str(tmp_path / "photos")],
+        "images": json.dumps([str(tmp_path / "photos")]),
         "size": list(SIZE),
-        "unreadable": [],
-        "first_frame": [],
+        "unreadable": "[]",
+        "first_frame": "[]",
+        "other_endings": "",
+        "undecoded": "[]",
         "interpolation": image_files.INTERPOLATION,
     }
 
@@ -398,18 +401,43 @@ def test_skipped_files_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
     (tmp_path / "photos" / os.fsdecode(b"\xff.png")).write_bytes(b"")
     samples = gather(tmp_path, unreadable="skip")
     assert list(samples["file"].values) == [f"{i}.png" for i in range(5)]
-    assert samples.attrs["unreadable"] == [
+    assert json.loads(samples.attrs["unreadable"]) == [
         "1-00.png: no image in a format that Pillow decodes",
         r"\udcff.png: its name is not UTF-8; rename it",
     ]
     assert "2 files left out:\n  1-00.png: no image in a format" in capsys.readouterr().err
 
 
+def test_files_with_other_endings_are_counted_and_images_among_them_named(tmp_path, capsys):
+    photos(tmp_path)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "scan.cr2", "logo.svg", "notes.txt", ".hidden.heic"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    (tmp_path / "photos" / os.fsdecode(b"\xff.jxl")).write_bytes(b"x")
+    samples = gather(tmp_path)
+    assert samples.sizes["image"] == 5
+    assert samples.attrs["other_endings"].split(", ")[0] == "2 .heic"
+    named = ["IMG_1.HEIC", "IMG_2.heic", "logo.svg", "scan.cr2", r"\udcff.jxl"]
+    assert json.loads(samples.attrs["undecoded"]) == named
+    said = capsys.readouterr().err
+    assert "6 files with other endings were left out: 2 .heic, 1 " in said
+    assert "5 of them are images in formats that Pillow does not decode here:\n  IMG_1" in said
+    assert "Convert images of other formats to .jpg or .png" in said
+
+
+def test_a_folder_of_formats_that_are_not_decoded_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no image below .*\(files: 3 with \.heic\)\. .* Convert"):
+        gather(tmp_path)
+    assert os.listdir(tmp_path) == ["photos"]
+
+
 def test_animations_are_listed_on_stderr_and_in_the_store(tmp_path, capsys):
     photos(tmp_path)
     frames = [Image.new("RGB", (9, 6), colour) for colour in ("red", "lime")]
     frames[0].save(tmp_path / "photos" / "9.gif", save_all=True, append_images=frames[1:])
-    assert gather(tmp_path).attrs["first_frame"] == ["9.gif"]
+    assert json.loads(gather(tmp_path).attrs["first_frame"]) == ["9.gif"]
     assert "Of 1 files with several frames or pages" in capsys.readouterr().err
 
 
@@ -444,9 +472,9 @@ def test_no_more_than_a_block_of_pictures_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(image_folder, "IMAGES_PER_BLOCK", 2)
     written, original = [], image_folder._append
 
-    def append(store, block, first, of_class):
+    def append(store, block, first, of_class, width):
         written.append(len(block))
-        original(store, block, first, of_class)
+        original(store, block, first, of_class, width)
 
     monkeypatch.setattr(image_folder, "_append", append)
     photos(tmp_path)
@@ -471,8 +499,8 @@ import os, signal, pathlib
 from rosetta_steps import image_folder
 image_folder.IMAGES_PER_BLOCK = 2
 append = image_folder._append
-def killed(store, block, first, of_class):
-    append(store, block, first, of_class)
+def killed(store, block, first, *others):
+    append(store, block, first, *others)
     if not first: os.kill(os.getpid(), signal.SIGKILL)
 image_folder._append = killed
 image_folder.gather(["photos"], (6, 9), pathlib.Path("o.zarr"))

@@ -424,6 +424,33 @@ def test_what_cannot_be_animated_is_refused(mined, tmp_path):
     refused("nothing to animate: no matches of it", inversion="nothing.zarr")
 
 
+def test_an_animation_shows_the_first_images_and_no_more_than_there_are(
+    mined, tmp_path, monkeypatch
+):
+    for count, shown in ((3, 3), (9, 8)):
+        animation.animate(mined / "all.zarr", count, tmp_path / "x.webp", zoo=ZOO)
+        with Image.open(tmp_path / "x.webp") as opened:
+            assert opened.width == shown * (animation.LEAST + animation.GAP) + animation.GAP
+    given = ["--inversion", mined / "all.zarr", "--output", tmp_path / "y.webp", "--count"]
+    with pytest.raises(ValueError, match="--count 0: an animation shows at least one image"):
+        command_line(animation, monkeypatch, *given, 0)
+
+
+def test_where_nothing_was_inverted_every_figure_says_so(mined, tmp_path, monkeypatch):
+    write_empty(mined / "none.zarr", "no pair is strong enough: the strongest has r = 0.1.")
+    arms, output = ["--arms", mined / "none.zarr"], ["--output", tmp_path / "x.png"]
+    command_line(loss_curves, monkeypatch, *arms, *output)
+    for kind in ("comparison", "guidance", "translation"):
+        (tmp_path / "x.png").unlink()
+        targets = ["--targets", mined / "targets.zarr", "--kind", kind]
+        command_line(paper, monkeypatch, *arms, *targets, *output)
+        assert (tmp_path / "x.png").is_file()
+    output[1] = tmp_path / "x.webp"
+    command_line(animation, monkeypatch, "--inversion", mined / "none.zarr", *output)
+    with Image.open(tmp_path / "x.webp") as opened:
+        assert getattr(opened, "n_frames", 1) == 1 and opened.width == 600
+
+
 def test_loss_curves_are_quartiles_over_the_images_that_did_not_fail():
     loss = np.random.default_rng(0).normal(0, 1, (5, 2, 4, len(TERMS)))
     loss[1, 0, 2:] = np.nan

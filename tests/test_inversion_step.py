@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 import yaml
 from conftest import ROOT, dump_maps, made
@@ -74,7 +75,7 @@ def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp
     assert store["latent"].dims == ("image", "latent")
     assert store["loss"].sizes == {"image": 8, "start": 2, "step": 7, "term": 4}
     assert store["frame"].sizes == {"image": 8, "frame": 3, "latent": 5}
-    assert store.attrs["generator"] == "generator" and store.attrs["models"] == ["one"]
+    assert store.attrs["generator"] == "generator" and store.attrs["models"] == '["one"]'
     assert store.attrs["steps"] == 6 and store.attrs["pairs"] == len(inverter.matches)
     loss = store["loss"].sel(term="total").isel(step=-1).values
     np.testing.assert_array_equal(store["start"], loss.argmin(1))
@@ -82,7 +83,6 @@ def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp
 
 
 def test_images_of_the_store_are_those_of_its_latents(inverter, mined, tmp_path):
-    import torch
 
     step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     store = xr.open_zarr(tmp_path / "x.zarr")
@@ -183,16 +183,15 @@ def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch
 
 
 def test_memory_is_known_in_advance(inverter):
-    one = inverter.bytes_a_row()
-    assert one > 4 * (6 * 16 + 4 * 64 + 3 * 256)  # the maps of the generator at least
+    needs = inverter.needs
+    assert needs.row > 4 * (6 * 16 + 4 * 64 + 3 * 256)  # the maps of the generator at least
     assert inverter.rows_at_once(1.0) == step.MOST_AT_ONCE["cpu"]
-    assert inverter.rows_at_once(3.2e-9 * one) == 2
-    with pytest.raises(ValueError, match=r"needs [1-9.e]+-05 GB, the budget .* raise memory_gb"):
-        inverter.rows_at_once(0.5e-9 * one)
+    assert inverter.rows_at_once(1e-9 * (needs.once + 5.2 * needs.of_a_row)) == 5
+    with pytest.raises(ValueError, match=r"needs [0-9.e-]+ GB .* budget .* raise memory_gb"):
+        inverter.rows_at_once(0.5e-9 * needs.of_a_row)
 
 
 def test_images_that_fail_are_named_and_the_rest_is_kept(inverter, mined, tmp_path, capsys):
-    import torch
 
     real = inverter.objective
 
@@ -310,3 +309,30 @@ def test_an_arm_that_nothing_guides_has_no_l_act(mined, tmp_path, monkeypatch):
     assert set(curves(store)) == {"total", "reconstruction", "regulariser"}
     images = measure(mined / "targets.zarr", [read_arm(tmp_path / "x.zarr")], [PSNR], "cpu")
     assert images["loss_activation"].isna().all() and images["counted"].all()
+
+
+def test_a_small_budget_prepares_images_one_after_the_other_and_finds_the_same(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    targets = xr.open_zarr(mined / "targets.zarr")["image"].values
+    targets = torch.from_numpy(targets)
+    roomy, narrow = make(mined), make(mined)
+    seen = []
+    for inverter, memory in ((roomy, 1.0), (narrow, None)):
+        needs = inverter.needs
+        memory = memory or 1e-9 * (needs.once + 3.2 * max(needs.of_a_row, needs.preparing))
+        at_once = inverter.rows_at_once(memory)
+        shown, real = [], inverter.target_maps
+
+        def target_maps(images, shown=shown, real=real):
+            shown.append(len(images))
+            return real(images)
+
+        monkeypatch.setattr(inverter, "target_maps", target_maps)
+        count = min(8, at_once)
+        maps = inverter.objective(targets[:count]).similarity
+        seen.append((count, shown, maps))
+    assert seen[0][:2] == (8, [8])
+    count, shown, of_few = seen[1]
+    assert sum(shown) == count and len(shown) > 1
+    for whole, part in zip(seen[0][2]._groups, of_few._groups, strict=True):
+        torch.testing.assert_close(whole.target[:count], part.target, rtol=1e-4, atol=1e-6)

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from PIL import Image
 from project import Project
 
 TABLE = "results/inversions/table1.csv"
+TINY = {"matches": "tiny", "targets": "targets"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def project(tmp_path_factory):
         config["sample_sets"]["targets"] = generator
         config["inversion"] |= {"steps": 4, "frames": 2, "reconstruction": "l2"}
         config["inversion"] |= {"least_correlation": -1, "metrics": ["one"]}
-        config["inversions"] = {"tiny": {"matches": "tiny", "targets": "targets"}}
+        config["inversions"] = {"tiny": dict(TINY)}
         config["tables"] = {"table1": "tiny"}
 
     project.config(change)
@@ -93,6 +95,24 @@ def test_where_no_match_is_strong_enough_the_arm_is_empty_and_says_why(project):
     assert pd.isna(table.loc["one", "psnr"]) and table.loc["one", "images"] == 0
     assert "the strongest has r =" in table.loc["one", "note"]
     assert table.loc["reconstruction", "images"] == 5
+
+
+def test_everything_there_is_to_look_at_is_made_of_two_targets(project):
+    def change(config):
+        config["sample_sets"]["couple"] = config["sample_sets"]["targets"] | {"images": 2}
+        alone = {"matches": "tiny", "targets": "couple", "arms": ["reconstruction", "all"]}
+        config["inversions"], config["tables"] = {"alone": alone}, {"of-one": "alone"}
+
+    project.config(change)
+    project.make("inversions")
+    with Image.open(project.folder / "results/figures/alone/animation.webp") as opened:
+        assert opened.n_frames == 3
+    for figure in ("loss", "figure7", "figure4"):
+        assert (project.folder / f"results/figures/alone/{figure}.png").is_file()
+    table = pd.read_csv(project.folder / "results/inversions/of-one.csv")
+    assert table["psnr"].notna().all() and (table["images"] == 2).all()
+    project.config(lambda config: config["inversions"].update(tiny=TINY))
+    project.config(lambda config: config.update(tables={"table1": "tiny"}))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.latents import Latents
-from rosetta_steps.inversion.memory import ON_THE_WAY
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
@@ -74,7 +73,7 @@ def main() -> None:
         generator = inverter.generator
         z = np.stack([latent(99, i, generator.latent_size) for i in range(a.images)])
         targets = generator.generate(torch.from_numpy(z)).detach().cpu()
-        foreseen = inverter.bytes_a_row() * ON_THE_WAY
+        foreseen = inverter.needs.of_a_row
         at_once = inverter.rows_at_once(a.memory_gb)
         timed(inverter, targets[:2], 2)  # warm up
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -165,7 +165,7 @@ def coordinates(stores: tuple[Source, Source]) -> dict:
         channels = np.concatenate([np.arange(store.channels[name]) for name in store.layers])
         sizes = np.array([store.sizes[name] for name in names])
         found |= {
-            f"layer_{side}": (dimension, np.array(names, dtype=object)),
+            f"layer_{side}": (dimension, np.array(names)),
             f"channel_{side}": (dimension, channels),
             f"size_{side}": (dimension, sizes[:, 0], {"long_name": "rows of the map"}),
             f"width_{side}": (dimension, sizes[:, 1], {"long_name": "columns of the map"}),

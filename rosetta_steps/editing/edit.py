@@ -173,7 +173,6 @@ def dataset_of(editor: Editor, source: Source, arrays: dict[str, np.ndarray]) ->
     """Results of Editor.apply as they are stored."""
     axes = {"z": ("latent",), "w": ("component",), "w+": ("layer", "component")}[source.space]
     picture, heat = ("image", "rgb", "y", "x"), ("image", "shown", "heat_y", "heat_x")
-    strings = np.dtypes.StringDType()
     variables = {
         "source_image": ("image", np.array(source.images), {"long_name": "number in the source"}),
         "before": (picture, arrays["before"], {"long_name": "in [0, 1]"}),
@@ -188,9 +187,9 @@ def dataset_of(editor: Editor, source: Source, arrays: dict[str, np.ndarray]) ->
         variables[f"heat_{name}"] = (heat, arrays[f"heat_{name}"], words)
     if source.labels is not None:
         variables["label"] = ("image", source.labels.numpy(), {"long_name": "class index"})
-    units = arrays["shown"].astype(strings)
-    variables["unit"] = (("image", "shown"), units, {"long_name": "whose maps are in heat_..."})
-    return xr.Dataset(variables, {"term": np.array(TERMS, dtype=strings)})
+    words = {"long_name": "whose maps are in heat_..."}
+    variables["unit"] = (("image", "shown"), arrays["shown"], words)
+    return xr.Dataset(variables, {"term": np.array(TERMS)})
 
 
 def summary(table: pd.DataFrame) -> str:

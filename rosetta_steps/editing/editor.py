@@ -20,7 +20,7 @@ from rosetta_steps.inversion.choices import UNIT, names_of
 from rosetta_steps.inversion.invert import MOST_AT_ONCE
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.matches import mean_and_deviation
-from rosetta_steps.inversion.memory import rows_at_once, saved_bytes
+from rosetta_steps.inversion.memory import Needs, saved_bytes
 from rosetta_steps.inversion.objective import TERMS, Objective
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings
@@ -28,6 +28,7 @@ from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.zoo.generators.generator import Generator
 
 STARTS = ("source", "random")
+VERSIONS = ("before", "target", "after", "direct")  # of maps
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
 NOTHING = 1e-3
 SHOWN = 4  # edited units of an image whose maps are kept to be looked at
@@ -194,14 +195,20 @@ class Editor:
         """Latents optimised at once within a budget in GB."""
         space = self.space(source).of(torch.zeros(1, dtype=torch.long))
         latents = source.latents[:1].to(self.generator.device)
-        objective = self.objective(self.targets(self.maps(space, latents)[0]))
+        before = self.maps(space, latents)[0]
+        objective = self.objective(self.targets(before))
         latents, row = latents.clone().requires_grad_(), torch.zeros(1, dtype=torch.long)
         row = row.to(self.generator.device)
         needed = saved_bytes(
             lambda: objective(space, latents, space.prior(), row), [self.generator.network]
         )
         kind = torch.device(self.generator.device).type
-        return min(rows_at_once(needed, memory), MOST_AT_ONCE[kind])
+        guided = objective.similarity
+        # `measure` has the maps of a layer in float64, and their differences.
+        maps = [of.nbytes for of in before.values()]
+        image = guided.bytes_of_targets + len(VERSIONS) * (sum(maps) + 4 * max(maps))
+        needs = Needs(needed, image, guided.bytes_of_pairs)
+        return min(needs.rows_at_once(memory), MOST_AT_ONCE[kind])
 
     def apply(
         self, source: Source, progress: Callable[[int], None] = lambda rows: None
@@ -240,7 +247,7 @@ class Editor:
         after, image_after = self.maps(space, latent)
         with replaced(self.generator.network, self._edited(targets)):
             direct, image_direct = self.maps(space, latents)
-        versions = {"before": before, "target": targets, "after": after, "direct": direct}
+        versions = dict(zip(VERSIONS, (before, targets, after, direct), strict=True))
         arrays = {
             "before": image_before.cpu().numpy(),
             "after": image_after.cpu().numpy(),

@@ -24,6 +24,7 @@ from rosetta_steps.drawing import (
 )
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
+from rosetta_steps.storage.portable import listed
 from rosetta_steps.stores import open_dataset
 
 CELL = 1.0  # inches, the width of a picture
@@ -105,7 +106,7 @@ def words(edit: xr.Dataset) -> str:
             if share
         )
     text += "".join(f", {name} {attrs[name]:g}" for name in ("factor", "level") if name in attrs)
-    units, concepts = list(attrs["edited"]), list(attrs.get("concepts", []))
+    units, concepts = listed(attrs["edited"]), listed(attrs.get("concepts"))
     count = f"{len(units)} unit{'s' if len(units) > 1 else ''}"
     if concepts:
         text += f": concept {', '.join(map(str, concepts))}, {count}"

@@ -64,6 +64,18 @@ def why_empty(store: Path) -> str:
     return read_manifest(check_dataset(store)).get("empty", "")
 
 
+def nothing_in(stores: Sequence[Path]) -> str:
+    """Why all of some arms are empty; "" where one of them is not.
+
+    Raises:
+        StoreError: One is not finished, or damaged.
+    """
+    reasons = {Path(store).stem: why_empty(store) for store in stores}
+    if not all(reasons.values()):
+        return ""
+    return " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
 def read_arm(store: Path) -> Arm:
     """An arm from its store.
 

@@ -1,6 +1,7 @@
 """From matches and images to the pairs that L_act compares."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from rosetta_steps.inversion.matches import mean_and_deviation
-from rosetta_steps.inversion.similarity import Pairs
+from rosetta_steps.inversion.similarity import Pairs, bytes_of_preparing
 from rosetta_steps.resampling import Size, comparison_size
 
 
@@ -17,6 +18,29 @@ def ordered(matches: pd.DataFrame) -> pd.DataFrame:
     """Matches in the order in which `guidance` takes them: by layers."""
     names = ["generator_layer", "model", "layer", "generator_channel", "channel"]
     return matches.sort_values(names, kind="stable", ignore_index=True)
+
+
+def bytes_of_guidance(
+    pairs: list[Pairs], maps: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, int]:
+    """Bytes that are taken while pairs are made of the maps of one image, and prepared.
+
+    Args:
+        pairs: As `guidance` returns them.
+        maps: That they are made of.
+
+    Returns:
+        preparing, working and working_at_most of memory.Needs.
+    """
+    whole = sum(of.nbytes for layers in maps.values() for of in layers.values())
+    # The maps of the pairs are there twice when those of one size are joined, and what is kept of
+    # a layer when its parts are.
+    layers: dict[str, int] = {}
+    for part in pairs:
+        kept = 4 * len(part.channels) * prod(part.size)
+        layers[part.layer] = layers.get(part.layer, 0) + kept
+    preparing = whole + 2 * sum(part.target.nbytes for part in pairs) + max(layers.values())
+    return {"preparing": preparing, **bytes_of_preparing(pairs)}
 
 
 def guidance(

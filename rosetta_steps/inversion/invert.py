@@ -22,15 +22,15 @@ from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.arms import write_empty
-from rosetta_steps.inversion.guidance import guidance, ordered
+from rosetta_steps.inversion.guidance import bytes_of_guidance, guidance, ordered
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.matches import NoMatches, open_moments, read_matches, refuse_no_matches
-from rosetta_steps.inversion.memory import rows_at_once, saved_bytes
+from rosetta_steps.inversion.memory import Needs, saved_bytes
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
-from rosetta_steps.inversion.similarity import Similarity
+from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.manifests import (
@@ -85,6 +85,7 @@ class Inverter:
         device: str,
     ):
         self.settings, self.device, self.matches = settings, device, ordered(matches)
+        self.memory: float | None = None  # budget in GB, known from rows_at_once on
         if not len(matches) and settings.reconstruction == "none":
             raise ValueError("no matches and reconstruction: none leave nothing to optimise for.")
         self.entry = find_entry(generator, zoo)
@@ -132,18 +133,23 @@ class Inverter:
     def objective(self, targets: torch.Tensor) -> Objective:
         """What is minimised for some target images, (image, rgb, y, x) in [0, 1].
 
-        The models' maps of the targets are computed here, once.
+        The models' maps of the targets are computed here, once, of as many images at a time as the
+        budget has room for.
         """
         similarity = reconstruction = None
         if len(self.matches):
-            pairs = guidance(
-                self.matches,
-                self.target_maps(targets),
-                self.sizes,
-                self.moments[self.generator.name],
-                self.moments,
-            )
-            similarity = Similarity(pairs, self.settings.similarity, self.device)
+            together = len(targets)
+            if self.memory is not None:
+                together = self.needs.prepared_at_once(together, self.memory)
+            parts = [
+                Similarity(
+                    self._pairs(self.target_maps(targets[block])),
+                    self.settings.similarity,
+                    self.device,
+                )
+                for block in image_blocks(len(targets), together)
+            ]
+            similarity = Similarity.joined(parts)
         if self.settings.reconstruction != "none":
             reconstruction = Reconstruction(
                 self.settings.reconstruction, self.resized(targets).to(self.device), self.distance
@@ -166,21 +172,43 @@ class Inverter:
             return None
         return torch.zeros(1, dtype=torch.long, device=device)
 
-    def bytes_a_row(self) -> int:
-        """What the backward pass of one latent needs: it follows from the shapes alone."""
+    def _pairs(self, maps: dict[str, dict[str, torch.Tensor]]) -> list[Pairs]:
+        """The pairs of L_act for target images, from the models' maps of them."""
+        own = self.moments[self.generator.name]
+        return guidance(self.matches, maps, self.sizes, own, self.moments)
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What one latent, and the guidance of one target, need: it follows from shapes alone."""
         space = Latents(self.generator, self.settings.space, self._some_labels(self.device))
         latents = space.random(0, [0]).requires_grad_()
-        objective = self.objective(torch.rand(1, 3, *self.image_size))
+        target = torch.rand(1, 3, *self.image_size)
+        preparing = {}
+        if len(self.matches):
+            maps = self.target_maps(target)
+            preparing = bytes_of_guidance(self._pairs(maps), maps)
+            del maps
+        objective = self.objective(target)
         row = torch.zeros(1, dtype=torch.long, device=self.device)
         modules = [self.generator.network]
         if self.distance:
             modules.append(self.distance.network)
-        return saved_bytes(lambda: objective(space, latents, space.prior(), row), modules)
+        kept = saved_bytes(lambda: objective(space, latents, space.prior(), row), modules)
+        guided = objective.similarity
+        if guided is None:
+            return Needs(kept)
+        return Needs(kept, guided.bytes_of_targets, guided.bytes_of_pairs, **preparing)
 
     def rows_at_once(self, memory: float) -> int:
-        """Latents optimised at once within a budget in GB."""
-        most = MOST_AT_ONCE[torch.device(self.device).type]
-        return min(rows_at_once(self.bytes_a_row(), memory), most)
+        """Latents optimised at once within a budget in GB, which `objective` then keeps to.
+
+        Raises:
+            ValueError: Not even one fits.
+        """
+        self.memory = None  # one image is looked at as it is
+        most = min(self.needs.rows_at_once(memory), MOST_AT_ONCE[torch.device(self.device).type])
+        self.memory = memory
+        return most
 
     def invert(
         self,
@@ -397,7 +425,7 @@ def dataset_of(found: dict[str, np.ndarray], classes, settings: Settings) -> xr.
     }
     if classes is not None:
         variables["label"] = ("image", classes, {"long_name": "class index"})
-    return xr.Dataset(variables, {"term": np.array(TERMS, dtype=np.dtypes.StringDType())})
+    return xr.Dataset(variables, {"term": np.array(TERMS)})
 
 
 def add_match_arguments(parser: argparse.ArgumentParser, generator_required: bool = True) -> None:

@@ -11,14 +11,16 @@ size. Means pass through U, whose rows sum to 1.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rosetta_steps.resampling import Size, comparison_size, upsampling
+from rosetta_steps.stores import image_blocks
 
 FORMS = {
     "published": "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum",
@@ -28,6 +30,9 @@ FORMS = {
 }
 # Of a squared norm relative to its target's: below it, a map is as good as constant.
 NOTHING = 1e-6
+# Targets are prepared in float64, a few at a time: bytes that they may take meanwhile at the size
+# of comparison, and arrays of that size that are alive at once.
+PREPARING_BYTES, ALIVE = 160e6, 5
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,32 @@ class Similarity:
             for _, parts in itertools.groupby(pairs, lambda group: group.layer)
         ]
 
+    @classmethod
+    def joined(cls, parts: list["Similarity"]) -> "Similarity":
+        """One for the images of several, in their order; the list is emptied on the way.
+
+        Args:
+            parts: Of the same pairs and form.
+        """
+        whole, others = parts[0], parts[1:]
+        parts.clear()
+        for place, group in enumerate(whole._groups):
+            # A group at a time, so that only one is in memory twice.
+            group.extend([other._groups[place] for other in others])
+            for other in others:
+                other._groups[place] = None
+        return whole
+
+    @property
+    def bytes_of_targets(self) -> int:
+        """Bytes of what is kept of the targets of all images."""
+        return sum(group.target.nbytes + group.square.nbytes for group in self._groups)
+
+    @property
+    def bytes_of_pairs(self) -> int:
+        """Bytes of what is kept of the pairs, however many images there are."""
+        return sum(group.bytes_of_pairs for group in self._groups)
+
     def __call__(self, maps: Mapping[str, Tensor], images: Tensor | None = None) -> Tensor:
         """L_act of each image, (image).
 
@@ -98,12 +129,28 @@ class Similarity:
         return torch.cat(parts, 1)
 
 
+def bytes_of_preparing(pairs: Sequence[Pairs]) -> dict[str, int]:
+    """Bytes of what is alive while the targets of one image are prepared.
+
+    Returns:
+        working and working_at_most of memory.Needs.
+    """
+    sizes = [comparison_size(part.size, tuple(part.target.shape[2:])) for part in pairs]
+    of_maps = [ALIVE * 8 * prod(size) for size in sizes]
+    wholes = [of * len(part.channels) for of, part in zip(of_maps, pairs, strict=True)]
+    most = int(max(PREPARING_BYTES, *of_maps))
+    return {"working": min(most, max(wholes)), "working_at_most": most}
+
+
 def _weights(pairs: Pairs) -> np.ndarray:
     return np.ones(len(pairs.channels)) if pairs.weight is None else np.asarray(pairs.weight)
 
 
 class _Prepared:
-    """What a step needs of pairs of one size of targets, in float64: a whole loss rests on it."""
+    """What a step needs of pairs of one size of targets: a whole loss rests on it.
+
+    Computed in float64, a few targets at a time.
+    """
 
     def __init__(self, pairs: Pairs, form: str, weights: float):
         own, other = pairs.size, tuple(pairs.target.shape[2:])
@@ -124,22 +171,36 @@ class _Prepared:
         self.channels = torch.as_tensor(list(pairs.channels))
         self.share = of_pairs(_weights(pairs) / weights)
         self.mean, self.scale = column(pairs.mean), column(1 / np.asarray(pairs.deviation))
-        standardised = pairs.target.cpu().double() - column(pairs.target_mean)
-        standardised = standardised / column(pairs.target_deviation)
-        large = torch.einsum("Yy,nkyx,Xx->nkYX", up_target[0], standardised, up_target[1])
-        if form == "pearson":
-            large = large - large.mean((2, 3), keepdim=True)
-        square = (large**2).sum((2, 3))
-        if form in ("cosine", "pearson"):
-            # A target that is constant on this image has no direction: such a pair says nothing.
-            norm = square.sqrt()
-            said = norm > NOTHING * positions**0.5
-            large = large * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
-        self.target = torch.einsum("Yy,nkYX,Xx->nkyx", up[0], large, up[1])
-        self.square = square
+        mean, deviation = column(pairs.target_mean), column(pairs.target_deviation)
+        images = len(pairs.target)
+        # In float32, as steps use them: in float64 all of them at once would take gigabytes.
+        self.target = torch.empty(images, count, *own, dtype=torch.float32)
+        self.square = torch.empty(images, count, dtype=torch.float32)
+        for image, pair in _pieces(images, count, 8 * positions):
+            standardised = pairs.target[image, pair].cpu().double() - mean[pair]
+            standardised = standardised / deviation[pair]
+            large = torch.einsum("Yy,nkyx,Xx->nkYX", up_target[0], standardised, up_target[1])
+            if form == "pearson":
+                large = large - large.mean((2, 3), keepdim=True)
+            square = (large**2).sum((2, 3))
+            if form in ("cosine", "pearson"):
+                # A target that is constant on an image has no direction: such a pair says nothing.
+                norm = square.sqrt()
+                said = norm > NOTHING * positions**0.5
+                large = large * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
+            self.target[image, pair] = torch.einsum("Yy,nkYX,Xx->nkyx", up[0], large, up[1]).float()
+            self.square[image, pair] = square.float()
         self.gram = [(matrix.T @ matrix).expand(count, -1, -1) for matrix in up]
         self.sums = torch.outer(up[0].sum(0), up[1].sum(0)).expand(count, -1, -1)
         self.positions = torch.full((count,), float(positions), dtype=torch.float64)
+
+
+def _pieces(images: int, pairs: int, bytes_a_map: int) -> Iterator[tuple[slice, slice]]:
+    """Images and pairs whose targets are prepared together."""
+    most = max(1, int(PREPARING_BYTES // (ALIVE * bytes_a_map)))
+    for image in image_blocks(images, min(images, most)):
+        for pair in image_blocks(pairs, max(1, most // (image.stop - image.start))):
+            yield image, pair
 
 
 class _Group:
@@ -147,8 +208,11 @@ class _Group:
 
     def __init__(self, parts: Sequence[_Prepared], form: str, device: str):
         def joined(values: Sequence[Tensor], axis: int = 0) -> Tensor:
-            together = torch.cat(list(values), axis)
-            return together.to(device, torch.float32 if together.is_floating_point() else None)
+            narrow = [
+                part.to(device, torch.float32 if part.is_floating_point() else None)
+                for part in values
+            ]
+            return narrow[0].contiguous() if len(narrow) == 1 else torch.cat(narrow, axis)
 
         self.layer, self.form = parts[0].layer, form
         self.target = joined((part.target for part in parts), 1)
@@ -158,6 +222,17 @@ class _Group:
             for name in ("channels", "share", "mean", "scale", "sums", "positions")
         )
         self.gram = [joined(part.gram[axis] for part in parts) for axis in (0, 1)]
+
+    @property
+    def bytes_of_pairs(self) -> int:
+        """Bytes of everything besides the targets."""
+        names = ("channels", "share", "mean", "scale", "sums", "positions")
+        return sum(part.nbytes for part in (*self.gram, *(getattr(self, n) for n in names)))
+
+    def extend(self, others: Sequence["_Group"]) -> None:
+        """Add the images of others, of the same pairs."""
+        self.target = torch.cat([self.target, *(other.target for other in others)])
+        self.square = torch.cat([self.square, *(other.square for other in others)])
 
     def similarities(self, maps: Tensor, images: Tensor | None) -> Tensor:
         """Weighted similarity of each pair, (image, pair)."""

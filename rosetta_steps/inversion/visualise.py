@@ -263,7 +263,6 @@ def _dataset_of(
     examples: Sequence[Sequence[int]],
     settings: Settings,
 ) -> xr.Dataset:
-    strings = np.dtypes.StringDType()
     axes = {"z": ("latent",), "w": ("component",), "w+": ("layer", "component")}[settings.space]
     dims = ("pair", "start")
     names = [
@@ -288,9 +287,9 @@ def _dataset_of(
     }
     coordinates = {
         "concept": ("pair", [concept.number for concept in concepts]),
-        "unit": ("pair", np.array(names[0], dtype=strings)),
-        "model_unit": ("pair", np.array(names[1], dtype=strings)),
-        "term": np.array(TERMS, dtype=strings),
+        "unit": ("pair", np.array(names[0])),
+        "model_unit": ("pair", np.array(names[1])),
+        "term": np.array(TERMS),
     }
     return xr.Dataset(variables, coordinates)
 

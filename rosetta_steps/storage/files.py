@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rosetta_steps.errors import StoreError
+from rosetta_steps.storage.leftovers import partial
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FINISHED_WORK = "then run the same command again: finished work is kept."
 # What to do about an error of the disk, by its number. The advice for one misleads for another.
 REMEDIES = {
@@ -54,9 +56,25 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def room_for(output: Path) -> Iterator[None]:
+    """Name what a full disk does not hold, and the remedy; other errors pass.
+
+    Raises:
+        StoreError: In place of the OSError of a full disk or quota.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        with writing(output):
+            raise
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Somewhere to write a file, which is moved to its path if nothing fails, else removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = partial(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

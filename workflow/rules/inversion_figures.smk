@@ -170,8 +170,8 @@ rule figure_of_maps:
 rule animation:
     """The optimisation of some images, as an animation."""
     input:
-        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         arm="results/inversions/{inversion}/all.zarr.done.json",
+        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         weights=lambda w: f"results/weights/{generator_of(w)}.txt",
     output:
         report(
@@ -197,7 +197,7 @@ rule animation:
         r"""
         python -m rosetta_steps.inversion.figures.animation --inversion {params.arm:q} \
             --targets {params.targets:q} --zoo {params.zoo:q} \
-            --images 0 1 2 3 --output {output:q} 2>&1 | tee {log:q}
+            --output {output:q} 2>&1 | tee {log:q}
         """
 
 

@@ -68,6 +68,8 @@ rule inversion_table:
         table="|".join(config["tables"]) or "(?!)",
     conda:
         ENVIRONMENT
+    resources:
+        gpu=1,
     params:
         zoo=config["zoo"],
         metrics=lambda w: tabled(w)["metrics"],

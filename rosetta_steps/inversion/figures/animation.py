@@ -16,12 +16,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rosetta_steps import heatmaps
 from rosetta_steps.devices import lease
+from rosetta_steps.drawing import folded
 from rosetta_steps.errors import run
-from rosetta_steps.inversion.arms import read_arm
+from rosetta_steps.inversion.arms import read_arm, why_empty
 from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.storage.files import whole_file
+from rosetta_steps.storage.leftovers import remove_leftovers
 from rosetta_steps.storage.manifests import refuse_not_made_of
 from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
@@ -32,6 +34,7 @@ from rosetta_steps.zoo.weights import weights_file
 FORMATS = (".webp", ".gif")
 LEAST = 192  # pixels: the longer side of a shown image, which a larger one keeps
 GAP, LINE = 6, 22  # pixels between images; of a line of text
+FIRST = 4  # images shown, unless others are asked for
 HOLD = 1500  # milliseconds for which the start and the result stay
 WHITE, BLACK = (255, 255, 255), (30, 30, 30)
 
@@ -94,8 +97,20 @@ def canvases(
     return found
 
 
+def empty_canvas(reason: str) -> Image.Image:
+    """A picture that says why there is nothing to animate."""
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 14)
+    lines = folded(reason, 70).split("\n")
+    canvas = Image.new("RGB", (600, (len(lines) + 2) * LINE), WHITE)
+    for place, line in enumerate(lines):
+        ImageDraw.Draw(canvas).text((GAP, (place + 1.5) * LINE), line, BLACK, font, anchor="ls")
+    return canvas
+
+
 def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds: int) -> None:
     """Write pictures as an animation that is repeated for ever, whole or not at all.
+
+    A single picture is a still one.
 
     The first and the last picture stay for HOLD.
 
@@ -113,6 +128,7 @@ def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds:
         shared = _palette(pictures)
         pictures = [picture.quantize(palette=shared) for picture in pictures]
         settings |= {"format": "GIF", "append_images": pictures[1:], "optimize": False}
+    remove_leftovers(output)
     with whole_file(output) as temporary:
         pictures[0].save(temporary, **settings)
 
@@ -127,7 +143,7 @@ def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def animate(
     inversion: Path,
-    images: Sequence[int],
+    images: Sequence[int] | int,
     output: Path,
     *,
     zoo: str,
@@ -139,7 +155,7 @@ def animate(
 
     Args:
         inversion: X.zarr.
-        images: Their numbers, one a column.
+        images: Their numbers, one a column; or how many of the first, fewer where there are fewer.
         output: X.webp or X.gif.
         zoo: File with the entries.
         targets: Samples store; None: where the inversion says they are.
@@ -157,6 +173,8 @@ def animate(
         raise ValueError(f"{inversion} has nothing to animate: {arm.empty}")
     store = open_dataset(inversion)
     count = store.sizes["image"]
+    if isinstance(images, int):
+        images = range(min(images, count))
     if missing := [image for image in images if not 0 <= image < count]:
         raise ValueError(
             f"{inversion} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
@@ -187,7 +205,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="An inversion as an animation.")
     parser.add_argument("--inversion", type=Path, required=True, help="X.zarr with frames")
-    parser.add_argument("--images", type=int, nargs="+", default=[0], help="default %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--images", type=int, nargs="+", help="their numbers, one a column")
+    which.add_argument(
+        "--count",
+        type=int,
+        default=FIRST,
+        help="so many of the first images, or all there are, default %(default)s",
+    )
     parser.add_argument("--targets", type=Path, help="default: where the inversion found them")
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument(
@@ -197,9 +222,13 @@ def main() -> None:
     a = parser.parse_args()
     if a.milliseconds < 1:
         raise ValueError(f"--milliseconds {a.milliseconds}: a frame is shown for at least one.")
+    if reason := why_empty(a.inversion):
+        return write_animation([empty_canvas(reason)], a.output, a.milliseconds)
+    if a.count < 1:
+        raise ValueError(f"--count {a.count}: an animation shows at least one image.")
     animate(
         a.inversion,
-        a.images,
+        a.images or a.count,
         a.output,
         zoo=a.zoo,
         targets=a.targets,

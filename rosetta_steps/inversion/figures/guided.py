@@ -20,6 +20,7 @@ from rosetta_steps.inversion.guidance import guidance
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.representatives import Unit
+from rosetta_steps.storage.portable import listed
 from rosetta_steps.stores import open_dataset
 
 FIRES = 0.25  # of a unit's greatest value over the mined images: what a shown map reaches
@@ -138,7 +139,7 @@ def open_guided(
         ValueError: The arm is empty, another generator's, or these matches have not guided it.
     """
     arm = read_arms([store], targets)[0]
-    models, pairs = list(arm.attrs["models"]), int(arm.attrs["pairs"])
+    models, pairs = listed(arm.attrs["models"]), int(arm.attrs["pairs"])
     if not pairs:
         raise ValueError(
             f"{store} was guided by no matches: a figure of maps needs an arm that was, such as "

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
 from rosetta_steps.errors import run
-from rosetta_steps.inversion.arms import read_arm
+from rosetta_steps.figures import empty_figure
+from rosetta_steps.inversion.arms import nothing_in, read_arm
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.stores import open_dataset
 
@@ -128,7 +129,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="X.png, and X.pdf beside it")
     a = parser.parse_args()
-    save_figures({a.output.with_suffix(""): loss_curve(a.arms)})
+    reasons = nothing_in(a.arms)
+    figure = empty_figure(reasons) if reasons else loss_curve(a.arms)
+    save_figures({a.output.with_suffix(""): figure})
 
 
 if __name__ == "__main__":

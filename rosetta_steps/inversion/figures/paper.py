@@ -32,7 +32,7 @@ from rosetta_steps.drawing import (
 )
 from rosetta_steps.errors import run
 from rosetta_steps.figures import TALLEST, empty_figure
-from rosetta_steps.inversion.arms import Arm, read_arms, why_empty
+from rosetta_steps.inversion.arms import Arm, nothing_in, read_arms
 from rosetta_steps.inversion.figures.guided import (
     Guided,
     choose_pairs,
@@ -373,15 +373,15 @@ def main() -> None:
     pairs = PAIRS[a.kind] if a.pairs is None else a.pairs
     if count < 1 or (a.kind != "comparison" and pairs < 1):
         raise ValueError(f"{count} images and {pairs} pairs: ask for at least one.")
+    if reasons := nothing_in(a.arms):
+        save_figures({a.output.with_suffix(""): empty_figure(reasons)})
+        return
     if a.kind == "comparison":
         arms = read_arms(a.arms, a.targets)
         figure = comparison(a.targets, arms, count=count, images=a.images)
     else:
         if len(a.arms) > 1 or (a.kind == "guidance" and len(a.images or [0]) > 1):
             raise ValueError(f"--kind {a.kind} is of one arm and, of guidance, one image.")
-        if reason := why_empty(a.arms[0]):
-            save_figures({a.output.with_suffix(""): empty_figure(reason)})
-            return
         a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
         ingredients([*a.arms, *a.buddies, *a.moments])  # refuses what does not belong together
         guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))
