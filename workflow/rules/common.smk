@@ -201,13 +201,15 @@ def entry_of(wildcards):
 
 
 def local_file_of(wildcards):
-    """The sha256 of weights that are given by a path alone: whatever lies there now is meant.
+    """The sha256 of weights that are given by paths alone: whatever lies there now is meant.
+
+    Of all files of the model: the data beside an ONNX file, and what `weights.files` names.
 
     No input, because its time says little: a file copied with its times is older than what was made
     of the one before, and one of a new time and the same bytes would rerun all that follows.
     """
     entry = find_entry(wildcards.model, config["zoo"])
-    if "path" in entry["weights"] and "sha256" not in entry["weights"]:
+    if {"path", "files"} & entry["weights"].keys() and "sha256" not in entry["weights"]:
         return sha256_of_weights(wildcards.model, entry)
 
 
