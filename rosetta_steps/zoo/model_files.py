@@ -161,15 +161,15 @@ def _external_data(path: Path) -> list[str]:
 
     try:
         model = onnx.load(path, load_external_data=False)
+        return [
+            one.value
+            for tensor in tensors_in(model)
+            if tensor.data_location == onnx.TensorProto.EXTERNAL
+            for one in tensor.external_data
+            if one.key == "location"
+        ]
     except Exception:  # protobuf's own types
         return []
-    return [
-        one.value
-        for tensor in tensors_in(model)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for one in tensor.external_data
-        if one.key == "location"
-    ]
 
 
 def tensors_in(message):

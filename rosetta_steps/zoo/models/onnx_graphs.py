@@ -9,6 +9,7 @@ function again, on an image (onnx_models).
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -164,6 +165,7 @@ KNOWN: tuple[tuple[str, Callable], ...] = (
     ("Softplus", _softplus),
     ("SquaredRelu", lambda x: _relu(x) ** 2),
 )
+ON_GRID = [(kind, function, function(GRID)) for kind, function in KNOWN]
 # Where exporters write the limits of a Clip.
 CLIP_INPUTS = ("min", "max")
 
@@ -641,9 +643,8 @@ def _known(values: np.ndarray) -> tuple[str, Callable] | None:
     values = np.asarray(values, np.float64)
     if values.shape != GRID.shape or not np.isfinite(values).all():
         return None
-    candidates = [*KNOWN, *_with_parameters(values)]
-    for kind, function in candidates:
-        expected = function(GRID)
+    fitted = ((kind, function, function(GRID)) for kind, function in _with_parameters(values))
+    for kind, function, expected in chain(ON_GRID, fitted):
         if (np.abs(values - expected) <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
             return kind, function
     return None

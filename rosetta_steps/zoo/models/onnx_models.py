@@ -1,6 +1,9 @@
 """ONNX files, run by ONNX Runtime with the outputs of their activations exposed."""
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from threading import Timer
 
@@ -15,6 +18,7 @@ from rosetta_steps.zoo.maps import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, 
 from rosetta_steps.zoo.model_files import files_of
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.onnx_graphs import (
+    DYNAMIC_REASON,
     FUSED,
     NONLINEARITIES,
     Activation,
@@ -55,7 +59,12 @@ class Model:
         self.tokens = tokens_from(name, architecture)
         model = read_model(name, entry, path)
         self._loops = [node for node in nodes_of(model.graph) if node.op_type == "Loop"]
-        found = activations_in(model.graph, opset_of(model))
+        try:
+            found = activations_in(model.graph, opset_of(model))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}: {path} is damaged: a name in it is no text ({error})."
+            ) from None
         if found.refused:
             raise ValueError(
                 f"{name}: {path} cannot be mined: {'; '.join(found.refused[:3])}. Export the model "
@@ -219,6 +228,8 @@ class Model:
         Raises:
             ValueError: It cannot be run on them, or does not come to an end in its time.
         """
+        if not tensors:  # none asked for would be all
+            return []
         inputs = self.preprocessing(images.cpu()).numpy()
         if self.channels_last:
             inputs = inputs.transpose(0, 2, 3, 1)
@@ -257,7 +268,16 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         ValueError: The file is not ONNX, is one in training mode, lacks a part that lies in another
             file, has no activations, takes other inputs, or ONNX Runtime cannot load it.
     """
-    return Model(name, entry, weights or weights_file(name, entry), device)
+    model = Model(name, entry, weights or weights_file(name, entry), device)
+    if model.left_out:
+        _say(f"{name}: left out of the layers of {model.path}: {_reasons(model.left_out)}.")
+    return model
+
+
+@lru_cache
+def _say(words: str) -> None:
+    # Once in a process, which may load a model several times.
+    print(words, file=sys.stderr)
 
 
 def read_model(name: str, entry: dict, path: Path) -> ModelProto:
@@ -301,6 +321,8 @@ def _no_layers(model: ModelProto, found: Found) -> str:
         remedy = ""
         if any(kind in FUSED for kind, _ in found.left_out.values()):
             remedy = " Export the model without fusing its activations."
+        elif any(DYNAMIC_REASON in reason for _, reason in found.left_out.values()):
+            remedy = " Use the model as it was before it was quantised, or quantise it statically."
         elif any(node.op_type in ("If", "Loop", "Scan") for node in model.graph.node):
             remedy = " Export the model without conditions and loops around its layers."
         return f"has no layers: {_reasons(found.left_out)}.{remedy}"
@@ -347,4 +369,7 @@ def _described(array: object) -> str:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400].rstrip(".")
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=[A-Z\[])", "", text)  # a line of its source
+    return text[:400].rstrip(".")
