@@ -119,7 +119,8 @@ def sha256(path: Path) -> str:
 
 def _stamp(path: Path) -> tuple:
     found = path.stat()
-    return (str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ino)
+    times = found.st_mtime_ns, found.st_ctime_ns  # the second cannot be set
+    return (str(path.absolute()), found.st_size, *times, found.st_ino)
 
 
 def _what_lies_at(file: Path) -> str:

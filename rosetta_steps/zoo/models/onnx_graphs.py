@@ -37,6 +37,7 @@ DOMAINS = ("", "ai.onnx", "com.microsoft")
 GRID = np.linspace(-12, 12, 241)
 # GELU by erf and by tanh differ by 5e-4, GELU and QuickGELU by 2e-2.
 TOLERANCE = 1e-3
+LINEAR = 0.05  # x + 0.00001, as in a normalisation, is no LeakyReLU of slope 1
 MOST_NODES = 24  # of one activation; Mish by logarithms and comparisons has 9
 MOST_VALUES = 1 << 16  # of a constant that may be one number, repeated
 
@@ -429,7 +430,7 @@ class _Reading:
                     inner.add(position)
                 # The same function again, as after a product with one: the first is the layer.
                 first = self.groups.get(position)
-                if first and first[1][1:3] == activation[1:3]:
+                if first and _same(first[1], activation):
                     inner.discard(position)
                     inner.add(end)
         return inner
@@ -624,6 +625,12 @@ def _constant(node: NodeProto) -> float | None:
     return None
 
 
+def _same(one: Activation, other: Activation) -> bool:
+    if one.source != other.source:
+        return False
+    return np.allclose(one.function(GRID), other.function(GRID), TOLERANCE, TOLERANCE)
+
+
 def _text(limit: float | None) -> str:
     return "nothing" if limit is None or not np.isfinite(limit) else f"{limit:g}"
 
@@ -642,6 +649,9 @@ def _known(values: np.ndarray) -> tuple[str, Callable] | None:
     """The known function that gives values on GRID."""
     values = np.asarray(values, np.float64)
     if values.shape != GRID.shape or not np.isfinite(values).all():
+        return None
+    line = values[0] + (values[-1] - values[0]) * (GRID - GRID[0]) / (GRID[-1] - GRID[0])
+    if np.abs(values - line).max() < LINEAR:
         return None
     fitted = ((kind, function, function(GRID)) for kind, function in _with_parameters(values))
     for kind, function, expected in chain(ON_GRID, fitted):

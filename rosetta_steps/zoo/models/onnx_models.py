@@ -40,6 +40,7 @@ TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doubl
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 4e-3}
 # Of a file with loops, which need not end: seconds that an image may take.
 SECONDS_IN_LOOPS = 20
+MOST_NODES = 1_000_000  # of a file whose functions are written out
 FATAL = 4  # severity: ONNX Runtime's other messages come as its errors
 
 
@@ -304,15 +305,49 @@ def read_model(name: str, entry: dict, path: Path) -> ModelProto:
             f"{name}: the data of {path} in {names} cannot be read ({_in_one_line(error)}). Export "
             "or copy both again."
         ) from None
-    if not model.functions:
-        return model
+    return _without_functions(name, path, model) if model.functions else model
+
+
+def _without_functions(name: str, path: Path, model: ModelProto) -> ModelProto:
+    """A model whose own functions (an exporter's Block, a Gelu of its own) are written out."""
+    remedy = "Export it without functions (in torch export_modules_as_functions=False)."
     try:
-        return inliner.inline_local_functions(model)
-    except Exception as error:  # onnx's own types
+        nodes = _nodes_written_out(model)
+        if nodes > MOST_NODES:
+            raise ValueError(f"they stand for {nodes} nodes")
+        # The version of operators that a function names may be another than that of the file.
+        written = inliner.inline_local_functions(model, convert_version=True)
+    except (Exception, RecursionError) as error:  # onnx's own types
         raise ValueError(
             f"{name}: the functions of {path} cannot be written out ({_in_one_line(error)}). "
-            "Export it without functions (in torch export_modules_as_functions=False)."
+            f"{remedy}"
         ) from None
+    kept = {(function.domain, function.name) for function in model.functions}
+    for node in nodes_of(written.graph):
+        if (node.domain, node.op_type) in kept:
+            raise ValueError(
+                f"{name}: {path} has a function {node.op_type} (node {name_of(node)}) of another "
+                f"opset than its own, which cannot be written out. {remedy}"
+            )
+    return written
+
+
+def _nodes_written_out(model: ModelProto) -> int:
+    functions = {(one.domain, one.name): one.node for one in model.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(nodes) -> int:
+        return sum(count_of((node.domain, node.op_type)) for node in nodes)
+
+    def count_of(kind: tuple[str, str]) -> int:
+        if kind not in functions:
+            return 1
+        if kind not in counts:
+            counts[kind] = 0  # of a function that calls itself, which the inliner refuses
+            counts[kind] = count(functions[kind])
+        return counts[kind]
+
+    return count(nodes_of(model.graph))
 
 
 def _no_layers(model: ModelProto, found: Found) -> str:
