@@ -31,9 +31,9 @@ ATTEMPTS = 3
 # the length of a safetensors header, in which zeros follow.
 NO_CHECKPOINT = (b"<", b"{", b"version https://git-lfs")
 
-# What weights_file found in this process, by all files of a model: they may be replaced while it is
-# at work.
-_checked: dict[tuple[Path, ...], str] = {}
+# What weights_file found in this process, by the file of a model or by all of several: they may be
+# replaced while it is at work.
+_checked: dict[Path | tuple[Path, ...], str] = {}
 
 
 def cache_folder() -> Path:
@@ -85,7 +85,7 @@ def weights_file(name: str, entry: dict) -> Path:
         raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
     if not expected and not own:
         _record(path).write_text(found + "\n")
-    _checked[_absolute(files)] = found
+    _checked[_place(files)] = found
     return path
 
 
@@ -104,9 +104,9 @@ def sha256_of_weights(name: str, entry: dict) -> str | None:
         files = files_of(entry, path)
     except ValueError:  # weights_file says it
         return None
-    if found := _checked.get(_absolute(files)):
-        return found
-    return known_digest(files) if files and all(file.is_file() for file in files) else None
+    if not files or not all(file.is_file() for file in files):
+        return None
+    return _checked.get(_place(files)) or known_digest(files)
 
 
 def files_of_weights(entry: dict) -> list[Path]:
@@ -155,8 +155,9 @@ def _unlike(source: dict, path: Path, expected: str) -> str:
     )
 
 
-def _absolute(files: list[Path]) -> tuple[Path, ...]:
-    return tuple(file.absolute() for file in files)
+def _place(files: list[Path]) -> Path | tuple[Path, ...]:
+    absolute = tuple(file.absolute() for file in files)
+    return absolute if len(absolute) > 1 else absolute[0]
 
 
 def _other_files(files: list[Path], found: str, expected: str) -> str:
