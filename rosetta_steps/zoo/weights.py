@@ -31,8 +31,8 @@ ATTEMPTS = 3
 # the length of a safetensors header, in which zeros follow.
 NO_CHECKPOINT = (b"<", b"{", b"version https://git-lfs")
 
-# What weights_file found in this process, by the file of a model or by all of several: they may be
-# replaced while it is at work.
+# What weights_file found in this process, by the file of a model, and what its entry names besides:
+# they may be replaced while it is at work.
 _checked: dict[Path | tuple[Path, ...], str] = {}
 
 
@@ -85,7 +85,7 @@ def weights_file(name: str, entry: dict) -> Path:
         raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
     if not expected and not own:
         _record(path).write_text(found + "\n")
-    _checked[_place(files)] = found
+    _checked[_place(source, path)] = found
     return path
 
 
@@ -100,21 +100,19 @@ def sha256_of_weights(name: str, entry: dict) -> str | None:
         files.
     """
     path = location(entry)
-    try:
-        files = files_of(entry, path)
-    except ValueError:  # weights_file says it
-        return None
-    if not files or not all(file.is_file() for file in files):
-        return None
-    return _checked.get(_place(files)) or known_digest(files)
+    if found := _checked.get(_place(entry["weights"], path)):
+        return found
+    files = files_of_weights(entry)
+    return known_digest(files) if files else None
 
 
 def files_of_weights(entry: dict) -> list[Path]:
-    """The files of a model as far as they are there; nothing is fetched."""
+    """The files of a model, none if one of them is missing; nothing is fetched."""
     try:
-        return [file for file in files_of(entry, location(entry)) if file.is_file()]
-    except ValueError:
+        files = files_of(entry, location(entry))
+    except ValueError:  # weights_file says which
         return []
+    return files if all(file.is_file() for file in files) else []
 
 
 def location(entry: dict) -> Path:
@@ -155,9 +153,9 @@ def _unlike(source: dict, path: Path, expected: str) -> str:
     )
 
 
-def _place(files: list[Path]) -> Path | tuple[Path, ...]:
-    absolute = tuple(file.absolute() for file in files)
-    return absolute if len(absolute) > 1 else absolute[0]
+def _place(source: dict, path: Path) -> Path | tuple[Path, ...]:
+    declared = [Path(file).absolute() for file in source.get("files", [])]
+    return (path.absolute(), *declared) if declared else path.absolute()
 
 
 def _other_files(files: list[Path], found: str, expected: str) -> str:
