@@ -320,6 +320,18 @@ def test_a_normalisation_written_out_is_no_activation(tmp_path):
     assert kinds(path) == ({"r": "Relu"}, {})
 
 
+def test_limits_of_shapes_are_no_activations(tmp_path):
+    nodes = """
+        s = Shape x
+        m = Max s nothing
+        c = Max m many
+        f = Reshape x c
+        r = Relu f"""
+    constants = {"nothing": np.int64(0), "many": np.int64(1)}
+    path = saved(tmp_path, steps(nodes), constants)
+    assert kinds(path) == ({"r": "Relu"}, {})
+
+
 def test_a_softplus_that_something_else_takes_too_is_a_layer(tmp_path):
     nodes = "s = Softplus x\nt = Tanh s\ng = Mul x t\nu = Add g s"
     assert kinds(saved(tmp_path, steps(nodes)))[0] == {"s": "Softplus", "g": "Mish"}

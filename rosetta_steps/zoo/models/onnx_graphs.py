@@ -13,7 +13,15 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 from scipy.special import erf, expit
 
 # One node is one of them.
@@ -167,6 +175,16 @@ KNOWN: tuple[tuple[str, Callable], ...] = (
     ("SquaredRelu", lambda x: _relu(x) ** 2),
 )
 ON_GRID = [(kind, function, function(GRID)) for kind, function in KNOWN]
+INTEGERS = (
+    TensorProto.INT8,
+    TensorProto.INT16,
+    TensorProto.INT32,
+    TensorProto.INT64,
+    TensorProto.UINT8,
+    TensorProto.UINT16,
+    TensorProto.UINT32,
+    TensorProto.UINT64,
+)
 # Where exporters write the limits of a Clip.
 CLIP_INPUTS = ("min", "max")
 
@@ -254,6 +272,7 @@ class _Reading:
     def __init__(self, graph: GraphProto, opset: int):
         self.graph, self.opset = graph, opset
         self.nodes = list(graph.node)
+        self.integers: set[str] = set()  # constants of an integer type
         self.scalars = self._constants()
         self.users: dict[str, list[int]] = {}
         for position, node in enumerate(self.nodes):
@@ -348,6 +367,8 @@ class _Reading:
             value = self._value(node, values)
             if value is None or np.ndim(value) == 0:
                 continue
+            if node.op_type in LIMITS and self.integers & set(node.input):
+                continue  # it computes shapes
             seen.add(position)
             output = node.output[0]
             values[output], makers[output] = value, position
@@ -475,12 +496,16 @@ class _Reading:
 
         for one in self.graph.initializer:
             note(one.name, _number(one))
+            if one.data_type in INTEGERS:
+                self.integers.add(one.name)
         self.scalars = numbers
         for node in self.nodes:
             if not node.output:
                 continue
             if node.op_type == "Constant":
                 note(node.output[0], _constant(node))
+                if any(one.t.data_type in INTEGERS or "_int" in one.name for one in node.attribute):
+                    self.integers.add(node.output[0])
             elif node.op_type == "ConstantOfShape":
                 values = [one.t for one in node.attribute if one.name == "value"]
                 note(node.output[0], _number(values[0]) if values else 0.0)
