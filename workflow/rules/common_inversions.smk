@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
+inversion, arms_of = RECIPES.inversion, RECIPES.arms_of
 
 
 def check_inversions():
@@ -37,14 +37,6 @@ def check_inversions():
         inversion(name)
 
 
-def inversion(name):
-    """Settings of an inversion: its own, over those that all share."""
-    if name not in config["inversions"]:
-        known = list(config["inversions"])
-        raise ValueError(f"no inversion '{name}' in config/config.yaml. {suggestion(name, known)}")
-    return config["inversion"] | config["inversions"][name]
-
-
 def settings_of(name):
     """What the optimisation of an inversion is told, as options of the step."""
     chosen = inversion(name)
@@ -56,20 +48,9 @@ def settings_of(name):
     ]
 
 
-def arms_of(name):
-    """Arms of an inversion: what guides it."""
-    arms = []
-    for arm in inversion(name)["arms"]:
-        arms += others_of(inversion(name)["matches"]) if arm == EACH else [arm]
-    return arms
-
-
 def guides(wildcards):
     """Models whose matches guide an arm."""
-    matches = inversion(wildcards.inversion)["matches"]
-    if wildcards.arm == ARM_WITHOUT:
-        return []
-    return others_of(matches) if wildcards.arm == ARM_WITH_ALL else [wildcards.arm]
+    return RECIPES.guides(wildcards.inversion, wildcards.arm)
 
 
 def generator_of(wildcards):
@@ -93,17 +74,8 @@ def moments_of_guides(wildcards):
 
 def weights_for_inversion(wildcards):
     """Weights of generator, guides and perceptual network."""
-    chosen = inversion(wildcards.inversion)
-    names = {generator_of(wildcards), *guides(wildcards)}
-    if chosen["reconstruction"] == "perceptual":
-        names.add(chosen["perceptual_network"])
-    return [f"results/weights/{name}.txt" for name in sorted(names)]
-
-
-def entries_for_inversion(wildcards):
-    """Digests of the entries of all networks that take part in an arm."""
-    names = [Path(file).stem for file in weights_for_inversion(wildcards)]
-    return [entry_digest(find_entry(name, config["zoo"])) for name in names]
+    names = RECIPES.networks_of(wildcards.inversion, wildcards.arm)
+    return [f"results/weights/{name}.txt" for name in names]
 
 
 def class_options(wildcards):
@@ -132,7 +104,7 @@ def arms_of_table(wildcards):
 
 def networks_of_metrics(wildcards):
     """Models of the zoo that measure a perceptual distance."""
-    return [name for name in tabled(wildcards)["metrics"] if name != "lpips"]
+    return RECIPES.networks_of_metrics(config["tables"][wildcards.table])
 
 
 def of_all_matches(options):

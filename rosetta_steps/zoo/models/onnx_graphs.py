@@ -22,7 +22,7 @@ from onnx import (
     helper,
     numpy_helper,
 )
-from scipy.special import erf, expit
+from torch import from_numpy
 
 # One node is one of them.
 NONLINEARITIES = (
@@ -75,6 +75,16 @@ RANDOM = (
     "Multinomial",
 )
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+
+
+def erf(x):
+    """The error function; that of SciPy would take longer to import than a file to load."""
+    return from_numpy(np.atleast_1d(np.asarray(x, np.float64))).erf().numpy().reshape(np.shape(x))
+
+
+def expit(x):
+    """The logistic function."""
+    return 0.5 * (1 + np.tanh(0.5 * np.asarray(x)))
 
 
 def _hard_sigmoid(x, alpha=0.2, beta=0.5):
