@@ -48,7 +48,7 @@ from rosetta_steps.tensor_cores import rounding_as_set
 from rosetta_steps.zoo.entries import add_layer_arguments, entry_digest, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
-from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
+from rosetta_steps.zoo.weights import files_of_weights, sha256_of_weights, weights_file
 
 # How far an image made again may lie from the stored one: root mean square of the difference, over
 # the standard deviation of its values. Between float32 and float16, which rounds as TF32 does:
@@ -406,8 +406,8 @@ def seen(stream: Stream) -> dict[str, float]:
         begin = time.perf_counter()
         stream.read(stream.layers[0], block)
     seconds = (time.perf_counter() - begin) / block.stop
-    file = location(find_entry(stream.attrs["model"], stream.state["zoo"]))
-    return dict(zip(SEEN, (seconds, file.stat().st_size if file.is_file() else 0), strict=True))
+    files = files_of_weights(find_entry(stream.attrs["model"], stream.state["zoo"]))
+    return dict(zip(SEEN, (seconds, sum(file.stat().st_size for file in files)), strict=True))
 
 
 def write_stream(stream: Stream, output: Path, identity: str | None = None) -> None:

@@ -244,14 +244,15 @@ class Recipes(Chosen):
         return settings, inputs + [("moments", mined, model) for model in (first, *others)]
 
     def model(self, name: str) -> list:
-        """Digests of a model's entry, with the code that builds it, and of its local file.
+        """Digests of a model's entry, with the code that builds it, and of its local files.
 
-        A file that is given by a path is what lies there now. It is no input of a rule, because
-        its time says little: a copied file keeps the time of the one that it was copied from.
+        What is given by paths is what lies there now, all files of a model. It is no input of a
+        rule, because its time says little: a copied file keeps that of the one it was copied from.
         """
         if name not in self._models:
             entry = find_entry(name, self.config["zoo"])
-            local = sha256_of_weights(name, entry) if "path" in entry["weights"] else None
+            given = {"path", "files"} & entry["weights"].keys()
+            local = sha256_of_weights(name, entry) if given else None
             self._models[name] = [entry_digest(entry), local]
         return self._models[name]
 

@@ -6,7 +6,6 @@ when it was first loaded is written beside it, and holds for as long as the file
 """
 
 import contextlib
-import hashlib
 import http.client
 import importlib
 import logging
@@ -27,6 +26,7 @@ from tqdm import tqdm
 
 from rosetta_steps.digest import digest_of
 from rosetta_steps.zoo.entries import loader_module
+from rosetta_steps.zoo.model_files import companions_of, digest, files_of, known_digest, sha256
 
 ATTEMPTS = 3
 # Bytes of a file from the web: several times the largest that is published for any model of vision,
@@ -42,8 +42,9 @@ NO_CHECKPOINT = (b"<", b"{", b"version https://git-lfs")
 # Keys of `weights` that say how the file is read, or words.
 NOT_OF_THE_FILE = ("key", "prefix", "ignore", "elsewhere")
 
-# What weights_file found in this process: the file may be replaced while a model is at work.
-_checked: dict[Path, str] = {}
+# What weights_file found in this process, by the file of a model, and what its entry names besides:
+# they may be replaced while it is at work.
+_checked: dict[Path | tuple[Path, ...], str] = {}
 
 
 def cache_folder() -> Path:
@@ -54,29 +55,46 @@ def cache_folder() -> Path:
 def weights_file(name: str, entry: dict) -> Path:
     """The checked weights file of a model, fetched when the cache lacks it.
 
+    All its files are checked (zoo.model_files): `sha256` of an entry is that of its one file, or
+    of several what `digest` makes of them.
+
     Raises:
-        ValueError: It cannot be had, its sha256 is not the entry's or no longer what it was, or it
-            is plainly no checkpoint.
+        ValueError: It cannot be had, its sha256 is not the entry's or no longer what it was, it is
+            plainly no checkpoint, or a file that it needs besides is missing.
     """
     source = entry["weights"]
     path = location(entry)
-    if source.get("function"):
-        return path
-    if not path.is_file():
+    own = bool({"path", "function"} & source.keys())
+    if "files" in source and not own:
+        raise ValueError(
+            f"{name}: weights.files names local files beside {describe(source)}. Give them with "
+            "weights.path or with weights.function."
+        )
+    if not source.get("function") and not path.is_file():
         if "path" in source:
             raise ValueError(
                 f"{name}: there is no file {path}. Put it there, or correct weights.path of its "
                 "entry."
             )
         _fetch(name, entry, path)
-    expected = source.get("sha256") or _recorded(source, path)
-    if not expected and "path" not in source:
+    if not own:
+        _refuse_one_file_of_several(name, entry, path)
+    try:
+        files = files_of(entry, path)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if not files:  # a function loads them itself
+        return path
+    expected = source.get("sha256") or ("" if own else _recorded(source, path))
+    if not expected and not own:
         remedy = f"Delete it (rm '{path}') and run again: it is fetched anew."
         _refuse_what_is_no_checkpoint(path, f"{name}: {path}", remedy)
-    found = sha256(path)
+    found = digest(files)
     if not found.startswith(expected):
+        if len(files) > 1:
+            raise ValueError(f"{name}: {_other_files(files, found, expected)}")
         raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
-    _checked[path.absolute()] = found
+    _checked[_place(source, path)] = found
     return path
 
 
@@ -103,19 +121,29 @@ def is_unread(entry: dict, path: Path) -> bool:
 
 
 def sha256_of_weights(name: str, entry: dict) -> str | None:
-    """The sha256 of a model's weights file, in hexadecimal digits; nothing is fetched.
+    """The sha256 of a model's weights, in hexadecimal digits; nothing is fetched.
 
-    After weights_file it is that of the file it checked last in this process, and costs nothing.
+    Of a model of several files it is one of all of them (zoo.model_files.digest). After
+    weights_file it is that of the files it checked last in this process, and costs nothing.
 
     Returns:
-        None if there is no file, or a function loads its weights itself.
+        None if a file is missing, or a function loads its weights itself and its entry names no
+        files.
     """
     path = location(entry)
-    if entry["weights"].get("function"):
-        return None
-    if found := _checked.get(path.absolute()):
+    if found := _checked.get(_place(entry["weights"], path)):
         return found
-    return sha256(path) if path.is_file() else None
+    files = files_of_weights(entry)
+    return known_digest(files) if files else None
+
+
+def files_of_weights(entry: dict) -> list[Path]:
+    """The files of a model, none if one of them is missing; nothing is fetched."""
+    try:
+        files = files_of(entry, location(entry))
+    except ValueError:  # weights_file says which
+        return []
+    return files if all(file.is_file() for file in files) else []
 
 
 def location(entry: dict) -> Path:
@@ -156,6 +184,44 @@ def _unlike(source: dict, path: Path, expected: str) -> str:
         f"(rm '{path}' '{_record(path)}') and run again: it is fetched anew. If you replaced it on "
         f"purpose, delete {_record(path).name} alone."
     )
+
+
+def _place(source: dict, path: Path) -> Path | tuple[Path, ...]:
+    declared = [Path(file).absolute() for file in source.get("files", [])]
+    return (path.absolute(), *declared) if declared else path.absolute()
+
+
+def _other_files(files: list[Path], found: str, expected: str) -> str:
+    names = ", ".join(file.name for file in files)
+    if sha256(files[0]).startswith(expected):
+        return (
+            f"its entry gives the sha256 of {files[0].name} alone, which does not hold the files "
+            f"that belong to it. Of all ({names}) it is {found}: if they are those you mean, write "
+            "this into the entry."
+        )
+    return (
+        f"its files {names} have the sha256 {found} together, its entry says {expected}: another "
+        "version of one of them, or a damaged one. Put the right ones there or, if these are the "
+        "ones you mean, write their sha256 into the entry."
+    )
+
+
+def _refuse_one_file_of_several(name: str, entry: dict, path: Path, found: Path | None = None):
+    """Refuse a file that needs others from a source that brings one.
+
+    Args:
+        name: Of the model.
+        entry: Of the model.
+        path: Where the file lies or will lie.
+        found: Where it lies now, if that is elsewhere.
+    """
+    others = companions_of(found or path, entry.get("loader"))
+    if others:
+        raise ValueError(
+            f"{name}: {path.name} from {describe(entry['weights'])} keeps a part of the model in "
+            f"{', '.join(others[:4])}{', ...' if len(others) > 4 else ''}, and this source brings "
+            "one file only. Get all of them into one folder and give weights: {path: ...}."
+        )
 
 
 def _refuse_what_is_no_checkpoint(file: Path, what: str, remedy: str) -> None:
@@ -216,6 +282,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                 f"{expected}. It was not kept. Either the publisher changed the file "
                 "or something between altered it; do not use it before you know."
             )
+        _refuse_one_file_of_several(name, entry, path, temporary)
         _record(path).unlink(missing_ok=True)  # of a file that was deleted
         os.replace(temporary, path)
 
@@ -371,9 +438,3 @@ def describe(source: dict) -> str:
         if kind in source:
             return words + source[kind]
     return f"the local file {source['path']}" if "path" in source else "loaded by the function"
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

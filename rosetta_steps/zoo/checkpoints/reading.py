@@ -286,7 +286,8 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
         raise ValueError(str(error)) from None
     beside = path.with_suffix(".json")
     try:
-        said = json.loads(beside.read_text())
+        # Only a regular file: to open a pipe waits until someone writes to it.
+        said = json.loads(beside.read_text()) if beside.is_file() else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         said = None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
