@@ -246,13 +246,15 @@ class Recipes(Chosen):
     def model(self, name: str) -> list:
         """Digests of a model's entry, with the code that builds it, and of its local files.
 
-        What is given by paths is what lies there now, all files of a model. It is no input of a
-        rule, because its time says little: a copied file keeps that of the one it was copied from.
+        What is given by paths is what lies there now, all files of a model, unless the entry says
+        which. It is no input of a rule, because its time says little: a copied file keeps that of
+        the one it was copied from.
         """
         if name not in self._models:
             entry = find_entry(name, self.config["zoo"])
-            given = {"path", "files"} & entry["weights"].keys()
-            local = sha256_of_weights(name, entry) if given else None
+            keys = entry["weights"].keys()
+            open_to_change = {"path", "files"} & keys and "sha256" not in keys
+            local = sha256_of_weights(name, entry) if open_to_change else None
             self._models[name] = [entry_digest(entry), local]
         return self._models[name]
 
