@@ -61,7 +61,7 @@ def mined(tmp_path_factory):
     write_photos(project.folder / "photos")
     write_onnx(project.folder, 0)
     entry = project.entry("onnx", {}, "net") | {"preprocessing": {"size": [64, 64]}}
-    entry["preprocessing"] |= {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    entry["preprocessing"] |= {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
     project.add("net", entry | {"weights": {"path": "net.onnx"}})
     photos = {"photos": "photos", "size": [64, 64], "layers": "all", "models": ["one", "net"]}
 
