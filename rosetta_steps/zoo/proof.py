@@ -147,6 +147,8 @@ def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
         ValueError: The maps of an image are not the same twice, or alone and in a batch; or a pass
             changes the module.
     """
+    if not layers:
+        return {}
     refuse_unsteady_model(model, layers, device)
     return misplaced(model, layers)
 
