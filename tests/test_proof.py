@@ -108,7 +108,7 @@ def test_the_order_that_a_map_was_read_in_is_named():
         ("test_byobnet", {}, (128, 128)),
         ("pvt_v2_b0", {}, (96, 128)),
         ("vit_tiny_patch16_224", {"img_size": 96}, (96, 96)),
-        ("mixer_s32_224", {"num_blocks": 2}, (224, 224)),
+        ("gmlp_ti16_224", {"img_size": 64}, (64, 64)),
     ],
 )
 def test_no_layer_of_a_true_model_is_lost_however_deep(name, arguments, size):

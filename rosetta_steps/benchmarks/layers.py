@@ -328,9 +328,9 @@ def main() -> None:
     text = (
         "# Layers that are proven to be maps\n\n"
         f"{date.today()}, one core of {_processor()} (seconds are its CPU time), torch "
-        f"{torch.__version__}, timm {timm.__version__}, open_clip {open_clip.__version__}. Made "
-        "by\n`python -m rosetta_steps.benchmarks.layers --output docs/layers.md`, which says what is "
-        "compared.\nMaps of one position (gates) are not counted.\n"
+        f"{torch.__version__}, timm {timm.__version__}, open_clip {open_clip.__version__}.\n"
+        "Made by `python -m rosetta_steps.benchmarks.layers --output docs/layers.md`, which says "
+        "what is\ncompared. Maps of one position (gates) are not counted.\n"
     )
     for title, lines in parts.items():
         text += f"\n## {title}\n\n{HEAD}\n"

@@ -38,8 +38,9 @@ IN_A_BATCH_OF_AUTOCAST = 5e-2
 # random weights, all with a place had a score above 0.56, 19 of 20 above 0.9; the same maps with
 # shuffled positions or swapped axes at most 0.42, heads or tokens in the place of rows 0.
 BLOCKS, LEAST_SCORE = 4, 0.5
-# An order of positions that fits better than the rows by more than this is the true one.
-BETTER = 0.01
+# An order of positions that fits better than that in which they were read is the true one: by more
+# than this, and by a share of what it lacks to 1, as layers that answer everywhere are noisy.
+BETTER, BETTER_SHARE = 0.01, 0.25
 # Over the largest value of a layer: below, a difference is rounding in float32.
 ROUNDING = 3e-6
 # Maps of the images of one pass.
@@ -376,7 +377,8 @@ def verdict(answers: Tensor) -> str | None:
         default=(-1.0, ""),
     )
     as_read = min(score)
-    if best[0] > max(as_read + BETTER, LEAST_SCORE):
+    better = as_read + BETTER + BETTER_SHARE * (1 - best[0])
+    if best[0] > max(better, LEAST_SCORE):
         return (
             f"answers to changes of the image as if {best[1]} (agreement {best[0]:.2f}, read as it "
             f"is {as_read:.2f})"
