@@ -166,9 +166,9 @@ def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> 
         device: That it computes on.
     """
     height, width = model.preprocessing.size
-    image = textured((height, width), 0)
-    # Others of a larger range: where a scale or a mean is that of the batch, it changes.
-    others = [torch.zeros_like(image), (image > 0.5).float()]
+    # Beside it others of a larger range: where a scale or a mean is that of the batch, it changes.
+    image = 0.35 + 0.3 * textured((height, width), 0)
+    others = [torch.zeros_like(image), (image > image.mean()).float()]
 
     def maps(images: list[Tensor]) -> dict[str, Tensor]:
         return model.activations(torch.cat(images), layers)
