@@ -48,6 +48,7 @@ from rosetta_steps.tensor_cores import rounding_as_set
 from rosetta_steps.zoo.entries import add_layer_arguments, entry_digest, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
+from rosetta_steps.zoo.proof import prove_layers
 from rosetta_steps.zoo.weights import files_of_weights, sha256_of_weights, weights_file
 
 # How far an image made again may lie from the stored one: root mean square of the difference, over
@@ -65,7 +66,13 @@ PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 
 def describe(
-    name: str, zoo: str, samples: Path, layers: str | list[str], dtype: str, images_per_shard: int
+    name: str,
+    zoo: str,
+    samples: Path,
+    layers: str | list[str],
+    dtype: str,
+    images_per_shard: int,
+    device: str = "cpu",
 ) -> dict:
     """What a stream is: JSON-like, and all that a dump of it follows from.
 
@@ -76,16 +83,20 @@ def describe(
         layers: "all", a preset of the entry, or patterns.
         dtype: To which maps are rounded.
         images_per_shard: Images that go together, in a file of a dump and through the model.
+        device: On which the layers are proven to be maps.
 
     Raises:
-        ValueError: Bad model or layers.
+        ValueError: Bad model, weights or layers.
     """
     entry = find_entry(name, zoo)
     images = open_dataset(samples).sizes["image"]
     origin = origin_of(name, entry)
     model = load(name, entry)  # without values a pass for the layers costs next to nothing
     chosen = choose_layers(name, entry, model, layers)
+    chosen, left_out = prove_layers(name, entry, chosen, layers, device)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
+    if left_out:
+        attrs["left_out"] = [f"{layer} {reason}" for layer, reason in left_out.items()]
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {
@@ -449,7 +460,8 @@ def stream_from(a: argparse.Namespace) -> Stream:
     device = lease()
     if a.threads:
         torch.set_num_threads(a.threads)
-    state = describe(a.model, a.zoo, a.samples, layers_from(a), a.dtype, a.images_per_shard)
+    layers = layers_from(a)
+    state = describe(a.model, a.zoo, a.samples, layers, a.dtype, a.images_per_shard, device)
     return Stream(state, device)
 
 

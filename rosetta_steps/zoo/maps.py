@@ -3,6 +3,7 @@
 Three layouts occur: channels before positions (convolutions), channels after them (the MLP of a
 Swin or ConvNeXt block), and tokens, (image, token, channel), which lie on a grid of patches row by
 row. An output that does not certainly have one of them is no map: a wrong map would correlate.
+zoo.proof proves of each layer that was read so that it answers where the image is changed.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 FIRST, LAST = 1, -1
+# Convolutions without padding take as much off the long sides of an image as off the short ones: by
+# so much of a side its maps may lie beside the proportions of the image.
+DRIFT = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Source:
         module: It is the output of.
         nonlinearity: It comes from, None for another module's output.
         axis: Where the channels of the last output in four dimensions lay: FIRST, LAST or None.
-        channels: How many there were.
+        shape: Of that output.
         axes: All that occurred so far.
         mixed_tokens: in_features of the last linear layer, if it ran along the tokens.
     """
@@ -87,7 +91,7 @@ class Source:
     module: nn.Module | None = None
     nonlinearity: str | None = None
     axis: int | None = None
-    channels: int = 0
+    shape: tuple[int, ...] = ()
     axes: set[int] = field(default_factory=set)
     mixed_tokens: int = 0
 
@@ -98,18 +102,20 @@ class Source:
         if output.ndim == 4:
             self.axis = channel_axis(module)
             self.axes.add(self.axis)
-            self.channels = output.shape[self.axis]
+            self.shape = tuple(output.shape)
         elif output.ndim == 3 and isinstance(module, nn.Linear):
             transposed = bool(inputs) and inputs[0].stride(-1) != 1
             self.mixed_tokens = module.in_features if transposed else 0
 
-    @property
-    def certain(self) -> bool:
-        """Whether the output has the layout of the last one that is known.
+    def declares(self, output: Tensor) -> bool:
+        """Whether an output has the layout of the last one that is known.
 
-        A nonlinearity keeps it; a block may end in a permutation (ConvNeXt).
+        A nonlinearity keeps it where nothing was reshaped in between; a block may end in a
+        permutation (ConvNeXt).
         """
-        return self.nonlinearity is not None or channel_axis(self.module) is not None
+        if channel_axis(self.module) is not None:
+            return True
+        return self.nonlinearity is not None and self.shape == tuple(output.shape)
 
 
 @dataclass(frozen=True)
@@ -156,21 +162,29 @@ class Reader:
         first = self._in_proportion(*output.shape[2:])
         last = self._in_proportion(*output.shape[1:3]) and not self._finer_than_patches(output)
         if first and last:
-            axis = FIRST if source.axes <= {FIRST} else source.axis if source.certain else None
+            declared = source.axis if source.declares(output) else None
+            axis = FIRST if source.axes <= {FIRST} else declared
         elif first or last:
             axis = FIRST if first else LAST
         else:
-            exact = source.axis == FIRST and source.channels == output.shape[1]
-            axis = FIRST if exact and source.certain else None
+            declared = source.axis == FIRST and source.declares(output)
+            axis = FIRST if declared and self._in_proportion(*output.shape[2:], DRIFT) else None
+            if axis is None and self.size is not None:
+                y, x = self.size
+                return (
+                    f"has shape {tuple(output.shape)}, of which no axis is surely the channels: "
+                    f"none leaves the proportions of the image, {y} x {x}"
+                )
         if axis is None:
             return f"has shape {tuple(output.shape)}, of which no axis is surely the channels"
         return output if axis == FIRST else output.permute(0, 3, 1, 2)
 
-    def _in_proportion(self, y: int, x: int) -> bool:
+    def _in_proportion(self, y: int, x: int, drift: float = 0) -> bool:
         if self.size is None:
             return True
         height, width = self.size
-        return abs(y - x * height / width) < 1 or abs(x - y * width / height) < 1
+        beside = (abs(y - x * height / width) / y, abs(x - y * width / height) / x)
+        return beside[0] < max(1 / y, drift) or beside[1] < max(1 / x, drift)
 
     def _finer_than_patches(self, output: Tensor) -> bool:
         # Attention between all tokens is (image, token, token, head).

@@ -81,6 +81,7 @@ def layers_of(
     run: Callable[[], object],
     patterns: Sequence[str] | None = None,
     reader: Reader | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> list[Layer]:
     """Layers of a module that match, in the order in which their outputs come.
 
@@ -94,6 +95,7 @@ def layers_of(
         patterns: Of layer names, as fnmatch has them; see the head of this file. None: all
             post-activation layers, or none where there are none.
         reader: How an output becomes a map; by default four dimensions are one.
+        left_out: Takes the outputs that match and are no maps, and why.
 
     Raises:
         ValueError: A pattern matches outputs of which none is a map: which they are and why.
@@ -109,6 +111,8 @@ def layers_of(
             choice.see(name, unit, source.nonlinearity, reader.read(output, source))
 
     _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
+    if left_out is not None:
+        left_out |= choice.no_maps
     return choice.layers(reader.remedy)
 
 
@@ -120,6 +124,7 @@ class Choice:
         self._may_be_empty = patterns is None
         self._layers: dict[str, Layer] = {}
         self._left_out: dict[str, str] = {}
+        self.no_maps: dict[str, str] = {}  # of these, all but the maps of one position
         self._fruitful: dict[str, bool] = {}  # of patterns that match any output: if one is a map
 
     def matching(self, name: str, unit: bool) -> list[str]:
@@ -136,7 +141,7 @@ class Choice:
         for pattern in self.matching(name, unit):
             reason = None
             if isinstance(maps, str):
-                reason = maps
+                reason = self.no_maps[name] = maps
             elif one_position and not pattern.startswith(ANY_MODULE):
                 reason = f"has one position only ({ANY_MODULE}{name} takes it all the same)"
             self._fruitful[pattern] = self._fruitful.get(pattern, False) or reason is None

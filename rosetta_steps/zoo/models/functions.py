@@ -23,6 +23,7 @@ from rosetta_steps.zoo.models import timm_models
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.proof import first_difference, refuse_unsteady_model
 from rosetta_steps.zoo.taps import ANY_MODULE
 
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
@@ -101,7 +102,22 @@ def build_module(
             f"{name}: {architecture['function']} returns {kind_of(module)}, expected a "
             f"torch.nn.Module that takes {takes}."
         )
-    return module.eval()
+    remedy = (
+        "has no Python modules to tap. Return the network before it was scripted, traced or "
+        "exported, or write it as an ONNX file and use loader: onnx."
+    )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{name}: {architecture['function']} returns TorchScript ({type(module).__name__}), "
+            f"which {remedy}"
+        )
+    try:
+        return module.eval()
+    except Exception as error:  # whatever a user's module raises; an exported one does
+        raise ValueError(
+            f"{name}: {architecture['function']} returns {kind_of(module)} that cannot be set to "
+            f"eval mode ({type(error).__name__}: {error}). An exported program {remedy}"
+        ) from error
 
 
 def check(model: Model, patterns: list[str], build_again: Callable[[], Model]) -> None:
@@ -114,31 +130,18 @@ def check(model: Model, patterns: list[str], build_again: Callable[[], Model]) -
 
     Raises:
         ValueError: It fails on one image or on two, or in inference mode only; it has no layer;
-            two passes over an image differ; the maps of an image depend on what other images
-            are in its batch; or the function gives another network the second time.
+            its maps are not steady (zoo.proof); or the function gives another network the second
+            time.
     """
     values = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, *model.preprocessing.size, generator=values)
     _refuse_what_does_not_run(model, image)
     names = _layers_of(model, patterns)
-    once = model.activations(image, names)
-    again = model.activations(image, names)
-    if changed := _different(once, again):
-        raise ValueError(
-            f"{model.name}: two passes over an image differ, first in layer {changed}, though "
-            "the module is in eval mode: something in it is random (a functional dropout without "
-            "training=self.training, noise). Its maps could not be compared."
-        )
-    # A black image has other statistics than noise.
-    together = model.activations(torch.cat([image, torch.zeros_like(image)]), names)
-    if changed := _different(once, {name: maps[:1] for name, maps in together.items()}):
-        raise ValueError(
-            f"{model.name}: the maps of an image depend on the other images of its batch, first in "
-            f"layer {changed}: a normalisation by the statistics of the batch, in eval mode too "
-            "(BatchNorm with track_running_stats=False), or a mean over images."
-        )
+    refuse_unsteady_model(model, names, model.device)
     # Maps, not weights: those that reach no layer, as of a new head, may be random.
-    if changed := _different(once, build_again().activations(image, names), TOLERANCE_OF_A_TWIN):
+    once = model.activations(image, names)
+    twin = build_again().activations(image, names)
+    if changed := first_difference(once, twin, TOLERANCE_OF_A_TWIN):
         raise ValueError(
             f"{model.name}: {ANOTHER_NETWORK}: maps differ, first in layer {changed}. "
             f"{SEED_OR_LOAD}"
@@ -179,23 +182,20 @@ def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
         where = f"on {len(images)} images of shape {tuple(images.shape[1:])} (rgb, y, x)"
         if fails(images, torch.no_grad) is None:
             where += " in inference mode (it runs under torch.no_grad)"
+        narrow = {
+            str(one.dtype).removeprefix("torch.")
+            for one in model.module.parameters()
+            if one.dtype in (torch.float16, torch.bfloat16)
+        }
+        remedy = (
+            f". Its parameters are {' and '.join(sorted(narrow))}, and images are float32: call "
+            ".float() on the module before the function returns it."
+            if narrow
+            else ""
+        )
         raise ValueError(
-            f"{model.name}: its module fails {where}: {type(error).__name__}: {error}"
+            f"{model.name}: its module fails {where}: {type(error).__name__}: {error}{remedy}"
         ) from error
-
-
-def _different(
-    one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = TOLERANCE
-) -> str | None:
-    # The first layer, in the order of the forward pass, is where it begins.
-    for name, maps in one.items():
-        scale = maps.nan_to_num().abs().amax().item()
-        same_shape = maps.shape == other[name].shape
-        if not same_shape or not torch.allclose(
-            maps, other[name], 0, tolerance * scale, equal_nan=True
-        ):
-            return name
-    return None
 
 
 def _without_values(name: str, entry: dict, preprocessing: Preprocessing) -> Model:

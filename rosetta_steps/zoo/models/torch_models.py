@@ -28,16 +28,25 @@ class Model:
         tokens: Tokens | None = None,
         remedy: str = "",
     ):
+        self.module = module.eval()
         # channels_last halves the forward pass of a convolutional network on a CPU.
-        self.module = module.eval().to(memory_format=torch.channels_last)
+        self.memory_format = torch.channels_last
+        try:
+            module.to(memory_format=torch.channels_last)
+        except RuntimeError:  # weights in five dimensions (Conv3d, LambdaNet) have no such layout
+            self.memory_format = torch.contiguous_format
+            module.to(memory_format=torch.contiguous_format)
         self.name, self.preprocessing, self.device = name, preprocessing, device
         self.tokens, self.remedy = tokens or Tokens(), remedy
 
-    def layers(self, patterns: Sequence[str] | None = None) -> list[Layer]:
+    def layers(
+        self, patterns: Sequence[str] | None = None, left_out: dict[str, str] | None = None
+    ) -> list[Layer]:
         """Layers that match, in the order of the forward pass.
 
         Args:
             patterns: As in zoo.taps.layers_of; None for all post-activation layers.
+            left_out: Takes the outputs that match and are no maps, and why.
 
         Raises:
             ValueError: The module cannot be run on images of its input size, or a pattern matches
@@ -57,7 +66,7 @@ class Model:
                 ) from error
 
         try:
-            return layers_of(self.module, run, patterns, self._reader(2))
+            return layers_of(self.module, run, patterns, self._reader(2), left_out)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
@@ -102,7 +111,7 @@ class Model:
 
     def _inputs(self, images: Tensor) -> Tensor:
         inputs = self.preprocessing(images.to(self.device))
-        return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs.contiguous(memory_format=self.memory_format)
 
     def _reader(self, images: int) -> Reader:
         return Reader(self.tokens, images, self.preprocessing.size, self.remedy)

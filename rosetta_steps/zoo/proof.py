@@ -1,0 +1,486 @@
+"""Prove that the maps of a model are maps, once, before a store or a stream is begun.
+
+Steadiness: the same maps twice, the same alone and in a batch, and no parameter or buffer changed
+by a pass. Place: an image is changed in one block after the other, and where a map answers is held
+against where the block lies. A layer that answers elsewhere (attention, patches that were
+unfolded, tokens in an order of their own, swapped axes) is left out, with the reason.
+
+The result follows from the entry, the weights, the layers and the code, and is kept in the cache.
+"""
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rosetta_steps.digest import algorithm, digest_of
+from rosetta_steps.stores import write_json
+from rosetta_steps.zoo.entries import entry_digest, layer_patterns
+from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.taps import ANY_MODULE, Layer
+from rosetta_steps.zoo.weights import cache_folder, sha256_of_weights, weights_file
+
+# Differences over the largest value of a layer. Two passes over one image differ by nothing or by
+# the order of sums; another batch changes the kernels (a dynamically quantised network: 4e-3 and
+# more). On a GPU products are rounded to TF32, under autocast to bfloat16.
+TWICE, IN_A_BATCH, IN_A_BATCH_ROUNDED = 1e-4, 1e-3, 1e-2
+IN_A_BATCH_OF_AUTOCAST = 5e-2
+
+# The image is changed in BLOCKS x BLOCKS blocks. Of 640 layers of 57 architectures of timm with
+# random weights, all with a place had a score above 0.56, 19 of 20 above 0.9; the same maps with
+# shuffled positions or swapped axes at most 0.42, heads or tokens in the place of rows 0.
+BLOCKS, LEAST_SCORE = 4, 0.5
+# An order of positions that fits better than that in which they were read is the true one: by more
+# than this, and by a share of what it lacks to 1, as layers that answer everywhere are noisy.
+BETTER, BETTER_SHARE = 0.01, 0.25
+# Over the largest value of a layer: below, a difference is rounding in float32.
+ROUNDING = 3e-6
+# Maps of the images of one pass.
+PASS_BYTES = 0.25e9
+LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu")
+
+
+def prove_layers(
+    name: str, entry: dict, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
+) -> tuple[list[Layer], dict[str, str]]:
+    """The layers of a model that are proven to be maps, and why the others are none.
+
+    Args:
+        name: Of the model.
+        entry: Of the model.
+        chosen: Layers that are to be stored or streamed.
+        layers: The setting that chose them: "all", a preset of the entry, or patterns.
+        device: To compute on.
+
+    Returns:
+        Those that pass, and of each other layer the reason, by name. Maps of one position, which no
+        plain pattern takes, are not named.
+
+    Raises:
+        ValueError: The weights are bad; the maps of an image are not the same twice, alone and in a
+            batch; a pass changes the module; or a pattern has no layer that passes.
+    """
+    patterns = layer_patterns(entry, layers, name)
+    left_out = _kept_or_new(name, entry, chosen, patterns, device)
+    for layer, reason in left_out.items():
+        print(f"{name}: {layer} is left out, it {reason}.")
+    for pattern in patterns:
+        matched = [one.name for one in chosen if _matches(one.name, pattern)]
+        if matched and all(layer in left_out for layer in matched):
+            reasons = [f"{layer} {left_out[layer]}" for layer in matched]
+            more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+            raise ValueError(
+                f"{name}: layer pattern '{pattern}' has no layer that is a map: "
+                f"{'; '.join(reasons[:3])}{more}. Leave the pattern out of `layers`, or name other "
+                "layers in it."
+            )
+    return [one for one in chosen if one.name not in left_out], left_out
+
+
+def _matches(layer: str, pattern: str) -> bool:
+    return fnmatchcase(layer, pattern.removeprefix(ANY_MODULE))
+
+
+def _kept_or_new(
+    name: str, entry: dict, chosen: Sequence[Layer], patterns: list[str], device: str
+) -> dict[str, str]:
+    # Read from the cache, or computed and written there.
+    path = weights_file(name, entry)
+    weights = sha256_of_weights(name, entry)
+    kind = torch.device(device).type
+    follows_from = [
+        algorithm("zoo.proof"),
+        entry_digest(entry),
+        weights,
+        [one.name for one in chosen],
+        patterns,
+        kind,
+        {one: _version(one) for one in LIBRARIES},
+    ]
+    file = cache_folder() / "proofs" / f"{digest_of(follows_from)}.json"
+    # What a function loads itself has no digest.
+    if weights and file.is_file():
+        try:
+            return json.loads(file.read_text())["left_out"]
+        except (ValueError, KeyError, TypeError):
+            pass  # damaged, so it is proven again
+    begin = time.perf_counter()
+    model = load(name, entry, path, device)
+    if entry["role"] == "generator":
+        refuse_unsteady_generator(model, [one.name for one in chosen])
+        left_out: dict[str, str] = {}
+    else:
+        left_out = {}
+        if isinstance(model, Model):
+            model.layers(patterns, left_out)
+        left_out |= prove(model, [one.name for one in chosen], device)
+    if weights:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        seconds = round(time.perf_counter() - begin, 2)
+        write_json(file, {"model": name, "left_out": left_out, "seconds": seconds})
+    return left_out
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
+    """Why layers of a discriminative model are no maps, by name; empty if all are.
+
+    Args:
+        model: Of the zoo, with its weights.
+        layers: Names.
+        device: That it computes on.
+
+    Raises:
+        ValueError: The maps of an image are not the same twice, or alone and in a batch; or a pass
+            changes the module.
+    """
+    if not layers:
+        return {}
+    refuse_unsteady_model(model, layers, device)
+    return misplaced(model, layers)
+
+
+# Steadiness
+
+
+def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> None:
+    """Raise a ValueError if maps of an image are not the same twice, and alone and in a batch.
+
+    Args:
+        model: Of the zoo, with its weights.
+        layers: Names.
+        device: That it computes on.
+    """
+    height, width = model.preprocessing.size
+    # Beside it others of a larger range: where a scale or a mean is that of the batch, it changes.
+    image = 0.35 + 0.3 * textured((height, width), 0)
+    others = [torch.zeros_like(image), (image > image.mean()).float()]
+
+    def maps(images: list[Tensor]) -> dict[str, Tensor]:
+        return model.activations(torch.cat(images), layers)
+
+    _refuse_unsteady(model, "image", maps, image, others, _tolerance(device))
+
+
+def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
+    """Raise a ValueError if maps of a z are not the same twice, and alone and in a batch.
+
+    Args:
+        generator: Of the zoo, with its weights.
+        layers: Names.
+    """
+    values = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 1, generator.latent_size, generator=values)
+
+    def maps(z: list[Tensor]) -> dict[str, Tensor]:
+        labels = torch.zeros(len(z), dtype=torch.long) if generator.classes else None
+        with torch.inference_mode():
+            return generator.activations(torch.cat(z), list(layers), labels)
+
+    tolerance = _tolerance(generator.device)
+    if generator.autocast:
+        tolerance = IN_A_BATCH_OF_AUTOCAST
+    _refuse_unsteady(generator, "z", maps, latents[0], [latents[1]], tolerance)
+
+
+def _tolerance(device: str) -> float:
+    return IN_A_BATCH if torch.device(device).type == "cpu" else IN_A_BATCH_ROUNDED
+
+
+def _refuse_unsteady(
+    model,
+    what: str,
+    maps: Callable[[list[Tensor]], dict[str, Tensor]],
+    one: Tensor,
+    others: list[Tensor],
+    tolerance: float,
+) -> None:
+    module = getattr(model, "module", None) or getattr(model, "network", None)
+    before = checksums(module)
+    once, again = maps([one]), maps([one])
+    after = checksums(module)
+    if changed := [key for key, value in before.items() if after.get(key) != value]:
+        raise ValueError(
+            f"{model.name}: a pass changes its state, first {changed[0]}, though the module is in "
+            "eval mode: maps would depend on the images before. Update nothing in forward unless "
+            "self.training."
+        )
+    if different := first_difference(once, again, TWICE):
+        raise ValueError(
+            f"{model.name}: two passes over an {what} differ, first in layer {different}, though "
+            "the module is in eval mode: something in it is random (a functional dropout without "
+            "training=self.training, noise). Its maps could not be compared."
+            if what == "image"
+            else f"{model.name}: two passes over a {what} differ, first in layer {different}: "
+            "something in the network is random. Samples and maps would be of different images."
+        )
+    together = maps([others[0], one, *others[1:]])
+    if different := first_difference(
+        once, {name: found[1:2] for name, found in together.items()}, tolerance
+    ):
+        raise ValueError(
+            f"{model.name}: the maps of an image depend on the other images of its batch, first in "
+            f"layer {different}: a normalisation by the statistics of the batch, in eval mode too "
+            "(BatchNorm with track_running_stats=False or in training mode), a scale of dynamic "
+            "quantisation, or a mean over images. Make it depend on one image alone."
+        )
+
+
+def first_difference(
+    one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float
+) -> str | None:
+    """The first layer, in the order of the forward pass, in which maps differ: where it begins.
+
+    Args:
+        one: Maps of each layer.
+        other: Maps of each layer, to be the same.
+        tolerance: Over the largest value of a layer.
+    """
+    for name, maps in one.items():
+        scale = maps.nan_to_num().abs().amax().item()
+        same_shape = maps.shape == other[name].shape
+        if not same_shape or not torch.allclose(
+            maps, other[name].to(maps), 0, tolerance * scale, equal_nan=True
+        ):
+            return name
+    return None
+
+
+def checksums(module: nn.Module | None) -> dict[str, int]:
+    """A checksum of each parameter and buffer of a module; empty for what is no torch module."""
+    if module is None:
+        return {}
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {
+        name: zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy())
+        for name, tensor in tensors.items()
+        if tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    }
+
+
+# Place
+
+
+def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
+    """Of each layer whose maps do not answer where the image is changed, why it is no map.
+
+    Args:
+        model: Of the zoo, with its weights.
+        layers: Names.
+    """
+    answers, silent = responses(model, layers)
+    found = {name: verdict(answers[name]) for name in layers}
+    return {name: silent.get(name, reason) for name, reason in found.items() if reason}
+
+
+def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """How much each position of a map answers to a change in each block of the image.
+
+    Of a difference the mean over positions is taken off first, channel by channel, and each
+    channel counts alike: a gate or an attention changes all positions, mostly by far more than
+    their own part of the image does.
+
+    Args:
+        model: Of the zoo, with its weights.
+        layers: Names.
+
+    Returns:
+        Of each layer (block_y, block_x, y, x); and of layers in which little can be seen, why.
+    """
+    size = tuple(model.preprocessing.size)
+    image, other = textured(size, 0), textured(size, 1)
+    plain = model.activations(image, layers)
+    scale = {name: maps.abs().amax().clamp_min(1e-30) for name, maps in plain.items()}
+    before = {name: (maps / scale[name]).flatten(2) for name, maps in plain.items()}
+    shapes = {name: tuple(maps.shape[2:]) for name, maps in plain.items()}
+    blocks = [min(BLOCKS, side) for side in size]
+    values: dict[str, list[Tensor]] = {name: [] for name in layers}
+    largest = dict.fromkeys(layers, 0.0)
+    kept = sum(4 * maps.numel() for maps in plain.values())
+    for images in changed_blocks(image, other, blocks, max(1, min(4, int(PASS_BYTES // kept)))):
+        for name, maps in model.activations(images, layers).items():
+            change = (maps / scale[name]).flatten(2) - before[name]
+            largest[name] = max(largest[name], change.square().mean((1, 2)).max().sqrt().item())
+            own = (change - change.mean(2, keepdim=True)).square()
+            share = own / (own.mean(2, keepdim=True) + ROUNDING**2)
+            values[name].append(share.mean(1).double().cpu())
+    answers, silent = {}, {}
+    for name in layers:
+        answers[name] = torch.cat(values[name]).view(*blocks, *shapes[name])
+        own = before[name] - before[name].mean(2, keepdim=True)
+        if not torch.isfinite(answers[name]).all() or shapes[name] == (1, 1):
+            # What is not finite is refused when it is read; one position has no place to prove.
+            answers[name] = torch.zeros(*blocks, 1, 1, dtype=torch.float64)
+        elif own.square().mean().sqrt() < ROUNDING:
+            silent[name] = "has the same values at all positions, so that none has a place"
+        elif largest[name] < ROUNDING:
+            silent[name] = "does not change with the image beyond rounding"
+    return answers, silent
+
+
+def textured(size: tuple[int, int], seed: int) -> Tensor:
+    """An image of as much contrast at every scale as photographs have, (1, rgb, y, x) in [0, 1]."""
+    values = torch.Generator().manual_seed(seed)
+    total, cells = torch.zeros(1, 3, *size), 2
+    while cells < 2 * max(size):
+        grid = [min(cells, side) for side in size]
+        random = torch.randn(1, 3, *grid, generator=values)
+        total += functional.interpolate(random, size, mode="bilinear")
+        cells *= 2
+    return (0.5 + 0.2 * (total - total.mean()) / total.std()).clamp(0, 1)
+
+
+def changed_blocks(
+    image: Tensor, other: Tensor, blocks: Sequence[int], at_once: int
+) -> Iterator[Tensor]:
+    """Batches of an image with one block of another in it, block by block, row by row."""
+    height, width = image.shape[2:]
+    batch = []
+    for row in range(blocks[0]):
+        for column in range(blocks[1]):
+            y = slice(height * row // blocks[0], height * (row + 1) // blocks[0])
+            x = slice(width * column // blocks[1], width * (column + 1) // blocks[1])
+            changed = image.clone()
+            changed[:, :, y, x] = other[:, :, y, x]
+            batch.append(changed)
+            if len(batch) == at_once:
+                yield torch.cat(batch)
+                batch = []
+    if batch:
+        yield torch.cat(batch)
+
+
+def verdict(answers: Tensor) -> str | None:
+    """Why a layer is no map, None if it is one.
+
+    Args:
+        answers: (block_y, block_x, y, x), as `responses` gives them.
+    """
+    places = centroids(answers)
+    score = scores(*places)
+    best = max(
+        ((min(scores(*(order(one) for one in places))), words) for words, order in orders(places)),
+        default=(-1.0, ""),
+    )
+    as_read = min(score)
+    better = as_read + BETTER + BETTER_SHARE * (1 - best[0])
+    if best[0] > max(better, LEAST_SCORE):
+        return (
+            f"answers to changes of the image as if {best[1]} (agreement {best[0]:.2f}, read as it "
+            f"is {as_read:.2f})"
+        )
+    if as_read < LEAST_SCORE:
+        return (
+            "does not answer where the image is changed (agreement of its rows "
+            f"{score[0]:.2f}, of its columns {score[1]:.2f}; a map has {LEAST_SCORE} at least)"
+        )
+    return None
+
+
+def centroids(answers: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in the image the changes lie to which each position answers, y and x, (y, x) each."""
+    # Blocks that change more count alike, and positions that change more.
+    answers = answers / answers.mean((2, 3), keepdim=True).clamp_min(1e-300)
+    share = answers / answers.sum((0, 1)).clamp_min(1e-300)
+    rows, columns = (
+        (torch.arange(count, dtype=share.dtype) + 0.5) / count for count in share.shape[:2]
+    )
+    return torch.einsum("ijyx,i->yx", share, rows), torch.einsum("ijyx,j->yx", share, columns)
+
+
+def scores(y: Tensor, x: Tensor) -> tuple[float, float]:
+    """Correlation of the places to which positions answer with their rows, and their columns.
+
+    1 along an axis of one position.
+    """
+    rows, columns = (torch.arange(count, dtype=y.dtype) for count in y.shape)
+    return (
+        _correlation(y, rows[:, None].expand_as(y)),
+        _correlation(x, columns.expand_as(x)),
+    )
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    if torch.equal(other, other.flatten()[0].expand_as(other)):
+        return 1.0
+    one, other = one - one.mean(), other - other.mean()
+    scale = one.norm() * other.norm()
+    return (one * other).sum().item() / scale.item() if scale > 1e-12 else 0.0
+
+
+def orders(places: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Other orders in which positions occur, in words, and how each is undone.
+
+    Args:
+        places: As `centroids` gives them; of the shape of the maps.
+    """
+    height, width = places[0].shape
+    if height == width:
+        yield "its rows and columns were swapped", lambda one: one.T
+    else:
+        yield (
+            "its positions lay column by column",
+            lambda one: one.reshape(width, height).T,
+        )
+    for a in _divisors(height):
+        # Of the proportions of the map, and square.
+        for b in {a, a * width // height}:
+            if 1 < b < width and width % b == 0:
+                yield (
+                    f"its positions lay in windows of {a} x {b}",
+                    lambda one, a=a, b=b: (
+                        one.reshape(height // a, width // b, a, b)
+                        .transpose(1, 2)
+                        .reshape(height, width)
+                    ),
+                )
+                yield (
+                    f"its positions lay pixel by pixel of patches of {a} x {b}",
+                    lambda one, a=a, b=b: (
+                        one.reshape(a, b, height // a, width // b)
+                        .permute(2, 0, 3, 1)
+                        .reshape(height, width)
+                    ),
+                )
+                yield (
+                    f"its rows and columns were those of patches of {a} x {b}, unfolded",
+                    lambda one, a=a, b=b: (
+                        one.reshape(a, height // a, b, width // b)
+                        .permute(1, 0, 3, 2)
+                        .reshape(height, width)
+                    ),
+                )
+    for axis, count in ((0, height), (1, width)):
+        kind = ("rows", "columns")[axis]
+        for shift in range(1, count, max(1, count // 32)):
+            yield (
+                f"its {kind} were shifted by {min(shift, count - shift)}",
+                lambda one, axis=axis, shift=shift: one.roll(shift, axis),
+            )
+        for a in _divisors(count):
+            yield (
+                f"every {ceil(count / a)}th of its {kind} were a neighbour",
+                lambda one, axis=axis, a=a, count=count: (
+                    one.unflatten(axis, (a, count // a))
+                    .transpose(axis, axis + 1)
+                    .reshape(height, width)
+                ),
+            )
+
+
+def _divisors(count: int) -> list[int]:
+    return [a for a in range(2, count) if count % a == 0]
