@@ -101,7 +101,7 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
             "sample set new: no model 'open-nsvw' in config/models.yaml. Did you mean 'open-nsfw'",
         ),
         (
-            EYES | {"generator": "cdcgan-eyez", "models": None, "layers": None},
+            EYES | {"generator": "cdcgan-eyez"},
             "sample set new: no model 'cdcgan-eyez' in config/models.yaml. Did you mean",
         ),
         (EYES | {"layers": "blok"}, "sample set new: cdcgan-eyes has no layer preset 'blok'"),
@@ -116,7 +116,7 @@ def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
 ):
     chosen = {"layers": "all", "models": ["efficientnet-lite0"]} | sample_set
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    config = yaml.safe_dump({"sample_sets": {"new": chosen}})
+    config = yaml.safe_dump({"sample_set": "new", "sample_sets": {"new": chosen}})
     (tmp_path / "new.yaml").write_text(config)
     refused = snakemake("-n", "--configfile", str(tmp_path / "new.yaml"))
     assert refused.returncode != 0
