@@ -61,8 +61,8 @@ def sample(
         latent_bound: z is normal within -bound and bound; None: as its family publishes it.
 
     Raises:
-        ValueError: No such generator or class, a truncation it does not know, or weights that
-            cannot be had or do not fit.
+        ValueError: No such generator or class, a truncation it does not know, weights that cannot
+            be had or do not fit, or images that are not finite or all the same.
     """
     import torch
 
@@ -93,9 +93,34 @@ def sample(
             made.append(one.cpu().numpy())
             bar.update(len(one))
     pictures = np.concatenate(made)
+    refuse_useless_images(name, pictures)
     shown["image"] = (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"})
     chunks = (min(images, IMAGES_PER_BLOCK), *pictures.shape[1:])
     write_dataset(xr.Dataset(shown, attrs=attrs), output, {"image": {"chunks": chunks}})
+
+
+def refuse_useless_images(name: str, images: np.ndarray) -> None:
+    """Refuse images that are not finite or all the same, with which nothing correlates.
+
+    Args:
+        name: Of the generator.
+        images: (image, rgb, y, x).
+
+    Raises:
+        ValueError: With what to look at.
+    """
+    bad = [i for i, image in enumerate(images) if not np.isfinite(image).all()]
+    if bad:
+        raise ValueError(
+            f"{name} makes values that are not finite in {len(bad)} of {len(images)} images, first "
+            f"in image {bad[0]}. Its weights or its code are broken."
+        )
+    if len(images) > 1 and all(np.array_equal(images[0], image) for image in images[1:]):
+        raise ValueError(
+            f"all {len(images)} images of {name} are the same: nothing varies that could "
+            "correlate. Look at latent_bound, truncation and class of the sample set, and at the "
+            "weights."
+        )
 
 
 def main() -> None:

@@ -257,7 +257,7 @@ def read_stream(path: Path) -> dict:
         StoreError: There is no such file, or it is damaged.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise StoreError(f"{path} cannot be read ({error}). {step_that_writes(path)}.") from None
 

@@ -5,10 +5,9 @@ for may name models of another zoo; they are held against the zoo when a rule fi
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from rosetta_steps.config.names import clash_of_tables, problem_of
-from rosetta_steps.config.places import Origins
+from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, quoted, refused, suggestion
 from rosetta_steps.picture_list import read_list
 from rosetta_steps.zoo.entries import find_entry, layer_patterns
@@ -42,7 +41,7 @@ OF_EDITS = {
 }
 
 
-def settled(config: dict, origins: Origins = Origins()) -> dict:
+def settled(config: dict, origins: Origins = NOWHERE) -> dict:
     """The config without what a null takes away, and without what needs it.
 
     A later file is laid over the first, so that nothing else can take a sample set, or a key of
@@ -125,7 +124,7 @@ def _text(chosen, key: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def check_config(config: dict, origins: Origins = Origins()) -> None:
+def check_config(config: dict, origins: Origins = NOWHERE) -> None:
     """Refuse a config of which anything can be known to be wrong before any job.
 
     Args:
@@ -146,7 +145,7 @@ class Checked:
         origins: The files it came from, for errors.
     """
 
-    def __init__(self, config: dict, origins: Origins = Origins()):
+    def __init__(self, config: dict, origins: Origins = NOWHERE):
         self.config, self.origins = config, origins
         self._held: set[tuple[str, str]] = set()
 
@@ -211,9 +210,9 @@ class Checked:
             found = " and ".join(where) if where else "none of them"
             raise self.error(
                 place,
-                f"it has {found}: give either a generator, photos or pictures. A later file is laid "
-                "over the ones before: take a key away by null (generator: null), or take another "
-                "name.",
+                f"it has {found}: give either a generator, photos or pictures. A later file is "
+                "laid over the ones before: take a key away by null (generator: null), or take "
+                "another name.",
                 origin=(*place, given[-1]) if given else None,
             )
         needed, possible = ORIGINS[given[0]]
@@ -238,19 +237,8 @@ class Checked:
             )
         if "models" not in chosen:
             return
-        models = self.everyone(name)
-        if len(models) < 2:
+        if len(chosen["models"]) + (given[0] == "generator") < 2:
             raise self.error((*place, "models"), f"{need} two models at least.")
-        if len(set(models)) < len(models):
-            raise self.error(
-                (*place, "models"), f"{models[0]} is the generator. Leave it out of the models."
-            )
-
-    def everyone(self, name: str) -> list[str]:
-        """Generator and models of a mined sample set; of photos, the first is in its place."""
-        chosen = self.config["sample_sets"][name]
-        first = [chosen["generator"]] if "generator" in chosen else []
-        return [*first, *chosen["models"]]
 
     def inversion(self, name: str, own: dict) -> None:
         """An inversion names sample sets and arms that exist, and settings that go together."""
@@ -445,8 +433,8 @@ class Checked:
         if shard > max(images, most):
             raise self.error(
                 ("activations", "images_per_shard"),
-                f"{shard} images in a file, and {name} has {images}: a file takes its memory though "
-                f"it is not filled. Take at most {max(images, most)}.",
+                f"{shard} images in a file, and {name} has {images}: a file takes its memory though"
+                f" it is not filled. Take at most {max(images, most)}.",
             )
 
     def hold_inversion(self, name: str) -> None:

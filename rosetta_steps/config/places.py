@@ -37,6 +37,9 @@ class Origins:
         return self.of(place) == COMMAND_LINE
 
 
+NOWHERE = Origins()
+
+
 def read_origins(files: Sequence[Path], command_line: Mapping | None = None) -> Origins:
     """Read the files of a config, in the order in which Snakemake merges them.
 
@@ -74,8 +77,8 @@ def settings_of(file: Path, name: str | None = None) -> dict:
         return value
     found = "is empty" if value is None else f"holds a {type(value).__name__} at its top level"
     raise ValueError(
-        f"{name or file} {found}: expected settings such as 'neighbours: 5'. Write one, or leave the "
-        "file out."
+        f"{name or file} {found}: expected settings such as 'neighbours: 5'. Write one, or leave "
+        "the file out."
     )
 
 
@@ -87,10 +90,9 @@ def shown(file: Path) -> str:
 
 def _depth(value, place: Sequence) -> int:
     for number, key in enumerate(place):
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
-            value = value[key]
-        else:
+        in_mapping = isinstance(value, Mapping) and key in value
+        in_list = isinstance(value, list) and isinstance(key, int) and key < len(value)
+        if not (in_mapping or in_list):
             return number
+        value = value[key]
     return len(place)

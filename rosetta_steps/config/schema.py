@@ -135,8 +135,8 @@ def _oddness(value) -> str | None:
     if isinstance(value, _Key):
         key = str(value.key)
         return (
-            f"the name {shortened(key)} is a {_kind(value.key)} for YAML, and a name is text: put a "
-            f"number in quotes ('{shortened(key)}')."
+            f"the name {shortened(key)} is a {_kind(value.key)} for YAML, and a name is text: put a"
+            f" number in quotes ('{shortened(key)}')."
         )
     if value is None or isinstance(value, bool):
         return None

@@ -21,8 +21,8 @@ SPACES = "Indent with spaces, not with tabs."
 class _Reader(yaml.SafeLoader):
     """YAML as people mean it: no key twice, no number in disguise, no nest without an end.
 
-    What is refused is seen when nodes are composed, before merge keys (<<) are replaced by what they
-    stand for and before an alias is followed.
+    What is refused is seen when nodes are composed, before merge keys (<<) are replaced by what
+    they stand for and before an alias is followed.
     """
 
     def __init__(self, stream):

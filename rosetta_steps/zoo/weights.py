@@ -66,7 +66,7 @@ def weights_file(name: str, entry: dict) -> Path:
     if not found.startswith(expected):
         raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
     if not expected and "path" not in source:
-        _record(path).write_text(found + "\n")
+        _record(path).write_text(found + "\n", encoding="utf-8")
     _checked[path.absolute()] = found
     return path
 
@@ -102,7 +102,7 @@ def location(entry: dict) -> Path:
 def _recorded(source: dict, path: Path) -> str:
     if "path" in source or not _record(path).is_file():
         return ""
-    return _record(path).read_text().strip()
+    return _record(path).read_text(encoding="utf-8").strip()
 
 
 def _unlike(source: dict, path: Path, expected: str) -> str:

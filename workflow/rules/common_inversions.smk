@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from rosetta_steps.config.checking import ARM_WITH_ALL, ARM_WITHOUT, EACH
 
 
-
 def inversion(name):
     """Settings of an inversion, over those that all share; held against the zoo when needed."""
     if name not in config["inversions"]:

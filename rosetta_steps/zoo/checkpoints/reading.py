@@ -161,7 +161,7 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
         raise ValueError(str(error)) from None
     beside = path.with_suffix(".json")
     try:
-        said = json.loads(beside.read_text())
+        said = json.loads(beside.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         said = None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
