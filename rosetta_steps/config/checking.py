@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
-from rosetta_steps.config.schema import check, quoted, refused, suggestion
+from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.picture_list import read_list
-from rosetta_steps.zoo.entries import find_entry, layer_patterns
+from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
 from rosetta_steps.zoo.generators.sample_settings import FAMILIES, check_sampling
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
@@ -59,6 +59,8 @@ def settled(config: dict, origins: Origins = NOWHERE) -> dict:
         for section in NAMED
     }
     empty = {section: {} for section in NAMED if section in config and config[section] is None}
+    for section in empty:  # of which all is taken away
+        taken[section] |= {n for _, part in origins.parts for n in _mapping(part, section)}
     left = _without_nulls(config) | empty
     for section, value in left.items():
         if section in NAMED and isinstance(value, dict):
@@ -157,6 +159,7 @@ class Checked:
         """
         self.names()
         check(self.config, "config", self.origins)
+        self.options()
         self.correlation()
         for name, chosen in self.config["sample_sets"].items():
             self.origin(name, chosen)
@@ -190,6 +193,12 @@ class Checked:
         for index, model in enumerate(models if isinstance(models, list) else []):
             if isinstance(model, str) and (problem := problem_of("model", model)):
                 raise self.error(("sample_sets", name, "models", index), problem)
+
+    def options(self) -> None:
+        """Refuse negative numbers that a command line would take for the name of an option."""
+        for place, value in leaves(self.config):
+            if isinstance(value, float) and value < 0 and "e" in repr(value):
+                raise self.error(place, f"{value} is next to nothing. Write 0, or -0.0001.")
 
     def correlation(self) -> None:
         """Refuse settings of the correlation that cannot go together."""
@@ -335,17 +344,18 @@ class Checked:
                 raise self.error(
                     place, f"{source} has no latents to edit. Invert it, and give inversion/arm."
                 )
-            beyond = [image for image in chosen.get("images", []) if image >= own["images"]]
-            if beyond:
-                raise self.error(
-                    ("edits", name, "images"),
-                    f"image {beyond[0]} of {source}, which has images 0 to {own['images'] - 1}.",
-                )
         if other != generator:
             raise self.error(
                 place,
                 f"its latents are of {other}, and {chosen['matches']} was mined with {generator}. "
                 "Take a source of the same generator.",
+            )
+        images = None if arm else self.config["sample_sets"][source]["images"]
+        beyond = [n for n in chosen.get("images", []) if images is not None and n >= images]
+        if beyond:
+            raise self.error(
+                ("edits", name, "images"),
+                f"image {beyond[0]} of {source}, which has images 0 to {images - 1}.",
             )
 
     def arms_of(self, name: str) -> list[str]:
@@ -357,6 +367,8 @@ class Checked:
     def hold_what_is_asked_for(self) -> None:
         """Hold the sample set that is asked for, and what its matches guide, against the zoo."""
         asked = self.config["sample_set"]
+        with _at(self, ("zoo",)):
+            read_entries(self.config["zoo"])
         self.known("sample_sets", asked, ("sample_set",))
         self.mined(asked, ("sample_set",))
         self.hold_sample_set(asked)
@@ -399,14 +411,11 @@ class Checked:
     def model(self, model: str, role: str, place: tuple, layers=None) -> dict:
         """The entry of a model that has the role, and the preset of layers, that are asked for."""
         zoo, what = self.config["zoo"], f"{NAMED[place[0]]} {place[1]}: "
-        if place[0] == "sample_sets":
-            with _at(self, place, what):
-                entry = find_entry(model, zoo)
-                if layers is not None:
-                    layer_patterns(entry, layers, model)
-        else:
-            with _at(self, place, what):
-                entry = find_entry(model, zoo)
+        with _at(self, place, what):
+            entry = find_entry(model, zoo)
+        if layers is not None:
+            with _at(self, (*place[:2], "layers"), what):
+                layer_patterns(entry, layers, model)
         if entry["role"] != role:
             raise self.error(
                 place,
@@ -492,7 +501,7 @@ class Checked:
 class _at:
     """Name file and place in a ValueError that knows neither."""
 
-    def __init__(self, checked: Checked, place: tuple, what: str):
+    def __init__(self, checked: Checked, place: tuple, what: str = ""):
         self.checked, self.place, self.what = checked, place, what
 
     def __enter__(self):

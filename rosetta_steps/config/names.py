@@ -37,7 +37,7 @@ def problem_of(kind: str, name) -> str | None:
         name: As a file says it.
     """
     if not isinstance(name, str):
-        return f"a {kind} called {name}: a name is text, so put it in quotes: '{name}'."
+        return f"no {kind} can be called {name}, which is no text. Put it in quotes: '{name}'."
     shown = ascii(name) if len(name) <= 60 else f"{ascii(name[:40])}... ({len(name)} characters)"
     if len(name) > LONGEST or not PATTERN.match(name):
         return f"no {kind} can be called {shown}. {IN_WORDS}."

@@ -111,6 +111,11 @@ def refuse_odd_values(value, source: str | Origins) -> None:
             raise refused(source, place, problem)
 
 
+def leaves(value) -> Iterator[tuple[tuple, object]]:
+    """Every value of nested mappings and lists that is neither, and its place."""
+    return ((place, one) for place, one in _leaves(value, ()) if not isinstance(one, _Key))
+
+
 def _leaves(value, place: tuple) -> Iterator[tuple[tuple, object]]:
     if isinstance(value, dict):
         for key, inner in value.items():
