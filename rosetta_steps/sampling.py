@@ -17,6 +17,7 @@ from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 
 IMAGES_PER_BLOCK = 32
+SEEDS = 2**32  # from here on lie the random starts of inversions (inversion.latents.STARTS)
 
 
 def latent(seed: int, image: int, components: int, bound: float | None = None) -> np.ndarray:
@@ -69,6 +70,10 @@ def sample(
     entry = find_entry(name, zoo)
     if entry["role"] != "generator":
         raise ValueError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
+    if not 0 <= seed < SEEDS:
+        raise ValueError(
+            f"seed {seed}: give one from 0 to {SEEDS - 1}, as beyond lie those of inversions."
+        )
     generator = load(name, entry, weights_file(name, entry), device)
     generator.check(truncation)
     bound = generator.latent_bound if latent_bound is None else latent_bound

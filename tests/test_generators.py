@@ -230,3 +230,13 @@ def test_images_that_are_all_the_same_or_not_finite_are_refused(eyes, tmp_path):
     bad[1, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite in 1 of 3 images, first in image 1"):
         sampling.refuse_useless_images("tiny", bad)
+
+
+def test_seeds_of_samples_end_where_those_of_random_starts_begin(eyes, tmp_path):
+    from rosetta_steps.inversion.latents import STARTS
+
+    assert sampling.SEEDS == STARTS
+    for seed in (-1, STARTS, 2**130):
+        with pytest.raises(ValueError, match=f"seed {seed}: give one from 0 to 4294967295"):
+            sampling.sample("tiny", eyes[1], 2, seed, tmp_path / "s.zarr", "cpu")
+    sampling.sample("tiny", eyes[1], 2, STARTS - 1, tmp_path / "s.zarr", "cpu")

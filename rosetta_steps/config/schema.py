@@ -209,6 +209,8 @@ def _remedy_for_type(error: jsonschema.ValidationError, source: str | Origins, p
         return f". Write {int(value)}"
     if value is None:
         return ". Give a value, or leave the key out"
+    if "string" in wanted and isinstance(value, float):  # 1.10 is 1.1 by now
+        return ". Put it in quotes, as it is written"
     if "string" in wanted and not isinstance(value, dict | list):
         return f". Put it in quotes: '{_as_written(value)}'"
     return ""
