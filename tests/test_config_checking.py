@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+import random
 import re
 import time
 
@@ -132,6 +133,7 @@ COMBINATIONS = [
         "is a model, not a generator",
     ),
     (of_faces(models=["a--b"]), "'a--b' is a pair of models"),
+    (changed(BASE, ("sample_sets", "eyes", "generator"), "a/b"), "no model can be called 'a/b'"),
     (with_(correlation__splits=401), "401 splits of the 800 images of faces"),
     (
         changed(with_(correlation__splits=2), ("correlation", "keep"), "nearest"),
@@ -524,3 +526,27 @@ def test_a_config_without_keys_is_refused_by_name(text, words, tmp_path, monkeyp
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=f"^mine.yaml .*{words}"):
         read_origins(["config/config.yaml", "mine.yaml"])
+
+
+NONSENSE = [None, True, 5, 2.5, "x", "", [], {}, [1], [None], {"x": None}, {1: 2}, [[]], "a/b"]
+
+
+def test_nonsense_anywhere_is_refused_in_one_line_and_never_crashes():
+    draw = random.Random(24)
+    places = list(places_of(BASE))
+    for _ in range(300):
+        config = copy.deepcopy(BASE)
+        for _ in range(draw.choice([1, 1, 2, 3])):
+            *way, key = draw.choice(places)
+            inner = config
+            for part in way:
+                inner = inner.get(part) if isinstance(inner, dict) else None
+            if isinstance(inner, dict):
+                inner[key] = copy.deepcopy(draw.choice(NONSENSE))
+        refusal(config)  # which fails on anything but a ValueError of one line
+
+
+def places_of(value, place=()):
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield (*place, key)
+        yield from places_of(inner, (*place, key))

@@ -188,7 +188,10 @@ class Checked:
             raise self.error(("tables",), problem)
 
     def sample_set_models(self, name: str, chosen: dict) -> None:
-        """Refuse names of models of a sample set that no zoo can have."""
+        """Refuse names of a sample set's generator and models that no zoo can have."""
+        generator = chosen.get("generator")
+        if isinstance(generator, str) and generator and (problem := problem_of("model", generator)):
+            raise self.error(("sample_sets", name, "generator"), problem)
         models = chosen.get("models")
         for index, model in enumerate(models if isinstance(models, list) else []):
             if isinstance(model, str) and (problem := problem_of("model", model)):
