@@ -7,12 +7,17 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from rosetta_steps.errors import run
+from rosetta_steps.matching.tables import read_best_buddies
+from rosetta_steps.storage.manifests import (
+    add_identity_argument,
+    ingredients,
+    refuse_not_made_of,
+)
 from rosetta_steps.stores import MapWriter
-from rosetta_steps.streams import Stream, add_stream_arguments, stream_from
+from rosetta_steps.streams import Stream, add_stream_arguments, provenance_of, stream_from
 
 # Maps of a block of images up to which those of the next are made while they are written.
 AHEAD_BYTES = 1e9
@@ -23,6 +28,8 @@ def dump(
     images_per_shard: int,
     output: Path,
     units: Mapping[str, Sequence[int]] | None = None,
+    tables: Sequence[Path] = (),
+    identity: str | None = None,
 ) -> None:
     """Run a model on the images (a generator on the latents) and write its maps.
 
@@ -34,6 +41,8 @@ def dump(
         output: X.zarr to write.
         units: Channels of each layer that are kept; None: all. Layers without any are left out, and
             the others have a coordinate `channel`.
+        tables: Best buddies from which `units` were taken.
+        identity: As Provenance has it.
 
     Raises:
         ValueError: Bad weights; a generator that no longer makes the images of the samples;
@@ -51,6 +60,8 @@ def dump(
         output,
     )
     stream.load()
+    kind = "activations" if units is None else "matched activations"
+    provenance = provenance_of(stream, kind, ingredients(tables), identity)
     writer = MapWriter(
         output,
         shapes,
@@ -60,6 +71,7 @@ def dump(
         stream.attrs,
         {name: stream.layer_attrs(name) for name in shapes},
         key=stream.state["key"],
+        provenance=provenance,
         numbers=None if units is None else kept,
     )
     missing = writer.missing()
@@ -92,7 +104,7 @@ def matched_units(tables: Sequence[Path], side: str) -> dict[str, list[int]]:
     """
     found: dict[str, set[int]] = {}
     for path in tables:
-        table = pd.read_csv(path, dtype={f"layer_{side}": str})
+        table = read_best_buddies(path)
         for layer, channels in table.groupby(f"layer_{side}")[f"channel_{side}"]:
             found.setdefault(layer, set()).update(channels.tolist())
     return {layer: sorted(channels) for layer, channels in found.items()}
@@ -147,13 +159,14 @@ def main() -> None:
             metavar="CSV",
             help=f"keep only units that stand as {side} in these tables of best buddies",
         )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
-    units = None
-    for side, tables in (("a", a.matched_a), ("b", a.matched_b)):
-        if tables:
-            units = matched_units(tables, side)
-    dump(stream_from(a), a.images_per_shard, a.output, units)
+    units, tables = None, a.matched_a or a.matched_b or []
+    if tables:
+        units = matched_units(tables, "a" if a.matched_a else "b")
+        refuse_not_made_of(tables, a.samples)
+    dump(stream_from(a), a.images_per_shard, a.output, units, tables, a.identity)
 
 
 if __name__ == "__main__":

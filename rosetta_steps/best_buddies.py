@@ -8,8 +8,15 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.errors import run
+from rosetta_steps.matching.tables import write_table
 from rosetta_steps.nearest import Nearest, nearest
-from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    add_identity_argument,
+    ingredients,
+    read_manifest,
+)
+from rosetta_steps.stores import open_dataset
 
 
 def best_buddies(near_a: Nearest, near_b: Nearest) -> pd.DataFrame:
@@ -91,9 +98,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Best buddies of two models.")
     parser.add_argument("--correlations", type=Path, required=True, help="X.zarr to read")
     parser.add_argument("--neighbours", type=int, default=5, help="K, default %(default)s")
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write")
     a = parser.parse_args()
-    write_table(table_of(xr.open_zarr(check_dataset(a.correlations)), a.neighbours), a.output)
+    table = table_of(open_dataset(a.correlations), a.neighbours)
+    state = read_manifest(a.correlations)
+    provenance = Provenance(
+        "best buddies",
+        state["models"],
+        state["sample_set"],
+        ingredients([a.correlations]),
+        a.identity,
+    )
+    write_table(table, a.output, provenance)
 
 
 if __name__ == "__main__":

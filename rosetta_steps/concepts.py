@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from rosetta_steps.clustering import METHODS, clustering
 from rosetta_steps.errors import run
-from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.matching.tables import DICTIONARY, read_best_buddies, write_table
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    add_identity_argument,
+    ingredients,
+    read_manifest,
+    refuse_other_models,
+)
+from rosetta_steps.stores import open_dataset
 
-COLUMNS = [
-    "concept", "generator", "generator_layer", "generator_channel",
-    "model", "layer", "channel", "correlation",
-]  # fmt: skip
+COLUMNS = list(DICTIONARY)
 UNIT = ["generator_layer", "generator_channel"]
 
 
@@ -91,16 +95,28 @@ def main() -> None:
     parser.add_argument(
         "--least-correlation", type=float, default=0.3, help="of average, default %(default)s"
     )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="rosetta.csv to write")
     a = parser.parse_args()
-    buddies = {m: pd.read_csv(p) for m, p in zip(a.models, a.buddies, strict=True)}
-    clusters = clustering(
-        a.method,
-        a.least_correlation,
-        pd.read_csv(a.self_buddies),
-        xr.open_zarr(check_dataset(a.self_correlations)),
+    if len(a.models) != len(a.buddies):
+        raise ValueError(f"{len(a.models)} --models and {len(a.buddies)} --buddies: one of each.")
+    buddies = {
+        model: read_best_buddies(path, [a.generator, model])
+        for model, path in zip(a.models, a.buddies, strict=True)
+    }
+    itself = [a.generator, a.generator]
+    selves = read_best_buddies(a.self_buddies, itself)
+    correlations = open_dataset(a.self_correlations)
+    refuse_other_models(a.self_correlations, itself)
+    clusters = clustering(a.method, a.least_correlation, selves, correlations)
+    provenance = Provenance(
+        "dictionary",
+        [a.generator, *a.models],
+        read_manifest(a.self_buddies)["sample_set"],
+        ingredients([*a.buddies, a.self_buddies, a.self_correlations]),
+        a.identity,
     )
-    write_table(dictionary(a.generator, buddies, clusters), a.output)
+    write_table(dictionary(a.generator, buddies, clusters), a.output, provenance)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The inputs of the dictionary page and the figures: opened, and read no more than is shown."""
+"""The inputs of the dictionary page and the figures: checked, and read no more than is shown."""
 
 import argparse
 from collections import defaultdict
@@ -12,19 +12,15 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.matching.tables import read_dictionary
 from rosetta_steps.representatives import Concept, Unit, choose_concepts
-
-# those of rosetta_steps.concepts, whose import would bring scipy, and reruns of the page
-COLUMNS = [
-    "concept",
-    "generator",
-    "generator_layer",
-    "generator_channel",
-    "model",
-    "layer",
-    "channel",
-    "correlation",
-]
+from rosetta_steps.storage.manifests import (
+    ingredients,
+    manifest_path,
+    read_manifest,
+    refuse_not_made_of,
+)
+from rosetta_steps.stores import MapReader, image_blocks, open_dataset, open_tree
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,9 @@ class Dictionary:
         generator: Name of the generator.
         models: Names of the other models, in the order their activation stores were given.
         samples: `image` (image, rgb, y, x) in [0, 1]; not in memory.
-        activations: Per model a tree with `activation` (image, channel, y, x) per layer.
+        activations: Per model its maps.
         moments: Per model a tree with `minimum`, `maximum` (channel) per layer.
+        made_of: Names and digests of all of this, as storage.manifests.ingredients gives them.
     """
 
     table: pd.DataFrame
@@ -46,8 +43,9 @@ class Dictionary:
     generator: str
     models: list[str]
     samples: xr.Dataset
-    activations: Mapping[str, xr.DataTree]
+    activations: Mapping[str, MapReader]
     moments: Mapping[str, xr.DataTree]
+    made_of: Mapping[str, str]
 
     @property
     def images(self) -> int:
@@ -87,53 +85,6 @@ def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
     )
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read rosetta.csv.
-
-    Args:
-        path: One row per (generator unit, model unit) pair; zero rows are allowed.
-
-    Returns:
-        The columns of COLUMNS; names as strings, so that a layer called "5" stays a name.
-
-    Raises:
-        ValueError: A column is missing.
-    """
-    names = ["generator", "generator_layer", "model", "layer"]
-    table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False)
-    if missing := [column for column in COLUMNS if column not in table.columns]:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(table.columns)}. Write it again with the step that clusters best buddies."
-        )
-    return table[COLUMNS]
-
-
-def open_stores(paths: Iterable[Path]) -> dict[str, xr.DataTree]:
-    """Open stores of activations or moments, none of their arrays in memory.
-
-    Args:
-        paths: Zarr stores, one a model.
-
-    Returns:
-        Trees by model: the root attribute `model`, or the file's stem where there is none.
-
-    Raises:
-        ValueError: Two stores are of the same model.
-    """
-    stores: dict[str, xr.DataTree] = {}
-    origin: dict[str, Path] = {}
-    for path in paths:
-        tree = xr.open_datatree(path, engine="zarr")
-        model = str(tree.attrs.get("model", path.stem))
-        if model in stores:
-            raise ValueError(
-                f"{path} and {origin[model]} are both of model {model!r}: give one store a model."
-            )
-        stores[model], origin[model] = tree, path
-    return stores
-
-
 def open_dictionary(
     table: Path, samples: Path, activations: Sequence[Path], moments: Sequence[Path]
 ) -> Dictionary:
@@ -149,81 +100,119 @@ def open_dictionary(
         The opened inputs; no array is in memory.
 
     Raises:
-        ValueError: A store the table needs is not given, or a store is of other images.
+        StoreError: One of them is not finished or damaged, or they do not belong together.
+        ValueError: A store the table needs is not given.
     """
-    rows = read_table(table)
-    images = xr.open_zarr(samples)
-    maps, statistics = open_stores(activations), open_stores(moments)
-    generators = list(rows["generator"].unique()) or [str(images.attrs.get("generator", ""))]
-    if len(generators) > 1:
-        raise ValueError(
-            f"{table} is of {len(generators)} generators ({', '.join(generators)}): "
-            "write one table a generator."
-        )
-    generator = generators[0]
-    models = [model for model in maps if model != generator]
-    needed = {generator, *rows["model"].unique()} if len(rows) else set()
-    for kind, stores in (("activations", maps), ("moments", statistics)):
-        if absent := sorted(needed - set(stores)):
+    rows = read_dictionary(table)
+    images = open_dataset(samples)
+    maps, statistics = by_model(activations), by_model(moments)
+    refuse_not_made_of([table, *activations, *moments], samples)
+    made_of = ingredients([table, samples, *activations, *moments])
+    generator, *others = read_manifest(table)["models"]
+    for kind, paths in (("activations", maps), ("moments", statistics)):
+        if absent := sorted({generator, *others} - set(paths)):
             raise ValueError(
-                f"{table} names {', '.join(absent)}, but --{kind} has only "
-                f"{', '.join(stores)}: add the stores of the others to --{kind}."
+                f"{table} is of {', '.join(absent)} too, but --{kind} has only "
+                f"{', '.join(paths)}: add the stores of the others to --{kind}."
             )
-    models = [model for model in models if model in needed] if len(rows) else models
-    for model in (generator, *models) if len(rows) else ():
-        for layer, node in maps[model].children.items():
-            if node.dataset.sizes["image"] != images.sizes["image"]:
+    models = [model for model in maps if model in others]
+    opened = {model: MapReader(maps[model]) for model in (generator, *models)}
+    measured = {model: open_tree(statistics[model]) for model in (generator, *models)}
+    _refuse_unknown_units(table, rows, measured)
+    concepts = choose_concepts(rows, models)
+    return Dictionary(rows, concepts, generator, models, images, opened, measured, made_of)
+
+
+def by_model(paths: Iterable[Path]) -> dict[str, Path]:
+    """Stores of one model each, by its name.
+
+    Raises:
+        StoreError: One is not finished.
+        ValueError: Two stores are of the same model.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        (model,) = read_manifest(path)["models"] or [path.stem]
+        if model in found:
+            raise ValueError(
+                f"{path} and {found[model]} are both of model {model!r}: give one store a model."
+            )
+        found[model] = path
+    return found
+
+
+def _refuse_unknown_units(
+    table: Path, rows: pd.DataFrame, moments: Mapping[str, xr.DataTree]
+) -> None:
+    own = rows[["generator", "generator_layer", "generator_channel"]].drop_duplicates()
+    others = rows[["model", "layer", "channel"]].drop_duplicates()
+    for part in (own, others):
+        for model, layer, channel in part.itertuples(index=False, name=None):
+            if channel >= _layer(moments, model, layer).sizes["channel"]:
                 raise ValueError(
-                    f"{samples} has {images.sizes['image']} images, the activations of {model} at "
-                    f"{layer} {node.dataset.sizes['image']}: extract both from the same samples."
+                    f"{table} names channel {channel} of {model}, {layer}, which has fewer: it is "
+                    f"not of these models. Delete {manifest_path(table)}, and make it again."
                 )
-    return Dictionary(
-        rows, choose_concepts(rows, models), generator, models, images, maps, statistics
-    )
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-def layer_maps(stores: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.DataArray:
-    """The maps of one layer, (image, channel, y, x), not in memory.
-
-    Raises:
-        ValueError: The store has no such layer.
-    """
-    return _layer(stores, model, layer)["activation"].transpose("image", "channel", "y", "x")
-
-
-def places_of(maps: xr.DataArray, channels: Iterable[int]) -> dict[int, int]:
-    """Where channels stand among those that are stored: of a matched store, these are not all.
+def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int, int]:
+    """Where channels stand among those that are stored; a store of matched units has only some.
 
     Args:
-        maps: Of a layer, as layer_maps gives them.
+        maps: Of the model.
+        layer: Its name.
         channels: Their numbers in the layer.
 
     Raises:
-        ValueError: One is not stored.
+        ValueError: There is no such layer, or one of them is not stored.
     """
-    if "channel" not in maps.coords:
-        return {channel: channel for channel in channels}
-    kept = {number: place for place, number in enumerate(maps["channel"].values.tolist())}
+    if layer not in maps.layers:
+        raise ValueError(
+            f"{maps.store} has no layer {layer!r}; it has {', '.join(maps.layers)}. Give the "
+            "stores that the table was mined from."
+        )
+    kept = {number: place for place, number in enumerate(maps.numbers(layer).tolist())}
     if absent := [str(channel) for channel in channels if channel not in kept]:
         raise ValueError(
-            f"channel {', '.join(absent[:5])}: the store holds maps of matched units only (keep: "
-            "matched), and not of these. Give the store that goes with this table."
+            f"{maps.store}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
+            "maps of matched units only (keep: matched). Give the store that goes with this table."
         )
     return {channel: kept[channel] for channel in channels}
 
 
+def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
+    """Maps of some channels, (image, channel, y, x), of which each chunk is decoded once.
+
+    Args:
+        maps: Of the model.
+        layer: Its name.
+        block: Of images.
+        places: Of the channels among those that are stored, in ascending order.
+
+    Raises:
+        StoreError: The store is damaged.
+    """
+    grain = maps.grain(layer)
+    parts = []
+    for chunk, members in _by(places, lambda place: place // grain).items():
+        start = chunk * grain
+        read = maps.read(layer, block, slice(start, start + grain))
+        parts.append(read[:, [place - start for place in members]])
+    return np.concatenate(parts, 1)
+
+
 def unit_maxima(
-    stores: Mapping[str, xr.DataTree], units: Sequence[Unit], images: int
+    stores: Mapping[str, MapReader], units: Sequence[Unit], images: int
 ) -> dict[Unit, np.ndarray]:
     """Maximum over positions of some units on every image.
 
-    Reads a chunk of images at a time and only the channels asked for.
+    Reads a file of images at a time and only the chunks that hold the channels asked for.
 
     Args:
-        stores: Activation stores by model.
+        stores: Maps by model.
         units: Of any models and layers.
         images: Number of images.
 
@@ -231,29 +220,28 @@ def unit_maxima(
         Per unit its maxima, (image) float32; -inf where no value of the map is a number.
 
     Raises:
-        ValueError: A store has no such layer or unit.
+        ValueError: A store has no such layer or unit, or is damaged.
     """
     maxima = {unit: np.empty(images, dtype=np.float32) for unit in units}
     layers = _by(maxima, lambda unit: (unit.model, unit.layer))
     for (model, layer), group in tqdm(layers.items(), desc="maxima", unit="layer"):
-        data = layer_maps(stores, model, layer)
-        channels = sorted({unit.channel for unit in group})
-        places = list(places_of(data, channels).values())
-        step = _chunk_sizes(data)["image"]
-        for start in range(0, images, step):
-            block = data.isel(image=slice(start, start + step), channel=places).values
-            # fmax passes over NaN, which a float16 overflow may have left in a map
-            peaks = np.fmax.reduce(block.reshape(*block.shape[:2], -1), axis=-1)
+        maps = stores[model]
+        places = places_of(maps, layer, sorted({unit.channel for unit in group}))
+        column = {channel: number for number, channel in enumerate(places)}
+        for block in image_blocks(images, maps.images_per_shard):
+            found = planes(maps, layer, block, list(places.values()))
+            # fmax passes over NaN
+            peaks = np.fmax.reduce(found.reshape(*found.shape[:2], -1), axis=-1)
             for unit in group:
-                values = peaks[:, channels.index(unit.channel)].astype(np.float32)
-                maxima[unit][start : start + step] = np.nan_to_num(
+                values = peaks[:, column[unit.channel]].astype(np.float32)
+                maxima[unit][block] = np.nan_to_num(
                     values, nan=-np.inf, posinf=np.inf, neginf=-np.inf
                 )
     return maxima
 
 
 def read_maps(
-    stores: Mapping[str, xr.DataTree], wanted: Iterable[tuple[Unit, int]]
+    stores: Mapping[str, MapReader], wanted: Iterable[tuple[Unit, int]]
 ) -> dict[tuple[Unit, int], np.ndarray]:
     """Read the maps of some units on some images.
 
@@ -261,37 +249,38 @@ def read_maps(
     other chunk is read.
 
     Args:
-        stores: Activation stores by model.
+        stores: Maps by model.
         wanted: Pairs of a unit and an image's index.
 
     Returns:
         Per pair its map, (y, x), in the store's dtype.
 
     Raises:
-        ValueError: A store has no such layer or unit.
+        ValueError: A store has no such layer or unit, or is damaged.
     """
     layers = _by(set(wanted), lambda pair: (pair[0].model, pair[0].layer))
-    maps: dict[tuple[Unit, int], np.ndarray] = {}
+    found: dict[tuple[Unit, int], np.ndarray] = {}
     for (model, layer), pairs in tqdm(sorted(layers.items()), desc="maps", unit="layer"):
-        data = layer_maps(stores, model, layer)
-        chunk = _chunk_sizes(data)
-        places = places_of(data, {unit.channel for unit, _ in pairs})
+        maps = stores[model]
+        places = places_of(maps, layer, {unit.channel for unit, _ in pairs})
+        shard, grain = maps.images_per_shard, maps.grain(layer)
         blocks = _by(
             pairs,
-            lambda pair, chunk=chunk, places=places: (
-                pair[1] // chunk["image"],
-                places[pair[0].channel] // chunk["channel"],
+            lambda pair, shard=shard, grain=grain, places=places: (
+                pair[1] // shard,
+                places[pair[0].channel] // grain,
             ),
         )
-        for _, members in sorted(blocks.items()):
-            images = sorted({image for _, image in members})
+        for (number, _), members in sorted(blocks.items()):
+            start = number * shard
+            block = slice(start, min(start + shard, maps.images))
             channels = sorted({places[unit.channel] for unit, _ in members})
-            block = data.isel(image=images, channel=channels).values
+            read = planes(maps, layer, block, channels)
             for unit, image in members:
                 place = channels.index(places[unit.channel])
                 # a copy, so that the block does not stay in memory behind one of its maps
-                maps[unit, image] = block[images.index(image), place].copy()
-    return maps
+                found[unit, image] = read[image - start, place].copy()
+    return found
 
 
 def read_images(samples: xr.Dataset, indices: Iterable[int]) -> dict[int, np.ndarray]:
@@ -342,13 +331,14 @@ def file_label(file: str, letters: int) -> str:
 # --- helpers --------------------------------------------------------------------------------------
 
 
-def _layer(stores: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.Dataset:
-    if layer not in stores[model].children:
+def _layer(moments: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.Dataset:
+    if model not in moments or layer not in moments[model].children:
+        layers = ", ".join(moments[model].children) if model in moments else "nothing"
         raise ValueError(
-            f"the store of {model} has no layer {layer!r}; it has "
-            f"{', '.join(stores[model].children)}. Give the stores that the table was mined from."
+            f"the moments of {model} have no layer {layer!r}; they have {layers}. Give the stores "
+            "that the table was mined from."
         )
-    return stores[model].children[layer].dataset
+    return moments[model].children[layer].dataset
 
 
 def _chunk_sizes(data: xr.DataArray) -> dict[str, int]:

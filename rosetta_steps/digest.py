@@ -13,6 +13,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
+@lru_cache
 def algorithm(*modules: str) -> str:
     """Digest of the syntax trees of modules of this package and of all they import from it.
 

@@ -11,6 +11,7 @@ from PIL import Image
 COLOURS = colormaps["inferno"]
 # the map's first colours are black: over a grey image they only darken it, and read as shadow
 FIRST_COLOUR = 0.15
+MISSING = (90, 200, 250)  # light blue, which is no colour of the scale: a value that is not there
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601, as pillow's mode "L"
 
 
@@ -22,13 +23,13 @@ def scale(values: np.ndarray, unit_range: tuple[float, float]) -> np.ndarray:
         unit_range: The values that map to 0 and to 1.
 
     Returns:
-        In [0, 1], float32; 0 where a value is not a number or the unit never varies.
+        In [0, 1], float32; NaN where a value is not a number, 0 where the unit never varies.
     """
     minimum, maximum = unit_range
+    values = np.asarray(values, dtype=np.float32)
     if not maximum > minimum:
-        return np.zeros(np.shape(values), dtype=np.float32)
-    scaled = (np.asarray(values, dtype=np.float32) - minimum) / (maximum - minimum)
-    return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
+        return np.where(np.isnan(values), np.float32(np.nan), np.float32(0))
+    return np.clip((values - minimum) / (maximum - minimum), 0.0, 1.0)
 
 
 def colour(scaled: np.ndarray) -> np.ndarray:
@@ -120,9 +121,18 @@ def overlay(
     Returns:
         (height, width, rgb) uint8.
     """
-    # scaled before resampling: a value that is not a number would spread to its neighbours
-    scaled = resize(scale(activation, unit_range), grey.shape)
-    return blend(colour(np.clip(scaled, 0.0, 1.0)), grey)
+    scaled = scale(activation, unit_range)
+    missing = np.isnan(scaled)
+    # Filled before resampling: a value that is not a number would spread to its neighbours.
+    found = resize(np.where(missing, np.float32(0), scaled), grey.shape)
+    picture = blend(colour(np.clip(found, 0.0, 1.0)), grey)
+    if missing.any():
+        rows, columns = (
+            np.arange(size) * own // size
+            for own, size in zip(missing.shape, grey.shape, strict=True)
+        )
+        picture[missing[np.ix_(rows, columns)]] = MISSING
+    return picture
 
 
 def blend(rgba: np.ndarray, grey: np.ndarray) -> np.ndarray:

@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from rosetta_steps.errors import run
 from rosetta_steps.image_files import INTERPOLATION, UnreadableImage, matched_files, read_image
-from rosetta_steps.stores import whole_store, writing
+from rosetta_steps.storage.files import writing
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument
+from rosetta_steps.stores import whole_store
 
 IMAGES_PER_BLOCK = 32
 READERS = 4  # threads; Pillow decodes outside Python's lock
@@ -54,6 +56,7 @@ def gather(
     limit: int | None = None,
     unreadable: str = "refuse",
     per_class: int | None = None,
+    identity: str | None = None,
 ) -> None:
     """Write the images of folders or globs as the samples of a sample set, whole or not at all.
 
@@ -69,6 +72,7 @@ def gather(
         unreadable: "refuse" raises if a file cannot be read, "skip" leaves it out.
         per_class: Take the first so many readable images of every folder, whose name is a WordNet
             number of ImageNet (n01440764), and write its class index as `label` (image).
+        identity: As Provenance has it.
 
     Raises:
         ValueError: A pattern matches nothing, a file cannot be read (all are named), fewer than
@@ -89,7 +93,8 @@ def gather(
         wanted = len(names) if limit is None else min(limit, len(names))
     pictures = islice(pictures, wanted if limit is None else min(limit, wanted))
     readable = iter(tqdm(pictures, total=wanted, desc="reading images", unit="image"))
-    with whole_store(output) as store:
+    provenance = Provenance("samples", sample_set=output.stem, identity=identity)
+    with whole_store(output, provenance) as store:
         while block := list(islice(readable, IMAGES_PER_BLOCK)):
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
@@ -260,9 +265,10 @@ def main() -> None:
         default="refuse",
         help="what to do if a file cannot be read, default %(default)s",
     )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
-    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable, a.per_class)
+    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable, a.per_class, a.identity)
 
 
 if __name__ == "__main__":

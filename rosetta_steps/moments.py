@@ -27,6 +27,7 @@ from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
 from rosetta_steps.splits import PREFIX, refuse_splits, split_of
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
 from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.streams import Source, is_stream, open_maps
 
@@ -222,7 +223,9 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     return mean, np.where(useless, np.nan, square / positions)
 
 
-def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None:
+def measure(
+    maps: Path, output: Path, splits: int = 1, threads: int = 1, identity: str | None = None
+) -> None:
     """Read maps and write their moments.
 
     A store is read once. A stream runs once for as many layers as memory has room for the sums of.
@@ -233,6 +236,7 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
         splits: Parts of the images (splits.split_of) whose moments are kept as well, with a
             dimension `split` and names that begin with split_; 1: none.
         threads: At work on channels at the same time.
+        identity: As Provenance has it.
 
     Raises:
         StoreError: The activations are damaged.
@@ -278,7 +282,9 @@ def measure(maps: Path, output: Path, splits: int = 1, threads: int = 1) -> None
             for name in group:
                 layers[f"/{name}"] = _together(sums[name]).assign_attrs(store.layer_attrs(name))
     root = xr.Dataset(attrs=store.attrs)
-    write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output)
+    model, sample_set = store.attrs["model"], store.state["sample_set"]
+    provenance = Provenance("moments", [model], sample_set, ingredients([maps]), identity)
+    write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output, provenance)
 
 
 def budgets(device: str) -> tuple[float, float]:
@@ -336,11 +342,12 @@ def main() -> None:
         "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
+    add_identity_argument(parser)
     a = parser.parse_args()
     if is_stream(a.activations):
         lease()
     torch.set_num_threads(a.threads)
-    measure(a.activations, a.output, a.splits, a.threads)
+    measure(a.activations, a.output, a.splits, a.threads, a.identity)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from rosetta_steps.errors import run
 from rosetta_steps.image_files import UnreadableImage, read_image
 from rosetta_steps.picture_list import described, picture_file, read_list
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument
 from rosetta_steps.stores import write_dataset
 
 INTERPOLATION = "bicubic with antialias; the whole box, so that its aspect ratio may change"
@@ -44,7 +45,7 @@ def sketch(picture: np.ndarray) -> np.ndarray:
 FILTERS = {"sketch": sketch}
 
 
-def gather(listing: Path, size: tuple[int, int], output: Path) -> None:
+def gather(listing: Path, size: tuple[int, int], output: Path, identity: str | None = None) -> None:
     """Write the pictures of a list as the samples of a sample set, whole or not at all.
 
     The store has `image` (image, rgb, y, x), float32 in [0, 1], and `file` (image), the names of
@@ -55,6 +56,7 @@ def gather(listing: Path, size: tuple[int, int], output: Path) -> None:
         listing: A YAML file, as picture_list.read_list takes it.
         size: y and x of all images, to which the boxes are stretched.
         output: X.zarr to write.
+        identity: As Provenance has it.
 
     Raises:
         ValueError: The list is not in order, a file cannot be had or is no image, a box does not
@@ -86,7 +88,8 @@ def gather(listing: Path, size: tuple[int, int], output: Path) -> None:
         "first_frame": first_frame,
         "interpolation": INTERPOLATION,
     }
-    write_dataset(xr.Dataset(shown, attrs=attrs), output)
+    provenance = Provenance("samples", sample_set=output.stem, identity=identity)
+    write_dataset(xr.Dataset(shown, attrs=attrs), output, provenance)
 
 
 def _image(listing: Path, name: str, entry: dict, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
@@ -118,9 +121,10 @@ def main() -> None:
     parser.add_argument(
         "--size", nargs=2, type=int, required=True, metavar=("Y", "X"), help="in pixels"
     )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
-    gather(a.pictures, tuple(a.size), a.output)
+    gather(a.pictures, tuple(a.size), a.output, a.identity)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from tqdm import tqdm
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument
 from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.generators.classes import class_names, labels
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
 
 IMAGES_PER_BLOCK = 32
@@ -47,6 +49,7 @@ def sample(
     truncation: float = 1.0,
     chosen_class=None,
     latent_bound: float | None = None,
+    identity: str | None = None,
 ) -> None:
     """Write latents, labels and images of a generator.
 
@@ -60,6 +63,7 @@ def sample(
         truncation: psi of the family; 1 is none.
         chosen_class: Index or name, or a list of them taken in turn; None: all in turn.
         latent_bound: z is normal within -bound and bound; None: as its family publishes it.
+        identity: As Provenance has it.
 
     Raises:
         ValueError: No such generator or class, a truncation it does not know, weights that cannot
@@ -101,7 +105,11 @@ def sample(
     refuse_useless_images(name, pictures)
     shown["image"] = (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"})
     chunks = (min(images, IMAGES_PER_BLOCK), *pictures.shape[1:])
-    write_dataset(xr.Dataset(shown, attrs=attrs), output, {"image": {"chunks": chunks}})
+    provenance = Provenance(
+        "samples", sample_set=output.stem, made_of=origin_of(name, entry), identity=identity
+    )
+    dataset = xr.Dataset(shown, attrs=attrs)
+    write_dataset(dataset, output, provenance, {"image": {"chunks": chunks}})
 
 
 def refuse_useless_images(name: str, images: np.ndarray) -> None:
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument(
         "--latent-bound", type=float, help="z is normal within it; default: as published"
     )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
     sample(
@@ -154,6 +163,7 @@ def main() -> None:
         truncation=a.truncation,
         chosen_class=a.classes,
         latent_bound=a.latent_bound,
+        identity=a.identity,
     )
 
 

@@ -1,9 +1,10 @@
-"""Stores of maps: one Zarr DataTree a model, written by image blocks, resumed, and checked.
+"""Stores: maps of a model, written by image blocks, resumed and checked; and other datasets.
 
-A store is finished when its manifest `X.zarr.done.json` stands beside it. Until then
-`X.zarr.partial.json` lists the blocks that are whole, so that a killed job goes on with the next
-one. Both name every file with its size. Chunks of maps carry checksums, which are verified on
-reading; of other stores, the manifest has a digest, which is verified on opening.
+A store is finished when its manifest `X.zarr.done.json` stands beside it (storage.manifests).
+Until then `X.zarr.partial.json` lists the blocks of maps that are whole, so that a killed job goes
+on with the next one. Both name every file with its size and its content. Chunks of maps carry
+checksums, which are verified on reading, and the manifest has a fingerprint of these checksums,
+which is verified on opening; of other stores it has a digest, which is verified on opening as well.
 """
 
 import hashlib
@@ -13,13 +14,23 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
 from rosetta_steps.errors import StoreError
+from rosetta_steps.storage.files import write_json, writing
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    manifest_path,
+    read_manifest,
+    refuse_manifest,
+    step_that_writes,
+)
 
 # zstd level 1 takes 2.1 to 2.5 times off post-ReLU maps; bitshuffle before it was worse.
 # (python -m rosetta_steps.benchmarks.codecs)
@@ -30,55 +41,8 @@ CHUNK_BYTES = 2 * 2**20
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
-def manifest_path(store: Path) -> Path:
-    """Where the manifest of a finished store lies."""
-    return store.with_name(store.name + ".done.json")
-
-
-def step_that_writes(target: Path) -> str:
-    """The advice to make a file again. By its name: what later files were made of is not missed."""
-    return f"Run the step that writes it (snakemake --cores all {os.path.relpath(target)})"
-
-
 def _partial_path(store: Path) -> Path:
     return store.with_name(store.name + ".partial.json")
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Name what cannot be written, and the remedy.
-
-    Raises:
-        StoreError: In place of the OSError of a full disk, which is a RuntimeError from zarrs.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "(os error" not in str(error):
-            raise
-        raise StoreError(
-            f"{path} cannot be written: {error}. Make room on its disk (df -h {path.parent}), then "
-            "run the same command again: finished work is kept."
-        ) from error
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Somewhere to write a file, which is moved to its path if nothing fails, else removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value) -> None:
-    """Write a JSON file whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 class MapWriter:
@@ -92,7 +56,9 @@ class MapWriter:
         dtype: Of the stored activations.
         attrs: Attributes of the root; `layer_attrs` of the groups.
         key: What the content follows from. Blocks on disk are kept only under the same key.
-        numbers: Where some of a layer's channels are stored: which, as a coordinate `channel`.
+        provenance: Where the maps come from.
+        numbers: Channel numbers that are stored of each layer, where these are not all: they
+            become a coordinate `channel`.
 
     Raises:
         StoreError: The disk is full.
@@ -108,20 +74,28 @@ class MapWriter:
         attrs: dict,
         layer_attrs: Mapping[str, dict],
         key: str,
+        provenance: Provenance,
         numbers: Mapping[str, Sequence[int]] | None = None,
     ):
-        self.store, self.images, self.images_per_shard = store, images, images_per_shard
-        self.state = {"key": key, "images": images, "layers": {}, "blocks": {}}
+        self.store, self.images, self.images_per_shard = Path(store), images, images_per_shard
+        self.state = provenance.state(store) | {
+            "key": key,
+            "images": images,
+            "images_per_shard": images_per_shard,
+            "layers": {},
+            "blocks": {},
+        }
         for name, shape in layers.items():
             self.state["layers"][name] = {"shape": [images, *shape], "dtype": dtype}
             if numbers is not None:
                 self.state["layers"][name]["channels"] = list(numbers[name])
-        known = _read_json(_partial_path(store))
-        if known and known["key"] == key and known["layers"] == self.state["layers"]:
+        chunks = _chunks_of_shards(self.state)
+        known = _read_partial(store)
+        if known and known | {"blocks": {}} == self.state:
             self.state["blocks"] = {
                 block: files
                 for block, files in known["blocks"].items()
-                if not _damage(store, files)
+                if not _damage(store, files, chunks)
             }
         else:
             remove_store(store)
@@ -147,7 +121,7 @@ class MapWriter:
                         values = np.array(numbers[name], np.int64)
                         group.create_array("channel", data=values, dimension_names=("channel",))
             write_json(_partial_path(store), self.state)
-        self.arrays = _arrays(store, layers, "r+")
+        self.arrays, self._chunks = _arrays(store, layers, "r+"), chunks
 
     def missing(self) -> list[slice]:
         """Images of the blocks that are not on disk yet, in order."""
@@ -168,26 +142,35 @@ class MapWriter:
             (self.store / file).unlink(missing_ok=True)
             with writing(self.store / file):
                 self.arrays[name][block] = maps[name]
-            files[file] = (self.store / file).stat().st_size
+            files[file] = _content_of(self.store / file, self._chunks[name])
         self.state["blocks"][str(index)] = files
         write_json(_partial_path(self.store), self.state)
 
     def finish(self) -> None:
         """Consolidate the metadata and write the manifest, last."""
         assert not self.missing()
-        finish_store(self.store, self.state)
+        # In order: the same content gives the same manifest, whatever was written first.
+        blocks = dict(sorted(self.state["blocks"].items(), key=lambda item: int(item[0])))
+        _finish_maps(self.store, self.state | {"blocks": blocks})
         _partial_path(self.store).unlink(missing_ok=True)
 
 
-def finish_store(store: Path, state: dict) -> None:
+def _finish_maps(store: Path, state: dict) -> None:
     """Consolidate a complete store's metadata, then write its manifest with a digest of it."""
     with warnings.catch_warnings():
         # Zarr warns that consolidated metadata is not in the v3 specification; xarray reads it.
         warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
         with writing(store / "zarr.json"):
             zarr.consolidate_metadata(store)
-    state = dict(state, metadata=hashlib.sha256((store / "zarr.json").read_bytes()).hexdigest())
-    write_json(manifest_path(store), state)
+    others = _other_files(store, state)
+    write_json(manifest_path(store), state | {"others": digest_of_files(store, others)})
+
+
+def _other_files(store: Path, state: dict) -> list[Path]:
+    """Files of a store of maps besides its shards: metadata, and numbers of channels."""
+    shards = {file for files in state["blocks"].values() for file in files}
+    found = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
+    return sorted(path for path in found if path.relative_to(store).as_posix() not in shards)
 
 
 def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
@@ -216,24 +199,21 @@ class MapReader:
     """Read a finished store of activations block by block, and name what is damaged.
 
     Raises:
-        StoreError: There is no such store, a file is missing or of another size, or the metadata
-            are altered. The damaged blocks are then struck from the manifest, so that the next
-            run rewrites only them.
+        StoreError: There is no such store, a file is missing or another than was written, or the
+            metadata are altered. The damaged blocks are then struck from the manifest, so that the
+            next run rewrites only them.
     """
 
     device = "cpu"  # where maps lie when they have been read
 
     def __init__(self, store: Path):
         self.store = Path(store)
-        self.state = _read_json(manifest_path(self.store))
-        if self.state is None:
-            raise StoreError(
-                f"{self.store} is not finished: {manifest_path(self.store).name} is missing. "
-                f"{step_that_writes(manifest_path(self.store))}: it goes on where it stopped."
-            )
-        damage = {}
+        self.state = read_manifest(self.store, MAPS)
+        if not _describes_maps(self.state):
+            refuse_manifest(self.store, "it does not describe layers and blocks of images")
+        damage, chunks = {}, _chunks_of_shards(self.state)
         for block, files in self.state["blocks"].items():
-            if found := _damage(self.store, files):
+            if found := _damage(self.store, files, chunks):
                 damage[block] = found
         self.metadata_damage = self._metadata_damage()
         if damage or self.metadata_damage:
@@ -259,7 +239,7 @@ class MapReader:
     @property
     def images_per_shard(self) -> int:
         """Images in a block as it was written."""
-        return self.arrays[self.layers[0]].shards[0]
+        return self.state["images_per_shard"]
 
     def images_together(self, size: float) -> int:
         """Images that had better be read together: those of a file, whatever their size."""
@@ -276,7 +256,7 @@ class MapReader:
         """Say which images will be read next: of a store, nothing follows from it."""
 
     def numbers(self, layer: str) -> np.ndarray:
-        """Of the channels that are stored, in the layer: those of a matched store are not all."""
+        """Channel numbers present in the store; one of matched units holds only some of them."""
         stored = self.state["layers"][layer]
         return np.array(stored.get("channels", range(stored["shape"][1])))
 
@@ -285,7 +265,13 @@ class MapReader:
         return self.arrays[layer].chunks[1]
 
     def read(self, layer: str, block: slice, channels: slice = slice(None)) -> np.ndarray:
-        """Activations of some images: (image, channel, y, x) in the stored dtype."""
+        """Activations of some images: (image, channel, y, x) in the stored dtype.
+
+        Raises:
+            StoreError: A shard is missing or cannot be decoded; its block is struck.
+        """
+        if lost := self._lost(layer, block):  # Zarr would read it as fill values
+            self._strike(lost)
         try:
             return self.arrays[layer][block, channels]
         except (RuntimeError, ValueError, OSError) as error:
@@ -294,16 +280,25 @@ class MapReader:
             raise StoreError(f"{self.store}: layer {layer} cannot be read: {error}") from error
 
     def _metadata_damage(self) -> str | None:
-        metadata = self.store / "zarr.json"
-        if not metadata.is_file():
+        if not (self.store / "zarr.json").is_file():
             return "zarr.json is missing"
-        if sha256_of(metadata) != self.state["metadata"]:
-            return "zarr.json is altered"
+        others = _other_files(self.store, self.state)
+        if digest_of_files(self.store, others) != self.state["others"]:
+            return "its metadata or the numbers of its channels are altered"
         try:
             self.arrays = _arrays(self.store, self.state["layers"], "r")
         except (ValueError, KeyError, FileNotFoundError) as error:
             return f"zarr.json of a layer cannot be read ({error})"
         return None
+
+    def _lost(self, layer: str, block: slice) -> dict[str, str]:
+        shard = self.images_per_shard
+        files = {
+            str(index): f"{layer}/activation/c/{index}/0/0/0"
+            for index in range(block.start // shard, -(-block.stop // shard))
+        }
+        lost = {index for index, file in files.items() if not (self.store / file).is_file()}
+        return {index: f"{files[index]} is missing" for index in lost}
 
     def _undecodable(self, layer: str, block: slice) -> dict[str, str]:
         shard, found = self.images_per_shard, {}
@@ -319,7 +314,8 @@ class MapReader:
         blocks = {k: v for k, v in self.state["blocks"].items() if k not in damage}
         whole = not self.metadata_damage
         if whole:
-            write_json(_partial_path(self.store), dict(self.state, blocks=blocks))
+            state = {key: value for key, value in self.state.items() if key != "others"}
+            write_json(_partial_path(self.store), state | {"blocks": blocks})
         manifest_path(self.store).unlink(missing_ok=True)
         first = self.metadata_damage or next(iter(damage.values()))
         raise StoreError(
@@ -335,24 +331,109 @@ def _arrays(store: Path, layers: Iterable[str], mode: str) -> dict[str, zarr.Arr
         return {name: zarr.open_array(store / name / "activation", mode=mode) for name in layers}
 
 
-def _damage(store: Path, files: Mapping[str, int]) -> str | None:
-    for file, size in files.items():
+def _damage(
+    store: Path, files: Mapping[str, list], chunks: Mapping[str, int] | None = None
+) -> str | None:
+    """What is wrong with the first damaged file of a store; None where all are as they were."""
+    for file, (size, fingerprint) in files.items():
+        path = store / file
         try:
-            found = (store / file).stat().st_size
-        except FileNotFoundError:
+            found = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
             return f"{file} is missing"
         if found != size:
             return f"{file} has {found} bytes instead of {size}"
+        layer = file.partition("/")[0]
+        if fingerprint_of(path, chunks[layer]) != fingerprint:
+            return f"{file} has another content than was written there"
     return None
 
 
-def _read_json(path: Path) -> dict | None:
+def _content_of(file: Path, chunks: int) -> list:
+    return [file.stat().st_size, fingerprint_of(file, chunks)]
+
+
+_fingerprints: dict[tuple, str] = {}
+
+
+def fingerprint_of(shard: Path, chunks: int) -> str:
+    """What tells a shard by its content, read in a few kilobytes.
+
+    A shard ends with its index, the offset and length of each chunk, and each chunk ends with the
+    checksum of its decoded values (zstd), against which it is held whenever it is read. The
+    fingerprint is the sha256 of lengths and checksums, in the order of the index: chunks are
+    encoded side by side, and their order in the file follows from nothing.
+
+    Args:
+        shard: File of a sharded array whose chunks are compressed by COMPRESSOR.
+        chunks: In the shard.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    status = shard.stat()
+    seen = (str(shard.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, chunks)
+    if seen not in _fingerprints:
+        total = hashlib.sha256()
+        with shard.open("rb") as file:
+            index_bytes = 16 * chunks + 4  # two uint64 a chunk, and a checksum of the index
+            file.seek(max(0, status.st_size - index_bytes))
+            index = file.read(index_bytes)
+            places = np.frombuffer(index[: len(index) // 16 * 16], "<u8").reshape(-1, 2)
+            for offset, length in places.tolist():
+                total.update(length.to_bytes(8, "little"))
+                if offset + length <= status.st_size and length >= 4:
+                    file.seek(offset + length - 4)
+                    total.update(file.read(4))
+        _fingerprints[seen] = total.hexdigest()[:16]
+    return _fingerprints[seen]
+
+
+def _chunks_of_shards(state: dict) -> dict[str, int]:
+    """How many chunks a shard of each layer has, by the manifest of a store of maps."""
+    found = {}
+    for name, layer in state["layers"].items():
+        itemsize = np.dtype(layer["dtype"]).itemsize
+        chunk, shard = shapes(*layer["shape"][1:], state["images_per_shard"], itemsize)
+        found[name] = prod(whole // part for whole, part in zip(shard, chunk, strict=True))
+    return found
+
+
+# Keys of the manifest of a store of maps.
+MAPS = {
+    "key": str,
+    "images": int,
+    "images_per_shard": int,
+    "layers": dict,
+    "blocks": dict,
+    "others": str,
+}
+
+
+def _describes_maps(state: dict) -> bool:
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        for layer in state["layers"].values():
+            images, *rest = layer["shape"]
+            if images != state["images"] or len(rest) != 3 or np.dtype(layer["dtype"]).kind != "f":
+                return False
+        whole = len(image_blocks(state["images"], state["images_per_shard"]))
+        numbers = {str(number) for number in range(whole)}
+        files = [file for block in state["blocks"].values() for file in block.items()]
+        return set(state["blocks"]) == numbers and all(
+            file.partition("/")[0] in state["layers"] and len(content) == 2
+            for file, content in files
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def _read_partial(store: Path) -> dict | None:
+    """The state of an unfinished store; None where there is none that can be gone on with."""
+    try:
+        state = json.loads(_partial_path(store).read_bytes())
+        return state if isinstance(state, dict) and isinstance(state["blocks"], dict) else None
+    except (OSError, ValueError, KeyError, RecursionError):
         return None
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{path} is not JSON ({error}). Delete it and run again.") from None
 
 
 def pieces_folder(output: Path, identity) -> Path:
@@ -375,13 +456,15 @@ def pieces_folder(output: Path, identity) -> Path:
     return folder
 
 
-def write_dataset(dataset, store: Path, encoding: dict | None = None) -> None:
+def write_dataset(
+    dataset, store: Path, provenance: Provenance, encoding: dict | None = None
+) -> None:
     """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
 
     Raises:
         StoreError: The disk is full.
     """
-    with whole_store(store) as folder, warnings.catch_warnings(), writing(store):
+    with whole_store(store, provenance) as folder, warnings.catch_warnings(), writing(store):
         # Strings are read without a word; only this write warns.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         dataset.to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
@@ -396,11 +479,15 @@ def write_template(dataset, folder: Path, encoding: dict) -> None:
 
 
 @contextmanager
-def whole_store(store: Path) -> Iterator[Path]:
+def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
     """A folder to write a store into; if nothing fails, it becomes the store, with its manifest.
 
     For what is written piece by piece. An error leaves nothing; what a killed job has left is
     removed by the next one.
+
+    Args:
+        store: Path of the store.
+        provenance: Where it comes from.
 
     Raises:
         StoreError: The disk is full.
@@ -420,7 +507,7 @@ def whole_store(store: Path) -> Iterator[Path]:
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
             zarr.consolidate_metadata(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        state = {
+        state = provenance.state(store) | {
             "files": {str(path.relative_to(temporary)): path.stat().st_size for path in files},
             "digest": digest_of_files(temporary, files),
         }
@@ -441,24 +528,19 @@ def digest_of_files(store: Path, files: list[Path]) -> str:
     return total.hexdigest()
 
 
+_checked: dict[tuple, str] = {}
+
+
 def check_dataset(store: Path) -> Path:
-    """The path of a finished store, its files as they were written.
+    """The path of a finished store, its files as they were written and no others.
 
     Raises:
         StoreError: It is not finished, or a file is missing, of another size or altered; its
             manifest is then removed, so that the next run writes the store anew.
     """
     store = Path(store)
-    state = _read_json(manifest_path(store))
-    if state is None:
-        raise StoreError(
-            f"{store} is not finished: {manifest_path(store).name} is missing. "
-            f"{step_that_writes(manifest_path(store))}."
-        )
-    found = _damage(store, state["files"])
-    if not found and digest_of_files(store, [store / f for f in state["files"]]) != state["digest"]:
-        found = "the sha256 of its files is another"
-    if found:
+    state = read_manifest(store, {"files": dict, "digest": str})
+    if found := _damage_of_dataset(store, state):
         manifest_path(store).unlink(missing_ok=True)
         raise StoreError(
             f"{store} is damaged: {found}. {step_that_writes(manifest_path(store))}: "
@@ -467,12 +549,49 @@ def check_dataset(store: Path) -> Path:
     return store
 
 
+def _damage_of_dataset(store: Path, state: dict) -> str | None:
+    seen = []
+    for file, size in state["files"].items():
+        try:
+            status = (store / file).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{file} is missing"
+        if status.st_size != size:
+            return f"{file} has {status.st_size} bytes instead of {size}"
+        seen.append((file, status.st_ino, status.st_mtime_ns))
+    there = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
+    known = state["files"].keys()
+    if foreign := [f for p in there if (f := p.relative_to(store).as_posix()) not in known]:
+        return f"{foreign[0]} was not written by its step"
+    # A process that opens a store again need not read all of it again.
+    key = (str(store.absolute()), state["digest"], *seen)
+    if key not in _checked:
+        _checked[key] = digest_of_files(store, [store / file for file in state["files"]])
+    return None if _checked[key] == state["digest"] else "the sha256 of its files is another"
+
+
+def open_dataset(store: Path, chunks: dict | None = None) -> xr.Dataset:
+    """A finished store, checked: none of its arrays are in memory.
+
+    Args:
+        store: X.zarr.
+        chunks: {} for Dask arrays; None, the default, for arrays read when they are used.
+
+    Raises:
+        StoreError: As check_dataset.
+    """
+    return xr.open_zarr(check_dataset(store), chunks=chunks)
+
+
+def open_tree(store: Path) -> xr.DataTree:
+    """A finished store with a group a layer, checked: none of its arrays are in memory.
+
+    Raises:
+        StoreError: As check_dataset.
+    """
+    return xr.open_datatree(check_dataset(store), engine="zarr")
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a small file, in hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def write_table(table, path: Path) -> None:
-    """Write a pandas table as CSV, whole or not at all."""
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -27,18 +27,26 @@ from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
 from rosetta_steps.errors import StoreError, run
+from rosetta_steps.storage.files import write_json
+from rosetta_steps.storage.manifests import (
+    KEYS,
+    Provenance,
+    add_identity_argument,
+    ingredients,
+    manifest_path,
+    read_manifest,
+    step_that_writes,
+)
 from rosetta_steps.stores import (
     MapReader,
-    check_dataset,
     image_blocks,
-    manifest_path,
+    open_dataset,
     sha256_of,
-    step_that_writes,
-    write_json,
 )
 from rosetta_steps.tensor_cores import rounding_as_set
 from rosetta_steps.zoo.entries import add_layer_arguments, entry_digest, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
+from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import location, sha256_of_weights, weights_file
 
 # How far an image made again may lie from the stored one: root mean square of the difference, over
@@ -49,6 +57,7 @@ TOLERANCE, TOLERANCE_OF_AUTOCAST = 0.02, 0.1
 LEAST_DEVIATION = 0.02
 # What the file of a stream says besides, for plans: nothing follows from it.
 SEEN = ("seconds_an_image", "weights_bytes")
+STREAM = {"attrs": dict, "zoo": str, "images": int, "dtype": str, "layers": dict, "key": str}
 TIMED = 8  # images
 # On a processor, larger passes are no faster.
 PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
@@ -71,7 +80,8 @@ def describe(
         ValueError: Bad model or layers.
     """
     entry = find_entry(name, zoo)
-    images = xr.open_zarr(check_dataset(samples)).sizes["image"]
+    images = open_dataset(samples).sizes["image"]
+    origin = origin_of(name, entry)
     model = load(name, entry)  # without values a pass for the layers costs next to nothing
     chosen = choose_layers(name, entry, model, layers)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
@@ -92,6 +102,8 @@ def describe(
             for layer in chosen
         },
         "key": _key(name, entry, samples),
+        "sample_set": read_manifest(samples)["sample_set"],
+        "made_of": ingredients([samples], origin),
     }
 
 
@@ -215,7 +227,7 @@ class Stream:
         name, samples = self.attrs["model"], Path(self.attrs["samples"])
         entry = find_entry(name, self.state["zoo"])
         # No Dask arrays: in a Dask worker they would wait for the worker itself.
-        self._samples = xr.open_zarr(check_dataset(samples), chunks=None)
+        self._samples = open_dataset(samples)
         model = load(name, entry, weights_file(name, entry), self.device)
         if entry["role"] == "generator":
             refuse_another_network(model, self._samples, samples)
@@ -256,20 +268,46 @@ def read_stream(path: Path) -> dict:
     Raises:
         StoreError: There is no such file, or it is damaged.
     """
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+        state = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read ({error}). {step_that_writes(path)}.") from None
+    keys = KEYS | STREAM
+    whole = isinstance(state, dict) and all(isinstance(state.get(k), t) for k, t in keys.items())
+    if not whole or state.get("digest") != _digest_of_stream(state) or state["file"] != path.name:
+        path.unlink()
+        raise StoreError(
+            f"{path} is damaged, or was written under another name, and was removed. "
+            f"{step_that_writes(path)}."
+        )
+    return state
+
+
+def _digest_of_stream(state: dict) -> str:
+    return digest_of({k: v for k, v in state.items() if k not in (*SEEN, "digest")})
 
 
 def identity_of(path: Path) -> str:
     """What the maps of a source follow from; empty where there is none."""
     path = Path(path)
     if is_stream(path):
-        if not path.is_file():
-            return ""
-        return digest_of({k: v for k, v in read_stream(path).items() if k not in SEEN})
+        return read_stream(path)["digest"] if path.is_file() else ""
     return sha256_of(manifest_path(path)) if manifest_path(path).is_file() else ""
+
+
+def provenance_of(stream: "Stream", kind: str, made_of: dict, identity: str | None) -> Provenance:
+    """Where something comes from that is made of the maps of a stream.
+
+    Args:
+        stream: The model on its images.
+        kind: Of artefact, such as "activations".
+        made_of: What it is made of besides.
+        identity: As Provenance has it.
+    """
+    state = stream.state
+    together = state["made_of"] | made_of
+    return Provenance(kind, [state["attrs"]["model"]], state["sample_set"], together, identity)
 
 
 def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, block: slice) -> None:
@@ -371,6 +409,21 @@ def seen(stream: Stream) -> dict[str, float]:
     return dict(zip(SEEN, (seconds, file.stat().st_size if file.is_file() else 0), strict=True))
 
 
+def write_stream(stream: Stream, output: Path, identity: str | None = None) -> None:
+    """Write down a stream, with what a pass takes.
+
+    Args:
+        stream: The model on its images.
+        output: X.json to write.
+        identity: As Provenance has it.
+
+    Raises:
+        ValueError: As Stream.read.
+    """
+    state = stream.state | provenance_of(stream, "stream", {}, identity).state(output)
+    write_json(output, state | {"digest": _digest_of_stream(state)} | seen(stream))
+
+
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what a stream follows from to a command line."""
     parser.add_argument("--model", required=True, help="name in the zoo")
@@ -405,10 +458,11 @@ def main() -> None:
         description="Write down what a model runs on, to be read like a store of its activations."
     )
     add_stream_arguments(parser)
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.json to write")
     a = parser.parse_args()
     stream = stream_from(a)
-    write_json(a.output, stream.state | seen(stream))
+    write_stream(stream, a.output, a.identity)
 
 
 if __name__ == "__main__":

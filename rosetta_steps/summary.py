@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-import xarray as xr
 
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.clustering import clustering
 from rosetta_steps.concepts import UNIT, dictionary
 from rosetta_steps.errors import run
-from rosetta_steps.stores import check_dataset
+from rosetta_steps.stores import open_dataset
 
 CLUSTERINGS = {"average": "average linkage", "components": "the paper's components"}
 
@@ -35,7 +34,7 @@ def summarise(
         A Markdown table.
     """
     stores = {
-        name: xr.open_zarr(check_dataset(folder / f"{generator}--{name}.zarr")).load()
+        name: open_dataset(folder / f"{generator}--{name}.zarr").load()
         for name in (generator, *models)
     }
     rows = []

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import comparison_size
-from rosetta_steps.stores import MapReader, check_dataset
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.stores import MapReader, open_dataset
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     Raises:
         ValueError: One of the two is NaN and the other is not, or no kept pair has its maps stored.
     """
-    stored, stores = xr.open_zarr(check_dataset(correlations)), (MapReader(a), MapReader(b))
+    stored, stores = open_dataset(correlations), (MapReader(a), MapReader(b))
+    ingredients([correlations, a, b])  # refuses what does not belong together
     draw = of_a_table if "correlation" in stored else of_the_nearest
     drawn = list(draw(stored, stores, pairs, np.random.default_rng(seed)))
     if len(drawn) < pairs:

@@ -9,6 +9,7 @@ import torch
 
 from rosetta_steps import moments
 from rosetta_steps.activations import dump
+from rosetta_steps.storage.manifests import Provenance
 from rosetta_steps.stores import MapWriter, image_blocks
 from rosetta_steps.streams import Stream, describe
 
@@ -19,11 +20,21 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run as Python, before any is imported
 
 
+# What stores and tables of tests say that they were made of, where nothing else is said.
+SAMPLES = {"samples on samples": "of a test"}
+
+
+def made(kind: str, *models: str, of: dict[str, str] = SAMPLES) -> Provenance:
+    """Where an artefact of a test comes from: of some models on the same images."""
+    return Provenance(kind, models, "samples", of)
+
+
 def write_maps(
     store: Path,
     layers: dict[str, np.ndarray],
     images_per_shard: int = 4,
     numbers: dict[str, list[int]] | None = None,
+    provenance: Provenance | None = None,
 ) -> Path:
     """Write arrays (image, channel, y, x) as a finished store of activations with moments."""
     images = len(next(iter(layers.values())))
@@ -36,12 +47,15 @@ def write_maps(
         {"model": store.stem, "samples": "samples.zarr"},
         {name: {"layer": name} for name in layers},
         key="test",
+        provenance=provenance
+        or made("matched activations" if numbers else "activations", store.stem),
         numbers=numbers,
     )
     for block in image_blocks(images, images_per_shard):
         writer.write(block, {name: array[block] for name, array in layers.items()})
     writer.finish()
-    moments.measure(store, moments_of(store))
+    if provenance is None:
+        moments.measure(store, moments_of(store))
     return store
 
 

@@ -1,5 +1,6 @@
 """What reruns when something changes: a tiny zoo is mined once, the rest are dry runs."""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 from project import Project
+
+from rosetta_steps.storage.manifests import digest_of_artefact
 
 ONE_MODEL = {"fetch_weights": 1, "activations": 1, "moments": 1, "correlate": 1, "best_buddies": 1}
 DICTIONARY = {"concepts": 1, "dictionary_page": 1, "dictionary_figures": 1}
@@ -103,7 +106,7 @@ def test_weights_of_the_same_bytes_rerun_nothing_however_new_they_are(project):
     assert project.planned() == {}
 
 
-def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints(project):
+def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints_or_the_same(project):
     table = "results/correlations/tiny/generator--one.zarr"
     chunks = (project.folder / table / "correlation").rglob("*")
     chunk = next(path for path in chunks if path.is_file() and path.name != "zarr.json")
@@ -113,8 +116,8 @@ def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints(proj
         [*command, "--output", "again.csv"], cwd=project.folder, capture_output=True, text=True
     )
     advice = re.search(r"is damaged: .*\(snakemake --cores all (\S+)\)", failed.stderr)
-    assert project.planned() == {}  # nothing else is missed
     assert project.planned(advice[1]) == {"correlate": 1}
+    assert project.planned() == {"correlate": 1, "best_buddies": 1} | DICTIONARY
 
 
 def test_missing_weights_are_named_by_the_job_that_checks_them(project):
@@ -124,3 +127,36 @@ def test_missing_weights_are_named_by_the_job_that_checks_them(project):
     # The step failed, though what it says goes through tee, which did not.
     assert "returned non-zero exit status 1" in str(failed.value)
     assert "MissingOutputException" not in str(failed.value)
+
+
+def test_delete_all_output_takes_the_stores_as_well_and_a_dry_run_takes_nothing(project):
+    stores = [path for path in (project.folder / "results").rglob("*.zarr") if path.is_dir()]
+    assert len(stores) > 4
+    project.snakemake("dictionary", "--delete-all-output", "-n")
+    assert all(path.is_dir() for path in stores)
+    project.snakemake("dictionary", "--delete-all-output", "--cores", "1")
+    assert not any(path.exists() for path in stores)
+
+
+def test_as_a_module_with_a_prefix_every_step_reads_and_writes_below_it(project):
+    """Beside results of an unprefixed run, which it must not take for its own."""
+    (project.folder / "Snakefile").write_text(
+        f"""
+configfile: "config/config.yaml"
+config["sample_sets"]["tiny"]["seed"] = 1
+module rosetta:
+    snakefile: "{project.folder}/workflow/Snakefile"
+    config: config
+    prefix: "other"
+use rule * from rosetta as rosetta_*
+"""
+    )
+    target = "other/results/best_buddies/tiny/generator--one.csv"
+    own = project.folder / "results/plans/tiny.txt"
+    before = own.stat().st_mtime_ns
+    project.snakemake("-s", "Snakefile", target, "other/results/plans/tiny.txt", "--cores", "2")
+    assert own.stat().st_mtime_ns == before
+    made_of = json.loads((project.folder / f"{target}.done.json").read_text())["made_of"]
+    for folder, same in (("other/results", True), ("results", False)):
+        samples = digest_of_artefact(project.folder / folder / "samples/tiny.zarr")
+        assert (made_of["samples on tiny"] == samples) is same

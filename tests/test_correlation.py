@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import moments_of, random_maps, write_maps
+from conftest import made, moments_of, random_maps, write_maps
 
 from rosetta_steps import moments
 from rosetta_steps.benchmarks.correlation import InMemory
@@ -297,7 +297,7 @@ def test_verify_finds_what_was_altered(two_stores, tmp_path, kept):
     stored = run(a, b, tmp_path / "out.zarr", **nearest).load()
     assert largest_difference(tmp_path / "out.zarr", a, b, pairs=30, seed=0) < 1e-5
     stored[kept] += 0.01
-    write_dataset(stored, tmp_path / "wrong.zarr")
+    write_dataset(stored, tmp_path / "wrong.zarr", made("correlations", "a", "b"))
     assert largest_difference(tmp_path / "wrong.zarr", a, b, pairs=30, seed=0) > 0.009
 
 

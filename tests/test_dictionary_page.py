@@ -4,13 +4,13 @@ import dataclasses
 import re
 import subprocess
 import sys
-import warnings
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import made, write_maps
 from PIL import Image
 
 from rosetta_steps import dictionary as page
@@ -23,7 +23,10 @@ from rosetta_steps.dictionary_stores import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.matching.tables import write_table
 from rosetta_steps.representatives import Unit, choose_examples
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.stores import write_dataset
 
 IMAGES = 12
 GENERATOR = "tiny-gan"
@@ -50,10 +53,12 @@ def stores(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("stores")
     random = np.random.default_rng(0)
     images = random.random((IMAGES, 3, 16, 16), dtype=np.float32)
-    xr.Dataset(
+    samples = xr.Dataset(
         {"image": (("image", "rgb", "y", "x"), images)},
         attrs={"generator": GENERATOR, "seed": 7, "truncation": 0.5},
-    ).to_zarr(tmp_path / "samples.zarr", zarr_format=3)
+    )
+    write_dataset(samples, tmp_path / "samples.zarr", made("samples", of={}))
+    made_of = ingredients([tmp_path / "samples.zarr"])
     paths = {"activations": [], "moments": []}
     for model, layers in SIZES.items():
         maps, statistics = {}, {}
@@ -62,28 +67,32 @@ def stores(tmp_path_factory):
             # maxima over positions, and with them the order of the images, are known
             values = np.minimum(values, 4.0)
             values[:, :, 1, 1] = 5.0 + np.arange(IMAGES, dtype=np.float16)[:, np.newaxis]
-            dims = ("image", "channel", "y", "x")
-            maps[layer] = xr.Dataset({"activation": (dims, values)})
-            maps[layer]["activation"].encoding["chunks"] = (5, 3, size, size)
+            maps[layer] = values
             statistics[layer] = xr.Dataset(
                 {
                     "minimum": ("channel", values.min(axis=(0, 2, 3))),
                     "maximum": ("channel", values.max(axis=(0, 2, 3))),
                 }
             )
-        for kind, groups in (("activations", maps), ("moments", statistics)):
-            tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **groups})
-            path = tmp_path / kind / f"{model}.zarr"
-            tree.to_zarr(path, zarr_format=3)
-            paths[kind].append(path)
+        store = tmp_path / "activations" / f"{model}.zarr"
+        write_maps(store, maps, 5, provenance=made("activations", model, of=made_of))
+        tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **statistics})
+        measured = tmp_path / "moments" / f"{model}.zarr"
+        write_dataset(tree, measured, made("moments", model, of=ingredients([store])))
+        paths["activations"].append(store)
+        paths["moments"].append(measured)
     return {"samples": tmp_path / "samples.zarr", **paths}
+
+
+def write_rosetta(table, path, activations):
+    write_table(table, path, made("dictionary", *SIZES, of=ingredients(activations)))
 
 
 @pytest.fixture
 def inputs(stores, tmp_path):
     """The stores and a table, which a test may change."""
     table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=COLUMNS)
-    table.to_csv(tmp_path / "rosetta.csv", index=False)
+    write_rosetta(table, tmp_path / "rosetta.csv", stores["activations"])
     return {"table": tmp_path / "rosetta.csv", **stores}
 
 
@@ -98,7 +107,7 @@ def opened(inputs):
 
 @pytest.fixture
 def empty(inputs):
-    pd.DataFrame(columns=COLUMNS).to_csv(inputs["table"], index=False)
+    write_rosetta(pd.DataFrame(columns=COLUMNS), inputs["table"], inputs["activations"])
     return open_dictionary(**inputs)
 
 
@@ -108,16 +117,12 @@ FILES += ["月.png", "night/a$b$ <c>.png", "night/" + "long " * 20 + "name.png"]
 
 
 @pytest.fixture
-def of_photos(inputs, tmp_path):
+def of_photos(opened):
     """The same stores, of photos of which two could not be read."""
-    photos = xr.open_zarr(inputs["samples"]).load().assign(file=("image", FILES))
+    photos = opened.samples.load().assign(file=("image", FILES))
     reasons = ["x.jpg: the file is empty", "<y>.jpg: no image"]
     photos.attrs = {"images": ["photos"], "unreadable": reasons}
-    photos["image"].encoding.clear()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-        photos.to_zarr(tmp_path / "photos.zarr")
-    return open_dictionary(**inputs | {"samples": tmp_path / "photos.zarr"})
+    return dataclasses.replace(opened, samples=photos)
 
 
 class Page(HTMLParser):
@@ -277,14 +282,18 @@ def test_the_same_value_has_the_same_colour_in_every_image():
 
 def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
     unit = Unit("model-b", "Relu_1", 2)
-    values = opened.activations["model-b"]["Relu_1"]["activation"].values[:, 2]
+    values = opened.activations["model-b"].read("Relu_1", slice(0, IMAGES))[:, 2]
     assert unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
 
 
-def test_values_that_are_no_numbers_and_units_that_never_vary_are_drawn_as_silent():
+def test_values_that_are_no_numbers_are_drawn_as_missing_and_a_unit_that_never_varies_as_silent():
     values = np.array([np.nan, -np.inf, 0.0, 1.0, 2.0, np.inf], dtype=np.float16)
-    np.testing.assert_array_equal(heatmaps.scale(values, (0.0, 2.0)), [0, 0, 0, 0.5, 1, 1])
-    assert not heatmaps.scale(values, (1.0, 1.0)).any()
+    np.testing.assert_array_equal(heatmaps.scale(values, (0.0, 2.0)), [np.nan, 0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(heatmaps.scale(values, (1.0, 1.0)), [np.nan, 0, 0, 0, 0, 0])
+    plane = np.array([[np.nan, 1.0], [0.0, 2.0]], dtype=np.float32)
+    picture = heatmaps.overlay(plane, (0.0, 2.0), np.zeros((8, 8), np.float32))
+    missing = (picture == heatmaps.MISSING).all(2)
+    assert missing[:4, :4].all() and not missing[4:].any() and not missing[:, 4:].any()
 
 
 def test_opacity_and_brightness_grow_with_the_value():
@@ -305,7 +314,7 @@ def test_the_representative_has_the_strongest_correlations_on_average(opened):
 
 def test_maps_and_maxima_read_by_chunks_are_those_of_the_store(opened):
     whole = {
-        (model, layer): opened.activations[model][layer]["activation"].values
+        (model, layer): opened.activations[model].read(layer, slice(0, IMAGES))
         for model, layers in SIZES.items()
         for layer in layers
     }
@@ -355,13 +364,13 @@ def test_a_page_that_fails_leaves_the_one_before_it(opened, tmp_path, monkeypatc
 
 def test_a_store_the_table_needs_is_missed_by_name(inputs):
     inputs["activations"] = inputs["activations"][:2]
-    with pytest.raises(ValueError, match=r"names model-b, but --activations has only"):
+    with pytest.raises(ValueError, match=r"is of model-b too, but --activations has only"):
         open_dictionary(**inputs)
 
 
 def test_a_table_without_its_columns_is_refused(inputs):
-    inputs["table"].write_text("concept,model\n1,model-a\n")
-    with pytest.raises(ValueError, match=r"rosetta.csv has no column generator, generator_layer"):
+    write_rosetta(pd.DataFrame({"concept": [1]}), inputs["table"], inputs["activations"])
+    with pytest.raises(ValueError, match=r"rosetta.csv is damaged: its columns are concept, not"):
         open_dictionary(**inputs)
 
 

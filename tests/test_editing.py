@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import dump_maps
+from conftest import dump_maps, made
 from PIL import Image
 from safetensors.torch import save_file
 from scipy import ndimage
@@ -32,6 +32,7 @@ from rosetta_steps.editing.edits import (
 from rosetta_steps.editing.sources import read_source
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.matching.tables import BEST_BUDDIES, DICTIONARY, write_table
 from rosetta_steps.stores import write_dataset
 from rosetta_steps.zoo.entries import read_entries
 from rosetta_steps.zoo.generators.dcgan import DCGAN
@@ -237,15 +238,14 @@ def folder(tmp_path_factory):
     moments.measure(place / "maps.zarr", place / "moments.zarr")
     matched = [("main.2", 0), ("main.2", 3), ("main.5", 1), ("main.5", 2)]
     rows = [(*unit, "layer0", index, 0.5, 1, 1) for index, unit in enumerate(matched)]
-    names = ["layer_a", "channel_a", "layer_b", "channel_b", "correlation", "rank_a", "rank_b"]
-    pd.DataFrame(rows, columns=names).to_csv(place / "buddies.csv", index=False)
+    buddies = made("best buddies", "tiny", "model", of={})
+    write_table(pd.DataFrame(rows, columns=list(BEST_BUDDIES)), place / "buddies.csv", buddies)
     rows = [
         (concept, "tiny", *unit, "model", "layer0", index, 0.5)
         for index, (concept, unit) in enumerate(zip([1, 2, 1, 5], matched, strict=True))
     ]
-    names = ["concept", "generator", "generator_layer", "generator_channel"]
-    names += ["model", "layer", "channel", "correlation"]
-    pd.DataFrame(rows, columns=names).to_csv(place / "rosetta.csv", index=False)
+    dictionary = made("dictionary", "tiny", "model", of={})
+    write_table(pd.DataFrame(rows, columns=list(DICTIONARY)), place / "rosetta.csv", dictionary)
     return place
 
 
@@ -467,6 +467,7 @@ def test_an_image_on_which_nothing_changes_is_left_out(folder, monkeypatch, caps
     write_dataset(
         xr.Dataset({"latent": (("image", "latent"), silent.numpy())}, attrs={"generator": "tiny"}),
         folder / "silent.zarr",
+        made("silent", of={}),
     )
     assert means[1, 1] > 0
     given = {"source": folder / "silent.zarr", "units": "main.5:1", "output": folder / "s.zarr"}
@@ -507,7 +508,7 @@ def quiet(generator, channel):
         ({"reconstruction": "l2"}, "an edit has no image to reconstruct"),
         ({"keep": -1}, "keep: -1.0 must be nought or more"),
         ({"starts": 0}, "starts: 0 must be above nought"),
-        ({"generator": "other"}, "holds latents of tiny, not of other"),
+        ({"generator": "other"}, "buddies.csv is best buddies of tiny and model"),
     ],
 )
 def test_what_a_user_gets_wrong_is_named(folder, monkeypatch, given, message):
@@ -529,10 +530,10 @@ def test_a_concept_that_does_not_exist_is_refused_with_the_nearest(folder):
 def test_latents_of_another_network_of_the_same_name_are_refused(folder):
     latents = xr.Dataset({"latent": (("image", "latent"), np.zeros((1, 5), np.float32))})
     attrs = {"generator": "tiny", "generator_digest": "of another", "space": "w"}
-    write_dataset(latents.assign_attrs(attrs), folder / "old.zarr")
+    write_dataset(latents.assign_attrs(attrs), folder / "old.zarr", made("old", of={}))
     with pytest.raises(ValueError, match="was made with another tiny"):
         read_source(folder / "old.zarr", "tiny", entry_of(folder), None)
-    write_dataset(xr.Dataset({"loss": ("image", [1.0])}), folder / "photos.zarr")
+    write_dataset(xr.Dataset({"loss": ("image", [1.0])}), folder / "photos.zarr", made("p", of={}))
     with pytest.raises(ValueError, match="has no latents, only loss"):
         read_source(folder / "photos.zarr", "tiny", entry_of(folder), None)
 
@@ -555,7 +556,7 @@ def test_images_whose_inversion_failed_are_left_out_and_refused_by_number(folder
     latents = (("image", "latent"), np.zeros((3, 5), np.float32))
     failed = (("image", "start"), [[-1, 2], [0, 2], [-1, -1]])
     store = xr.Dataset({"latent": latents, "failed": failed}, attrs={"generator": "tiny"})
-    write_dataset(store, folder / "inverted.zarr")
+    write_dataset(store, folder / "inverted.zarr", made("arm", of={}))
     given = folder / "inverted.zarr", "tiny", entry_of(folder)
     assert read_source(*given, None).images == [0, 2]
     assert "every start of image 1 was not finite; left out" in capsys.readouterr().err

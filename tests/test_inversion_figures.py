@@ -22,8 +22,10 @@ from rosetta_steps.inversion.figures import animation, guided, loss_curves, pane
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.matching.tables import DICTIONARY, write_table
 from rosetta_steps.representatives import Unit
-from rosetta_steps.stores import write_dataset, write_table
+from rosetta_steps.storage.manifests import Provenance, ingredients
+from rosetta_steps.stores import write_dataset
 
 ZOO = "config/models.yaml"
 NAMES = ["generator", "one", "two"]
@@ -55,7 +57,9 @@ def mined(tmp_path_factory):
         ]
         correlate(*both, folder / f"{name}-correlations.zarr", threads=1)
         found = table_of(xr.open_zarr(folder / f"{name}-correlations.zarr"), 2)
-        write_table(found, folder / f"{name}.csv")
+        made_of = ingredients([folder / f"{name}-correlations.zarr"])
+        buddies = Provenance("best buddies", ["generator", name], "mined", made_of)
+        write_table(found, folder / f"{name}.csv", buddies)
     for name, reconstruction, models in (("reconstruction", "l2", []), ("all", "l2", NAMES[1:])):
         settings = Settings(
             **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guided": 0.5})
@@ -64,6 +68,10 @@ def mined(tmp_path_factory):
         invert.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
     yield folder
     before.undo()
+
+
+def arm_of(folder, name):
+    return Provenance(f"arm {name}", [], "targets", ingredients([folder / "targets.zarr"]))
 
 
 def guides(models):
@@ -81,7 +89,9 @@ def dictionary(mined):
     both = matches.groupby(own)["model"].transform("nunique") == 2
     matches = matches[both].assign(generator="generator")
     matches["concept"] = matches.groupby(own).ngroup() + 1
-    matches.to_csv("rosetta.csv", index=False)
+    made_of = ingredients([mined / f"{name}.csv" for name in NAMES[1:]])
+    provenance = Provenance("dictionary", NAMES, "mined", made_of)
+    write_table(matches[list(DICTIONARY)], mined / "rosetta.csv", provenance)
     stores = [[mined / kind / f"{n}.zarr" for n in NAMES] for kind in ("activations", "moments")]
     return open_dictionary(mined / "rosetta.csv", mined / "mined.zarr", *stores)
 
@@ -240,7 +250,7 @@ def test_images_are_chosen_evenly_over_the_quantiles():
 
 
 def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
-    write_empty(tmp_path / "two.zarr", "no matches")
+    write_empty(tmp_path / "two.zarr", "no matches", arm_of(mined, "two"))
     stores = [mined / "reconstruction.zarr", tmp_path / "two.zarr", mined / "all.zarr"]
     arms = read_arms(stores, mined / "targets.zarr")
     targets = xr.open_zarr(mined / "targets.zarr")["image"].values.astype(np.float64)
@@ -262,7 +272,7 @@ def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
 def test_an_image_that_failed_says_so_and_is_not_chosen_by_the_rule(mined, tmp_path):
     store = xr.open_zarr(mined / "all.zarr").load()
     store["loss"][3, :, 2:] = np.nan
-    write_dataset(store, tmp_path / "failed.zarr")
+    write_dataset(store, tmp_path / "failed.zarr", arm_of(mined, "failed"))
     stores = [mined / "reconstruction.zarr", tmp_path / "failed.zarr"]
     arms = read_arms(stores, mined / "targets.zarr")
     chosen = words_of(paper.comparison(mined / "targets.zarr", arms, count=8))
@@ -352,7 +362,7 @@ def test_maps_need_the_matches_that_guided_the_arm(mined):
 
 
 def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
-    write_empty(tmp_path / "two.zarr", "no best buddies of two")
+    write_empty(tmp_path / "two.zarr", "no best buddies of two", arm_of(mined, "two"))
     said = []
     monkeypatch.setattr(paper, "save_figures", lambda made: said.extend(made.values()))
     known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
@@ -405,11 +415,12 @@ def test_what_cannot_be_animated_is_refused(mined, tmp_path):
     refused("x.mp4: write an animation as .webp or .gif", output="x.mp4")
     refused("has images 0 to 7, not 8, -1", images=[8, 0, -1])
     store = xr.open_zarr(mined / "all.zarr").load()
-    write_dataset(store.assign_attrs(frames=0), mined / "still.zarr")
+    write_dataset(store.assign_attrs(frames=0), mined / "still.zarr", arm_of(mined, "still"))
     refused("no frames on the way: invert with --frames", inversion="still.zarr")
-    write_dataset(store.assign_attrs(generator_digest="0"), mined / "old.zarr")
+    old = arm_of(mined, "old")
+    write_dataset(store.assign_attrs(generator_digest="0"), mined / "old.zarr", old)
     refused("went through another generator", inversion="old.zarr")
-    write_empty(mined / "nothing.zarr", "no matches of it")
+    write_empty(mined / "nothing.zarr", "no matches of it", arm_of(mined, "nothing"))
     refused("nothing to animate: no matches of it", inversion="nothing.zarr")
 
 
@@ -432,7 +443,7 @@ def test_loss_curves_are_quartiles_over_the_images_that_did_not_fail():
 
 
 def test_loss_curves_have_a_panel_a_term_and_a_line_an_arm_that_has_it(mined, tmp_path):
-    write_empty(tmp_path / "two.zarr", "no matches")
+    write_empty(tmp_path / "two.zarr", "no matches", arm_of(mined, "two"))
     stores = [mined / "reconstruction.zarr", tmp_path / "two.zarr", mined / "all.zarr"]
     figure = loss_curves.loss_curve(stores)
     lines = [[line.get_label() for line in panel.lines] for panel in figure.axes]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
-from conftest import ROOT, dump_maps
+from conftest import ROOT, dump_maps, made
 from project import Project
 from test_interruptions import full_disk, message_of
 
@@ -22,7 +22,9 @@ from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
 from rosetta_steps.inversion.metrics import PSNR
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.table import measure
-from rosetta_steps.stores import manifest_path, write_dataset, write_table
+from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
+from rosetta_steps.storage.manifests import ingredients, manifest_path
+from rosetta_steps.stores import write_dataset
 
 SETTINGS = Settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
 FOUND = ["latent", "image", "loss", "start", "failed", "frame"]
@@ -46,7 +48,8 @@ def mined(tmp_path_factory):
     stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]
     both = [folder / f"{name}.zarr" for name in ("generator", "one")]
     correlate(*stores, *both, table, threads=1)
-    write_table(table_of(xr.open_zarr(table), 2), folder / "buddies.csv")
+    buddies = made("best buddies", "generator", "one", of=ingredients([table]))
+    write_table(table_of(xr.open_zarr(table), 2), folder / "buddies.csv", buddies)
     yield folder
     before.undo()
 
@@ -173,7 +176,9 @@ def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch
     monkeypatch.chdir(mined)
     matches = read_matches({"one": mined / "buddies.csv"}, 2, -1.0)
     swapped = {"generator": mined / "one.zarr", "one": mined / "generator.zarr"}
-    with pytest.raises(ValueError, match="one.zarr holds the moments of one, where .* generator"):
+    with pytest.raises(
+        ValueError, match="one.zarr is moments of one on mined, .* read as that of generator"
+    ):
         step.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
 
 
@@ -209,9 +214,9 @@ def test_images_that_fail_are_named_and_the_rest_is_kept(inverter, mined, tmp_pa
 
 
 def table(tmp_path, *rows):
-    names = ["layer_a", "channel_a", "layer_b", "channel_b", "correlation", "rank_a", "rank_b"]
     path = tmp_path / "buddies.csv"
-    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
+    table = pd.DataFrame(rows, columns=list(BEST_BUDDIES))
+    write_table(table, path, made("best buddies", "generator", "one"))
     return path
 
 
@@ -251,7 +256,7 @@ def test_no_matches_name_the_strongest_there_is(tmp_path):
 )
 def test_targets_that_are_no_images_are_refused(dims, values, message, inverter, tmp_path):
     store = xr.Dataset({dims: (("n", "rgb", "y", "x"), values)})
-    write_dataset(store, tmp_path / "t.zarr")
+    write_dataset(store, tmp_path / "t.zarr", made("samples"))
     with pytest.raises(ValueError, match=message):
         step.invert(inverter, tmp_path / "t.zarr", tmp_path / "x.zarr", memory=1.0)
 

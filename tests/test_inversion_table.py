@@ -10,7 +10,7 @@ import timm
 import torch
 import xarray as xr
 import yaml
-from conftest import ROOT
+from conftest import ROOT, made
 from docutils.core import publish_doctree
 from safetensors.torch import save_file
 from scipy import stats
@@ -26,7 +26,8 @@ from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.targets import resized
-from rosetta_steps.stores import check_dataset, manifest_path, write_dataset
+from rosetta_steps.storage.manifests import ingredients, manifest_path
+from rosetta_steps.stores import check_dataset, write_dataset
 
 METRICS = [PSNR, SSIM]
 SIZE = (14, 12)
@@ -48,8 +49,12 @@ def near(images, seed, deviation):
 def write_targets(folder, images, **more):
     samples = {"image": (("image", "rgb", "y", "x"), images)}
     samples |= {name: ("image", values) for name, values in more.items()}
-    write_dataset(xr.Dataset(samples), folder / "targets.zarr")
+    write_dataset(xr.Dataset(samples), folder / "targets.zarr", made("samples", of={}))
     return folder / "targets.zarr"
+
+
+def arm_of(folder, name):
+    return made(f"arm {name}", of=ingredients([folder / "targets.zarr"]))
 
 
 def write_arm(folder, name, images, failed=(), starts=2, **attrs):
@@ -70,7 +75,8 @@ def write_arm(folder, name, images, failed=(), starts=2, **attrs):
     }
     known = {"generator": "tiny", "generator_digest": "0", "targets": str(folder / "targets.zarr")}
     attrs = settings.attrs() | known | attrs
-    write_dataset(dataset_of(found, None, settings).assign_attrs(attrs), folder / f"{name}.zarr")
+    dataset = dataset_of(found, None, settings).assign_attrs(attrs)
+    write_dataset(dataset, folder / f"{name}.zarr", arm_of(folder, name))
     return folder / f"{name}.zarr"
 
 
@@ -235,7 +241,7 @@ def test_arms_that_fail_on_every_image_between_them_cannot_be_compared(tmp_path,
 def test_an_empty_arm_is_a_row_without_values_that_says_why(tmp_path, faces, capsys):
     targets, arms, *_ = faces
     empty = tmp_path / "open-nsfw.zarr"
-    write_empty(empty, "no best buddies with r of at least 0.9.")
+    write_empty(empty, "no best buddies with r of at least 0.9.", arm_of(empty.parent, "empty"))
     assert why_empty(empty) and not why_empty(arms[0])
     given = [arms[0], empty, arms[1]]
     table, values, tests = step.compare(targets, given, METRICS, "reconstruction", "cpu")
@@ -252,7 +258,7 @@ def test_an_empty_arm_is_a_row_without_values_that_says_why(tmp_path, faces, cap
 
 def test_an_empty_arm_takes_the_place_of_a_store_and_gives_it_back(tmp_path, faces):
     _, arms, _, pictured = faces
-    write_empty(arms[1], "none")
+    write_empty(arms[1], "none", arm_of(arms[1].parent, "all"))
     assert not arms[1].exists() and check_dataset(arms[1]) == arms[1]
     write_arm(tmp_path, "all", pictured["all"])
     assert not why_empty(arms[1])
@@ -320,18 +326,19 @@ def test_arms_that_cannot_be_compared_are_refused(tmp_path, faces):
     def other(name="other", made=pictured["all"], **attrs):
         return write_arm(tmp_path, name, made, **attrs)
 
-    refused("reconstruction", targets, [base, other(targets="b.zarr")], "other inverted b.zarr")
+    write_targets(tmp_path / "b", near(images, 3, 0.1))
+    of_others = write_arm(tmp_path / "b", "other", pictured["all"])
+    refused("reconstruction", targets, [base, of_others], "other.zarr .* another version of sampl")
     refused("reconstruction", targets, [base, other(made=images[:4])], "other has 4 images.* has 6")
     wide = pictures(0, 6, (14, 13))
     refused("reconstruction", targets, [base, other(made=wide)], "tion: 14 x 12 and other: 14 x 13")
     refused("reconstruction", targets, [base, other(generator_digest="1")], "of one generator")
-    refused("reconstruction", targets, [base, other(targets_digest="1")], "holds now")
     refused("reconstruction", targets, [base, base], "2 arms are called reconstruction")
     refused("recon", targets, arms, "no arm 'recon' to compare with.*reconstruction")
     refused("reconstruction", targets, [base, targets], "holds no inversions: it has no loss")
     missing = tmp_path / "absent.zarr"
     refused("reconstruction", targets, [missing], "is not finished", StoreError)
-    write_empty(missing, "no matches")
+    write_empty(missing, "no matches", arm_of(missing.parent, "absent"))
     refused("absent", targets, [missing], r"every arm is empty.*\(absent: no matches\)")
 
 
@@ -378,7 +385,7 @@ def test_the_step_writes_three_tables_and_prints_them_and_again_the_same(
     output = tmp_path / "out/table1.csv"
     command = ["--targets", targets, "--arms", *arms, "--output", output]
     command_line(monkeypatch, *command)
-    files = ["table1-images.csv", "table1-tests.csv", "table1.csv"]
+    files = ["table1-images.csv", "table1-tests.csv", "table1.csv", "table1.csv.done.json"]
     assert sorted(path.name for path in output.parent.iterdir()) == files
     first = [(output.parent / name).read_bytes() for name in files]
     command_line(monkeypatch, *command)

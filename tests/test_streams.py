@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import ROOT, dump_maps
+from conftest import ROOT, dump_maps, made
 from project import Project
 
 from rosetta_steps import moments, sampling, streams
@@ -18,11 +18,14 @@ from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.units import units_of
-from rosetta_steps.dictionary_stores import open_stores, read_maps, unit_maxima
+from rosetta_steps.dictionary_stores import read_maps, unit_maxima
 from rosetta_steps.errors import StoreError
+from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.representatives import Unit
-from rosetta_steps.stores import MapReader, manifest_path, write_json
-from rosetta_steps.streams import Stream, describe, open_maps
+from rosetta_steps.storage.files import write_json
+from rosetta_steps.storage.manifests import manifest_path
+from rosetta_steps.stores import MapReader
+from rosetta_steps.streams import Stream, describe, open_maps, write_stream
 from rosetta_steps.zoo.entries import check
 
 ZOO = "config/models.yaml"
@@ -40,7 +43,7 @@ def both(tmp_path_factory):
     sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", "cpu")
     for name, layers in NAMES.items():
         dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, folder / f"{name}.zarr")
-        write_json(folder / f"{name}.json", describe_of(folder, name))
+        write_stream(Stream(describe_of(folder, name)), folder / f"{name}.json")
         for kind in ("zarr", "json"):
             moments.measure(f"{name}.{kind}", folder / f"moments-{kind}" / f"{name}.zarr", 2, 2)
     yield folder
@@ -149,10 +152,15 @@ def test_the_plan_says_that_models_run_and_takes_fewer_images_for_their_maps(bot
 
 
 def test_changed_weights_or_images_are_refused(both, tmp_path):
-    state = describe_of(both, "one")
-    write_json(tmp_path / "one.json", state | {"key": "of others"})
+    stream = Stream(describe_of(both, "one") | {"key": "of others"})
+    write_stream(stream, tmp_path / "one.json")
     with pytest.raises(StoreError, match="weights, the code or the images of one have changed"):
         open_maps(tmp_path / "one.json")
+    state = json.loads((tmp_path / "one.json").read_text())
+    write_json(tmp_path / "one.json", state | {"dtype": "float32"})
+    with pytest.raises(StoreError, match="one.json is damaged, or was written under another name"):
+        open_maps(tmp_path / "one.json")
+    assert not (tmp_path / "one.json").exists()
     (tmp_path / "one.json").write_text("{")
     with pytest.raises(StoreError, match="one.json cannot be read"):
         open_maps(tmp_path / "one.json")
@@ -161,23 +169,24 @@ def test_changed_weights_or_images_are_refused(both, tmp_path):
 
 
 def test_seconds_and_bytes_are_no_part_of_what_maps_follow_from(both, tmp_path):
-    state = describe_of(both, "one")
-    write_json(tmp_path / "a.json", state)
-    write_json(tmp_path / "b.json", state | streams.seen(Stream(state)))
-    assert json.loads((tmp_path / "b.json").read_text())["seconds_an_image"] > 0
-    assert streams.identity_of(tmp_path / "a.json") == streams.identity_of(tmp_path / "b.json")
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_stream(Stream(describe_of(both, "one")), folder / "one.json")
+        found.append(json.loads((folder / "one.json").read_text())["seconds_an_image"])
+    assert found[0] != found[1] and min(found) > 0
+    same = [streams.identity_of(tmp_path / name / "one.json") for name in "ab"]
+    assert same[0] == same[1] != ""
     assert streams.identity_of(tmp_path / "none.json") == ""
 
 
 def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):
     layers = list(open_maps(both / "one.zarr").layers)
     rows = [("g", 0, layers[1], 7), ("g", 1, layers[1], 2), ("g", 2, layers[3], 0)]
-    rows += [("g", 3, layers[1], 7)]
-    names = ["layer_a", "channel_a", "layer_b", "channel_b"]
-    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "t.csv", index=False)
+    rows = [(*row, 0.5, 1, 1) for row in rows[:3]]
+    write_table(pd.DataFrame(rows, columns=list(BEST_BUDDIES)), tmp_path / "t.csv", made("t"))
     units = matched_units([tmp_path / "t.csv"], "b")
     assert units == {layers[1]: [2, 7], layers[3]: [0]}
-    assert matched_units([tmp_path / "t.csv"] * 2, "a") == {"g": [0, 1, 2, 3]}
+    assert matched_units([tmp_path / "t.csv"] * 2, "a") == {"g": [0, 1, 2]}
     dump(Stream(describe_of(both, "one")), 4, tmp_path / "matched.zarr", units)
     found = xr.open_datatree(tmp_path / "matched.zarr", engine="zarr")
     stored = xr.open_datatree(both / "one.zarr", engine="zarr")
@@ -187,14 +196,15 @@ def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):
         assert maps["channel"].values.tolist() == channels
         np.testing.assert_array_equal(maps, stored[layer]["activation"][:, channels])
     units = [Unit("one", layers[1], 7), Unit("one", layers[3], 0)]
-    for trees in (open_stores([tmp_path / "matched.zarr"]), open_stores([both / "one.zarr"])):
-        maxima, maps = unit_maxima(trees, units, 10), read_maps(trees, [(u, 6) for u in units])
+    for path in (tmp_path / "matched.zarr", both / "one.zarr"):
+        stores = {"one": MapReader(path)}
+        maxima, maps = unit_maxima(stores, units, 10), read_maps(stores, [(u, 6) for u in units])
         assert [float(maxima[u][6]) for u in units] == [float(maps[u, 6].max()) for u in units]
     measured = xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr")
     with pytest.raises(ValueError, match="Maps of matched units cannot be correlated: give its st"):
         units_of(MapReader(tmp_path / "matched.zarr"), measured)
-    with pytest.raises(ValueError, match="channel 3: the store holds maps of matched units only"):
-        unit_maxima(open_stores([tmp_path / "matched.zarr"]), [Unit("one", layers[1], 3)], 10)
+    with pytest.raises(ValueError, match="channel 3 is not there; it holds maps of matched"):
+        unit_maxima({"one": MapReader(tmp_path / "matched.zarr")}, [Unit("one", layers[1], 3)], 10)
 
 
 def test_other_matched_units_are_dumped_anew(both, tmp_path):

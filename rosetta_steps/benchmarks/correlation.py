@@ -32,7 +32,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -42,8 +41,9 @@ from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, holds_first, units_of
 from rosetta_steps.errors import run
+from rosetta_steps.matching.tables import write_table
 from rosetta_steps.resampling import comparison_size
-from rosetta_steps.stores import MapReader, check_dataset, image_blocks, write_table
+from rosetta_steps.stores import MapReader, image_blocks, open_tree
 from rosetta_steps.tensor_cores import rounding_to_tf32
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
@@ -157,7 +157,7 @@ def prepared(case: Case):
         memory = [random_maps(shapes, case.block) for shapes in case.shapes]
         return None, None, memory, [store.units() for store in memory]
     stores = [MapReader(Path(maps)) for maps, _ in case.stores]
-    trees = [xr.open_datatree(check_dataset(m), engine="zarr") for _, m in case.stores]
+    trees = [open_tree(m) for _, m in case.stores]
     units = [units_of(store, tree) for store, tree in zip(stores, trees, strict=True)]
     block = slice(0, case.block)
     memory = [InMemory({n: torch.from_numpy(s.read(n, block)) for n in s.layers}) for s in stores]

@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 
 from rosetta_steps.devices import lease
-from rosetta_steps.dictionary_stores import read_table
 from rosetta_steps.editing.edit import DEFAULTS, KEEP, SIMILARITY
 from rosetta_steps.editing.editor import Editor, units_to_edit
 from rosetta_steps.editing.edits import Edit
@@ -32,8 +31,8 @@ from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_ma
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.sampling import latent
-from rosetta_steps.stores import write_table
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
@@ -198,7 +197,7 @@ def main() -> None:
     if a.threads:
         torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
-    table = read_table(a.table)
+    table = read_dictionary(a.table)
     bench = Bench(a.generator, a.zoo, matches, table, moments, a.images_seed, a.images)
     concepts = sorted(table["concept"].unique())[: a.edits]
     rows = [bench.remove(concept, settings_from(a), a.keep)[0] for concept in concepts]

@@ -26,8 +26,7 @@ from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
-from rosetta_steps.stores import write_json
-from rosetta_steps.streams import Stream, describe, seen
+from rosetta_steps.streams import Stream, describe, write_stream
 from rosetta_steps.zoo.entries import find_entry
 
 
@@ -75,7 +74,7 @@ def measure(
         measured = {name: place / f"{name}.zarr" for name in both}
         for name in both:
             state = describe(name, str(made), samples, layers, "float16", 32)
-            write_json(streams[name], state | seen(Stream(state, device)))
+            write_stream(Stream(state, device), streams[name])
             threads = settings["threads"]
             timed(f"moments of {name}", moments.measure, streams[name], measured[name], 1, threads)
         table = place / "table.zarr"

@@ -25,7 +25,7 @@ from rosetta_steps.benchmarks.correlation import (
 )
 from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
 from rosetta_steps.errors import run
-from rosetta_steps.stores import write_table
+from rosetta_steps.matching.tables import write_table
 
 # Pairs of the paper's zoo, random maps of their shapes: images a worker, those where maps lie on a
 # device, and at once, and images of the baseline. Upsampled, StyleGAN-XL with a ViT would take some

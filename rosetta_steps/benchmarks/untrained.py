@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 import yaml
 
 from rosetta_steps import activations, moments, sampling
@@ -33,8 +32,9 @@ from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
+from rosetta_steps.matching.tables import write_table
 from rosetta_steps.nearest import nearest
-from rosetta_steps.stores import check_dataset, write_table
+from rosetta_steps.stores import open_dataset
 from rosetta_steps.streams import Stream, describe
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
@@ -282,7 +282,7 @@ def compare(
             maps, sums = dump(name, of_zoo, layers)
             table = place / f"{generator}--{name}.zarr"
             correlate(made[0], maps, made[1], sums, table, threads)
-            found[label] = figures(xr.open_zarr(check_dataset(table))["correlation"].values)
+            found[label] = figures(open_dataset(table)["correlation"].values)
             for store in (maps, sums, table):
                 shutil.rmtree(store)
     table = table_of(found.pop("trained"), found)

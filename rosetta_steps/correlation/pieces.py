@@ -23,7 +23,8 @@ from rosetta_steps.digest import algorithm
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
-from rosetta_steps.stores import check_dataset, whole_file
+from rosetta_steps.storage.files import whole_file
+from rosetta_steps.stores import open_tree
 from rosetta_steps.streams import Source, identity_of, is_stream, open_maps
 
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
@@ -85,7 +86,7 @@ class Job:
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
         """Of both models."""
         paths = (self.moments_a, self.moments_b)
-        return tuple(xr.open_datatree(check_dataset(Path(p)), engine="zarr") for p in paths)
+        return tuple(open_tree(Path(path)) for path in paths)
 
     def refuse_other_software(self) -> None:
         """Refuse a process, such as a worker that joined meanwhile, with other versions.

@@ -11,13 +11,9 @@ from rosetta_steps.correlation.tiles import Tile
 from rosetta_steps.correlation.totals import load
 from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
 from rosetta_steps.splits import split_of
-from rosetta_steps.stores import (
-    whole_file,
-    whole_store,
-    write_dataset,
-    write_template,
-    writing,
-)
+from rosetta_steps.storage.files import whole_file, writing
+from rosetta_steps.storage.manifests import Provenance
+from rosetta_steps.stores import whole_store, write_dataset, write_template
 from rosetta_steps.streams import Source
 
 CHUNK = 1024  # units of either model in a chunk of the table
@@ -42,7 +38,14 @@ class WholeTable:
         with whole_file(file) as temporary, temporary.open("wb") as target:
             np.savez(target, **arrays)
 
-    def write(self, tiles: list[Tile], files: list[Path], output: Path, attrs: dict) -> None:
+    def write(
+        self,
+        tiles: list[Tile],
+        files: list[Path],
+        output: Path,
+        attrs: dict,
+        provenance: Provenance,
+    ) -> None:
         """Put the tiles together as a store."""
         shape = tuple(sum(store.channels.values()) for store in self.stores)
         chunks = tuple(min(units, CHUNK) for units in shape)
@@ -61,7 +64,7 @@ class WholeTable:
         attrs = attrs | models_of(self.stores)
         template = xr.Dataset(variables, coordinates(self.stores), attrs)
         varies = [np.zeros(units, bool) for units in shape]
-        with whole_store(output) as folder:
+        with whole_store(output, provenance) as folder:
             write_template(template, folder, encoding)
             store = zarr.open_group(folder)
             for tile, file in zip(tiles, files, strict=True):
@@ -101,7 +104,14 @@ class NearestOnly:
         with whole_file(file) as temporary, temporary.open("wb") as target:
             np.savez(target, **arrays)
 
-    def write(self, tiles: list[Tile], files: list[Path], output: Path, attrs: dict) -> None:
+    def write(
+        self,
+        tiles: list[Tile],
+        files: list[Path],
+        output: Path,
+        attrs: dict,
+        provenance: Provenance,
+    ) -> None:
         """Put the tiles together as a store."""
         variables, varies = {}, []
         for axis, side in enumerate("ab"):
@@ -120,7 +130,7 @@ class NearestOnly:
             variables[f"correlation_{side}"] = (dimensions, correlation, named)
             varies.append((partner >= 0).any(1))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
-        write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output)
+        write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output, provenance)
 
 
 def spans(stores: tuple[Source, Source], tile: Tile) -> tuple[slice, slice]:

@@ -21,8 +21,15 @@ from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import StoreError
 from rosetta_steps.memory import available_bytes
 from rosetta_steps.splits import refuse_splits
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    add_identity_argument,
+    ingredients,
+    read_manifest,
+)
 from rosetta_steps.stores import image_blocks, pieces_folder
 from rosetta_steps.streams import Source, open_maps
 
@@ -34,6 +41,7 @@ def correlate(
     images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
     threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
     scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1, gpu_memory_gb: float = 16,
+    identity: str | None = None,
 ) -> None:  # fmt: skip
     """Correlate two models and write the table.
 
@@ -52,6 +60,7 @@ def correlate(
         nearest: Keep so many partners of each unit and not the table; 0: the table.
         splits: Parts of the images (splits.split_of) whose correlations are kept besides; the
             moments must have been measured with as many.
+        identity: As Provenance has it.
 
     Raises:
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
@@ -59,6 +68,7 @@ def correlate(
     """
     stores = open_maps(a), open_maps(b)
     refuse_other_images(a, b, *stores)
+    made_of = ingredients([a, b, moments_a, moments_b])
     refuse_impossible(stores, nearest, splits)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
     strips = image_blocks(images, images_per_strip)
@@ -79,17 +89,18 @@ def correlate(
         threads_per_worker, splits,
     )  # fmt: skip
     moments = job.moments()
-    for path, store, of_store in zip((a, b), stores, moments, strict=True):
-        refuse_other_moments(path, store, of_store, splits)
-    identity = [
+    paths = (moments_a, moments_b)
+    for path, store, of_store, measured in zip((a, b), stores, moments, paths, strict=True):
+        refuse_other_moments(path, store, of_store, splits, read_manifest(measured)["made_of"])
+    work = [
         job.__dict__,
         images_per_strip,
         [tile.__dict__ for tile in chosen.tiles],
         nearest,
     ]
-    scratch = pieces_folder(output, identity)
+    scratch = pieces_folder(output, work)
     # In the names as well: a task of an earlier run may still write into a new folder.
-    name = digest_of(identity)
+    name = digest_of(work)
     result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, splits)
     open_workers = (
         workers_at(scheduler, job, scratch)
@@ -121,7 +132,11 @@ def correlate(
             total.remove()
     job.refuse_changes()
     files = [scratch / f"{name}-tile-{index}.npz" for index in range(len(chosen.tiles))]
-    result.write(chosen.tiles, files, output, {"images": images, "precision": precision})
+    models = [store.attrs["model"] for store in stores]
+    sample_set = stores[0].state["sample_set"]
+    provenance = Provenance("correlations", models, sample_set, made_of, identity)
+    attrs = {"images": images, "precision": precision}
+    result.write(chosen.tiles, files, output, attrs, provenance)
     shutil.rmtree(scratch)
 
 
@@ -129,12 +144,15 @@ def refuse_other_images(a: Path, b: Path, store_a: Source, store_b: Source) -> N
     """Refuse two stores whose images are not the same.
 
     Raises:
-        ValueError: They are not.
+        StoreError: They are not.
     """
-    if store_a.attrs["samples"] != store_b.attrs["samples"] or store_a.images != store_b.images:
-        raise ValueError(
+    images = f"samples on {store_a.state['sample_set']}"
+    seen = [store.state["made_of"].get(images) for store in (store_a, store_b)]
+    if seen[0] != seen[1] or store_a.images != store_b.images:
+        raise StoreError(
             f"{a} and {b} saw different images: {store_a.images} of {store_a.attrs['samples']} and "
-            f"{store_b.images} of {store_b.attrs['samples']}. Dump both from one sample set."
+            f"{store_b.images} of {store_b.attrs['samples']}, or of two versions of it. Dump both "
+            "from one sample set."
         )
 
 
@@ -155,8 +173,17 @@ def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) 
         raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
 
 
-def refuse_other_moments(path: Path, store: Source, moments: xr.DataTree, splits: int) -> None:
+def refuse_other_moments(
+    path: Path, store: Source, moments: xr.DataTree, splits: int, made_of: dict[str, str]
+) -> None:
     """Refuse moments that were not measured on these activations, or for other splits.
+
+    Args:
+        path: Of the maps.
+        store: The maps.
+        moments: Of the same model.
+        splits: Parts of the images.
+        made_of: What the moments were made of.
 
     Raises:
         ValueError: They were not.
@@ -167,7 +194,7 @@ def refuse_other_moments(path: Path, store: Source, moments: xr.DataTree, splits
         name: ((store.channels[name], *store.sizes[name]), store.images) for name in store.layers
     }
     same = all(moments.attrs[key] == store.attrs[key] for key in ("model", "samples"))
-    if not same or shapes != own:
+    if not same or shapes != own or store.state["name"] not in made_of:
         raise ValueError(
             f"the moments of {moments.attrs['model']} on {moments.attrs['samples']} are not of "
             f"{path}, which is of {store.attrs['model']} on {store.attrs['samples']}: give "
@@ -277,11 +304,12 @@ def main() -> None:
         default=1,
         help="correlate so many parts of the images besides, as the moments were measured",
     )
+    add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
     lease(count=o.gpus)
     correlate(
         o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
         o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
-        o.nearest, o.splits, o.gpu_memory_gb,
+        o.nearest, o.splits, o.gpu_memory_gb, o.identity,
     )  # fmt: skip

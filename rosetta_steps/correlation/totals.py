@@ -15,7 +15,7 @@ from rosetta_steps.correlation.pieces import key
 from rosetta_steps.correlation.units import Units
 from rosetta_steps.errors import StoreError
 from rosetta_steps.resampling import Size
-from rosetta_steps.stores import whole_file
+from rosetta_steps.storage.files import whole_file
 
 DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
 FOLDED = 8  # pieces between two writings of the total

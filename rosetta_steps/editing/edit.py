@@ -19,7 +19,6 @@ import xarray as xr
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
-from rosetta_steps.dictionary_stores import read_table
 from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
 from rosetta_steps.editing.edits import KINDS, Edit, read_mask
 from rosetta_steps.editing.sources import Source, read_source
@@ -36,9 +35,12 @@ from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import add_settings, settings_from
 from rosetta_steps.inversion.targets import refuse_overwriting
-from rosetta_steps.stores import image_blocks, write_dataset, write_table
+from rosetta_steps.matching.tables import read_dictionary, write_table
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
+from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
 
 # Found on faces of seed 2. Edits of where maps are active: on 6 images, 100 steps, the maps after
@@ -62,7 +64,12 @@ RANDOM_STARTS = 4  # of copy and paste: 0.32 with one start, 0.39 with the best 
 
 
 def edit_images(
-    editor: Editor, source: Source, output: Path, memory: float, attrs: dict | None = None
+    editor: Editor,
+    source: Source,
+    output: Path,
+    memory: float,
+    attrs: dict | None = None,
+    provenance: Provenance | None = None,
 ) -> pd.DataFrame:
     """Edit images and write X.zarr and X.csv.
 
@@ -72,6 +79,7 @@ def edit_images(
         output: X.zarr; X.csv is written beside it.
         memory: Budget in GB, from which the number of latents at once follows.
         attrs: Further attributes of the store.
+        provenance: Where the edit comes from.
 
     Returns:
         What X.csv holds, see Editor.measure.
@@ -102,8 +110,9 @@ def edit_images(
         **(editor.settings.attrs() | {"truncation": source.truncation}),
         **(attrs or {}),
     )
-    write_dataset(store, output)
+    provenance = provenance or Provenance("edit")
     write_table(table, output.with_suffix(".csv"))
+    write_dataset(store, output, provenance)  # last: where it stands, the table does
     return table
 
 
@@ -262,6 +271,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write, and X.csv")
     own = dict.fromkeys(("space", "truncation", "similarity", "starts"))
     add_settings(parser, **own, **DEFAULTS)
+    add_identity_argument(parser)
     a = parser.parse_args()
     refuse_overwriting(a.output, a.source, "--source")
     if a.threads:
@@ -283,7 +293,7 @@ def main() -> None:
         a.starts = RANDOM_STARTS if start == "random" else 1
     table = None
     if a.table:
-        table = read_table(a.table)
+        table = read_dictionary(a.table)
     elif a.concepts:
         raise ValueError("--concepts are those of a table: give --table rosetta.csv.")
     own_moments = open_moments(moments[a.generator], a.generator)
@@ -322,7 +332,12 @@ def main() -> None:
         attrs["concepts"] = a.concepts
     if mask is not None:
         attrs["mask"] = str(a.mask)
-    print(summary(edit_images(editor, source, a.output, a.memory_gb, attrs)))
+    inputs = [a.source, *a.buddies, *a.moments, *([a.table] if a.table else [])]
+    made_of = ingredients(inputs, origin_of(a.generator, entry))
+    provenance = Provenance(
+        f"edit {a.output.stem}", [a.generator, *a.models], a.source.stem, made_of, a.identity
+    )
+    print(summary(edit_images(editor, source, a.output, a.memory_gb, attrs, provenance)))
 
 
 def image_size(name: str, entry: dict) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from rosetta_steps.drawing import (
 )
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
-from rosetta_steps.stores import check_dataset
+from rosetta_steps.stores import open_dataset
 
 CELL = 1.0  # inches, the width of a picture
 HEAD = 1.5 * LINE  # a line of words above the images of an edit
@@ -125,7 +125,7 @@ def main() -> None:
         "--output", type=Path, required=True, help="X.png or X.pdf to write: both are written"
     )
     a = parser.parse_args()
-    edits = [xr.open_zarr(check_dataset(path)) for path in a.edits]
+    edits = [open_dataset(path) for path in a.edits]
     for path, edit in zip(a.edits, edits, strict=True):
         if "heat_target" not in edit:
             raise ValueError(f"{path} is no edit: python -m rosetta_steps.editing.edit writes one.")

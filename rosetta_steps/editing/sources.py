@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from rosetta_steps.stores import check_dataset
+from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest
 
 
@@ -53,7 +53,7 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
         ValueError: It has no latents, they are another generator's, there is no such image, or
             every start of an image failed.
     """
-    store = xr.open_zarr(check_dataset(path))
+    store = open_dataset(path)
     if "latent" not in store:
         raise ValueError(
             f"{path} has no latents, only {', '.join(map(str, store.data_vars))}: only what a "

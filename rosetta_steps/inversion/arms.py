@@ -1,6 +1,5 @@
 """Arms of a comparison: the same images inverted in several ways, one store an arm."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,14 +8,14 @@ import numpy as np
 import xarray as xr
 
 from rosetta_steps.inversion.settings import Settings
-from rosetta_steps.stores import (
-    check_dataset,
-    digest_of_files,
+from rosetta_steps.storage.files import write_json
+from rosetta_steps.storage.manifests import (
+    Provenance,
     manifest_path,
-    remove_store,
-    sha256_of,
-    write_json,
+    read_manifest,
+    refuse_not_made_of,
 )
+from rosetta_steps.stores import check_dataset, digest_of_files, open_dataset, remove_store
 
 OF_MATCHES = ("neighbours", "least_correlation")  # they say nothing of an arm without matches
 
@@ -49,11 +48,11 @@ class Arm:
         return tuple(self.image.shape[2:])
 
 
-def write_empty(store: Path, reason: str) -> None:
+def write_empty(store: Path, reason: str, provenance: Provenance) -> None:
     """Write the manifest of an arm with nothing in it: a store without files, and why."""
     remove_store(store)
     state = {"files": {}, "digest": digest_of_files(store, []), "empty": reason}
-    write_json(manifest_path(store), state)
+    write_json(manifest_path(store), provenance.state(store) | state)
 
 
 def why_empty(store: Path) -> str:
@@ -62,8 +61,7 @@ def why_empty(store: Path) -> str:
     Raises:
         StoreError: It is not finished, or damaged.
     """
-    manifest = manifest_path(check_dataset(store))
-    return json.loads(manifest.read_text()).get("empty", "")
+    return read_manifest(check_dataset(store)).get("empty", "")
 
 
 def read_arm(store: Path) -> Arm:
@@ -75,7 +73,7 @@ def read_arm(store: Path) -> Arm:
     store = Path(store)
     if reason := why_empty(store):
         return Arm(store.stem, reason)
-    found = xr.open_zarr(store)
+    found = open_dataset(store)
     if missing := [name for name in ("image", "loss", "start", "failed") if name not in found]:
         raise ValueError(
             f"{store} holds no inversions: it has no {', '.join(missing)}. Give stores that "
@@ -109,27 +107,19 @@ def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:
     if not full:
         reasons = "; ".join(f"{arm.name}: {arm.empty}" for arm in arms)
         raise ValueError(f"every arm is empty, so there is nothing to compare ({reasons}).")
-    count = xr.open_zarr(check_dataset(targets)).sizes["image"]
-    digest = sha256_of(manifest_path(targets))
+    refuse_not_made_of(stores, targets)
+    count = open_dataset(targets).sizes["image"]
     for arm in full:
-        _check(arm, full[0], targets, count, digest)
+        _check(arm, full[0], targets, count)
     return arms
 
 
-def _check(arm: Arm, first: Arm, targets: Path, count: int, digest: str) -> None:
+def _check(arm: Arm, first: Arm, targets: Path, count: int) -> None:
     again = "Invert the same targets for every arm."
-    of = arm.attrs["targets"]
-    if Path(of).resolve() != targets.resolve():
-        raise ValueError(f"arm {arm.name} inverted {of}, not {targets}. {again}")
     if len(arm.start) != count:
         raise ValueError(
             f"arm {arm.name} has {len(arm.start)} images, {targets} has {count}: it was written "
             f"anew since. {again}"
-        )
-    if arm.attrs.get("targets_digest", digest) != digest:
-        raise ValueError(
-            f"arm {arm.name} inverted other images than {targets} holds now: it was written anew "
-            f"since. {again}"
         )
     if arm.attrs["generator_digest"] != first.attrs["generator_digest"]:
         raise ValueError(

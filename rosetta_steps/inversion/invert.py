@@ -8,6 +8,7 @@ import argparse
 import math
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -31,18 +32,18 @@ from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
-from rosetta_steps.stores import (
-    check_dataset,
-    image_blocks,
-    manifest_path,
-    pieces_folder,
-    sha256_of,
-    whole_file,
-    write_dataset,
+from rosetta_steps.storage.files import whole_file
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    add_identity_argument,
+    digest_of_artefact,
+    ingredients,
 )
+from rosetta_steps.stores import image_blocks, open_dataset, pieces_folder, write_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
 
 # A processor gains nothing from more at once, and a killed job loses less.
@@ -90,6 +91,8 @@ class Inverter:
         if self.entry["role"] != "generator":
             raise ValueError(f"{generator} is no generator: images cannot be inverted through it.")
         self.generator = load(generator, self.entry, weights_file(generator, self.entry), device)
+        # Digests of all networks that take part, as origin_of gives them.
+        self.origin = origin_of(generator, self.entry)
         self.moments = {name: open_moments(path, name) for name, path in moments.items()}
         self.sizes = {
             layer: tuple(self._moments_of(generator, layer)["mean_map"].shape[1:])
@@ -99,12 +102,15 @@ class Inverter:
         for name, group in self.matches.groupby("model", sort=False):
             entry = find_entry(name, zoo)
             model = load(name, entry, weights_file(name, entry), device)
+            self.origin |= origin_of(name, entry)
             self.models[name] = (model, list(dict.fromkeys(group["layer"])))
         self.distance = None
         if settings.reconstruction in ("perceptual", "lpips"):
             name = settings.reconstruction
             name = settings.perceptual_network if name == "perceptual" else name
             self.distance = distance_of(name, zoo, settings.perceptual_size, device)
+            if name != "lpips":
+                self.origin |= origin_of(name, find_entry(name, zoo))
 
     def _moments_of(self, model: str, layer: str) -> xr.Dataset:
         if layer not in self.moments[model].children:
@@ -239,6 +245,8 @@ def invert(
     memory: float,
     chosen_class=None,
     attrs: dict | None = None,
+    guides: Sequence[Path] = (),
+    identity: str | None = None,
 ) -> None:
     """Invert all images of a sample set; goes on where a killed job stopped.
 
@@ -249,12 +257,15 @@ def invert(
         memory: Budget in GB, from which the number of latents at once follows.
         chosen_class: Of the generator; None: the label of each target.
         attrs: Further attributes of the store.
+        guides: Tables of best buddies and moments that guide.
+        identity: As Provenance has it.
 
     Raises:
         ValueError: The targets are no RGB images in [0, 1], or there are none; a class is chosen
             that the generator lacks; or no loss of any image stayed finite.
     """
-    samples = xr.open_zarr(check_dataset(targets))
+    samples = open_dataset(targets)
+    provenance = arm_of(output, list(inverter.models), targets, guides, inverter.origin, identity)
     check_targets(targets, samples)
     count, settings = samples.sizes["image"], inverter.settings
     name, entry = inverter.generator.name, inverter.entry
@@ -272,7 +283,7 @@ def invert(
             at_once,
             inverter.matches.to_csv(),
             entry_digest(entry),
-            sha256_of(manifest_path(targets)),
+            sorted(provenance.made_of.items()),
             None if classes is None else classes.tolist(),
             algorithm("inversion.invert"),
         ],
@@ -301,7 +312,7 @@ def invert(
             generator=name,
             generator_digest=entry_digest(entry),
             targets=str(targets),
-            targets_digest=sha256_of(manifest_path(targets)),
+            targets_digest=digest_of_artefact(targets),
             models=list(inverter.models),
             pairs=len(inverter.matches),
             matches_digest=digest_of(inverter.matches.to_csv(index=False)),
@@ -312,8 +323,34 @@ def invert(
             **(attrs or {}),
         ),
         output,
+        provenance,
     )
     shutil.rmtree(scratch)
+
+
+def arm_of(
+    output: Path,
+    models: Sequence[str],
+    targets: Path,
+    guides: Sequence[Path],
+    origin: dict[str, str],
+    identity: str | None,
+) -> Provenance:
+    """Where an arm of an inversion comes from.
+
+    Args:
+        output: X.zarr.
+        models: Whose matches guide.
+        targets: Samples store.
+        guides: Tables of best buddies and moments that guide.
+        origin: Of the networks that take part, as zoo.origin.origin_of gives it.
+        identity: As Provenance has it.
+
+    Raises:
+        StoreError: They do not belong together.
+    """
+    made_of = ingredients([targets, *guides], origin)
+    return Provenance(f"arm {output.stem}", models, targets.stem, made_of, identity)
 
 
 def report_failures(failed: np.ndarray) -> None:
@@ -400,7 +437,7 @@ def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:
             "one table a model, and the moments of the generator and of every model."
         )
     tables = dict(zip(a.models, a.buddies, strict=True))
-    matches = read_matches(tables, a.neighbours, a.least_correlation)
+    matches = read_matches(tables, a.neighbours, a.least_correlation, a.generator)
     if tables:
         refuse_no_matches(matches, tables, a.neighbours, a.least_correlation)
     return matches, dict(zip([a.generator, *a.models], a.moments, strict=False))
@@ -422,6 +459,7 @@ def main() -> None:
         help="what to do where no pair is strong enough, default %(default)s",
     )
     add_settings(parser, **DEFAULTS)
+    add_identity_argument(parser)
     a = parser.parse_args()
     refuse_overwriting(a.output, a.targets, "--targets")
     if a.threads:
@@ -432,10 +470,13 @@ def main() -> None:
         if a.without_matches == "refuse":
             raise
         print(error, file=sys.stderr)
-        return write_empty(a.output, str(error))
+        guides = [*a.buddies, *a.moments]
+        provenance = arm_of(a.output, a.models, a.targets, guides, {}, a.identity)
+        return write_empty(a.output, str(error), provenance)
     inverter = Inverter(a.generator, a.zoo, matches, moments, settings_from(a), lease())
     attrs = {"neighbours": a.neighbours, "least_correlation": a.least_correlation}
-    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs)
+    guides = [*a.buddies, *a.moments]
+    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs, guides, a.identity)
 
 
 if __name__ == "__main__":

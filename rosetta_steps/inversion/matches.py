@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size
-from rosetta_steps.stores import check_dataset
+from rosetta_steps.storage.manifests import refuse_other_models
+from rosetta_steps.stores import open_tree
 
 COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", "correlation"]
 
@@ -19,7 +21,10 @@ class NoMatches(ValueError):
 
 
 def read_matches(
-    tables: Mapping[str, Path], neighbours: int, least_correlation: float
+    tables: Mapping[str, Path],
+    neighbours: int,
+    least_correlation: float,
+    generator: str | None = None,
 ) -> pd.DataFrame:
     """The best buddies of a generator with some models that are strong enough.
 
@@ -28,18 +33,20 @@ def read_matches(
         neighbours: K: a smaller one than the tables' takes a part of them, since both ranks of a
             pair are in its row (eq. 3).
         least_correlation: Pairs below it are left out.
+        generator: Its name, if it is known: the tables must be its own with each model.
 
     Returns:
         generator_layer, generator_channel, model, layer, channel, correlation; a row a pair.
 
     Raises:
         ValueError: K is below 1.
+        StoreError: A table is not finished, damaged, or of other models.
     """
     if neighbours < 1:
         raise ValueError(f"neighbours: {neighbours} must be at least 1, or no pair is left.")
     parts = []
     for model, path in tables.items():
-        table = pd.read_csv(path)
+        table = read_best_buddies(path, None if generator is None else [generator, model])
         near = table[["rank_a", "rank_b"]].max(axis=1) <= neighbours
         table = table[near & (table["correlation"] >= least_correlation)].copy()
         table.columns = [
@@ -72,7 +79,7 @@ def refuse_no_matches(
     strongest = [
         (float(table["correlation"].max()), model)
         for model, path in tables.items()
-        if len(table := pd.read_csv(path))
+        if len(table := read_best_buddies(path))
     ]
     known = (
         "the strongest has r = {:.2f}, with {}".format(*max(strongest))
@@ -97,12 +104,8 @@ def open_moments(path: Path, model: str) -> xr.DataTree:
     Raises:
         ValueError: They are another model's.
     """
-    moments = xr.open_datatree(check_dataset(path), engine="zarr")
-    if (found := moments.attrs.get("model")) != model:
-        raise ValueError(
-            f"{path} holds the moments of {found}, where those of {model} are needed: give the "
-            "moments of the generator first, then those of the models in the order of --models."
-        )
+    moments = open_tree(path)
+    refuse_other_models(path, [model])
     return moments
 
 

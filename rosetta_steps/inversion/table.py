@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
@@ -24,7 +23,9 @@ from rosetta_steps.inversion.metrics import Metric, metrics_of
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.targets import resized
-from rosetta_steps.stores import image_blocks, write_table
+from rosetta_steps.matching.tables import write_table
+from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
+from rosetta_steps.stores import image_blocks, open_dataset
 from rosetta_steps.zoo.entries import suggestion
 
 BASELINE = "reconstruction"
@@ -48,7 +49,7 @@ def measure(targets: Path, arms: Sequence[Arm], metrics: Sequence[Metric], devic
         where the arm failed), start, failed (step, -1: none), counted (no arm failed on it) and
         loss_total, ... of the last step.
     """
-    samples = xr.open_zarr(targets)
+    samples = open_dataset(targets)
     full = [arm for arm in arms if not arm.empty]
     whole = [np.isfinite(arm.loss["total"]) for arm in full]
     count = samples.sizes["image"]
@@ -242,6 +243,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="table.csv to write")
     parser.add_argument("--images", type=Path, help="default: table-images.csv beside it")
     parser.add_argument("--tests", type=Path, help="default: table-tests.csv beside it")
+    add_identity_argument(parser)
     a = parser.parse_args()
     device = lease()
     metrics = metrics_of(a.metrics, a.zoo, a.perceptual_size, device)
@@ -249,7 +251,9 @@ def main() -> None:
     table, tested = rounded(table), rounded(tested)
     write_table(rounded(images, 1), a.images or beside(a.output, "images"))
     write_table(tested, a.tests or beside(a.output, "tests"))
-    write_table(table, a.output)  # last: where it stands, the others do
+    made_of = ingredients([a.targets, *a.arms])
+    provenance = Provenance("table", [], a.targets.stem, made_of, a.identity)
+    write_table(table, a.output, provenance)  # last: where it stands, the others do
     print(markdown(table, metrics), comparisons_in_words(tested, a.baseline), sep="\n\n")
     print("\nRows for LaTeX:\n", latex(table, metrics), sep="\n")
 

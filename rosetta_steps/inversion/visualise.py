@@ -29,8 +29,8 @@ from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import (
     Dictionary,
     add_input_arguments,
+    by_model,
     open_from_arguments,
-    open_stores,
     read_images,
     read_maps,
     unit_maxima,
@@ -68,7 +68,14 @@ from rosetta_steps.inversion.matches import COLUMNS
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.representatives import EMPTY_REASON, Concept, choose_concepts
-from rosetta_steps.stores import check_dataset, manifest_path, sha256_of, write_dataset
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    add_identity_argument,
+    digest_of_artefact,
+    ingredients,
+    read_manifest,
+)
+from rosetta_steps.stores import write_dataset
 from rosetta_steps.zoo.entries import entry_digest, suggestion
 
 # Pearson's correlation leaves out how strongly a unit fires, which is half of what it stands for.
@@ -384,6 +391,19 @@ def _write_heads(figure: Figure, concept: Concept, texts, top: float, head: floa
 # --- command line ---------------------------------------------------------------------------------
 
 
+def visualised(dictionary: Dictionary, made_of: dict, a: argparse.Namespace) -> Provenance:
+    """Where the images of a command line come from.
+
+    Args:
+        dictionary: The opened inputs.
+        made_of: As storage.manifests.ingredients gives it.
+        a: The command line.
+    """
+    models = [dictionary.generator, *dictionary.models]
+    sample_set = read_manifest(a.samples)["sample_set"]
+    return Provenance("visualisations", models, sample_set, made_of, a.identity)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -403,6 +423,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     parser.add_argument("--figure", type=Path, help="default: X.png, and always a PDF beside it")
     add_settings(parser, **DEFAULTS)
+    add_identity_argument(parser)
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -413,7 +434,8 @@ def main() -> None:
         raise ValueError(f"{a.table} is of {dictionary.generator}, not of {a.generator}.")
     picture = (a.figure or a.output).with_suffix("")
     if not dictionary.concepts and not a.concepts and not a.units:
-        write_empty(a.output, EMPTY_REASON)
+        provenance = visualised(dictionary, dictionary.made_of, a)
+        write_empty(a.output, EMPTY_REASON, provenance)
         save_figures({picture: empty_figure()})
         return
     if a.units:
@@ -423,7 +445,7 @@ def main() -> None:
     else:
         concepts = choose_distinct(dictionary, CONCEPTS)
     settings = settings_from(a)
-    moments = dict(zip(open_stores(a.moments), a.moments, strict=True))
+    moments = by_model(a.moments)
     pairs = pairs_of(concepts)
     needed = {name: moments[name] for name in (dictionary.generator, *pairs["model"].unique())}
     inverter = Inverter(
@@ -440,10 +462,12 @@ def main() -> None:
         generator=dictionary.generator,
         generator_digest=entry_digest(inverter.entry),
         samples=str(a.samples),
-        samples_digest=sha256_of(manifest_path(check_dataset(a.samples))),
+        samples_digest=digest_of_artefact(a.samples),
         **settings.attrs(),
     )
-    write_dataset(found, a.output)
+    inputs = [a.table, a.samples, *a.activations, *a.moments]
+    made_of = ingredients(inputs, inverter.origin)
+    write_dataset(found, a.output, visualised(dictionary, made_of, a))
     save_figures({picture: figure1(dictionary, concepts, found)})
 
 

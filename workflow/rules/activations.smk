@@ -29,14 +29,13 @@ rule activations:
     resources:
         gpu=1,
     params:
-        entry=entry_of,
+        identity=identity("activations"),
         stream=stream_options,
         store=subpath(output[0], strip_suffix=".done.json"),
-        algorithm=algorithm("activations"),
     shell:
         r"""
         python -m rosetta_steps.activations {params.stream:q} --threads {threads} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
@@ -59,13 +58,12 @@ rule stream:
     resources:
         gpu=1,
     params:
-        entry=entry_of,
+        identity=identity("stream"),
         stream=stream_options,
-        algorithm=algorithm("streams"),
     shell:
         r"""
         python -m rosetta_steps.streams {params.stream:q} --threads {threads} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output:q} 2>&1 | tee {log:q}
         """
 
 
@@ -74,6 +72,7 @@ use rule activations as matched_activations with:
         samples="results/samples/{sample_set}.zarr.done.json",
         weights="results/weights/{model}.txt",
         buddies=buddies_of,
+        manifests=manifests_of(buddies_of),
     log:
         "logs/matched_activations/{sample_set}/{model}.log",
     benchmark:
@@ -81,10 +80,9 @@ use rule activations as matched_activations with:
     wildcard_constraints:
         sample_set=keeps(MATCHED),
     params:
-        entry=entry_of,
-        stream=lambda w, input: [*stream_options(w), f"--matched-{side_of(w)}", *input.buddies],
+        identity=identity("activations"),
+        stream=matched_options,
         store=subpath(output[0], strip_suffix=".done.json"),
-        algorithm=algorithm("activations"),
 
 
 rule moments:
@@ -106,9 +104,10 @@ rule moments:
         maps=lambda w, input: stores(input),
         store=subpath(output[0], strip_suffix=".done.json"),
         splits=config["correlation"]["splits"],
-        algorithm=algorithm("moments"),
+        identity=identity("moments"),
     shell:
         r"""
         python -m rosetta_steps.moments --activations {params.maps:q} \
-            --splits {params.splits} --threads {threads} --output {params.store:q} 2>&1 | tee {log:q}
+            --splits {params.splits} --threads {threads} --identity {params.identity} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """

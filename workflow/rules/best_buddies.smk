@@ -10,7 +10,8 @@ rule best_buddies:
     input:
         "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     output:
-        "results/best_buddies/{sample_set}/{a}--{b}.csv",
+        table="results/best_buddies/{sample_set}/{a}--{b}.csv",
+        manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
     log:
         "logs/best_buddies/{sample_set}/{a}--{b}.log",
     benchmark:
@@ -20,9 +21,10 @@ rule best_buddies:
     params:
         correlations=subpath(input[0], strip_suffix=".done.json"),
         neighbours=config["neighbours"],
-        algorithm=algorithm("best_buddies"),
+        identity=identity("best_buddies"),
     shell:
         r"""
         python -m rosetta_steps.best_buddies --correlations {params.correlations:q} \
-            --neighbours {params.neighbours} --output {output:q} 2>&1 | tee {log:q}
+            --neighbours {params.neighbours} --identity {params.identity} \
+            --output {output.table:q} 2>&1 | tee {log:q}
         """

@@ -1,7 +1,6 @@
 """What the rules share: the checked config, and what an artefact follows from."""
 
 import re
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,15 +8,9 @@ from snakemake.exceptions import WorkflowError
 from rosetta_steps.config.checking import Checked, settled
 from rosetta_steps.devices import installed_devices
 from rosetta_steps.digest import algorithm
-from rosetta_steps.image_files import folder_digest, matched_files
-from rosetta_steps.picture_list import list_digest, read_list
-from rosetta_steps.zoo.entries import (
-    entry_digest,
-    find_entry,
-    layer_patterns,
-    suggestion,
-)
-from rosetta_steps.zoo.weights import sha256_of_weights
+from rosetta_steps.workflow.chosen import ALL, ARM_WITH_ALL, MATCHED
+from rosetta_steps.workflow.recipes import Recipes
+from rosetta_steps.zoo.entries import find_entry, layer_patterns
 
 
 wildcard_constraints:
@@ -29,51 +22,41 @@ wildcard_constraints:
 
 # A typo ends here, not in a job. What null takes away is gone from here on.
 try:
-    left = settled(config, ORIGINS)
+    settled_config = settled(config, ORIGINS)
     config.clear()
-    config.update(left)
+    config.update(settled_config)
     CHECKED = Checked(config, ORIGINS)
     CHECKED.everything()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 ENVIRONMENT = "../../environment.yml"
-ALL, MATCHED = "all", "matched"
+RECIPES = Recipes(config)
 
 
-def sample_set(name):
-    """Settings of a sample set, which is held against the zoo when it is first needed."""
-    if name not in config["sample_sets"]:
-        known = list(config["sample_sets"])
-        raise ValueError(f"no sample set '{name}' in the config. {suggestion(name, known)}")
-    CHECKED.hold_sample_set(name)
-    return config["sample_sets"][name]
+def held(of, hold):
+    """What a config says of a name, which is held against the zoo when it is first needed."""
+
+    def found(name):
+        of(name)  # says so if there is none
+        hold(name)
+        return of(name)
+
+    return found
 
 
-def everyone(name):
-    """Generator and models of a sample set; of photos, the first model is in its place.
-
-    Raises:
-        ValueError: It is not mined.
-    """
-    chosen = sample_set(name)
-    if "models" not in chosen:
-        raise ValueError(
-            f"sample set {name} is not mined: it has no models. Give it models and layers, or take "
-            f"another: {', '.join(n for n, c in config['sample_sets'].items() if 'models' in c)}."
-        )
-    generator = [chosen["generator"]] if "generator" in chosen else []
-    return generator + chosen["models"]
-
-
-def first_of(name):
-    """The model by whose units the dictionary of a sample set is grouped: the generator."""
-    return everyone(name)[0]
-
-
-def others_of(name):
-    """The models in which its units must have buddies."""
-    return everyone(name)[1:]
+sample_set, everyone, first_of, others_of, images_of, photos = (
+    held(of, CHECKED.hold_sample_set)
+    for of in (
+        RECIPES.sample_set,
+        RECIPES.everyone,
+        RECIPES.first_of,
+        RECIPES.others_of,
+        RECIPES.images_of,
+        RECIPES.photos,
+    )
+)
+keep_of = RECIPES.keep_of
 
 
 def sampling_options(wildcards):
@@ -86,24 +69,6 @@ def sampling_options(wildcards):
         "--classes": classes if isinstance(classes, list) else [classes],
     }
     return [str(word) for key, words in options.items() if words for word in (key, *words)]
-
-
-def photos(name):
-    """Folder or globs of a sample set of photos."""
-    chosen = sample_set(name)["photos"]
-    return chosen if isinstance(chosen, list) else [chosen]
-
-
-def images_of(name):
-    """Number of images of a sample set, as far as it is known before photos are opened."""
-    chosen = sample_set(name)
-    if "pictures" in chosen:
-        return len(read_list(chosen["pictures"]))
-    if "photos" not in chosen:
-        return chosen["images"]
-    found = matched_files(photos(name))[1]
-    of_classes = chosen.get("images_per_class", sys.maxsize) * len({Path(f).parent for f in found})
-    return min(len(found), of_classes, chosen.get("images", sys.maxsize))
 
 
 def photo_options(wildcards):
@@ -130,32 +95,10 @@ def layer_options(layers):
     return ["--patterns", *layers] if isinstance(layers, list) else ["--layers", layers]
 
 
-def entry_of(wildcards):
-    """Digest of a model's own entry and loader."""
-    return entry_digest(find_entry(wildcards.model, config["zoo"]))
-
-
-def local_file_of(wildcards):
-    """The sha256 of weights that are given by a path alone: whatever lies there now is meant.
-
-    No input, because its time says little: a file copied with its times is older than what was made
-    of the one before, and one of a new time and the same bytes would rerun all that follows.
-    """
-    entry = find_entry(wildcards.model, config["zoo"])
-    if "path" in entry["weights"] and "sha256" not in entry["weights"]:
-        return sha256_of_weights(wildcards.model, entry)
-
-
 def cores_of_devices(count=1):
     """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
     installed = max(1, installed_devices())
     return max(1, workflow.cores * min(count, installed) // installed)
-
-
-def neighbours_kept(wildcards):
-    """Partners that are kept of each unit; 0: the whole table, on which the clustering works."""
-    whole = config["correlation"]["keep"] == "table" or wildcards.a == wildcards.b
-    return 0 if whole else config["neighbours"]
 
 
 def pages(name):
@@ -166,19 +109,13 @@ def pages(name):
 
 def keeps(kept):
     """A wildcard constraint: names of the sample sets whose maps are kept so: all or matched."""
-    names = [name for name in config["sample_sets"] if keep_of(name) == kept]
+    names = [name for name in config["sample_sets"] if RECIPES.keep_of(name) == kept]
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def keep_of(name):
-    """Which maps of a sample set are kept: all, or those of matched units."""
-    chosen = config["sample_sets"][name]
-    return chosen.get("keep", config["activations"].get("keep", ALL))
 
 
 def runs(wildcards):
     """Whether the models of a sample set are run where their maps are needed, and no store read."""
-    return keep_of(wildcards.sample_set) == MATCHED
+    return RECIPES.runs(wildcards.sample_set)
 
 
 def source_of(side):
@@ -193,9 +130,13 @@ def source_of(side):
 
 def buddies_of(wildcards):
     """Tables of best buddies that a model of a sample set is in, but for those with itself."""
-    name, first = wildcards.sample_set, first_of(wildcards.sample_set)
-    others = others_of(name) if wildcards.model == first else [wildcards.model]
-    return [f"results/best_buddies/{name}/{first}--{model}.csv" for model in others]
+    pairs = RECIPES.buddies_of(wildcards.sample_set, wildcards.model)
+    return [f"results/best_buddies/{wildcards.sample_set}/{a}--{b}.csv" for a, b in pairs]
+
+
+def manifests_of(tables):
+    """Manifests of the tables that an input function gives."""
+    return lambda wildcards: [f"{table}.done.json" for table in tables(wildcards)]
 
 
 def side_of(wildcards):
@@ -203,18 +144,28 @@ def side_of(wildcards):
     return "a" if wildcards.model == first_of(wildcards.sample_set) else "b"
 
 
-def stream_options(wildcards):
+def stream_options(wildcards, input):
     """A model, its layers and its images, as options of the step."""
     entry, chosen = find_entry(wildcards.model, config["zoo"]), sample_set(wildcards.sample_set)
     options = {
         "--model": [wildcards.model],
         "--zoo": [config["zoo"]],
-        "--samples": [f"results/samples/{wildcards.sample_set}.zarr"],
+        "--samples": stores([input.samples]),
         "--patterns": layer_patterns(entry, chosen["layers"], wildcards.model),
         "--dtype": [config["activations"]["dtype"]],
         "--images-per-shard": [str(config["activations"]["images_per_shard"])],
     }
     return [word for key, words in options.items() for word in (key, *words)]
+
+
+def matched_options(wildcards, input):
+    """The same, of the units that are in tables of best buddies."""
+    return [*stream_options(wildcards, input), f"--matched-{side_of(wildcards)}", *input.buddies]
+
+
+def identity(kind):
+    """What an artefact follows from, as a parameter of its rule: see rosetta_steps.workflow."""
+    return lambda wildcards: RECIPES.identity(kind, wildcards)
 
 
 def maps(kind):

@@ -2,16 +2,9 @@
 
 from types import SimpleNamespace
 
-from rosetta_steps.config.checking import ARM_WITH_ALL, ARM_WITHOUT, EACH
-
-
-def inversion(name):
-    """Settings of an inversion, over those that all share; held against the zoo when needed."""
-    if name not in config["inversions"]:
-        known = list(config["inversions"])
-        raise ValueError(f"no inversion '{name}' in the config. {suggestion(name, known)}")
-    CHECKED.hold_inversion(name)
-    return config["inversion"] | config["inversions"][name]
+inversion, arms_of = (
+    held(of, CHECKED.hold_inversion) for of in (RECIPES.inversion, RECIPES.arms_of)
+)
 
 
 def settings_of(name):
@@ -25,20 +18,9 @@ def settings_of(name):
     ]
 
 
-def arms_of(name):
-    """Arms of an inversion: what guides it."""
-    arms = []
-    for arm in inversion(name)["arms"]:
-        arms += others_of(inversion(name)["matches"]) if arm == EACH else [arm]
-    return arms
-
-
 def guides(wildcards):
     """Models whose matches guide an arm."""
-    matches = inversion(wildcards.inversion)["matches"]
-    if wildcards.arm == ARM_WITHOUT:
-        return []
-    return others_of(matches) if wildcards.arm == ARM_WITH_ALL else [wildcards.arm]
+    return RECIPES.guides(wildcards.inversion, wildcards.arm)
 
 
 def generator_of(wildcards):
@@ -62,17 +44,8 @@ def moments_of_guides(wildcards):
 
 def weights_for_inversion(wildcards):
     """Weights of generator, guides and perceptual network."""
-    chosen = inversion(wildcards.inversion)
-    names = {generator_of(wildcards), *guides(wildcards)}
-    if chosen["reconstruction"] == "perceptual":
-        names.add(chosen["perceptual_network"])
-    return [f"results/weights/{name}.txt" for name in sorted(names)]
-
-
-def entries_for_inversion(wildcards):
-    """Digests of the entries of all networks that take part in an arm."""
-    names = [Path(file).stem for file in weights_for_inversion(wildcards)]
-    return [entry_digest(find_entry(name, config["zoo"])) for name in names]
+    names = RECIPES.networks_of(wildcards.inversion, wildcards.arm)
+    return [f"results/weights/{name}.txt" for name in names]
 
 
 def class_options(wildcards):
@@ -101,7 +74,7 @@ def arms_of_table(wildcards):
 
 def networks_of_metrics(wildcards):
     """Models of the zoo that measure a perceptual distance."""
-    return [name for name in tabled(wildcards)["metrics"] if name != "lpips"]
+    return RECIPES.networks_of_metrics(config["tables"][wildcards.table])
 
 
 def of_all_matches(options):

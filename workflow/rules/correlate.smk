@@ -37,9 +37,9 @@ rule correlate:
         images_per_block=config["correlation"]["images_per_block"],
         threads_per_worker=config["correlation"]["threads_per_worker"],
         splits=config["correlation"]["splits"],
-        nearest=neighbours_kept,
+        nearest=lambda w: RECIPES.neighbours_kept(w.a, w.b),
         precision=config["correlation"]["precision"],
-        algorithm=algorithm("correlation.step"),
+        identity=identity("correlations"),
     shell:
         r"""
         python -m rosetta_steps.correlation --a {params.a:q} --moments-a {params.moments_a:q} \
@@ -50,5 +50,5 @@ rule correlate:
             --splits {params.splits} --nearest {params.nearest} \
             --memory-gb {resources.worker_gb} --gpus {resources.gpu} \
             --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -11,12 +11,14 @@ rule concepts:
         buddies=buddies_with(others_of),
         selves=buddies_with(lambda name: [first_of(name)]),
         correlations=correlations_of_the_generator,
+        manifests=manifests_of(buddies_with(everyone)),
     output:
-        report(
+        table=report(
             "results/dictionary/{sample_set}/rosetta.csv",
             caption="../report/table.rst",
             category="{sample_set}",
         ),
+        manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
     log:
         "logs/concepts/{sample_set}.log",
     benchmark:
@@ -29,14 +31,14 @@ rule concepts:
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         method=config["clustering"]["method"],
         least_correlation=config["clustering"]["least_correlation"],
-        algorithm=algorithm("concepts"),
+        identity=identity("concepts"),
     shell:
         r"""
         python -m rosetta_steps.concepts --generator {params.generator:q} \
             --models {params.models:q} --buddies {input.buddies:q} \
             --self-buddies {input.selves:q} --self-correlations {params.correlations:q} \
             --method {params.method} --least-correlation {params.least_correlation} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output.table:q} 2>&1 | tee {log:q}
         """
 
 
@@ -44,6 +46,7 @@ rule dictionary_page:
     """The dictionary as a page: concepts x models x example images."""
     input:
         table="results/dictionary/{sample_set}/rosetta.csv",
+        manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
         activations=maps("activations"),
         moments=maps("moments"),
@@ -60,7 +63,7 @@ rule dictionary_page:
         activations=lambda w, input: stores(input.activations),
         moments=lambda w, input: stores(input.moments),
         settings=settings_in_words(),
-        algorithm=algorithm("dictionary"),
+        identity=identity("page"),
     shell:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
@@ -73,6 +76,7 @@ rule dictionary_figures:
     """Figures 2 and 3 of the paper, for this dictionary."""
     input:
         table="results/dictionary/{sample_set}/rosetta.csv",
+        manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
         activations=maps("activations"),
         moments=maps("moments"),
@@ -102,7 +106,7 @@ rule dictionary_figures:
         folder=subpath(output[0], parent=True),
         concepts=config["figures"]["concepts"],
         images=config["figures"]["images"],
-        algorithm=algorithm("figures"),
+        identity=identity("figures"),
     shell:
         r"""
         python -m rosetta_steps.figures --table {input.table:q} --samples {params.samples:q} \

@@ -11,6 +11,8 @@ rule edit:
         source=lambda w: f"{source_of_edit(w)}.done.json",
         table=lambda w: f"results/dictionary/{edit_of(w)['matches']}/rosetta.csv",
         buddies=files_of_edit("best_buddies"),
+        manifests=manifests_of(files_of_edit("best_buddies")),
+        manifest=lambda w: f"results/dictionary/{edit_of(w)['matches']}/rosetta.csv.done.json",
         moments=files_of_edit("moments"),
         weights=lambda w: f"results/weights/{first_of(edit_of(w)['matches'])}.txt",
         mask=lambda w: edit_of(w).get("mask", []),
@@ -31,16 +33,17 @@ rule edit:
         models=guides_of_edit,
         zoo=config["zoo"],
         options=edit_options,
-        source=source_of_edit,
+        source=subpath(input.source, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
         store=subpath(output.store, strip_suffix=".done.json"),
-        algorithm=algorithm("editing.edit"),
+        identity=identity("edit"),
     shell:
         r"""
         python -m rosetta_steps.editing.edit --generator {params.generator:q} \
             --models {params.models:q} --zoo {params.zoo:q} --buddies {input.buddies:q} \
             --moments {params.moments:q} --table {input.table:q} --source {params.source:q} \
-            {params.options:q} --threads {threads} --output {params.store:q} 2>&1 | tee {log:q}
+            {params.options:q} --threads {threads} --identity {params.identity} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 

@@ -10,6 +10,7 @@ rule visualise:
     """Figure 1: images optimised for one pair of each concept, beside real examples."""
     input:
         table="results/dictionary/{sample_set}/rosetta.csv",
+        manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
         activations=maps("activations"),
         moments=maps("moments"),
@@ -35,9 +36,6 @@ rule visualise:
         activations=lambda w, input: stores(input.activations),
         moments=lambda w, input: stores(input.moments),
         zoo=config["zoo"],
-        entries=lambda w: [
-            entry_digest(find_entry(name, config["zoo"])) for name in everyone(w.sample_set)
-        ],
         settings=[
             str(word)
             for key in (
@@ -52,13 +50,14 @@ rule visualise:
             for word in (f"--{key.replace('_', '-')}", config["inversion"][key])
         ],
         store=subpath(output.store, strip_suffix=".done.json"),
-        algorithm=algorithm("inversion.visualise"),
+        identity=identity("visualisations"),
     shell:
         r"""
         python -m rosetta_steps.inversion.visualise --table {input.table:q} \
             --samples {params.samples:q} --activations {params.activations:q} \
             --moments {params.moments:q} --zoo {params.zoo:q} {params.settings:q} \
-            --threads {threads} --output {params.store:q} --figure {output.png:q} \
+            --threads {threads} --identity {params.identity} \
+            --output {params.store:q} --figure {output.png:q} \
             2>&1 | tee {log:q}
         """
 
@@ -126,6 +125,7 @@ rule figure_of_maps:
         targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         arm="results/inversions/{inversion}/all.zarr.done.json",
         buddies=of_all_matches(buddies_of_guides),
+        manifests=of_all_matches(manifests_of(buddies_of_guides)),
         moments=of_all_matches(moments_of_guides),
         weights=of_all_matches(weights_for_inversion),
     output:
@@ -170,6 +170,7 @@ rule figure_of_maps:
 rule animation:
     """The optimisation of some images, as an animation."""
     input:
+        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         arm="results/inversions/{inversion}/all.zarr.done.json",
         weights=lambda w: f"results/weights/{generator_of(w)}.txt",
     output:
@@ -189,12 +190,13 @@ rule animation:
         gpu=1,
     params:
         arm=subpath(input.arm, strip_suffix=".done.json"),
+        targets=subpath(input.targets, strip_suffix=".done.json"),
         zoo=config["zoo"],
         algorithm=algorithm("inversion.figures.animation"),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.animation --inversion {params.arm:q} \
-            --zoo {params.zoo:q} \
+            --targets {params.targets:q} --zoo {params.zoo:q} \
             --images 0 1 2 3 --output {output:q} 2>&1 | tee {log:q}
         """
 

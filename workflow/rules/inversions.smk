@@ -11,6 +11,7 @@ rule invert:
     input:
         targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
         buddies=buddies_of_guides,
+        manifests=manifests_of(buddies_of_guides),
         moments=moments_of_guides,
         weights=weights_for_inversion,
     output:
@@ -28,20 +29,19 @@ rule invert:
         generator=generator_of,
         models=guides,
         zoo=config["zoo"],
-        entries=entries_for_inversion,
         settings=lambda w: settings_of(w.inversion),
         chosen_class=class_options,
         targets=subpath(input.targets, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
         store=subpath(output[0], strip_suffix=".done.json"),
-        algorithm=algorithm("inversion.invert"),
+        identity=identity("arm"),
     shell:
         r"""
         python -m rosetta_steps.inversion.invert --generator {params.generator:q} \
             --models {params.models:q} --zoo {params.zoo:q} --buddies {input.buddies:q} \
             --moments {params.moments:q} --targets {params.targets:q} {params.settings:q} \
             {params.chosen_class:q} --without-matches leave-empty --threads {threads} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
@@ -57,6 +57,7 @@ rule inversion_table:
             caption="../report/table1.rst",
             category="inversions",
         ),
+        manifest="results/inversions/{table}.csv.done.json",
         images="results/inversions/{table}-images.csv",
         tests="results/inversions/{table}-tests.csv",
     log:
@@ -70,16 +71,14 @@ rule inversion_table:
     params:
         zoo=config["zoo"],
         metrics=lambda w: tabled(w)["metrics"],
-        entries=lambda w: [
-            entry_digest(find_entry(m, config["zoo"])) for m in networks_of_metrics(w)
-        ],
         size=lambda w: tabled(w)["perceptual_size"],
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arms=lambda w, input: stores(input.arms),
-        algorithm=algorithm("inversion.table"),
+        identity=identity("table"),
     shell:
         r"""
         python -m rosetta_steps.inversion.table --targets {params.targets:q} \
             --arms {params.arms:q} --zoo {params.zoo:q} --metrics {params.metrics:q} \
-            --perceptual-size {params.size} --output {output.table:q} 2>&1 | tee {log:q}
+            --perceptual-size {params.size} --identity {params.identity} \
+            --output {output.table:q} 2>&1 | tee {log:q}
         """

@@ -33,7 +33,7 @@ rule plan:
         keep=lambda w: keep_of(w.sample_set),
         splits=config["correlation"]["splits"],
         neighbours=config["neighbours"],
-        activations="results/activations/{sample_set}",
+        activations=lambda w, output: Path(output[0]).parents[1] / "activations" / w.sample_set,
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \

@@ -30,12 +30,12 @@ rule sample:
         options=sampling_options,
         store=subpath(output[0], strip_suffix=".done.json"),
         zoo=config["zoo"],
-        algorithm=algorithm("sampling"),
+        identity=identity("samples"),
     shell:
         r"""
         python -m rosetta_steps.sampling --generator {params.generator:q} --zoo {params.zoo:q} \
             --images {params.images} --seed {params.seed} {params.options:q} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
@@ -55,13 +55,13 @@ rule photos:
         images=lambda w: photos(w.sample_set),
         size=lambda w: sample_set(w.sample_set)["size"],
         options=photo_options,
-        files=lambda w: folder_digest(photos(w.sample_set)),
+        identity=identity("samples"),
         store=subpath(output[0], strip_suffix=".done.json"),
-        algorithm=algorithm("image_folder"),
     shell:
         r"""
         python -m rosetta_steps.image_folder --images {params.images:q} --size {params.size} \
-            {params.options:q} --output {params.store:q} 2>&1 | tee {log:q}
+            {params.options:q} --identity {params.identity} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
@@ -80,11 +80,10 @@ rule pictures:
     params:
         pictures=lambda w: sample_set(w.sample_set)["pictures"],
         size=lambda w: sample_set(w.sample_set)["size"],
-        entries=lambda w: list_digest(sample_set(w.sample_set)["pictures"]),
+        identity=identity("samples"),
         store=subpath(output[0], strip_suffix=".done.json"),
-        algorithm=algorithm("pictures"),
     shell:
         r"""
         python -m rosetta_steps.pictures --pictures {params.pictures:q} --size {params.size} \
-            --output {params.store:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -17,8 +17,7 @@ rule fetch_weights:
     conda:
         ENVIRONMENT
     params:
-        entry=entry_of,
-        file=local_file_of,
+        entry=lambda w: RECIPES.model(w.model),
         zoo=config["zoo"],
     shell:
         r"""

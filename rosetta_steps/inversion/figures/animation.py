@@ -21,7 +21,9 @@ from rosetta_steps.inversion.arms import read_arm
 from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
-from rosetta_steps.stores import check_dataset, whole_file
+from rosetta_steps.storage.files import whole_file
+from rosetta_steps.storage.manifests import refuse_not_made_of
+from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.loading import load
@@ -153,7 +155,7 @@ def animate(
     arm = read_arm(inversion)
     if arm.empty:
         raise ValueError(f"{inversion} has nothing to animate: {arm.empty}")
-    store = xr.open_zarr(inversion)
+    store = open_dataset(inversion)
     count = store.sizes["image"]
     if missing := [image for image in images if not 0 <= image < count]:
         raise ValueError(
@@ -171,12 +173,9 @@ def animate(
             f"{inversion} went through another {name}: its entry, its weights or its network have "
             "changed since. Invert again."
         )
-    samples = xr.open_zarr(check_dataset(targets or Path(store.attrs["targets"])))
-    if samples.sizes["image"] != count:
-        raise ValueError(
-            f"{targets or store.attrs['targets']} has {samples.sizes['image']} images, "
-            f"{inversion} {count}: give the targets of the inversion as --targets."
-        )
+    targets = targets or Path(store.attrs["targets"])
+    samples = open_dataset(targets)
+    refuse_not_made_of([inversion], targets)
     of = np.stack([samples["image"][image].values for image in images])
     generator = load(name, entry, weights_file(name, entry), device)
     steps, frames = frames_of(store, generator, images)

@@ -20,6 +20,7 @@ from rosetta_steps.inversion.guidance import guidance
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.representatives import Unit
+from rosetta_steps.stores import open_dataset
 
 FIRES = 0.25  # of a unit's greatest value over the mined images: what a shown map reaches
 GRID = (32, 32)  # on which target maps are compared
@@ -150,7 +151,7 @@ def open_guided(
             f"{len(matches)} with {', '.join(given) or 'no model'}. Give the --models, --buddies, "
             "--neighbours and --least-correlation of the inversion."
         )
-    found = xr.open_zarr(store)
+    found = open_dataset(store)
     inverter = Inverter(
         arm.attrs["generator"],
         zoo,
@@ -159,7 +160,7 @@ def open_guided(
         replace(settings_of(found), reconstruction="none", guided=1),  # to look at, not to go on
         lease(),
     )
-    return Guided(inverter, xr.open_zarr(targets), found)
+    return Guided(inverter, open_dataset(targets), found)
 
 
 def choose_pairs(

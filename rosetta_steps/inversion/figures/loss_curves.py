@@ -17,6 +17,7 @@ from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
 from rosetta_steps.errors import run
 from rosetta_steps.inversion.arms import read_arm
 from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.stores import open_dataset
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their yellow.
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -64,7 +65,7 @@ def loss_curve(stores: Sequence[Path]) -> Figure:
     for path in stores:
         arm = read_arm(path)
         if not arm.empty:
-            arms[arm.name] = xr.open_zarr(path)
+            arms[arm.name] = open_dataset(path)
     found = {name: curves(store) for name, store in arms.items()}
     terms = [term for term in TERMS if any(term in of for of in found.values())]
     if not terms:

@@ -56,7 +56,8 @@ from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.targets import resized
-from rosetta_steps.stores import check_dataset, image_blocks
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.stores import image_blocks, open_dataset
 
 COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
 PAIRS = {"comparison": 0, "guidance": 6, "translation": 3}  # pairs shown
@@ -68,7 +69,7 @@ IMAGES_PER_BLOCK = 64
 
 def measured(targets: Path, arms: Sequence[Arm]) -> np.ndarray:
     """PSNR of every image of every arm in dB, (arm, image); NaN where the arm failed."""
-    samples = xr.open_zarr(targets)
+    samples = open_dataset(targets)
     values = []
     for block in image_blocks(samples.sizes["image"], IMAGES_PER_BLOCK):
         of = resized(torch.from_numpy(samples["image"][block].values), arms[0].size)
@@ -136,7 +137,7 @@ def comparison(
         rule = f"{len(chosen)} of {len(gain)} images, evenly over the quantiles of PSNR."
     left_out = ", ".join(arm.name for arm in arms if arm.empty)
     rule += f" Nothing was inverted for {left_out}." if left_out else ""
-    samples = xr.open_zarr(targets)
+    samples = open_dataset(targets)
     pictures = resized(torch.from_numpy(samples["image"][sorted(chosen)].values), full[0].size)
     target = dict(zip(sorted(chosen), pictures.numpy(), strict=True))
     columns, tall = 1 + len(full), proportion(target[chosen[0]])
@@ -342,7 +343,7 @@ def translation(guided: Guided, *, images: Sequence[int], pairs: int) -> Figure:
 
 def check_images(images: Sequence[int] | None, targets: Path) -> None:
     """Raise a ValueError if a target has no such image."""
-    count = xr.open_zarr(check_dataset(targets)).sizes["image"]
+    count = open_dataset(targets).sizes["image"]
     if missing := [image for image in images or () if not 0 <= image < count]:
         raise ValueError(
             f"{targets} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
@@ -382,6 +383,7 @@ def main() -> None:
             save_figures({a.output.with_suffix(""): empty_figure(reason)})
             return
         a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
+        ingredients([*a.arms, *a.buddies, *a.moments])  # refuses what does not belong together
         guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))
         if a.kind == "guidance":
             figure = guidance_figure(guided, pairs=pairs, image=a.images[0] if a.images else None)

@@ -1,0 +1,161 @@
+"""Tables: columns and types of best buddies and of the dictionary; their only reader and writer.
+
+Names are text and stay text: layers "1", "1.10", "007", "nan", "NA" and "" come back as they went.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rosetta_steps.errors import StoreError
+from rosetta_steps.storage.files import whole_file, write_json
+from rosetta_steps.storage.manifests import (
+    Provenance,
+    manifest_path,
+    read_manifest,
+    refuse_other_models,
+    step_that_writes,
+)
+
+# Kinds of columns: text, a number counted from 0, one counted from 1, a correlation.
+NAME, INDEX, RANK, CORRELATION = "name", "index", "rank", "correlation"
+
+BEST_BUDDIES = {
+    "layer_a": NAME,
+    "channel_a": INDEX,
+    "layer_b": NAME,
+    "channel_b": INDEX,
+    "correlation": CORRELATION,
+    "rank_a": RANK,
+    "rank_b": RANK,
+}
+DICTIONARY = {
+    "concept": RANK,
+    "generator": NAME,
+    "generator_layer": NAME,
+    "generator_channel": INDEX,
+    "model": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "correlation": CORRELATION,
+}
+# A pair of units has one row.
+ONE_ROW = {
+    "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
+    "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
+}
+BEYOND_ONE = 1e-5  # how far rounding may carry a correlation
+
+
+def write_table(table: pd.DataFrame, path: Path, provenance: Provenance | None = None) -> None:
+    """Write a table as CSV, whole or not at all, and its manifest with a digest of it.
+
+    Args:
+        table: To write.
+        path: X.csv.
+        provenance: Where it comes from; None: without a manifest, for what no step reads.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    path = Path(path)
+    text = table.to_csv(index=False).encode()
+    manifest_path(path).unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(text)
+    if provenance is not None:
+        state = provenance.state(path) | {"rows": len(table), "digest": _sha256(text)}
+        write_json(manifest_path(path), state)
+
+
+def read_best_buddies(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Best buddies of two models: BEST_BUDDIES, a row a pair.
+
+    Args:
+        path: As rosetta_steps.best_buddies writes it.
+        models: Names of the two, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), BEST_BUDDIES, ONE_ROW["best buddies"], models)
+
+
+def read_dictionary(path: Path) -> pd.DataFrame:
+    """A dictionary: DICTIONARY, a row a pair of units, in order of concepts; perhaps no row.
+
+    Args:
+        path: rosetta.csv, as rosetta_steps.concepts writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), DICTIONARY, ONE_ROW["dictionary"])
+
+
+def _read(
+    path: Path, columns: dict[str, str], unique: list[str], models: Sequence[str] | None = None
+) -> pd.DataFrame:
+    state = read_manifest(path, {"digest": str, "rows": int})
+    if models is not None:
+        refuse_other_models(path, models)
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        _refuse(path, "it is missing")
+    if _sha256(text) != state["digest"]:
+        _refuse(path, "its content is another than was written")
+    table = parsed(text, columns)
+    if isinstance(table, str):
+        _refuse(path, table)
+    if len(table) != state["rows"]:
+        _refuse(path, f"it has {len(table)} rows instead of {state['rows']}")
+    if (twice := table.duplicated(unique)).any():
+        _refuse(path, f"row {int(np.flatnonzero(twice)[0]) + 2} is there twice")
+    return table
+
+
+def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
+    """A table of some columns from its text, or what is wrong with it.
+
+    Args:
+        text: CSV with a header, UTF-8.
+        columns: Names and kinds, in order.
+    """
+    names = {name: str for name, kind in columns.items() if kind == NAME}
+    try:
+        table = pd.read_csv(io.BytesIO(text), dtype=names, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        return f"it cannot be read ({error})"
+    if list(table.columns) != list(columns):
+        return f"its columns are {', '.join(map(str, table.columns))}, not {', '.join(columns)}"
+    if table.empty:
+        kinds = {NAME: str, CORRELATION: float}
+        return table.astype({name: kinds.get(kind, int) for name, kind in columns.items()})
+    for name, kind in columns.items():
+        values = table[name]
+        if kind == NAME:
+            continue
+        if values.dtype.kind not in ("iu" if kind != CORRELATION else "iuf"):
+            return f"its column {name} holds {values.iloc[0]!r}, which is no {kind}"
+        low, high = {INDEX: (0, np.inf), RANK: (1, np.inf)}.get(
+            kind, (-1 - BEYOND_ONE, 1 + BEYOND_ONE)
+        )
+        if not values.between(low, high).all():
+            wrong = values[~values.between(low, high)].iloc[0]
+            return f"its column {name} holds {wrong}, which is no {kind}"
+    return table
+
+
+def _refuse(path: Path, reason: str) -> None:
+    # Without its manifest it counts as not made: the next run writes it anew.
+    manifest_path(path).unlink(missing_ok=True)
+    raise StoreError(f"{path} is damaged: {reason}. {step_that_writes(path)}: it is written anew.")
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()

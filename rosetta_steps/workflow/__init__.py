@@ -1,0 +1,1 @@
+"""What the rules compute while the workflow is read: typed and tested, and nothing heavy."""

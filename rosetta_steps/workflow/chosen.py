@@ -1,0 +1,138 @@
+"""What a config says of sample sets, inversions, tables and edits."""
+
+import sys
+from pathlib import Path
+
+from rosetta_steps.image_files import matched_files
+from rosetta_steps.picture_list import read_list
+from rosetta_steps.zoo.entries import suggestion
+
+ALL, MATCHED = "all", "matched"
+ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
+
+
+class Chosen:
+    """A checked config.
+
+    Args:
+        config: As Snakemake has read it.
+    """
+
+    def __init__(self, config: dict):
+        self.config = config
+
+    # --- sample sets ------------------------------------------------------------------------------
+
+    def sample_set(self, name: str) -> dict:
+        """Settings of a sample set.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        known = self.config["sample_sets"]
+        if name not in known:
+            raise ValueError(
+                f"no sample set '{name}' in config/config.yaml. {suggestion(name, list(known))}"
+            )
+        return known[name]
+
+    def everyone(self, name: str) -> list[str]:
+        """Generator and models of a sample set; of photos, the first model is in its place.
+
+        Raises:
+            ValueError: It is not mined.
+        """
+        chosen = self.sample_set(name)
+        if "models" not in chosen:
+            mined = (n for n, c in self.config["sample_sets"].items() if "models" in c)
+            raise ValueError(
+                f"sample set {name} is not mined: it has no models. Give it models and layers, or "
+                f"take another: {', '.join(mined)}."
+            )
+        generator = [chosen["generator"]] if "generator" in chosen else []
+        return generator + chosen["models"]
+
+    def first_of(self, name: str) -> str:
+        """The model by whose units the dictionary of a sample set is grouped: the generator."""
+        return self.everyone(name)[0]
+
+    def others_of(self, name: str) -> list[str]:
+        """The models in which its units must have buddies."""
+        return self.everyone(name)[1:]
+
+    def keep_of(self, name: str) -> str:
+        """Which maps of a sample set are kept: all, or those of matched units."""
+        return self.sample_set(name).get("keep", self.config["activations"].get("keep", ALL))
+
+    def runs(self, name: str) -> bool:
+        """Whether the models of a sample set run where their maps are needed, and none is read."""
+        return self.keep_of(name) == MATCHED
+
+    def photos(self, name: str) -> list[str]:
+        """Folder or globs of a sample set of photos."""
+        chosen = self.sample_set(name)["photos"]
+        return chosen if isinstance(chosen, list) else [chosen]
+
+    def images_of(self, name: str) -> int:
+        """Number of images of a sample set, as far as it is known before photos are opened."""
+        chosen = self.sample_set(name)
+        if "pictures" in chosen:
+            return len(read_list(chosen["pictures"]))
+        if "photos" not in chosen:
+            return chosen["images"]
+        found = matched_files(self.photos(name))[1]
+        folders = len({Path(file).parent for file in found})
+        of_classes = chosen.get("images_per_class", sys.maxsize) * folders
+        return min(len(found), of_classes, chosen.get("images", sys.maxsize))
+
+    def neighbours_kept(self, a: str, b: str) -> int:
+        """Partners that are kept of each unit; 0: the whole table, which the clustering needs."""
+        whole = self.config["correlation"]["keep"] == "table" or a == b
+        return 0 if whole else self.config["neighbours"]
+
+    def buddies_of(self, name: str, model: str) -> list[tuple[str, str]]:
+        """Pairs whose best buddies a model of a sample set is in, but for those with itself."""
+        first = self.first_of(name)
+        others = self.others_of(name) if model == first else [model]
+        return [(first, other) for other in others]
+
+    # --- inversions -------------------------------------------------------------------------------
+
+    def inversion(self, name: str) -> dict:
+        """Settings of an inversion: its own, over those that all share.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        known = self.config["inversions"]
+        if name not in known:
+            raise ValueError(
+                f"no inversion '{name}' in config/config.yaml. {suggestion(name, list(known))}"
+            )
+        return self.config["inversion"] | known[name]
+
+    def arms_of(self, name: str) -> list[str]:
+        """Arms of an inversion: what guides it."""
+        arms = []
+        for arm in self.inversion(name)["arms"]:
+            each = self.others_of(self.inversion(name)["matches"]) if arm == EACH else [arm]
+            arms += [one for one in each if one not in arms]
+        return arms
+
+    def guides(self, name: str, arm: str) -> list[str]:
+        """Models whose matches guide an arm."""
+        if arm == ARM_WITHOUT:
+            return []
+        return self.others_of(self.inversion(name)["matches"]) if arm == ARM_WITH_ALL else [arm]
+
+    def networks_of(self, name: str, arm: str) -> list[str]:
+        """Models of the zoo that take part in an arm: generator, guides, perceptual network."""
+        chosen = self.inversion(name)
+        names = {self.first_of(chosen["matches"]), *self.guides(name, arm)}
+        if chosen["reconstruction"] == "perceptual":
+            names.add(chosen["perceptual_network"])
+        return sorted(names)
+
+    def networks_of_metrics(self, name: str) -> list[str]:
+        """Models of the zoo that measure a perceptual distance of an inversion."""
+        return [metric for metric in self.inversion(name)["metrics"] if metric != "lpips"]

@@ -1,0 +1,311 @@
+"""What every artefact follows from: its own settings, its step, and other artefacts.
+
+The identity of an artefact is a digest of all of it, down to entries, weights and images. A step
+records it in the manifest of what it writes. So whatever a killed job, a copied folder or a lost
+`.snakemake` has left behind, an artefact that follows from something else than the config says now
+shows in itself, and is made again (`stale`).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from rosetta_steps.digest import PACKAGE, algorithm, digest_of
+from rosetta_steps.image_files import folder_digest
+from rosetta_steps.picture_list import list_digest
+from rosetta_steps.storage.manifests import identity_recorded
+from rosetta_steps.workflow.chosen import Chosen
+from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns
+from rosetta_steps.zoo.weights import sha256, sha256_of_weights
+
+MANIFEST = ".done.json"
+# Kind of artefact to the file that a rule writes of it last.
+FILES = {
+    "samples": "results/samples/{sample_set}.zarr.done.json",
+    "activations": "results/activations/{sample_set}/{model}.zarr.done.json",
+    "stream": "results/streams/{sample_set}/{model}.json",
+    "moments": "results/moments/{sample_set}/{model}.zarr.done.json",
+    "correlations": "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
+    "best_buddies": "results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
+    "page": "results/dictionary/{sample_set}/index.html",
+    "figures": "results/dictionary/{sample_set}/figure3.png",
+    "visualisations": "results/visualisations/{sample_set}.zarr.done.json",
+    "arm": "results/inversions/{inversion}/{arm}.zarr.done.json",
+    "table": "results/inversions/{table}.csv.done.json",
+    "edit": "results/edits/{edit}.zarr.done.json",
+}
+# They have no manifest: Snakemake alone knows what they were made with.
+WITHOUT_MANIFEST = ("page", "figures")
+
+Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
+
+
+class Recipes(Chosen):
+    """What the artefacts of a checked config follow from."""
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        self._identities: dict[Node, str] = {}
+        self._models: dict[str, list] = {}
+
+    def identity(self, kind: str, wildcards: Mapping[str, str]) -> str:
+        """What an artefact follows from, in twelve hexadecimal digits.
+
+        Args:
+            kind: One of FILES.
+            wildcards: Of its file; others are ignored.
+
+        Raises:
+            ValueError: The config has no such sample set, model, inversion or edit.
+        """
+        names = re.findall(r"{(\w+)}", FILES[kind])
+        return self._identity((kind, *(wildcards[name] for name in names)))
+
+    def stale(self, targets: Iterable[str]) -> set[str]:
+        """Files on the way to some targets that are missing or follow from something else.
+
+        Args:
+            targets: Files and names of target rules, as they are typed.
+
+        Returns:
+            The files that have to be made, whatever is newer than what: of stores and tables, their
+            manifests. Nothing of targets that are not known here.
+        """
+        waiting = [node for target in targets for node in self._nodes_of(target)]
+        seen, found = set(), set()
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            waiting += self._recipe(node)[1]
+            if node[0] not in WITHOUT_MANIFEST:
+                file = file_of(node)
+                artefact = file.removesuffix(MANIFEST)
+                recorded = identity_recorded(Path(artefact))
+                lost = artefact.endswith(".csv") and not Path(artefact).is_file()
+                if lost or recorded != self._identity(node):
+                    found.add(file)
+        return found
+
+    def manifests(self, targets: Iterable[str]) -> list[str]:
+        """Files of all artefacts on the way to some targets, each once, sorted."""
+        waiting = [node for target in targets for node in self._nodes_of(target)]
+        seen: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node not in seen:
+                seen.add(node)
+                waiting += self._recipe(node)[1]
+        return sorted(file_of(node) for node in seen if node[0] not in WITHOUT_MANIFEST)
+
+    # --- recipes ----------------------------------------------------------------------------------
+
+    def _identity(self, node: Node) -> str:
+        if node not in self._identities:
+            settings, inputs = self._recipe(node)
+            parts = [node[0], settings, [self._identity(one) for one in inputs]]
+            self._identities[node] = digest_of(parts)
+        return self._identities[node]
+
+    def _recipe(self, node: Node) -> tuple[dict, list[Node]]:
+        kind, *wildcards = node
+        return getattr(self, f"_{kind}")(*wildcards)
+
+    def _samples(self, name: str) -> tuple[dict, list[Node]]:
+        chosen = self.sample_set(name)
+        origin = ("images", "truncation", "class", "latent_bound", "seed", "size", "unreadable")
+        settings = {key: chosen[key] for key in (*origin, "images_per_class") if key in chosen}
+        if "generator" in chosen:
+            settings |= {"step": algorithm("sampling"), "model": self.model(chosen["generator"])}
+        elif "photos" in chosen:
+            files = folder_digest(self.photos(name))
+            settings |= {"step": algorithm("image_folder"), "files": files}
+        else:
+            settings |= {"step": algorithm("pictures"), "files": list_digest(chosen["pictures"])}
+        return settings, []
+
+    def _maps(self, name: str, model: str) -> dict:
+        layers = self.sample_set(name)["layers"]
+        entry = find_entry(model, self.config["zoo"])
+        settings = self.config["activations"]
+        return {
+            "model": self.model(model),
+            "layers": layer_patterns(entry, layers, model),
+            "dtype": settings["dtype"],
+            "images_per_shard": settings["images_per_shard"],
+        }
+
+    def _activations(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        inputs: list[Node] = [("samples", name)]
+        if self.runs(name):
+            pairs = self.buddies_of(name, model)
+            inputs += [("best_buddies", name, *pair) for pair in pairs]
+        return self._maps(name, model) | {"step": algorithm("activations")}, inputs
+
+    def _stream(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        settings = self._maps(name, model) | {"step": algorithm("streams")}
+        return settings, [("samples", name)]
+
+    def _source(self, name: str, model: str) -> Node:
+        return ("stream" if self.runs(name) else "activations", name, model)
+
+    def _moments(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": algorithm("moments"),
+            "splits": self.config["correlation"]["splits"],
+        }
+        return settings, [self._source(name, model)]
+
+    def _correlations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        keys = ("images_per_strip", "images_per_block", "threads_per_worker", "splits", "precision")
+        settings = {key: self.config["correlation"][key] for key in keys}
+        settings["nearest"] = self.neighbours_kept(a, b)
+        settings["step"] = algorithm("correlation.step")
+        inputs = [self._source(name, model) for model in (a, b)]
+        return settings, inputs + [("moments", name, model) for model in (a, b)]
+
+    def _best_buddies(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": algorithm("best_buddies"),
+            "neighbours": self.config["neighbours"],
+        }
+        return settings, [("correlations", name, a, b)]
+
+    def _concepts(self, name: str) -> tuple[dict, list[Node]]:
+        settings = self.config["clustering"] | {"step": algorithm("concepts")}
+        first = self.first_of(name)
+        pairs = [(first, other) for other in self.everyone(name)[1:] + [first]]
+        tables: list[Node] = [("best_buddies", name, *pair) for pair in pairs]
+        return settings, [*tables, ("correlations", name, first, first)]
+
+    def _shown(self, name: str) -> list[Node]:
+        kinds = ("activations", "moments")
+        maps = [(kind, name, model) for kind in kinds for model in self.everyone(name)]
+        return [("concepts", name), ("samples", name), *maps]
+
+    def _page(self, name: str) -> tuple[dict, list[Node]]:
+        # A page's head says how it was mined.
+        mined = [self.config["neighbours"], self.config["clustering"]]
+        template = sha256(PACKAGE / "dictionary.html")
+        settings = {"step": algorithm("dictionary"), "template": template, "mined": mined}
+        return settings, self._shown(name)
+
+    def _figures(self, name: str) -> tuple[dict, list[Node]]:
+        settings = self.config["figures"] | {"step": algorithm("figures")}
+        return settings, self._shown(name)
+
+    def _visualisations(self, name: str) -> tuple[dict, list[Node]]:
+        shared = self.config["inversion"]
+        settings = {key: shared[key] for key in VISUALISED}
+        settings["step"] = algorithm("inversion.visualise")
+        settings["models"] = [self.model(model) for model in self.everyone(name)]
+        return settings, self._shown(name)
+
+    def _arm(self, name: str, arm: str) -> tuple[dict, list[Node]]:
+        chosen = self.inversion(name)
+        settings = {key: chosen[key] for key in chosen if key not in NOT_OF_AN_ARM}
+        settings["step"] = algorithm("inversion.invert")
+        settings["models"] = [self.model(model) for model in self.networks_of(name, arm)]
+        mined, guides = chosen["matches"], self.guides(name, arm)
+        first = self.first_of(mined)
+        inputs: list[Node] = [("samples", chosen["targets"])]
+        if guides:
+            inputs += [("best_buddies", mined, first, guide) for guide in guides]
+            inputs += [("moments", mined, model) for model in (first, *guides)]
+        return settings, inputs
+
+    def _table(self, table: str) -> tuple[dict, list[Node]]:
+        name = self.config["tables"][table]
+        chosen = self.inversion(name)
+        settings = {
+            "step": algorithm("inversion.table"),
+            "metrics": chosen["metrics"],
+            "perceptual_size": chosen["perceptual_size"],
+            "models": [self.model(model) for model in self.networks_of_metrics(name)],
+        }
+        arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
+        return settings, [("samples", chosen["targets"]), *arms]
+
+    def _edit(self, name: str) -> tuple[dict, list[Node]]:
+        chosen = self.config["edits"][name]
+        mined = chosen["matches"]
+        first, others = self.first_of(mined), self.others_of(mined)
+        settings = {key: chosen[key] for key in chosen if key not in ("matches", "source")}
+        settings |= {"step": algorithm("editing.edit"), "model": self.model(first)}
+        if "mask" in chosen and Path(chosen["mask"]).is_file():
+            settings["mask"] = sha256(Path(chosen["mask"]))
+        source, *arm = Path(chosen["source"]).parts
+        inputs: list[Node] = [("arm", source, *arm) if arm else ("samples", source)]
+        inputs += [("concepts", mined)]
+        inputs += [("best_buddies", mined, first, other) for other in others]
+        return settings, inputs + [("moments", mined, model) for model in (first, *others)]
+
+    def model(self, name: str) -> list:
+        """Digests of a model's entry, with the code that builds it, and of its local file.
+
+        A file that is given by a path is what lies there now. It is no input of a rule, because
+        its time says little: a copied file keeps the time of the one that it was copied from.
+        """
+        if name not in self._models:
+            entry = find_entry(name, self.config["zoo"])
+            local = sha256_of_weights(name, entry) if "path" in entry["weights"] else None
+            self._models[name] = [entry_digest(entry), local]
+        return self._models[name]
+
+    # --- targets ----------------------------------------------------------------------------------
+
+    def _nodes_of(self, target: str) -> list[Node]:
+        if target in self.targets:
+            return self.targets[target]
+        file = Path(target).as_posix()
+        for kind, template in FILES.items():
+            names = [template, template.removesuffix(MANIFEST)]
+            for pattern in map(_pattern_of, names):
+                if match := pattern.fullmatch(file):
+                    node = (kind, *match.groups())
+                    try:
+                        self._identity(node)
+                    except (ValueError, KeyError):
+                        return []  # Snakemake says that nothing makes it
+                    return [node]
+        return []
+
+    @cached_property
+    def targets(self) -> dict[str, list[Node]]:
+        """What the target rules ask for, as far as it has a recipe."""
+        name = self.config["sample_set"]
+        tables = [t for t, one in self.config["tables"].items() if self._guided_by(one, name)]
+        inversions = [one for one in self.config["inversions"] if self._guided_by(one, name)]
+        edits = [e for e, chosen in self.config["edits"].items() if chosen["matches"] == name]
+        return {
+            "dictionary": [("page", name), ("figures", name)],
+            "inversions": [
+                *(("table", table) for table in tables),
+                *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),
+                *([("visualisations", name)] if inversions else []),
+            ],
+            "edits": [("edit", edit) for edit in edits],
+        }
+
+    def _guided_by(self, inversion: str, sample_set: str) -> bool:
+        return self.inversion(inversion)["matches"] == sample_set
+
+
+VISUALISED = ("space", "steps", "learning_rate", "alpha", "truncation", "seed", "memory_gb")
+# Not of a single arm, or of the sample sets, whose identities count.
+NOT_OF_AN_ARM = ("arms", "metrics", "matches", "targets")
+
+
+def file_of(node: Node) -> str:
+    """The file that a rule writes last of an artefact."""
+    kind, *wildcards = node
+    names = re.findall(r"{(\w+)}", FILES[kind])
+    return FILES[kind].format(**dict(zip(names, wildcards, strict=True)))
+
+
+def _pattern_of(template: str) -> re.Pattern:
+    parts = re.split(r"({\w+})", template)
+    return re.compile("".join("([^/]+?)" if part[:1] == "{" else re.escape(part) for part in parts))
