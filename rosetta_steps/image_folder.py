@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,10 +37,26 @@ LISTED = 20  # files that a message names
 
 @dataclass
 class Noted:
-    """What there is to say about the files read so far: "name: reason", and names."""
+    """What there is to say about the files read so far.
+
+    Attributes:
+        unreadable: "name: reason" of each.
+        first: The first image that was kept.
+        differ: Whether another one was not equal to it.
+        first_frame: Names of files of several frames.
+    """
 
     unreadable: list[str] = field(default_factory=list)
+    first: np.ndarray | None = None
+    differ: bool = False
     first_frame: list[str] = field(default_factory=list)
+
+    def see(self, images: Iterable[np.ndarray]) -> None:
+        """Take images into account that were kept."""
+        for image in images:
+            if self.first is None:
+                self.first = image.copy()
+            self.differ = self.differ or not np.array_equal(self.first, image)
 
 
 def gather(
@@ -71,8 +87,8 @@ def gather(
 
     Raises:
         ValueError: A pattern matches nothing, a file cannot be read (all are named), fewer than
-            two images or than the limit are left, the size or limit is not positive, or a folder
-            is of no class or has fewer images than asked for.
+            two images or than the limit are left, all are the same, the size or limit is not
+            positive, or a folder is of no class or has fewer images than asked for.
         StoreError: The disk is full.
     """
     if min(*size, 1 if limit is None else limit) < 1:
@@ -95,6 +111,7 @@ def gather(
         while block := list(islice(readable, IMAGES_PER_BLOCK)):
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
+            noted.see(picture for _, picture in block)
             with writing(output):
                 _append(store, block, not kept, of_class, max(map(len, names)))
             kept += [name for name, _ in block]
@@ -122,6 +139,11 @@ def gather(
             raise ValueError(
                 f"{len(kept)} readable of {len(names)} matched files in {folder}: a correlation "
                 f"over images needs at least two.{listing and chr(10) + listing}"
+            )
+        if not noted.differ:
+            raise ValueError(
+                f"all {len(kept)} images of {folder} are the same: nothing varies that could "
+                "correlate. Give other files."
             )
         attrs = {
             "images": list(patterns),

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from rosetta_steps.devices import lease
 from rosetta_steps.errors import run
 from rosetta_steps.resampling import Size, upsampling
-from rosetta_steps.splits import PREFIX, split_of
+from rosetta_steps.splits import PREFIX, refuse_splits, split_of
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
 from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.streams import Source, is_stream, open_maps
@@ -240,8 +240,10 @@ def measure(
 
     Raises:
         StoreError: The activations are damaged.
+        ValueError: There are fewer images than the splits need.
     """
     store = open_maps(maps)
+    refuse_splits(store.images, splits)
     split, layers = split_of(store.images, splits), {}
     most, of_block = budgets(store.device)
     groups = list(_groups(store, splits, most))
@@ -293,11 +295,16 @@ def budgets(device: str) -> tuple[float, float]:
     return SUM_SHARE * free, BLOCK_SHARE * free
 
 
+def bytes_of_sums(shape: tuple[int, ...], splits: int) -> int:
+    """Bytes of the sums of a layer, (channel, y, x), of all splits."""
+    return 8 * (1 + len(NEIGHBOURS)) * splits * prod(shape)
+
+
 def _groups(store: Source, splits: int, most: float) -> Iterator[list[str]]:
     """Runs of layers whose sums fit into memory together; every one makes a pass."""
     group, size = [], 0
     for name in store.layers:
-        own = 8 * (1 + len(NEIGHBOURS)) * splits * store.channels[name] * prod(store.sizes[name])
+        own = bytes_of_sums((store.channels[name], *store.sizes[name]), splits)
         if group and size + own > most:
             yield group
             group, size = [], 0

@@ -1,13 +1,17 @@
 """What mining a sample set takes: units, bytes and seconds, before anything is written."""
 
 import argparse
+import json
 import shutil
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
 from rosetta_steps.activations import bytes_of
 from rosetta_steps.errors import run
 from rosetta_steps.memory import available_bytes
+from rosetta_steps.moments import bytes_of_sums
+from rosetta_steps.splits import refuse_splits
 from rosetta_steps.stores import manifest_path
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
@@ -42,6 +46,7 @@ def plan(
     images_per_shard: int,
     keep: str = "all",
     splits: int = 1,
+    neighbours: int = 1,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -51,15 +56,19 @@ def plan(
         layers: Preset or patterns.
         images: In the sample set.
         dtype: Of the stored maps.
-        activations: Folder of the dumps; what lies there already needs no more room or time.
+        activations: Folder of the dumps; what lies there already needs no more room or time, if it
+            has these images, layers and this dtype. Free space is that of its disk.
         images_per_shard: Images whose maps a dump holds until their file is written.
         keep: "all", or "matched"; what the other takes is said as well.
         splits: Parts of the images whose moments and correlations are kept besides; 1: none.
+        neighbours: K of the best buddies.
 
     Raises:
-        ValueError: The disk or the memory cannot hold it, or a pattern matches no layer.
+        ValueError: The disk or the memory cannot hold it, a pattern matches no layer, a model has
+            fewer units than neighbours are asked for, or there are fewer images than splits need.
     """
-    rows, units, made, shard, unused = [], [], [], 0, None
+    refuse_splits(images, splits)
+    rows, units, made, shard, sums, unused = [], [], [], 0, 0, None
     kept = 1 if splits == 1 else 1 + splits  # of moments and correlations
     for name in models:
         entry = find_entry(name, zoo)
@@ -71,9 +80,12 @@ def plan(
         unused = vain if unused is None else [p for p in unused if p in vain]
         shapes = [((one.channels, *one.size), one.nonlinearity) for one in chosen]
         units.append(sum(layer.channels for layer in chosen))
-        shard = max(shard, bytes_of(shapes, min(images, images_per_shard), dtype)[0])
+        # Of the last file, what no image fills takes memory too.
+        shard = max(shard, bytes_of(shapes, images_per_shard, dtype)[0])
+        sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
         maps = "on disk"
-        if not manifest_path(activations / f"{name}.zarr").exists():
+        expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
+        if not lies_there(activations / f"{name}.zarr", expected, dtype, keep):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             size, left = bytes_of(shapes, images, dtype)
             values = sum(prod(shape) for shape, _ in shapes)
@@ -86,9 +98,12 @@ def plan(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
         )
+    refuse_too_many_neighbours(neighbours, dict(zip(models, units, strict=True)))
     tables = 4 * units[0] * sum(units) * kept
-    held = 2 * shard  # twice while it is put together; correlations keep to correlation.memory_gb
-    free = shutil.disk_usage(".").free
+    # Twice while a file is put together; correlations keep to correlation.memory_gb.
+    held, holds = max((2 * shard, "the largest file of maps"), (sums, "sums of moments"))
+    disk = existing_folder(activations)
+    free = shutil.disk_usage(disk).free
     memory = available_bytes()
     needed, choices = {}, []
     for name in ("all", "matched"):
@@ -104,13 +119,15 @@ def plan(
         [
             f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
             *rows,
-            f"{images} images; {free / 1e9:.1f} GB of disk are free",
+            f"{images} images; {free / 1e9:.1f} GB of disk are free"
+            + ("" if disk == Path.cwd() else f" ({disk})"),
             *choices,
-            f"memory: {held / 1e9:.2f} GB for the largest file of maps; "
-            f"{memory / 1e9:.1f} GB are available",
+            f"memory: {held / 1e9:.2f} GB for {holds}; {memory / 1e9:.1f} GB are available",
         ]
     )
     remedy = {"memory": ", or a smaller images_per_shard."}
+    if sums > 2 * shard:
+        remedy["memory"] = ", or fewer splits."
     remedy["disk"] = ", or keep: matched." if keep == "all" else "."
     for what, need, there in (("disk", needed[keep], free), ("memory", held, memory)):
         if need > there:
@@ -120,6 +137,55 @@ def plan(
                 + remedy[what]
             )
     return text
+
+
+def lies_there(
+    store: Path, layers: Mapping[str, tuple[int, ...]], dtype: str, keep: str = "all"
+) -> bool:
+    """Whether a finished dump is the one that is meant, as far as its manifest says.
+
+    Args:
+        store: X.zarr.
+        layers: Shape (image, channel, y, x) of each.
+        dtype: Of the maps.
+        keep: "all", or "matched": then it may hold some of the layers, and some of their channels.
+    """
+    try:
+        found = json.loads(manifest_path(store).read_text(encoding="utf-8"))["layers"]
+        shapes = {name: (tuple(one["shape"]), one["dtype"]) for name, one in found.items()}
+        partial = any("channels" in one for one in found.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # the step that reads it says what is wrong
+    if keep == "all":
+        return not partial and shapes == {name: (shape, dtype) for name, shape in layers.items()}
+    return bool(shapes) and all(
+        name in layers
+        and kind == dtype
+        and (shape[0], *shape[2:]) == (layers[name][0], *layers[name][2:])
+        and shape[1] <= layers[name][1]
+        for name, (shape, kind) in shapes.items()
+    )
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder on whose disk a path lies or will lie; a link to another disk is followed."""
+    path = path.absolute()
+    found = next(folder for folder in (path, *path.parents) if folder.exists())
+    return Path.cwd() if found == Path.cwd() else found.resolve()
+
+
+def refuse_too_many_neighbours(neighbours: int, units: Mapping[str, int]) -> None:
+    """Refuse a K that some model has too few units for.
+
+    Raises:
+        ValueError: Names K, the model and its units.
+    """
+    fewest = min(units, key=units.__getitem__)
+    if not 1 <= neighbours <= units[fewest]:
+        raise ValueError(
+            f"K = {neighbours} neighbours, and {fewest} has {units[fewest]} units: set neighbours "
+            f"in the config to at least 1 and at most {units[fewest]}, or take more layers of it."
+        )
 
 
 def main() -> None:
@@ -144,6 +210,9 @@ def main() -> None:
     parser.add_argument(
         "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
     )
+    parser.add_argument(
+        "--neighbours", type=int, default=1, help="K of the best buddies, default %(default)s"
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
     text = plan(
@@ -156,11 +225,12 @@ def main() -> None:
         a.images_per_shard,
         a.keep,
         a.splits,
+        a.neighbours,
     )
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)
-        a.output.write_text(text + "\n")
+        a.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
 
 IMAGES_PER_BLOCK = 32
+SEEDS = 2**32  # from here on lie the random starts of inversions (inversion.latents.STARTS)
 
 
 def latent(seed: int, image: int, components: int, bound: float | None = None) -> np.ndarray:
@@ -65,14 +66,18 @@ def sample(
         identity: As Provenance has it.
 
     Raises:
-        ValueError: No such generator or class, a truncation it does not know, or weights that
-            cannot be had or do not fit.
+        ValueError: No such generator or class, a truncation it does not know, weights that cannot
+            be had or do not fit, or images that are not finite or all the same.
     """
     import torch
 
     entry = find_entry(name, zoo)
     if entry["role"] != "generator":
         raise ValueError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
+    if not 0 <= seed < SEEDS:
+        raise ValueError(
+            f"seed {seed}: give one from 0 to {SEEDS - 1}, as beyond lie those of inversions."
+        )
     generator = load(name, entry, weights_file(name, entry), device)
     generator.check(truncation)
     bound = generator.latent_bound if latent_bound is None else latent_bound
@@ -97,6 +102,7 @@ def sample(
             made.append(one.cpu().numpy())
             bar.update(len(one))
     pictures = np.concatenate(made)
+    refuse_useless_images(name, pictures)
     shown["image"] = (("image", "rgb", "y", "x"), pictures, {"long_name": "in [0, 1]"})
     chunks = (min(images, IMAGES_PER_BLOCK), *pictures.shape[1:])
     provenance = Provenance(
@@ -104,6 +110,30 @@ def sample(
     )
     dataset = xr.Dataset(shown, attrs=attrs)
     write_dataset(dataset, output, provenance, {"image": {"chunks": chunks}})
+
+
+def refuse_useless_images(name: str, images: np.ndarray) -> None:
+    """Refuse images that are not finite or all the same, with which nothing correlates.
+
+    Args:
+        name: Of the generator.
+        images: (image, rgb, y, x).
+
+    Raises:
+        ValueError: With what to look at.
+    """
+    bad = [i for i, image in enumerate(images) if not np.isfinite(image).all()]
+    if bad:
+        raise ValueError(
+            f"{name} makes values that are not finite in {len(bad)} of {len(images)} images, first "
+            f"in image {bad[0]}. Its weights or its code are broken."
+        )
+    if len(images) > 1 and all(np.array_equal(images[0], image) for image in images[1:]):
+        raise ValueError(
+            f"all {len(images)} images of {name} are the same: nothing varies that could "
+            "correlate. Look at latent_bound, truncation and class of the sample set, and at the "
+            "weights."
+        )
 
 
 def main() -> None:

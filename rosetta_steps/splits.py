@@ -5,6 +5,7 @@ import xarray as xr
 
 SEED = 0
 PREFIX = "split_"
+FEWEST = 2  # images of a split: one image alone would correlate its own positions
 
 
 def split_of(images: int, splits: int) -> np.ndarray:
@@ -14,6 +15,20 @@ def split_of(images: int, splits: int) -> np.ndarray:
     the splits differ.
     """
     return np.random.default_rng(SEED).permutation(np.arange(images) % splits)
+
+
+def refuse_splits(images: int, splits: int) -> None:
+    """Refuse a number of splits that so many images cannot be put into.
+
+    Raises:
+        ValueError: Names both numbers and what is possible.
+    """
+    if splits == 1 or (splits > 1 and images >= FEWEST * splits):
+        return
+    raise ValueError(
+        f"{splits} splits of {images} images: at least {FEWEST} images in each, so give 1 (none) to"
+        f" {max(1, images // FEWEST)} (--splits, in the config correlation.splits)."
+    )
 
 
 def of_split(moments: xr.Dataset, split: int) -> xr.Dataset:

@@ -327,3 +327,19 @@ def test_verify_says_where_no_maps_of_two_partners_are_stored(two_stores, tmp_pa
         stores.append(write_maps(tmp_path / "m" / path.name, one, numbers={layer: [channel]}))
     with pytest.raises(ValueError, match="out.zarr: of no two .*/m/a.zarr and .* first"):
         largest_difference(tmp_path / "out.zarr", *stores, pairs=3, seed=0)
+
+
+@pytest.mark.parametrize("splits", [0, -1, 6, 10, 11, 10**6])
+def test_more_splits_than_pairs_of_images_are_refused_before_anything_is_summed(
+    two_stores, tmp_path, splits
+):
+    a, _, _, _ = two_stores
+    with pytest.raises(ValueError, match=f"{splits} splits of 10 images: .* so give 1 .* to 5"):
+        moments.measure(a, tmp_path / "m.zarr", splits=splits)
+    assert not (tmp_path / "m.zarr").exists()
+
+
+def test_as_many_splits_as_pairs_of_images_are_measured(two_stores, tmp_path):
+    a, _, _, _ = two_stores
+    moments.measure(a, tmp_path / "m.zarr", splits=5)
+    assert xr.open_datatree(tmp_path / "m.zarr")["layer0"].sizes["split"] == 5

@@ -217,3 +217,27 @@ def test_few_images_go_through_at_once_where_maps_are_large():
     small, large = Layer("a", 8, (4, 4), "ReLU"), Layer("b", 1024, (512, 512), "ReLU")
     assert images_at_once([small], [small], 32) == 32
     assert images_at_once([small, large], [small], 32) == 1
+
+
+def test_images_that_are_all_the_same_or_not_finite_are_refused(eyes, tmp_path):
+    network, zoo = eyes
+    with pytest.raises(
+        ValueError, match="all 4 images of tiny are the same: nothing varies .*bound"
+    ):
+        # As no config may say: z is 0 but for the last bits, and not for these images.
+        sampling.sample("tiny", zoo, 4, 0, tmp_path / "s.zarr", "cpu", 1.0, "green", 1e-300)
+    assert not (tmp_path / "s.zarr").exists()
+    bad = np.zeros((3, 3, 2, 2))
+    bad[1, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite in 1 of 3 images, first in image 1"):
+        sampling.refuse_useless_images("tiny", bad)
+
+
+def test_seeds_of_samples_end_where_those_of_random_starts_begin(eyes, tmp_path):
+    from rosetta_steps.inversion.latents import STARTS
+
+    assert sampling.SEEDS == STARTS
+    for seed in (-1, STARTS, 2**130):
+        with pytest.raises(ValueError, match=f"seed {seed}: give one from 0 to 4294967295"):
+            sampling.sample("tiny", eyes[1], 2, seed, tmp_path / "s.zarr", "cpu")
+    sampling.sample("tiny", eyes[1], 2, STARTS - 1, tmp_path / "s.zarr", "cpu")

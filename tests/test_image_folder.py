@@ -558,3 +558,14 @@ def test_a_class_with_fewer_images_than_asked_is_named(tmp_path):
 def test_a_folder_that_is_no_class_is_refused_where_classes_are_asked_for(tmp_path):
     with pytest.raises(ValueError, match="its folder 'tench' is no class of ImageNet"):
         image_folder.gather(of_classes(tmp_path, tench=2), (8, 8), tmp_path / "x.zarr", per_class=2)
+
+
+def test_images_that_are_all_the_same_are_refused_and_one_that_differs_is_enough(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(40):
+        save(tmp_path / f"photos/{number}.png", pixels(seed=1))
+    with pytest.raises(ValueError, match="all 40 images of .* are the same: nothing varies"):
+        gather(tmp_path)
+    assert not (tmp_path / "out.zarr").exists()
+    save(tmp_path / "photos/9.png", pixels(seed=2))  # the last by path
+    assert gather(tmp_path).sizes["image"] == 40

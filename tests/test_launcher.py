@@ -157,3 +157,75 @@ def test_plain_snakemake_accepts_a_target_after_a_joined_value(run_in_tiny_workf
     )
     assert process.returncode == 0, process.stderr
     assert built == ["target.txt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--configfile a.yaml dictionary -n", "dictionary --configfile a.yaml -n"),
+        (
+            "--configfile a.yaml b.yml c.json dictionary",
+            "dictionary --configfile a.yaml b.yml c.json",
+        ),
+        ("--configfiles mine dictionary", "dictionary --configfiles mine"),
+        (
+            "--configfile a.yaml results/samples/x.zarr.done.json",
+            "results/samples/x.zarr.done.json --configfile a.yaml",
+        ),
+        ("dictionary --configfile a.yaml b.yaml", "dictionary --configfile a.yaml b.yaml"),
+        ("--configfile=a.yaml dictionary", "--configfile=a.yaml dictionary"),
+    ],
+)
+def test_targets_after_config_files_move_to_the_front(given, expected):
+    assert reordered(given) == expected
+
+
+@pytest.fixture
+def in_a_project(tmp_path):
+    """Runs the launcher in a folder whose rosetta_steps is ours; its output and exit status."""
+    (tmp_path / "rosetta_steps").symlink_to(LAUNCHER.parents[2] / "rosetta_steps")
+    (tmp_path / "workflow").symlink_to(LAUNCHER.parents[1])
+    (tmp_path / "Snakefile").write_text("rule target:\n    output: 'x'\n    shell: 'touch x'\n")
+
+    def run(*arguments):
+        command = [sys.executable, LAUNCHER, "-n", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mine.yaml is empty: expected settings"),
+        ("- a\n", "mine.yaml holds a list at its top level"),
+        ("a:\n\tb: 1\n", "mine.yaml is not YAML: line 2, column 1: "),
+        ("a: 1\na: 2\n", "mine.yaml: 'a' stands in line 1 and again in line 2"),
+        ("a: &a [*a]\n", "mine.yaml: what begins in line 1 contains itself"),
+        ("a: " + "[" * 10**5, "mine.yaml: line 1 is nested more than 40 deep"),
+        (None, "mine.yaml does not exist"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_is_refused_in_one_line(
+    in_a_project, tmp_path, text, said
+):
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    status, output = in_a_project("--configfile", "mine.yaml", "target")
+    assert status == 1 and output.startswith(said) and "\n" not in output
+
+
+def test_config_files_that_can_be_read_are_left_to_snakemake(in_a_project, tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: 1\n")
+    (tmp_path / "mine.json").write_text('{"b":\t2}\n')
+    status, output = in_a_project("--configfile", "mine.yaml", "mine.json", "target")
+    assert status == 0 and "rule target" in output
+
+
+def test_elsewhere_config_files_are_not_looked_at(run_in_tiny_workflow, tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: 1\na: 2\n")
+    arguments = ["--cores", "1", "--configfile", "mine.yaml", "target"]
+    process, built = run_in_tiny_workflow(LAUNCHER, *arguments)
+    assert process.returncode == 0, process.stderr
+    assert built == ["target.txt"]

@@ -101,7 +101,7 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
             "sample set new: no model 'open-nsvw' in config/models.yaml. Did you mean 'open-nsfw'",
         ),
         (
-            EYES | {"generator": "cdcgan-eyez", "models": None, "layers": None},
+            EYES | {"generator": "cdcgan-eyez"},
             "sample set new: no model 'cdcgan-eyez' in config/models.yaml. Did you mean",
         ),
         (EYES | {"layers": "blok"}, "sample set new: cdcgan-eyes has no layer preset 'blok'"),
@@ -116,7 +116,7 @@ def test_a_sample_set_that_does_not_say_what_its_kind_needs_is_refused(
 ):
     chosen = {"layers": "all", "models": ["efficientnet-lite0"]} | sample_set
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    config = yaml.safe_dump({"sample_sets": {"new": chosen}})
+    config = yaml.safe_dump({"sample_set": "new", "sample_sets": {"new": chosen}})
     (tmp_path / "new.yaml").write_text(config)
     refused = snakemake("-n", "--configfile", str(tmp_path / "new.yaml"))
     assert refused.returncode != 0
@@ -246,3 +246,52 @@ def test_a_digest_follows_the_code_and_not_its_comments(tmp_path, monkeypatch):
     assert of('"""Other words."""\n\nx = 1\n') == before
     assert of("x = 2\n") != before
     digest._read.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "sample_set: 2024\n",
+            "mine.yaml, at sample_set: 2024 is not of type 'string'. Put it in q",
+        ),
+        (
+            "sample_sets: {faces: {seed: 18446744073709551616}}\n",
+            "mine.yaml, at sample_sets.faces.se",
+        ),
+        (
+            "correlation: {splits: 1000}\n",
+            "mine.yaml, at correlation.splits: 1000 splits of the 800",
+        ),
+        ("clustering: {least_correlation: .nan}\n", "least_correlation: nan is not finite"),
+        ("tables: {table1-tests: faces-heldout}\n", "would be the file that stands beside"),
+        ("sample_sets: {'{x}': {photos: x, size: [8, 8]}}\n", "no sample set can be called '{x}'"),
+        ("sample_sets: {faces: null}\n", "sample set faces was taken away"),
+        ("sample_sets: {faces: {photos: x, size: [8, 8]}}\n", "photos .*mine.yaml.*: give either"),
+        ("neighbours: 010\n", "mine.yaml: line 1: YAML reads 010 as the number 8"),
+    ],
+)
+def test_a_wrong_config_ends_in_one_line_before_any_job(text, words, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    refused = snakemake("-n", "--configfile", str(tmp_path / "mine.yaml"))
+    said = refused.stdout + refused.stderr
+    assert refused.returncode != 0 and "Traceback" not in said
+    assert re.search(words, said), said
+
+
+def test_a_sample_set_that_a_target_needs_is_held_against_the_zoo_when_it_is_needed(tmp_path):
+    zoo = {name: find_entry(name) for name in ("efficientnet-lite0", "open-nsfw")}
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo))
+    photos = {"photos": str(ROOT / "config/masks"), "size": [8, 8], "layers": "block"}
+    config = {
+        "zoo": str(tmp_path / "zoo.yaml"),
+        "sample_set": "mine",
+        "sample_sets": {"mine": photos | {"models": list(zoo)}},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    files = ["--configfile", str(tmp_path / "mine.yaml")]
+    planned = snakemake("-n", "dictionary", *files)
+    assert planned.returncode == 0, planned.stderr
+    refused = snakemake("-n", "results/plans/faces.txt", *files)
+    assert refused.returncode != 0
+    assert "sample set faces: no model 'dcgan-digiface' in" in refused.stdout + refused.stderr

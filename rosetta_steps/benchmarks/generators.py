@@ -36,7 +36,7 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         entry = with_random_weights(name, find_entry(name, zoo), place / "random.safetensors")
-        (place / "zoo.yaml").write_text(yaml.safe_dump({name: entry}))
+        (place / "zoo.yaml").write_text(yaml.safe_dump({name: entry}), encoding="utf-8")
         made = str(place / "zoo.yaml")
         started = time.perf_counter()
         sampling.sample(name, made, images, 0, place / "samples.zarr", device)

@@ -303,7 +303,9 @@ def networks(
         else:
             initialise(model, entry, number, file)
         own_zoo = place / f"{number}.yaml"
-        own_zoo.write_text(yaml.safe_dump({name: with_weights(model, entry, file)}))
+        own_zoo.write_text(
+            yaml.safe_dump({name: with_weights(model, entry, file)}), encoding="utf-8"
+        )
         yield str(initial[number]) if initial else f"seed {number}", name, str(own_zoo)
 
 

@@ -23,6 +23,7 @@ from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
 from rosetta_steps.errors import StoreError
 from rosetta_steps.memory import available_bytes
+from rosetta_steps.splits import refuse_splits
 from rosetta_steps.storage.manifests import (
     Provenance,
     add_identity_argument,
@@ -167,8 +168,7 @@ def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) 
             f"{nearest} nearest of {units[0]} and {units[1]} units: at least 1 and at most the "
             "smaller number, or 0 for the table."
         )
-    if not 1 <= splits <= stores[0].images:
-        raise ValueError(f"{splits} splits of {stores[0].images} images: at least 1 image in each.")
+    refuse_splits(stores[0].images, splits)
     if splits > 1 and nearest:
         raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
 

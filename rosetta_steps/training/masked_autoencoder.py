@@ -334,7 +334,7 @@ def train(
 
 def write_log(rows: list[dict], path: Path) -> None:
     """Write training.csv."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

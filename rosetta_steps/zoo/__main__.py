@@ -50,7 +50,7 @@ def fetch(name: str, zoo: str, output: Path | None) -> None:
     print(lines)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(lines + "\n")
+        output.write_text(lines + "\n", encoding="utf-8")
 
 
 def main() -> None:

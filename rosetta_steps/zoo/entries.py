@@ -4,7 +4,6 @@ Nothing here imports torch: the workflow reads entries while it is parsed.
 """
 
 import ast
-import difflib
 import hashlib
 import json
 import os
@@ -12,10 +11,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-import jsonschema
-import yaml
+from rosetta_steps.config.names import problem_of
+from rosetta_steps.config.schema import check, quoted, suggestion
+from rosetta_steps.config.yaml_files import read_yaml
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+__all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
 # Role and loader of an entry to what builds it, under rosetta_steps: the network of a generator, or
 # the module that loads a model. Imported when first used.
@@ -38,46 +38,6 @@ LOADERS = {
 }
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key twice in one mapping is an error, and not the last of both.
-
-    Seen when a mapping is composed, before its merge keys (<<) are replaced by what they stand for.
-    """
-
-    def compose_mapping_node(self, anchor):
-        mapping, lines = super().compose_mapping_node(anchor), {}
-        for key, _ in mapping.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            line = key.start_mark.line + 1
-            if (first := lines.get((key.tag, key.value))) is not None:
-                raise ValueError(
-                    f"'{key.value}' stands in line {first} and again in line {line}, where it "
-                    "would replace the first. Rename or delete one of them."
-                )
-            lines[key.tag, key.value] = line
-        return mapping
-
-
-def read_yaml(path: Path):
-    """Parse a YAML file.
-
-    Raises:
-        ValueError: It is missing or not YAML, or it has a key twice in one mapping: which, and in
-            which lines.
-    """
-    try:
-        return yaml.load(Path(path).read_text(), _UniqueKeys)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path} does not exist. Run from the folder that holds config/."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
     """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
 
@@ -91,53 +51,44 @@ def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
 def _read_entries(path: str, place: str) -> dict[str, dict]:
     # By its place too: the same relative path may mean another file in another working folder.
     entries = read_yaml(Path(path))
+    if isinstance(entries, dict):
+        for name in entries:
+            if problem := problem_of("model", name):
+                raise ValueError(f"{path}: {problem}")
     check(entries, "models", path)
     for name, entry in entries.items():
-        loaders = LOADERS[entry["role"]]
-        if entry["loader"] not in loaders:
-            raise ValueError(
-                f"{path}, at {name}: loader '{entry['loader']}' loads no {entry['role']}. "
-                f"{suggestion(entry['loader'], list(loaders))}"
-            )
+        if problem := _contradiction(entry):
+            raise ValueError(f"{path}, at {name}: {problem}")
+        for preset in entry.get("layers", {}):
+            if problem := problem_of("preset", preset):
+                raise ValueError(f"{path}, at {name}.layers: {problem}")
     return entries
 
 
-def check(value, schema: str, file: str) -> None:
-    """Hold a parsed file against workflow/schemas/{schema}.schema.yaml.
-
-    Raises:
-        ValueError: An unknown key, a wrong type or a value out of range: file, place and remedy.
-    """
-    validator = jsonschema.Draft202012Validator(read_yaml(SCHEMAS / f"{schema}.schema.yaml"))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    if error is None:
-        return
-    while error.parent is not None:  # of the alternatives, none is what the user meant
-        error = error.parent
-    place = ".".join(str(part) for part in error.absolute_path) or "top level"
-    message = error.message
-    expected = error.schema.get("description") if isinstance(error.schema, dict) else None
-    if error.validator == "oneOf":
-        message, expected = _not_one_of(error), None
-    elif error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known]
-        message = f"unknown key {_quoted(unknown)}. " + suggestion(str(unknown[0]), known)
-    elif error.validator == "type" and str(error.instance).replace(".", "", 1).isdigit():
-        # Snakemake hands on as text what stands within braces on its command line.
-        message += (
-            ". Within --config key={...} every value is a text: give it in a file (--configfile)"
-        )
-    raise ValueError(f"{file}, at {place}: {message}" + (f" ({expected})" if expected else ""))
+# What only one role has, and sources of weights that only one loader can read.
+OF_ROLES = {"generator": ("autocast", "classes"), "model": ("preprocessing",)}
+OF_LOADERS = ("timm", "open_clip", "function")
 
 
-def _not_one_of(error: jsonschema.ValidationError) -> str:
-    # Alternatives in our schemas are lists of required keys.
-    alternatives = [one["required"] for one in error.validator_value]
-    choices = ", ".join(" + ".join(f"'{key}'" for key in keys) for keys in alternatives)
-    given = dict.fromkeys(key for keys in alternatives for key in keys if key in error.instance)
-    found = f"it gives {_quoted(given)}" if given else "it gives none"
-    return f"{found}; give exactly one source of: {choices}"
+def _contradiction(entry: dict) -> str | None:
+    # What each key allows by itself and the entry as a whole does not, in words.
+    role, loader, architecture = entry["role"], entry["loader"], entry["architecture"]
+    loaders = LOADERS[role]
+    if loader not in loaders:
+        return f"loader '{loader}' loads no {role}. {suggestion(loader, list(loaders))}"
+    for other, keys in OF_ROLES.items():
+        if other != role and (vain := [key for key in keys if key in entry]):
+            return f"'{vain[0]}' says nothing of a {role}. Leave it out."
+    for source in OF_LOADERS:
+        if source in entry["weights"] and loader != source:
+            return f"weights.{source} are of the loader {source}, and this one is {loader}."
+    if loader == "biggan-deep" and not (architecture.keys() & {"resolution", "channels"}):
+        return "its architecture needs a resolution (128, 256 or 512), or channels."
+    names = entry.get("classes")
+    count = architecture.get("classes") if isinstance(architecture, dict) else None
+    if isinstance(names, list) and isinstance(count, int) and len(names) != count:
+        return f"it names {len(names)} classes, and its architecture has {count}. Correct one."
+    return None
 
 
 def find_entry(name: str, path: str = "config/models.yaml") -> dict:
@@ -150,18 +101,6 @@ def find_entry(name: str, path: str = "config/models.yaml") -> dict:
     if name not in entries:
         raise ValueError(f"no model '{name}' in {path}. {suggestion(name, list(entries))}")
     return entries[name]
-
-
-def suggestion(name: str, choices: list[str]) -> str:
-    """A sentence that names the choices, the nearest first where one is near."""
-    near = difflib.get_close_matches(name, choices, n=1)
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    return f"Choices: {', '.join(choices)}."
-
-
-def _quoted(names) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def loader_module(entry: dict) -> str:
@@ -267,7 +206,7 @@ def no_layer_matches(patterns: list[str], model: str, names: list[str]) -> str:
     """The words for it, with the layers there are."""
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return (
-        f"layer pattern {_quoted(patterns)} matches no layer of {model}. Its {len(names)} layers "
+        f"layer pattern {quoted(patterns)} matches no layer of {model}. Its {len(names)} layers "
         f"(python -m rosetta_steps.zoo show {model}): {shown}"
     )
 

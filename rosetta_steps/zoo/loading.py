@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
+from rosetta_steps.zoo.layer_names import refuse_impossible_names
 from rosetta_steps.zoo.weights import is_unread, remember
 
 
@@ -68,10 +69,12 @@ def choose_layers(name: str, entry: dict, model, layers: str | list[str]) -> lis
         layers: "all", the name of a preset of the entry, or patterns.
 
     Raises:
-        ValueError: The model has no such preset, or nothing matches: the layers there are.
+        ValueError: The model has no such preset, nothing matches (the layers there are), or a layer
+            has a name that no store can hold.
     """
     patterns = layer_patterns(entry, layers, name)
     chosen = model.layers(patterns)
     if not chosen:
         raise ValueError(no_layer_matches(patterns, name, [one.name for one in model.layers()]))
+    refuse_impossible_names(name, [layer.name for layer in chosen])
     return chosen

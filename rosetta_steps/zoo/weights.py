@@ -163,7 +163,7 @@ def location(entry: dict) -> Path:
 def _recorded(source: dict, path: Path) -> str:
     if "path" in source or not _record(path).is_file():
         return ""
-    return _record(path).read_text().strip()
+    return _record(path).read_text(encoding="utf-8").strip()
 
 
 def _unlike(source: dict, path: Path, expected: str) -> str:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from rosetta_steps.config.checking import Checked, settled
 from rosetta_steps.devices import installed_devices
 from rosetta_steps.digest import algorithm
-from rosetta_steps.picture_list import read_list
-from rosetta_steps.workflow.chosen import ALL, ARM_WITH_ALL, ARM_WITHOUT, EACH, MATCHED
+from rosetta_steps.workflow.chosen import ALL, ARM_WITH_ALL, MATCHED
 from rosetta_steps.workflow.recipes import Recipes
-from rosetta_steps.zoo.entries import check, find_entry, layer_patterns, suggestion
-from rosetta_steps.zoo.generators.sample_settings import check_sampling
+from rosetta_steps.zoo.entries import find_entry, layer_patterns
 
 
 wildcard_constraints:
@@ -21,86 +20,43 @@ wildcard_constraints:
     b=r"[^/]+?",
 
 
+# A typo ends here, not in a job. What null takes away is gone from here on.
+try:
+    settled_config = settled(config, ORIGINS)
+    config.clear()
+    config.update(settled_config)
+    CHECKED = Checked(config, ORIGINS)
+    CHECKED.everything()
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
 ENVIRONMENT = "../../environment.yml"
 RECIPES = Recipes(config)
-sample_set, everyone = RECIPES.sample_set, RECIPES.everyone
-first_of, others_of = RECIPES.first_of, RECIPES.others_of
-images_of, photos, keep_of = RECIPES.images_of, RECIPES.photos, RECIPES.keep_of
 
 
-def check_config():
-    """Hold the config against its schema and the zoo: a typo ends here, not in a job."""
-    check(config, "config", "config/config.yaml")
-    for name, chosen in config["sample_sets"].items():
-        check_origin(name, chosen)
-        if "pictures" in chosen:
-            read_list(chosen["pictures"])
-        if "models" not in chosen:
-            continue
-        for place, model in enumerate(everyone(name)):
-            role = "generator" if "generator" in chosen and place == 0 else "model"
-            try:
-                entry = find_entry(model, config["zoo"])
-                layer_patterns(entry, chosen["layers"], model)
-            except ValueError as error:
-                raise ValueError(f"sample set {name}: {error}") from None
-            if entry["role"] != role:
-                raise ValueError(
-                    f"sample set {name}: {model} is a {entry['role']}, not a {role} "
-                    f"({config['zoo']}). `python -m rosetta_steps.zoo` lists both."
-                )
-    for name, chosen in config["sample_sets"].items():
-        check_generator(name, chosen)
-    everyone(config["sample_set"])
+def held(of, hold):
+    """What a config says of a name, which is held against the zoo when it is first needed."""
+
+    def found(name):
+        of(name)  # says so if there is none
+        hold(name)
+        return of(name)
+
+    return found
 
 
-# Where the images of a sample set come from: keys it must have, and keys it may have besides.
-ORIGINS = {
-    "generator": (["images", "seed"], ["truncation", "class", "latent_bound"]),
-    "photos": (["size"], ["images", "unreadable", "images_per_class"]),
-    "pictures": (["size"], []),
-}
-
-
-def check_origin(name, chosen):
-    """A sample set has one origin, says what that needs, and names models if it is mined."""
-    origins = [origin for origin in ORIGINS if origin in chosen]
-    if len(origins) != 1:
-        raise ValueError(f"sample set {name}: give either a generator, photos or pictures.")
-    needed, possible = ORIGINS[origins[0]]
-    need = "a generator needs" if origins[0] == "generator" else f"{origins[0]} need"
-    for key in needed:
-        if key not in chosen:
-            raise ValueError(f"sample set {name}: {need} '{key}' as well.")
-    mined = {"layers", "models", "keep"}
-    for key in sorted(set(chosen) - {*origins, *mined, *needed, *possible}):
-        raise ValueError(f"sample set {name}: '{key}' says nothing of {origins[0]}.")
-    if ("models" in chosen) != ("layers" in chosen):
-        raise ValueError(
-            f"sample set {name}: give both models and layers, to mine it, or neither, for images "
-            "that are only inverted."
-        )
-    if "keep" in chosen and "models" not in chosen:
-        raise ValueError(
-            f"sample set {name}: 'keep' says which maps are kept, and it has none: give models and "
-            "layers, to mine it, or leave it out."
-        )
-    if "models" in chosen and len(everyone(name)) < 2:
-        raise ValueError(f"sample set {name}: {need} two models at least.")
-
-
-def check_generator(name, chosen):
-    """Class and truncation, before weights are fetched for them."""
-    if "generator" not in chosen:
-        return
-    generator = chosen["generator"]
-    try:
-        entry = find_entry(generator, config["zoo"])
-        if entry["role"] != "generator":
-            raise ValueError(f"{generator} is a {entry['role']}, not a generator.")
-        check_sampling(generator, entry, chosen.get("class"), chosen.get("truncation", 1.0))
-    except ValueError as error:
-        raise ValueError(f"sample set {name}: {error}") from None
+sample_set, everyone, first_of, others_of, images_of, photos = (
+    held(of, CHECKED.hold_sample_set)
+    for of in (
+        RECIPES.sample_set,
+        RECIPES.everyone,
+        RECIPES.first_of,
+        RECIPES.others_of,
+        RECIPES.images_of,
+        RECIPES.photos,
+    )
+)
+keep_of = RECIPES.keep_of
 
 
 def sampling_options(wildcards):
@@ -249,9 +205,3 @@ def settings_in_words():
 def stores(manifests):
     """The stores beside manifests."""
     return [str(m).removesuffix(".done.json") for m in manifests]
-
-
-try:
-    check_config()
-except ValueError as error:
-    raise WorkflowError(str(error)) from None

@@ -2,39 +2,9 @@
 
 from types import SimpleNamespace
 
-inversion, arms_of = RECIPES.inversion, RECIPES.arms_of
-
-
-def check_inversions():
-    """Every inversion names sample sets, arms and models that exist."""
-    for name, chosen in config["inversions"].items():
-        for key in ("matches", "targets"):
-            sample_set(chosen[key])
-        if "generator" not in sample_set(chosen["matches"]):
-            raise ValueError(
-                f"inversion {name}: {chosen['matches']} is of photos, no generator's images: there "
-                "is nothing to invert through."
-            )
-        asked, mined = inversion(name)["neighbours"], config["neighbours"]
-        if asked > mined:
-            raise ValueError(
-                f"inversion {name}: neighbours {asked} asks for more than the best buddies have: "
-                f"they are mined with K = {mined} (neighbours at the top of the config)."
-            )
-        models = others_of(chosen["matches"])
-        for arm in inversion(name)["arms"]:
-            if arm not in (ARM_WITHOUT, ARM_WITH_ALL, EACH, *models):
-                raise ValueError(
-                    f"inversion {name}: no arm '{arm}'. "
-                    f"{suggestion(arm, [ARM_WITHOUT, EACH, ARM_WITH_ALL, *models])}"
-                )
-        networks = [name for name in inversion(name)["metrics"] if name != "lpips"]
-        if inversion(name)["reconstruction"] == "perceptual":
-            networks.append(inversion(name)["perceptual_network"])
-        for network in networks:
-            find_entry(network, config["zoo"])
-    for table, name in config["tables"].items():
-        inversion(name)
+inversion, arms_of = (
+    held(of, CHECKED.hold_inversion) for of in (RECIPES.inversion, RECIPES.arms_of)
+)
 
 
 def settings_of(name):
@@ -170,29 +140,3 @@ def files_of_edit(kind):
         return [f"results/moments/{matches}/{n}.zarr.done.json" for n in [generator, *models]]
 
     return of
-
-
-def check_edits():
-    """Every edit names sample sets, inversions and edits that exist."""
-    for name, chosen in config["edits"].items():
-        first_of(chosen["matches"])
-        source, *arm = Path(chosen["source"]).parts
-        if not arm:
-            sample_set(source)
-        elif arm[0] not in arms_of(source):
-            raise ValueError(
-                f"edit {name}: inversion {source} has no arm '{arm[0]}'. "
-                f"{suggestion(arm[0], arms_of(source))}"
-            )
-    for figure, edits in config["edit_figures"].items():
-        for edit in edits:
-            if edit not in config["edits"]:
-                known = list(config["edits"])
-                raise ValueError(f"figure {figure}: no edit '{edit}'. {suggestion(edit, known)}")
-
-
-try:
-    check_inversions()
-    check_edits()
-except ValueError as error:
-    raise WorkflowError(str(error)) from None

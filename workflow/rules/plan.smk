@@ -32,11 +32,13 @@ rule plan:
         zoo=config["zoo"],
         keep=lambda w: keep_of(w.sample_set),
         splits=config["correlation"]["splits"],
+        neighbours=config["neighbours"],
         activations=lambda w, output: Path(output[0]).parents[1] / "activations" / w.sample_set,
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
             --images-per-shard {params.images_per_shard} --activations {params.activations:q} \
-            --keep {params.keep} --splits {params.splits} --output {output:q} 2>&1 | tee {log:q}
+            --keep {params.keep} --splits {params.splits} --neighbours {params.neighbours} \
+            --output {output:q} 2>&1 | tee {log:q}
         """

@@ -69,7 +69,7 @@ def convert(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".converting-") as folder:
         temporary = [Path(folder) / file.name for file in files]
-        temporary[0].write_text(json.dumps(description, indent=1) + "\n")
+        temporary[0].write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         save_file(tensors, temporary[1])
         for made, file in zip(temporary, files, strict=True):
             os.replace(made, file)

@@ -287,7 +287,7 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
     beside = path.with_suffix(".json")
     try:
         # Only a regular file: to open a pipe waits until someone writes to it.
-        said = json.loads(beside.read_text()) if beside.is_file() else None
+        said = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         said = None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
