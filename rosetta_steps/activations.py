@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.storage.manifests import (
     add_identity_argument,
@@ -139,7 +139,7 @@ def refuse_what_does_not_fit(
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(
+        raise UserError(
             f"{output} needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free. "
             "Fewer images, fewer layers (layers: block), keep: matched, or another disk for "
             "results/."

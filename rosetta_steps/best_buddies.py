@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.nearest import Nearest, nearest
 from rosetta_steps.storage.manifests import (
@@ -52,14 +52,14 @@ def nearest_both_ways(correlations: xr.Dataset, neighbours: int) -> tuple[Neares
     """
     units = correlations.sizes["unit_a"], correlations.sizes["unit_b"]
     if not 1 <= neighbours <= min(units):
-        raise ValueError(
+        raise UserError(
             f"K = {neighbours} neighbours of {units[0]} and {units[1]} units: set `neighbours` in "
             "the config to at least 1 and at most the smaller number."
         )
     if "correlation" not in correlations:
         kept = correlations.sizes["neighbour"]
         if neighbours > kept:
-            raise ValueError(
+            raise UserError(
                 f"K = {neighbours} neighbours, and {kept} of each unit were kept. Correlate again "
                 f"with --nearest {neighbours}, or keep the table (in the config: neighbours, "
                 "correlation.keep)."

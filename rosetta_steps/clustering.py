@@ -10,6 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
+from rosetta_steps.errors import UserError
+
 METHODS = ("average", "components")
 
 
@@ -31,7 +33,7 @@ def clustering(
         return lambda units: components(units, selves)
     if method == "average":
         return lambda units: average_linkage(units, correlations, least_correlation)
-    raise ValueError(f"no clustering '{method}': choose one of {', '.join(METHODS)}.")
+    raise UserError(f"no clustering '{method}': choose one of {', '.join(METHODS)}.")
 
 
 def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rosetta_steps.clustering import METHODS, clustering
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.matching.tables import DICTIONARY, read_best_buddies, write_table
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="rosetta.csv to write")
     a = parser.parse_args()
     if len(a.models) != len(a.buddies):
-        raise ValueError(f"{len(a.models)} --models and {len(a.buddies)} --buddies: one of each.")
+        raise UserError(f"{len(a.models)} --models and {len(a.buddies)} --buddies: one of each.")
     buddies = {
         model: read_best_buddies(path, [a.generator, model])
         for model, path in zip(a.models, a.buddies, strict=True)

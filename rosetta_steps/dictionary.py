@@ -28,7 +28,7 @@ from rosetta_steps.dictionary_stores import (
     unit_maxima,
     unit_ranges,
 )
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import partial
@@ -73,7 +73,7 @@ def write_page(
         StoreError: The disk is full.
     """
     if top + middle + low < 1 or min(top, middle, low) < 0:
-        raise ValueError(
+        raise UserError(
             f"{output}: top, middle and low examples are {top}, {middle} and {low}; "
             "ask for at least one, and for none below zero."
         )

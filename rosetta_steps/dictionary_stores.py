@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.matching.tables import read_dictionary
 from rosetta_steps.representatives import Concept, Unit, choose_concepts
 from rosetta_steps.storage.manifests import (
@@ -111,7 +112,7 @@ def open_dictionary(
     generator, *others = read_manifest(table)["models"]
     for kind, paths in (("activations", maps), ("moments", statistics)):
         if absent := sorted({generator, *others} - set(paths)):
-            raise ValueError(
+            raise UserError(
                 f"{table} is of {', '.join(absent)} too, but --{kind} has only "
                 f"{', '.join(paths)}: add the stores of the others to --{kind}."
             )
@@ -134,7 +135,7 @@ def by_model(paths: Iterable[Path]) -> dict[str, Path]:
     for path in paths:
         (model,) = read_manifest(path)["models"] or [path.stem]
         if model in found:
-            raise ValueError(
+            raise UserError(
                 f"{path} and {found[model]} are both of model {model!r}: give one store a model."
             )
         found[model] = path
@@ -149,7 +150,7 @@ def _refuse_unknown_units(
     for part in (own, others):
         for model, layer, channel in part.itertuples(index=False, name=None):
             if channel >= _layer(moments, model, layer).sizes["channel"]:
-                raise ValueError(
+                raise UserError(
                     f"{table} names channel {channel} of {model}, {layer}, which has fewer: it is "
                     f"not of these models. Delete {manifest_path(table)}, and make it again."
                 )
@@ -170,13 +171,13 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
         ValueError: There is no such layer, or one of them is not stored.
     """
     if layer not in maps.layers:
-        raise ValueError(
+        raise UserError(
             f"{maps.store} has no layer {layer!r}; it has {', '.join(maps.layers)}. Give the "
             "stores that the table was mined from."
         )
     kept = {number: place for place, number in enumerate(maps.numbers(layer).tolist())}
     if absent := [str(channel) for channel in channels if channel not in kept]:
-        raise ValueError(
+        raise UserError(
             f"{maps.store}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
             "maps of matched units only (keep: matched). Give the store that goes with this table."
         )
@@ -334,7 +335,7 @@ def file_label(file: str, letters: int) -> str:
 def _layer(moments: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.Dataset:
     if model not in moments or layer not in moments[model].children:
         layers = ", ".join(moments[model].children) if model in moments else "nothing"
-        raise ValueError(
+        raise UserError(
             f"the moments of {model} have no layer {layer!r}; they have {layers}. Give the stores "
             "that the table was mined from."
         )

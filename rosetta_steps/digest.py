@@ -10,6 +10,8 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
+
 PACKAGE = Path(__file__).parent
 
 
@@ -48,7 +50,7 @@ def _collect(modules, found: dict[str, str]) -> None:
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
     path = _path(module)
     if path is None:
-        raise ValueError(f"no module '{module}' in {PACKAGE}: name one relative to the package.")
+        raise UserError(f"no module '{module}' in {PACKAGE}: name one relative to the package.")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = []
     for node in ast.walk(tree):

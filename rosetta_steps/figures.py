@@ -42,7 +42,7 @@ from rosetta_steps.drawing import (
     wrapped,
     write_text,
 )
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.representatives import EMPTY_REASON, Concept
 
 TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
@@ -327,7 +327,7 @@ def write_figures(
         ValueError: Fewer than one concept or image was asked for.
     """
     if concepts < 1 or images < 1:
-        raise ValueError(
+        raise UserError(
             f"{folder / 'figure3.pdf'}: {concepts} concepts on {images} images were asked for; "
             "ask for at least one of each."
         )

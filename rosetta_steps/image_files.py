@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import UserError
 
 INTERPOLATION = "bicubic with antialias; the whole image, so that its aspect ratio changes"
 
@@ -39,7 +40,7 @@ TRANSPOSE_OF_ORIENTATION = {
 CONVERT = "Convert images of other formats to .jpg or .png."
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(UserError):
     """A file is no image that can be read whole; the message says why, without its name."""
 
 
@@ -70,7 +71,7 @@ def matched_files(patterns: list[str]) -> tuple[Path, list[str]]:
             file = os.path.join(folders(folder), name)
             found[file] = min(path, found.get(file, path), key=lambda p: (len(p), p))
     if not found:
-        raise ValueError("no images: give at least one folder or glob, such as 'photos/*.jpg'.")
+        raise UserError("no images: give at least one folder or glob, such as 'photos/*.jpg'.")
     common = os.path.commonpath({os.path.dirname(path) for path in found.values()})
     return Path(common), sorted(os.path.relpath(path, common) for path in found.values())
 
@@ -173,7 +174,7 @@ def _matches(pattern: str) -> list[str]:
     if "**" in path:  # matches the folders on the way too
         found = [f for f in found if _ending(f) in _endings() or not os.path.isdir(f)]
     if not found:
-        raise ValueError(
+        raise UserError(
             f"no file matches '{pattern}' in the working folder {os.getcwd()}. Expected a folder "
             "or a quoted glob of images, such as 'photos/**/*.jpg'; *.jpg does not match A.JPG."
         )
@@ -185,7 +186,7 @@ def _images_below(top: str) -> list[str]:
     if not found:
         endings = endings_in_words(others, "with ") or "none"
         convert = f" {CONVERT}" if any(map(is_image_by_name, others)) else ""
-        raise ValueError(
+        raise UserError(
             f"no image below the folder {os.path.abspath(top)} (files: {endings}). Expected "
             f"endings of formats that Pillow decodes, such as .jpg, .png, .webp or .tif.{convert}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.image_files import (
     CONVERT,
     INTERPOLATION,
@@ -92,7 +92,7 @@ def gather(
         StoreError: The disk is full.
     """
     if min(*size, 1 if limit is None else limit) < 1:
-        raise ValueError(f"size {size}, limit {limit}: expected numbers of at least 1.")
+        raise UserError(f"size {size}, limit {limit}: expected numbers of at least 1.")
     folder, names = matched_files(patterns)
     others = [os.path.relpath(file, folder) for file in other_files(patterns)]
     undecoded = [_shown(name) for name in others if is_image_by_name(name)]
@@ -118,30 +118,30 @@ def gather(
         if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
             of_few = (folder / name for name in names if of_class[name] in few)
             short = sorted({path.parent.name for path in of_few})
-            raise ValueError(
+            raise UserError(
                 f"{len(short)} folders in {folder} have fewer than {per_class} readable images: "
                 f"{', '.join(short[:5])}{', ...' if len(short) > 5 else ''}. Ask for fewer a class."
             )
         listing = _listing(noted.unreadable)
         if noted.unreadable and unreadable == "refuse":
-            raise ValueError(
+            raise UserError(
                 f"{len(noted.unreadable)} of {len(names)} files in {folder} cannot be read:\n"
                 f"{listing}\nMend or remove them, or leave them out (unreadable: skip in the "
                 "sample set, --unreadable skip by hand)."
             )
         if limit is not None and len(kept) < limit:
-            raise ValueError(
+            raise UserError(
                 f"{limit} images were asked for, and {folder} has {len(kept)} that can be read, of "
                 f"{len(names)} matched files: ask for fewer (images in the sample set, --limit by "
                 f"hand), or for all by leaving it out.{listing and chr(10) + listing}"
             )
         if len(kept) < 2:
-            raise ValueError(
+            raise UserError(
                 f"{len(kept)} readable of {len(names)} matched files in {folder}: a correlation "
                 f"over images needs at least two.{listing and chr(10) + listing}"
             )
         if not noted.differ:
-            raise ValueError(
+            raise UserError(
                 f"all {len(kept)} images of {folder} are the same: nothing varies that could "
                 "correlate. Give other files."
             )
@@ -217,7 +217,7 @@ def imagenet_classes(folder: Path, names: list[str]) -> dict[str, int]:
     for name in names:
         parent = os.path.basename(os.path.dirname(folder / name))
         if parent not in index:
-            raise ValueError(
+            raise UserError(
                 f"{folder / name}: its folder '{parent}' is no class of ImageNet. With a number of "
                 "images a class, images lie in folders such as n01440764."
             )

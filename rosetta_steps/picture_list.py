@@ -6,6 +6,7 @@ Imported while the workflow is parsed, so nothing heavy is imported here.
 from pathlib import Path
 
 from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import check, read_yaml
 from rosetta_steps.zoo.weights import describe, location, sha256_of_weights, weights_file
 
@@ -51,7 +52,7 @@ def picture_file(name: str, entry: dict) -> Path:
     """
     source, fetched = entry["picture"], _fetched(entry)
     if "path" in source and not location(fetched).is_file():
-        raise ValueError(
+        raise UserError(
             f"{name}: there is no file {location(fetched)} in the working folder {Path.cwd()}. "
             "Put it there, or correct picture.path of its entry."
         )

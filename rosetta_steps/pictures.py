@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.image_files import UnreadableImage, read_image
 from rosetta_steps.picture_list import described, picture_file, read_list
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
@@ -64,7 +64,7 @@ def gather(listing: Path, size: tuple[int, int], output: Path, identity: str | N
         StoreError: The disk is full.
     """
     if min(size) < 1:
-        raise ValueError(f"size {size}: expected numbers of at least 1.")
+        raise UserError(f"size {size}: expected numbers of at least 1.")
     entries = read_list(listing)
     images, first_frame = [], []
     for name, entry in tqdm(entries.items(), desc="reading pictures", unit="picture"):
@@ -98,7 +98,7 @@ def _image(listing: Path, name: str, entry: dict, size: tuple[int, int]) -> tupl
     try:
         image, several = read_image(path, size, None if box is None else tuple(box))
     except UnreadableImage as error:
-        raise ValueError(
+        raise UserError(
             f"{listing}, at {name}: {path} ({described(entry)}) gives no picture: {error}. "
             "Correct the entry, or take it out of the list."
         ) from None

@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from rosetta_steps.activations import bytes_of
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.memory import available_bytes
 from rosetta_steps.moments import bytes_of_sums
 from rosetta_steps.splits import refuse_splits
@@ -76,7 +76,7 @@ def plan(
         chosen = choose_layers(name, entry, model, layers)
         vain = unmatched([layer.name for layer in chosen], layer_patterns(entry, layers, name))
         if vain and not isinstance(layers, list):
-            raise ValueError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
+            raise UserError(no_layer_matches(vain, name, [one.name for one in model.layers()]))
         unused = vain if unused is None else [p for p in unused if p in vain]
         shapes = [((one.channels, *one.size), one.nonlinearity) for one in chosen]
         units.append(sum(layer.channels for layer in chosen))
@@ -94,7 +94,7 @@ def plan(
             maps = f"{size / 1e9:.2f} GB"
         rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
     if unused:
-        raise ValueError(
+        raise UserError(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
             "python -m rosetta_steps.zoo show NAME lists the layers of one."
         )
@@ -131,7 +131,7 @@ def plan(
     remedy["disk"] = ", or keep: matched." if keep == "all" else "."
     for what, need, there in (("disk", needed[keep], free), ("memory", held, memory)):
         if need > there:
-            raise ValueError(
+            raise UserError(
                 f"{text}\nThe {what} cannot hold this: {need / 1e9:.1f} GB needed, "
                 f"{there / 1e9:.1f} GB there. Fewer images, fewer layers or fewer models"
                 + remedy[what]
@@ -182,7 +182,7 @@ def refuse_too_many_neighbours(neighbours: int, units: Mapping[str, int]) -> Non
     """
     fewest = min(units, key=units.__getitem__)
     if not 1 <= neighbours <= units[fewest]:
-        raise ValueError(
+        raise UserError(
             f"K = {neighbours} neighbours, and {fewest} has {units[fewest]} units: set neighbours "
             f"in the config to at least 1 and at most {units[fewest]}, or take more layers of it."
         )

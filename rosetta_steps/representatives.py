@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.heatmaps import scale
 
 EMPTY_REASON = (
@@ -103,7 +104,7 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
     concepts = []
     for number, rows in rows_of.items():
         if number not in representative.index:
-            raise ValueError(
+            raise UserError(
                 f"concept {number}: none of its generator units has a buddy in every one of "
                 f"{', '.join(models)}. Give the models that the table was mined with."
             )

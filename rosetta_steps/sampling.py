@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
 from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.zoo.entries import find_entry
@@ -73,9 +73,9 @@ def sample(
 
     entry = find_entry(name, zoo)
     if entry["role"] != "generator":
-        raise ValueError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
+        raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
     if not 0 <= seed < SEEDS:
-        raise ValueError(
+        raise UserError(
             f"seed {seed}: give one from 0 to {SEEDS - 1}, as beyond lie those of inversions."
         )
     generator = load(name, entry, weights_file(name, entry), device)
@@ -124,12 +124,12 @@ def refuse_useless_images(name: str, images: np.ndarray) -> None:
     """
     bad = [i for i, image in enumerate(images) if not np.isfinite(image).all()]
     if bad:
-        raise ValueError(
+        raise UserError(
             f"{name} makes values that are not finite in {len(bad)} of {len(images)} images, first "
             f"in image {bad[0]}. Its weights or its code are broken."
         )
     if len(images) > 1 and all(np.array_equal(images[0], image) for image in images[1:]):
-        raise ValueError(
+        raise UserError(
             f"all {len(images)} images of {name} are the same: nothing varies that could "
             "correlate. Look at latent_bound, truncation and class of the sample set, and at the "
             "weights."

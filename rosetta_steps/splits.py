@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from rosetta_steps.errors import UserError
+
 SEED = 0
 PREFIX = "split_"
 FEWEST = 2  # images of a split: one image alone would correlate its own positions
@@ -25,7 +27,7 @@ def refuse_splits(images: int, splits: int) -> None:
     """
     if splits == 1 or (splits > 1 and images >= FEWEST * splits):
         return
-    raise ValueError(
+    raise UserError(
         f"{splits} splits of {images} images: at least {FEWEST} images in each, so give 1 (none) to"
         f" {max(1, images // FEWEST)} (--splits, in the config correlation.splits)."
     )

@@ -26,7 +26,7 @@ from torch import Tensor
 from rosetta_steps.batches import images_at_once
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import StoreError, run
+from rosetta_steps.errors import StoreError, UserError, run
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import (
     KEYS,
@@ -376,7 +376,7 @@ def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None
                 f"root mean square difference {difference:.3g} of its standard deviation, from "
                 f"rounding at most {tolerance}"
             )
-        raise ValueError(
+        raise UserError(
             f"{generator.name} makes another image {image} than {samples} holds, of the same "
             f"latent ({found}): its weights or its code have changed since, or are random in every "
             f"process (seed them first). Delete {manifest_path(samples)} and run again: the "
@@ -398,7 +398,7 @@ def refuse_what_is_not_finite(model: str, layer: str, maps: Tensor, block: slice
     bad = (~torch.isfinite(maps)).any((1, 2, 3)).nonzero().ravel() + block.start
     images = ", ".join(str(int(image)) for image in bad[:10])
     dtype = str(maps.dtype).removeprefix("torch.")
-    raise ValueError(
+    raise UserError(
         f"{model}, layer {layer}: values that are not finite in {dtype}, in images "
         f"{images}{', ...' if len(bad) > 10 else ''}. If float32 holds them, set dtype: float32 "
         "for this sample set; if not, the model or its input is broken."

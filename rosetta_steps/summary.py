@@ -8,7 +8,7 @@ import pandas as pd
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.clustering import clustering
 from rosetta_steps.concepts import UNIT, dictionary
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.stores import open_dataset
 
 CLUSTERINGS = {"average": "average linkage", "components": "the paper's components"}
@@ -68,7 +68,7 @@ def main() -> None:
     folder = Path("results/correlations") / a.sample_set
     pairs = [path.stem.split("--") for path in sorted(folder.glob("[!.]*--*.zarr"))]
     if not pairs:
-        raise ValueError(f"{folder} holds no correlations: run snakemake dictionary first.")
+        raise UserError(f"{folder} holds no correlations: run snakemake dictionary first.")
     generator = pairs[0][0]
     models = [name for _, name in pairs if name != generator]
     print(summarise(folder, generator, models, a.neighbours, a.least_correlation))

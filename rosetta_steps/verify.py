@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.resampling import comparison_size
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.stores import MapReader, open_dataset
@@ -53,7 +53,7 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     draw = of_a_table if "correlation" in stored else of_the_nearest
     drawn = list(draw(stored, stores, pairs, np.random.default_rng(seed)))
     if len(drawn) < pairs:
-        raise ValueError(
+        raise UserError(
             f"{correlations}: of no two units that are nearest partners both maps are stored in "
             f"{a} and {b}. Make best buddies and matched maps of this store first."
         )
@@ -61,7 +61,7 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     for pair in tqdm(drawn, desc="pairs", unit="pair"):
         expected = brute_force(stores, pair)
         if np.isnan(pair.correlation) != np.isnan(expected):
-            raise ValueError(
+            raise UserError(
                 f"{correlations}: units {pair.units} are {pair.correlation}, expected {expected}."
             )
         worst = max(worst, 0.0 if np.isnan(expected) else abs(pair.correlation - expected))
@@ -139,7 +139,7 @@ def main() -> None:
     o = parser.parse_args()
     tables = sorted((o.folder / "correlations" / o.sample_set).glob("[!.]*--*.zarr"))
     if not tables:
-        raise ValueError(
+        raise UserError(
             f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
         )
     for table in tables:

@@ -122,7 +122,7 @@ def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints_or_t
 
 def test_missing_weights_are_named_by_the_job_that_checks_them(project):
     (project.folder / "one.safetensors").unlink()
-    with pytest.raises(AssertionError, match="ValueError: one: there is no file") as failed:
+    with pytest.raises(AssertionError, match="Error: one: there is no file") as failed:
         project.snakemake("results/weights/one.txt", "--cores", "1")
     # The step failed, though what it says goes through tee, which did not.
     assert "returned non-zero exit status 1" in str(failed.value)

@@ -18,7 +18,7 @@ import torch
 from scipy import stats
 
 from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
@@ -55,7 +55,7 @@ def main() -> None:
     }
     names = [words[0].replace("-", "_") for words in a.vary]
     if unknown := [name for name in names if name not in kinds]:
-        raise ValueError(f"no setting '{unknown[0]}': choose of {', '.join(kinds)}.")
+        raise UserError(f"no setting '{unknown[0]}': choose of {', '.join(kinds)}.")
     first, device = None, lease()
     for values in itertools.product(*(words[1:] for words in a.vary)):
         for name, value in zip(names, values, strict=True):

@@ -17,7 +17,7 @@ import torch
 from rosetta_steps.benchmarks.correlation import Shapes, device, machine, shapes_of, wait
 from rosetta_steps.correlation.products import fused_projections
 from rosetta_steps.correlation.projection import Memory, Projection
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.resampling import Size, meeting_size
 
 # Of the units of a size, so many that their maps on all images take about that.
@@ -91,7 +91,7 @@ def measure(a: Shapes, b: Shapes, images: int, repeats: int) -> pd.DataFrame:
             row = {"size": f"{size[0]} x {size[1]}", "units": count, "meetings": words}
             rows.append(row | of_size(projection, kernels[size], count, images, repeats))
     if not rows:
-        raise ValueError("no size of these maps is projected by the kernel here.")
+        raise UserError("no size of these maps is projected by the kernel here.")
     table = pd.DataFrame(rows)
     return table.assign(of_copying=table["copied"] / table["kernel"])
 
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="least counts, default %(default)s")
     o = parser.parse_args()
     if device() != "cuda":
-        raise ValueError("there is no CUDA device here: the kernel is one of a GPU.")
+        raise UserError("there is no CUDA device here: the kernel is one of a GPU.")
     shapes = [shapes_of(name, o.zoo, o.layers) for name in (o.a, o.b)]
     table = measure(*shapes, o.images, o.repeats)
     print(f"{o.a} with {o.b}, {machine()}, {o.images} images at once, microseconds an image")

@@ -31,7 +31,7 @@ from rosetta_steps import activations, moments, sampling
 from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.nearest import nearest
 from rosetta_steps.stores import open_dataset
@@ -202,18 +202,18 @@ def check(name: str, entry: dict, images: int, untrained: int, initial: list[Pat
             untrained network to compare with, or a file is missing.
     """
     if entry["role"] != "model" or entry["loader"] not in ("timm", "open_clip"):
-        raise ValueError(
+        raise UserError(
             f"{name} has the role '{entry['role']}' and the loader '{entry['loader']}'. Choose a "
             "model of timm or of open_clip (python -m rosetta_steps.zoo lists them): only these "
             "can be drawn anew."
         )
     if images < 1:
-        raise ValueError(f"--images {images}: correlations need at least 1, and some hundreds.")
+        raise UserError(f"--images {images}: correlations need at least 1, and some hundreds.")
     if untrained < 1:
-        raise ValueError(f"--untrained {untrained}: there is nothing to compare with. At least 1.")
+        raise UserError(f"--untrained {untrained}: there is nothing to compare with. At least 1.")
     for file in initial:
         if not file.is_file():
-            raise ValueError(
+            raise UserError(
                 f"--initial {file} does not exist. Name safetensors files of the untrained network."
             )
 

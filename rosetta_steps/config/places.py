@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rosetta_steps.config.yaml_files import read_yaml
+from rosetta_steps.errors import UserError
 
 COMMAND_LINE = "--config on the command line"
 
@@ -76,7 +77,7 @@ def settings_of(file: Path, name: str | None = None) -> dict:
     if isinstance(value, dict):
         return value
     found = "is empty" if value is None else f"holds a {type(value).__name__} at its top level"
-    raise ValueError(
+    raise UserError(
         f"{name or file} {found}: expected settings such as 'neighbours: 5'. Write one, or leave "
         "the file out."
     )

@@ -11,6 +11,7 @@ import jsonschema
 
 from rosetta_steps.config.places import Origins
 from rosetta_steps.config.yaml_files import read_yaml
+from rosetta_steps.errors import UserError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 LARGEST = 2**63 - 1  # beyond it an integer fits no array
@@ -68,7 +69,7 @@ def refused(
     file = source
     if isinstance(source, Origins):
         file = source.of(tuple(place if origin is None else origin))
-    return ValueError(
+    return UserError(
         f"{file}, at {dotted(place)}: {message}" + (f" ({expected})" if expected else "")
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from rosetta_steps.errors import UserError
+
 MOST_BYTES = 2_000_000
 MOST_VALUES = 200_000  # with what aliases stand for written out
 DEEPEST = 40
@@ -39,7 +41,7 @@ class _Reader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > DEEPEST:
             line = self.peek_event().start_mark.line + 1
-            raise ValueError(f"line {line} is nested more than {DEEPEST} deep. Flatten it.")
+            raise UserError(f"line {line} is nested more than {DEEPEST} deep. Flatten it.")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -51,7 +53,7 @@ class _Reader(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if (first := lines.get((key.tag, key.value))) is not None:
-                raise ValueError(
+                raise UserError(
                     f"'{key.value}' stands in line {first} and again in line {line}, where it "
                     "would replace the first. Rename or delete one of them."
                 )
@@ -61,7 +63,7 @@ class _Reader(yaml.SafeLoader):
     def construct_yaml_int(self, node):
         value = super().construct_yaml_int(node)
         if SURPRISING_INTEGER.match(node.value) and node.value.strip("0+-"):
-            raise ValueError(
+            raise UserError(
                 f"line {node.start_mark.line + 1}: YAML reads {node.value} as the number {value}. "
                 f"Write {value}, or '{node.value}' in quotes for the text."
             )
@@ -89,31 +91,29 @@ def read_yaml(path: Path):
     try:
         return _parsed(_text(path), path.suffix.lower() == ".json")
     except FileNotFoundError:
-        raise ValueError(
-            f"{path} does not exist. Run from the folder that holds config/."
-        ) from None
+        raise UserError(f"{path} does not exist. Run from the folder that holds config/.") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not UTF-8 text (byte {error.start + 1} is {error.object[error.start]:#04x})"
             ". Save it as UTF-8."
         ) from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {_words(error)}") from None
+        raise UserError(f"{path} is not YAML: {_words(error)}") from None
     except RecursionError:
-        raise ValueError(f"{path} is nested too deep. Flatten it.") from None
+        raise UserError(f"{path} is nested too deep. Flatten it.") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def _text(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError
     if not path.is_file():  # reading a pipe could wait for ever
-        raise ValueError("is a folder or a device, not a file. Name a YAML file.")
+        raise UserError("is a folder or a device, not a file. Name a YAML file.")
     if (size := path.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"has {size} bytes, and at most {MOST_BYTES} are read. Split it.")
+        raise UserError(f"has {size} bytes, and at most {MOST_BYTES} are read. Split it.")
     return path.read_text(encoding="utf-8-sig")
 
 
@@ -123,7 +123,7 @@ def _parsed(text: str, is_json: bool):
     try:
         value = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}.") from None
+        raise UserError(f"line {error.lineno}, column {error.colno}: {error.msg}.") from None
     _shallow(value)
     return value
 
@@ -133,13 +133,13 @@ def _once(pairs: list[tuple]) -> dict:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"'{twice}' stands twice in one object. Rename or delete one of them.")
+        raise UserError(f"'{twice}' stands twice in one object. Rename or delete one of them.")
     return found
 
 
 def _shallow(value, depth: int = 1) -> None:
     if depth > DEEPEST:
-        raise ValueError(f"is nested more than {DEEPEST} deep. Flatten it.")
+        raise UserError(f"is nested more than {DEEPEST} deep. Flatten it.")
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list):
             _shallow(inner, depth + 1)
@@ -157,7 +157,7 @@ def _written_out(root: yaml.Node) -> None:
             return known
         line = node.start_mark.line + 1
         if id(node) in open_nodes:
-            raise ValueError(
+            raise UserError(
                 f"what begins in line {line} contains itself through an alias (*). Write out what "
                 "is meant."
             )
@@ -169,12 +169,12 @@ def _written_out(root: yaml.Node) -> None:
         open_nodes.discard(id(node))
         size, depth = 1 + sum(s for s, _ in found), 1 + max((d for _, d in found), default=0)
         if size > MOST_VALUES:
-            raise ValueError(
+            raise UserError(
                 f"what begins in line {line} stands for more than {MOST_VALUES} values once its "
                 "aliases (*) are written out. Use fewer."
             )
         if depth > DEEPEST:
-            raise ValueError(f"what begins in line {line} is nested more than {DEEPEST} deep.")
+            raise UserError(f"what begins in line {line} is nested more than {DEEPEST} deep.")
         sizes[id(node)] = size, depth
         return sizes[id(node)]
 

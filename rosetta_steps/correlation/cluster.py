@@ -10,6 +10,7 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
+from rosetta_steps.errors import UserError
 from rosetta_steps.stores import sha256_of
 
 ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
@@ -86,7 +87,7 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
     try:
         client = Client(address, timeout=ANSWER_SECONDS)
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"no Dask scheduler answers at {address} ({error}). Start one (dask scheduler), give "
             "its address as correlation.scheduler, or leave that out for workers on this machine."
         ) from None
@@ -94,12 +95,12 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
         try:
             client.wait_for_workers(1, timeout=ANSWER_SECONDS)
         except TimeoutError:
-            raise ValueError(
+            raise UserError(
                 f"the Dask scheduler at {address} has no workers. Start some, each in this "
                 f"environment and in {Path.cwd()}: dask worker {address} --nthreads 1"
             ) from None
         if crowded := [worker for worker, threads in client.nthreads().items() if threads > 1]:
-            raise ValueError(
+            raise UserError(
                 f"the worker at {crowded[0]} would compute several pieces in one process, more "
                 "than memory_gb is meant for: start it with --nthreads 1."
             )
@@ -125,7 +126,7 @@ def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict
         ValueError: Names the worker, what differs and the remedy.
     """
     if isinstance(found, Exception):
-        raise ValueError(
+        raise UserError(
             f"the worker at {worker} cannot run rosetta_steps ({found}). Start it in this "
             f"environment: {os.path.dirname(os.__file__)}"
         )
@@ -137,7 +138,7 @@ def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict
                 if is_file
                 else "Start it in the same environment."
             )
-            raise ValueError(
+            raise UserError(
                 f"the worker at {worker} sees another {name} than this process "
                 f"({found.get(name) or 'none'}, not {value}). {remedy}"
             )

@@ -20,7 +20,7 @@ import xarray as xr
 from rosetta_steps.correlation.products import sum_products
 from rosetta_steps.correlation.units import RUN_BYTES, Units
 from rosetta_steps.digest import algorithm
-from rosetta_steps.errors import StoreError
+from rosetta_steps.errors import StoreError, UserError
 from rosetta_steps.resampling import Size
 from rosetta_steps.splits import split_of
 from rosetta_steps.storage.files import whole_file
@@ -96,7 +96,7 @@ class Job:
         """
         for wanted, found in zip(self.software, software(), strict=True):
             if wanted != found:
-                raise ValueError(
+                raise UserError(
                     f"a worker on {platform.node()} has {found}, not {wanted}. Start it in the "
                     "same environment; finished pieces are kept."
                 )
@@ -210,7 +210,7 @@ def _with_smaller_blocks(compute, block: int):
             return compute(block)
         except torch.OutOfMemoryError as error:
             if block == 1:
-                raise ValueError(
+                raise UserError(
                     f"GPU memory is too small for one image at once ({error}). Lower "
                     "correlation.gpu_memory_gb, so that the table is cut into more tiles."
                 ) from None

@@ -11,6 +11,7 @@ from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
+from rosetta_steps.errors import UserError
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source, Stream
 
@@ -161,7 +162,7 @@ def plan(
     least = fixed + held
     least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
-        raise ValueError(
+        raise UserError(
             f"{a.model} x {b.model}: correlation.{BUDGETS[device]} is {budget / GIGABYTE:.3g}, "
             f"and a worker needs at least {least / GIGABYTE:.3g} GB: {fixed / GIGABYTE:.2g} for "
             f"itself, {held / GIGABYTE:.2g} for maps{' and models' if running else ''}, the "

@@ -21,7 +21,7 @@ from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import StoreError
+from rosetta_steps.errors import StoreError, UserError
 from rosetta_steps.memory import available_bytes
 from rosetta_steps.splits import refuse_splits
 from rosetta_steps.storage.manifests import (
@@ -164,13 +164,13 @@ def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) 
     """
     units = [sum(store.channels.values()) for store in stores]
     if not 0 <= nearest <= min(units):
-        raise ValueError(
+        raise UserError(
             f"{nearest} nearest of {units[0]} and {units[1]} units: at least 1 and at most the "
             "smaller number, or 0 for the table."
         )
     refuse_splits(stores[0].images, splits)
     if splits > 1 and nearest:
-        raise ValueError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
+        raise UserError(f"{splits} splits are kept as tables: leave out nearest (keep: table).")
 
 
 def refuse_other_moments(
@@ -195,14 +195,14 @@ def refuse_other_moments(
     }
     same = all(moments.attrs[key] == store.attrs[key] for key in ("model", "samples"))
     if not same or shapes != own or store.state["name"] not in made_of:
-        raise ValueError(
+        raise UserError(
             f"the moments of {moments.attrs['model']} on {moments.attrs['samples']} are not of "
             f"{path}, which is of {store.attrs['model']} on {store.attrs['samples']}: give "
             "each model's own (--moments-a, --moments-b), measured on these maps."
         )
     found = next(iter(layers.values())).sizes.get("split", 1)
     if found != splits:
-        raise ValueError(
+        raise UserError(
             f"the moments of {moments.attrs['model']} have {found} splits, not {splits}: measure "
             f"them with --splits {splits} (in the config, correlation.splits)."
         )
@@ -232,7 +232,7 @@ def compute(
         try:
             task.result()
         except KilledWorker as error:
-            raise ValueError(
+            raise UserError(
                 f"{bar.desc}: worker processes died again and again, most likely for want of "
                 "memory. Lower correlation.memory_gb or images_per_block in the config, or give "
                 "the job fewer cores; finished pieces are kept."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.resampling import Size, meeting_size
 from rosetta_steps.streams import Source
 
@@ -88,7 +89,7 @@ def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None 
     }
     for name, values in offset.items():
         if len(values) != source.channels[name]:
-            raise ValueError(
+            raise UserError(
                 f"{source.attrs['model']}, layer {name}: {source.channels[name]} channels of "
                 f"{len(values)}. Maps of matched units cannot be correlated: give its stream "
                 "(.json)."

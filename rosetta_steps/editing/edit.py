@@ -22,7 +22,7 @@ from rosetta_steps.devices import lease
 from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
 from rosetta_steps.editing.edits import KINDS, Edit, read_mask
 from rosetta_steps.editing.sources import Source, read_source
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.choices import (
     UNIT,
     names_of,
@@ -156,7 +156,7 @@ def leave_out_unchanged(editor: Editor, source: Source, at_once: int) -> Source:
     names = ", ".join(names_of(units.head(4)))
     names += f" and {len(units) - 4} more" if len(units) > 4 else ""
     if not changed.any():
-        raise ValueError(
+        raise UserError(
             f"{editor.edit.kind} changes nothing: {names} do not fire on image {same}, or their "
             "maps are already as the edit would have them. Choose other images or units."
         )
@@ -278,13 +278,13 @@ def main() -> None:
     matches, moments = matches_from(a)
     entry = find_entry(a.generator, a.zoo)
     if entry["role"] != "generator":
-        raise ValueError(f"{a.generator} is no generator: it makes no images to edit.")
+        raise UserError(f"{a.generator} is no generator: it makes no images to edit.")
     if a.generator not in moments:
-        raise ValueError("the moments of the generator are missing: give them as --moments X.zarr.")
+        raise UserError("the moments of the generator are missing: give them as --moments X.zarr.")
     source = read_source(a.source, a.generator, entry, a.images)
     for name, own in (("space", source.space), ("truncation", source.truncation)):
         if getattr(a, name) not in (None, own):
-            raise ValueError(f"the latents of {a.source} have {name} {own}: leave out --{name}.")
+            raise UserError(f"the latents of {a.source} have {name} {own}: leave out --{name}.")
         setattr(a, name, own)
     start = a.start or ("random" if a.edit == "copy_and_paste" else "source")
     a.similarity = a.similarity or SIMILARITY[a.edit]
@@ -294,7 +294,7 @@ def main() -> None:
     if a.table:
         table = read_dictionary(a.table)
     elif a.concepts:
-        raise ValueError("--concepts are those of a table: give --table rosetta.csv.")
+        raise UserError("--concepts are those of a table: give --table rosetta.csv.")
     own_moments = open_moments(moments[a.generator], a.generator)
     channels = {name: part.sizes["channel"] for name, part in own_moments.children.items()}
     strongest = matches.sort_values("correlation", ascending=False, kind="stable")
@@ -310,7 +310,7 @@ def main() -> None:
     else:
         edited = matched
     if not len(edited):
-        raise ValueError("no unit to edit: give --models with their --buddies, or --units.")
+        raise UserError("no unit to edit: give --models with their --buddies, or --units.")
     generator = load(a.generator, entry, weights_file(a.generator, entry), lease())
     mask = None
     if a.edit == "paint" and a.mask:

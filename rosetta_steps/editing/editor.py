@@ -16,6 +16,7 @@ from rosetta_steps import heatmaps
 from rosetta_steps.editing.direct import replaced
 from rosetta_steps.editing.edits import Edit
 from rosetta_steps.editing.sources import Source
+from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.choices import UNIT, names_of
 from rosetta_steps.inversion.invert import MOST_AT_ONCE
 from rosetta_steps.inversion.latents import Latents
@@ -57,7 +58,7 @@ def units_to_edit(
         ValueError: keep is negative or not finite.
     """
     if not 0 <= keep < np.inf:
-        raise ValueError(f"keep: {keep} must be nought or more, finite.")
+        raise UserError(f"keep: {keep} must be nought or more, finite.")
     parts = [edited.assign(edited=True, weight=1.0), kept.assign(edited=False, weight=np.nan)]
     if watched is not None:
         parts.append(watched.assign(edited=False, weight=0.0))
@@ -94,19 +95,19 @@ class Editor:
         start: str,
     ):
         if settings.reconstruction != "none":
-            raise ValueError(
+            raise UserError(
                 "an edit has no image to reconstruct (eq. 5): leave out reconstruction: "
                 f"{settings.reconstruction}."
             )
         if settings.starts > 1 and start != "random":
-            raise ValueError(
+            raise UserError(
                 f"{settings.starts} starts from one latent would end alike: give --start random."
             )
         self.generator, self.edit, self.settings, self.start = generator, edit, settings, start
         # By layer, and within it those that count before those that are only watched.
         order = {layer: place for place, layer in enumerate(moments.children)}
         if unknown := sorted(set(units["layer"]) - set(order)):
-            raise ValueError(
+            raise UserError(
                 f"the moments of {generator.name} have no layer {unknown[0]}; they have "
                 f"{', '.join(order)}. The matches were mined from other layers: mine again."
             )

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.image_files import UnreadableImage, read_image
 from rosetta_steps.resampling import Size
 
@@ -127,18 +128,18 @@ class Edit:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f"no edit '{self.kind}': choose one of {', '.join(KINDS)}.")
+            raise UserError(f"no edit '{self.kind}': choose one of {', '.join(KINDS)}.")
         if not all(abs(share) < 1 for share in self.direction):
-            raise ValueError(
+            raise UserError(
                 f"shift {_words(self.direction)} moves maps out of the image: give shares of its "
                 "height and width between -1 and 1."
             )
         if self.kind == "amplify" and not (self.factor >= 0 and self.factor != 1):
-            raise ValueError(f"factor {self.factor} must be at least 0, and 1 changes nothing.")
+            raise UserError(f"factor {self.factor} must be at least 0, and 1 changes nothing.")
         if self.kind == "paint" and not 0 <= self.level <= 1:
-            raise ValueError(f"level {self.level} must lie between 0 and 1.")
+            raise UserError(f"level {self.level} must lie between 0 and 1.")
         if self.kind == "paint" and self.mask is None:
-            raise ValueError("paint needs a mask: an image, white where units are to be strong.")
+            raise UserError("paint needs a mask: an image, white where units are to be strong.")
 
     def check(self, sizes: Iterable[Size]) -> None:
         """Raise a ValueError if maps of these sizes, (y, x) each, are too small for the shift."""
@@ -147,7 +148,7 @@ class Edit:
             return
         if not any(any(pixels(self.direction, size)) for size in sizes):
             largest = max(max(size) for size in sizes)
-            raise ValueError(
+            raise UserError(
                 f"shift {_words(self.direction)} moves no layer by a whole pixel: the largest maps "
                 f"have {largest} pixels a side, so give at least {0.5 / largest:.3g}."
             )
@@ -197,21 +198,21 @@ def read_mask(path: Path, size: Size) -> np.ndarray:
     try:
         grey = read_image(path, size)[0].mean(0)
     except (UnreadableImage, OSError) as error:
-        raise ValueError(f"the mask {path} cannot be read: {error}.") from None
+        raise UserError(f"the mask {path} cannot be read: {error}.") from None
     with Image.open(path) as image:
         found, transparent = image.size[::-1], image.has_transparency_data
     if found != tuple(size):
-        raise ValueError(
+        raise UserError(
             f"the mask {path} has {found[1]} x {found[0]} pixels and the generator's images "
             f"{size[1]} x {size[0]}: resize it."
         )
     if transparent:
-        raise ValueError(
+        raise UserError(
             f"the mask {path} has transparency, of which nobody can say if it is black or white: "
             "save it without an alpha channel."
         )
     if grey.max() < WHITE:
-        raise ValueError(
+        raise UserError(
             f"the mask {path} has no white: its brightest pixel is {grey.max():.2f} of 1. Paint "
             "white where the units are to be strong, black elsewhere."
         )

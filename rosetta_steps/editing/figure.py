@@ -22,7 +22,7 @@ from rosetta_steps.drawing import (
     save_figures,
     write_text,
 )
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
 from rosetta_steps.storage.portable import listed
 from rosetta_steps.stores import open_dataset
@@ -129,9 +129,9 @@ def main() -> None:
     edits = [open_dataset(path) for path in a.edits]
     for path, edit in zip(a.edits, edits, strict=True):
         if "heat_target" not in edit:
-            raise ValueError(f"{path} is no edit: python -m rosetta_steps.editing.edit writes one.")
+            raise UserError(f"{path} is no edit: python -m rosetta_steps.editing.edit writes one.")
         if min(a.images) < 0 or min(a.images) >= edit.sizes["image"]:
-            raise ValueError(
+            raise UserError(
                 f"{path} has images 0 to {edit.sizes['image'] - 1}, none of "
                 f"{', '.join(map(str, a.images))}."
             )

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest
 
@@ -55,32 +56,32 @@ def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] |
     """
     store = open_dataset(path)
     if "latent" not in store:
-        raise ValueError(
+        raise UserError(
             f"{path} has no latents, only {', '.join(map(str, store.data_vars))}: only what a "
             "generator has made can be edited. Invert these images first."
         )
     made_by = store.attrs.get("generator")
     if made_by != generator:
-        raise ValueError(
+        raise UserError(
             f"{path} holds latents of {made_by or 'an unknown generator'}, not of {generator}: "
             f"give --generator {made_by} and its matches, or another source."
         )
     digest = store.attrs.get("generator_digest")
     if digest not in (None, entry_digest(entry)):
-        raise ValueError(
+        raise UserError(
             f"{path} was made with another {generator}: its entry, its weights or its network have "
             "changed since. Write the source again."
         )
     count = store.sizes["image"]
     chosen = list(dict.fromkeys(range(count) if images is None else images))
     if missing := [image for image in chosen if not 0 <= image < count]:
-        raise ValueError(f"{path} has images 0 to {count - 1}, not {', '.join(map(str, missing))}.")
+        raise UserError(f"{path} has images 0 to {count - 1}, not {', '.join(map(str, missing))}.")
     failed = _failed(store)
     if broken := [image for image in chosen if image in failed]:
         words = f"the loss of every start of image {', '.join(map(str, broken))} was not finite"
         chosen = [image for image in chosen if image not in broken]
         if images is not None or not chosen:
-            raise ValueError(f"{path}: {words}: choose other images, or write the source again.")
+            raise UserError(f"{path}: {words}: choose other images, or write the source again.")
         print(f"{path}: {words}; left out.", file=sys.stderr)
     labels = None
     if "label" in store:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import (
@@ -87,7 +88,7 @@ def read_arm(store: Path) -> Arm:
         return Arm(store.stem, reason)
     found = open_dataset(store)
     if missing := [name for name in ("image", "loss", "start", "failed") if name not in found]:
-        raise ValueError(
+        raise UserError(
             f"{store} holds no inversions: it has no {', '.join(missing)}. Give stores that "
             "python -m rosetta_steps.inversion.invert wrote."
         )
@@ -114,11 +115,11 @@ def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:
     arms = [read_arm(store) for store in stores]
     names = [arm.name for arm in arms]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{len(twice)} arms are called {twice[0]}: rename one of the stores.")
+        raise UserError(f"{len(twice)} arms are called {twice[0]}: rename one of the stores.")
     full = [arm for arm in arms if not arm.empty]
     if not full:
         reasons = "; ".join(f"{arm.name}: {arm.empty}" for arm in arms)
-        raise ValueError(f"every arm is empty, so there is nothing to compare ({reasons}).")
+        raise UserError(f"every arm is empty, so there is nothing to compare ({reasons}).")
     refuse_not_made_of(stores, targets)
     count = open_dataset(targets).sizes["image"]
     for arm in full:
@@ -129,18 +130,18 @@ def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:
 def _check(arm: Arm, first: Arm, targets: Path, count: int) -> None:
     again = "Invert the same targets for every arm."
     if len(arm.start) != count:
-        raise ValueError(
+        raise UserError(
             f"arm {arm.name} has {len(arm.start)} images, {targets} has {count}: it was written "
             f"anew since. {again}"
         )
     if arm.attrs["generator_digest"] != first.attrs["generator_digest"]:
-        raise ValueError(
+        raise UserError(
             f"arm {first.name} inverted through {first.attrs['generator']}, arm {arm.name} through "
             f"{arm.attrs['generator']} or another version of it: compare arms of one generator."
         )
     if arm.size != first.size:
         sizes = " and ".join(f"{one.name}: {one.size[0]} x {one.size[1]}" for one in (first, arm))
-        raise ValueError(f"arms have images of two sizes, {sizes}. {again}")
+        raise UserError(f"arms have images of two sizes, {sizes}. {again}")
 
 
 def other_settings(arms: Sequence[Arm]) -> list[str]:

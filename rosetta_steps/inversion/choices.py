@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 UNIT = ["layer", "channel"]
@@ -34,13 +35,13 @@ def units_named(names: Sequence[str], channels: Mapping[str, int]) -> pd.DataFra
     for name in dict.fromkeys(names):
         layer, _, channel = name.rpartition(":")
         if not layer or not channel.isdigit():
-            raise ValueError(f"'{name}' names no unit: write layer:channel, such as main.2:17.")
+            raise UserError(f"'{name}' names no unit: write layer:channel, such as main.2:17.")
         if layer not in channels:
-            raise ValueError(
+            raise UserError(
                 f"unit {name}: no layer {layer} was mined. {suggestion(layer, list(channels))}"
             )
         if int(channel) >= channels[layer]:
-            raise ValueError(
+            raise UserError(
                 f"unit {name}: {layer} has channels 0 to {channels[layer] - 1}; the nearest is "
                 f"{layer}:{channels[layer] - 1}."
             )
@@ -60,14 +61,14 @@ def units_of_concepts(concepts: Sequence[int], table: pd.DataFrame, generator: s
         ValueError: The table is another generator's, or has no such concept.
     """
     if others := set(table["generator"]) - {generator}:
-        raise ValueError(f"the concepts are those of {', '.join(others)}, not of {generator}.")
+        raise UserError(f"the concepts are those of {', '.join(others)}, not of {generator}.")
     known = sorted(set(table["concept"]))
     if not known:
-        raise ValueError("the table has no concepts.")
+        raise UserError("the table has no concepts.")
     for concept in concepts:
         if concept not in known:
             near = sorted(sorted(known, key=lambda one: abs(one - concept))[:3])
-            raise ValueError(
+            raise UserError(
                 f"no concept {concept}: the table has {known[0]} to {known[-1]}; the nearest are "
                 f"{', '.join(map(str, near))}."
             )

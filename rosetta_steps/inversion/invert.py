@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rosetta_steps.devices import lease
 from rosetta_steps.digest import algorithm, digest_of
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.guidance import bytes_of_guidance, guidance, ordered
 from rosetta_steps.inversion.latents import Latents
@@ -87,10 +87,10 @@ class Inverter:
         self.settings, self.device, self.matches = settings, device, ordered(matches)
         self.memory: float | None = None  # budget in GB, known from rows_at_once on
         if not len(matches) and settings.reconstruction == "none":
-            raise ValueError("no matches and reconstruction: none leave nothing to optimise for.")
+            raise UserError("no matches and reconstruction: none leave nothing to optimise for.")
         self.entry = find_entry(generator, zoo)
         if self.entry["role"] != "generator":
-            raise ValueError(f"{generator} is no generator: images cannot be inverted through it.")
+            raise UserError(f"{generator} is no generator: images cannot be inverted through it.")
         self.generator = load(generator, self.entry, weights_file(generator, self.entry), device)
         # Digests of all networks that take part, as origin_of gives them.
         self.origin = origin_of(generator, self.entry)
@@ -115,7 +115,7 @@ class Inverter:
 
     def _moments_of(self, model: str, layer: str) -> xr.Dataset:
         if layer not in self.moments[model].children:
-            raise ValueError(
+            raise UserError(
                 f"the moments of {model} have no layer {layer}; they have "
                 f"{', '.join(self.moments[model].children)}. The best buddies were mined from "
                 "other layers, or of another generator: give those that belong to these moments."
@@ -398,7 +398,7 @@ def report_failures(failed: np.ndarray) -> None:
             file=sys.stderr,
         )
     if len(failed) and (failed >= 0).all():
-        raise ValueError(
+        raise UserError(
             f"no loss stayed finite: the first was not at step {int(failed.min())}. Lower "
             "learning_rate or beta, or take a bounded similarity (cosine, pearson, distance)."
         )
@@ -460,7 +460,7 @@ def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:
         ValueError: The numbers of models, tables and moments differ.
     """
     if len(a.models) != len(a.buddies) or (a.models and len(a.moments) != len(a.models) + 1):
-        raise ValueError(
+        raise UserError(
             f"{len(a.models)} models, {len(a.buddies)} tables and {len(a.moments)} moments: give "
             "one table a model, and the moments of the generator and of every model."
         )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.sampling import latent
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.taps import activations_of
@@ -36,12 +37,12 @@ class Latents:
 
     def __post_init__(self):
         if self.space not in SPACES:
-            raise ValueError(f"no latent space '{self.space}': choose one of {', '.join(SPACES)}.")
+            raise UserError(f"no latent space '{self.space}': choose one of {', '.join(SPACES)}.")
         name, network = self.generator.name, self.generator.network
         if self.space != "z" and not hasattr(network, "mapping"):
-            raise ValueError(f"{name} has no mapping network, so no {self.space}: use space: z.")
+            raise UserError(f"{name} has no mapping network, so no {self.space}: use space: z.")
         if self.generator.classes and self.labels is None:
-            raise ValueError(
+            raise UserError(
                 f"{name} has {self.generator.classes} classes and the targets have no labels: say "
                 "which class to show (class: in the inversion, --class by hand)."
             )

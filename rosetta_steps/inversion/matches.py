@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.moments import mean_and_variance
 from rosetta_steps.resampling import Size
@@ -16,7 +17,7 @@ from rosetta_steps.stores import open_tree
 COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", "correlation"]
 
 
-class NoMatches(ValueError):
+class NoMatches(UserError):
     """A generator has no best buddies strong enough to guide anything."""
 
 
@@ -43,7 +44,7 @@ def read_matches(
         StoreError: A table is not finished, damaged, or of other models.
     """
     if neighbours < 1:
-        raise ValueError(f"neighbours: {neighbours} must be at least 1, or no pair is left.")
+        raise UserError(f"neighbours: {neighbours} must be at least 1, or no pair is left.")
     parts = []
     for model, path in tables.items():
         table = read_best_buddies(path, None if generator is None else [generator, model])
@@ -124,7 +125,7 @@ def mean_and_deviation(
         ValueError: The store has no such layer, or a unit of it never varies.
     """
     if layer not in moments.children:
-        raise ValueError(
+        raise UserError(
             f"the moments of {moments.attrs.get('model')} have no layer {layer}; they have "
             f"{', '.join(moments.children)}. The best buddies were mined from other layers, or of "
             "another model: give those that belong to these moments."
@@ -133,7 +134,7 @@ def mean_and_deviation(
     channels = np.asarray(channels)
     still = channels[~(variance[channels] > 0)]
     if len(still):
-        raise ValueError(
+        raise UserError(
             f"{moments.attrs.get('model')}, layer {layer}: channel {still[0]} never varies over "
             "the mined images, so it guides nothing."
         )

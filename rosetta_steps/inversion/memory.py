@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from rosetta_steps.errors import UserError
+
 # Besides what the backward pass needs: gradients on their way and temporary values.
 ON_THE_WAY = 1.5
 
@@ -73,7 +75,7 @@ class Needs:
             advice = "lower perceptual_size"
             if guided > least / 2:
                 advice = "guide by fewer pairs (neighbours, least_correlation)"
-            raise ValueError(
+            raise UserError(
                 f"one image needs {least / 1e9:.2g} GB ({guided / 1e9:.2g} GB of guidance), the "
                 f"budget is {memory:g} GB: raise memory_gb (--memory-gb by hand) above that, or "
                 f"{advice}."

@@ -17,6 +17,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.perceptual import distance_of
 
 WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels
@@ -55,7 +56,7 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     """
     y, x = images.shape[2:]
     if min(y, x) < WINDOW:
-        raise ValueError(
+        raise UserError(
             f"images of {y} x {x} pixels have no SSIM: its window is {WINDOW} x {WINDOW}."
         )
     _, everywhere = structural_similarity_index_measure(

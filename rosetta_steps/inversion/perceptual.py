@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
@@ -51,7 +52,7 @@ class ZooDistance:
     def __init__(self, name: str, zoo: str, size: int, device: str):
         entry = find_entry(name, zoo)
         if entry["role"] != "model" or entry["loader"] == "onnx":
-            raise ValueError(
+            raise UserError(
                 f"{name} cannot be a perceptual network: it has the role '{entry['role']}' and the "
                 f"loader '{entry['loader']}', and gradients are needed. Choose a timm, open_clip "
                 "or function model."
@@ -91,7 +92,7 @@ class Lpips:
             self.network = _NoTrainLpips(net=LPIPS_BACKBONE).to(device).eval()
         except OSError as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
-            raise ValueError(
+            raise UserError(
                 f"LPIPS needs the {LPIPS_BACKBONE} weights of torchvision, which cannot be had "
                 f"({error}). Put the file into {folder}, or use a network of the zoo: "
                 "reconstruction: perceptual, and its name among the metrics."

@@ -4,6 +4,7 @@ import argparse
 import math
 from dataclasses import asdict, dataclass, field, fields
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.latents import SPACES
 from rosetta_steps.inversion.similarity import FORMS
 
@@ -45,17 +46,17 @@ class Settings:
         for one in fields(self):
             value, choices = getattr(self, one.name), one.metadata["choices"]
             if choices and value not in choices:
-                raise ValueError(f"{one.name}: '{value}' is none of {', '.join(choices)}.")
+                raise UserError(f"{one.name}: '{value}' is none of {', '.join(choices)}.")
         if not 0 < self.guided <= 1:
-            raise ValueError(f"guided: {self.guided} must be above nought and at most 1.")
+            raise UserError(f"guided: {self.guided} must be above nought and at most 1.")
         if self.guided < 1 and self.reconstruction == "none":
-            raise ValueError("guided: below 1 needs a reconstruction, for the steps after it.")
+            raise UserError("guided: below 1 needs a reconstruction, for the steps after it.")
         for name in ("starts", "steps", "learning_rate", "perceptual_size"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above nought and finite.")
+                raise UserError(f"{name}: {getattr(self, name)} must be above nought and finite.")
         for name in ("alpha", "beta", "frames"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)} must be nought or more, finite.")
+                raise UserError(f"{name}: {getattr(self, name)} must be nought or more, finite.")
 
     def attrs(self) -> dict:
         """For the attributes of a store."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.resampling import Size, comparison_size, upsampling
 from rosetta_steps.stores import image_blocks
 
@@ -74,10 +75,10 @@ class Similarity:
 
     def __init__(self, pairs: Sequence[Pairs], form: str, device: str = "cpu"):
         if form not in FORMS:
-            raise ValueError(f"no similarity '{form}': choose one of {', '.join(FORMS)}.")
+            raise UserError(f"no similarity '{form}': choose one of {', '.join(FORMS)}.")
         count = sum(len(group.channels) for group in pairs)
         if not count:
-            raise ValueError("L_act is a mean over matched pairs, and there are none.")
+            raise UserError("L_act is a mean over matched pairs, and there are none.")
         self.layers = list(dict.fromkeys(group.layer for group in pairs))
         self.form = form
         weights = sum(float(_weights(group).sum()) for group in pairs)

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.arms import Arm, other_settings, read_arms
 from rosetta_steps.inversion.metrics import Metric, metrics_of
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
@@ -181,7 +181,7 @@ def compare(
     arms = read_arms(stores, targets)
     names = [arm.name for arm in arms]
     if baseline not in names:
-        raise ValueError(f"no arm '{baseline}' to compare with. {suggestion(baseline, names)}")
+        raise UserError(f"no arm '{baseline}' to compare with. {suggestion(baseline, names)}")
     for words in other_settings(arms):
         print(f"The arms differ in more than their matches: {words}.", file=sys.stderr)
     images = measure(targets, arms, metrics, device)
@@ -189,7 +189,7 @@ def compare(
     for row in table[table["note"] != ""].itertuples():
         print(f"{row.method}: {row.note.removesuffix('.')}.", file=sys.stderr)
     if not images["counted"].any():
-        raise ValueError(
+        raise UserError(
             "on every image some arm failed, so no image is left to compare the arms on. Lower "
             "learning_rate or beta, or leave out the worst arm."
         )

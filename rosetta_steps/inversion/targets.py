@@ -7,6 +7,7 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.stores import image_blocks
 
 OUTSIDE = 1e-3  # how far beyond [0, 1] rounding may carry a value
@@ -25,21 +26,21 @@ def check_targets(path: Path, samples: xr.Dataset) -> None:
     """
     if "image" not in samples:
         has = ", ".join(map(str, samples.data_vars)) or "nothing"
-        raise ValueError(f"{path} has no variable image, only {has}: give a samples store.")
+        raise UserError(f"{path} has no variable image, only {has}: give a samples store.")
     images = samples["image"]
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(
+        raise UserError(
             f"{path}: image is {dict(images.sizes)}, not (image, rgb, y, x) with 3 channels: "
             "convert the images to RGB."
         )
     if not len(images):
-        raise ValueError(f"{path} has 0 images: sample or import at least one.")
+        raise UserError(f"{path} has 0 images: sample or import at least one.")
     low, high = np.inf, -np.inf
     for block in image_blocks(len(images), IMAGES_PER_BLOCK):
         values = images[block].values
         low, high = np.minimum(low, values.min()), np.maximum(high, values.max())  # keep NaN
     if not (low >= -OUTSIDE and high <= 1 + OUTSIDE):
-        raise ValueError(
+        raise UserError(
             f"{path}: values of image are from {low:g} to {high:g}, not in [0, 1]: scale them, "
             "such as by 1 / 255 for bytes."
         )
@@ -57,7 +58,7 @@ def refuse_overwriting(output: Path, given: Path, option: str) -> None:
         ValueError: Both are one path.
     """
     if Path(output).resolve() == Path(given).resolve():
-        raise ValueError(f"--output {output} is what {option} reads: give another --output.")
+        raise UserError(f"--output {output} is what {option} reads: give another --output.")
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -47,7 +47,7 @@ from rosetta_steps.drawing import (
     wrapped,
     write_text,
 )
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.figures import TALLEST, choose_distinct, empty_figure
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.choices import units_of_concepts
@@ -116,21 +116,21 @@ def concepts_of_units(dictionary: Dictionary, names: Sequence[str]) -> list[Conc
     for name in dict.fromkeys(name.removeprefix(f"{dictionary.generator}:") for name in names):
         layer, _, channel = name.rpartition(":")
         if not layer or not channel.isdigit():
-            raise ValueError(
+            raise UserError(
                 f"'{name}' names no unit of {dictionary.generator}: write layer:channel, such as "
                 "main.2:17."
             )
         table = dictionary.table[dictionary.table["generator_layer"] == layer]
         if table.empty:
             layers = list(dict.fromkeys(dictionary.table["generator_layer"]))
-            raise ValueError(
+            raise UserError(
                 f"unit {name}: the dictionary has no unit of layer {layer}. "
                 f"{suggestion(layer, layers)}"
             )
         known = sorted(set(table["generator_channel"]))
         if int(channel) not in known:
             nearest = np.argsort(np.abs(np.array(known) - int(channel)), kind="stable")[:3]
-            raise ValueError(
+            raise UserError(
                 f"unit {name} has no match in every model; the nearest that have are "
                 f"{', '.join(f'{layer}:{known[place]}' for place in sorted(nearest))}."
             )
@@ -232,7 +232,7 @@ def visualise(
             _say_failures(concept, found[-1]["failed"])
     together = {name: np.stack([part[name] for part in found]) for name in found[0]}
     if (together["failed"] >= 0).all():
-        raise ValueError(
+        raise UserError(
             "no loss stayed finite. Lower learning_rate or beta, or take a bounded similarity "
             "(cosine, pearson, distance)."
         )
@@ -427,10 +427,10 @@ def main() -> None:
     if a.threads:
         torch.set_num_threads(a.threads)
     if a.images < 1:
-        raise ValueError(f"--images {a.images}: at least one real example is the target.")
+        raise UserError(f"--images {a.images}: at least one real example is the target.")
     dictionary = open_from_arguments(a)
     if a.generator not in (None, dictionary.generator):
-        raise ValueError(f"{a.table} is of {dictionary.generator}, not of {a.generator}.")
+        raise UserError(f"{a.table} is of {dictionary.generator}, not of {a.generator}.")
     picture = (a.figure or a.output).with_suffix("")
     if not dictionary.concepts and not a.concepts and not a.units:
         provenance = visualised(dictionary, dictionary.made_of, a)

@@ -25,7 +25,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.sampling import latent
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import load
@@ -287,7 +287,7 @@ def train(
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         if state["settings"] != settings:
-            raise ValueError(
+            raise UserError(
                 f"{checkpoint} is of another training: steps, batch, peak, seed and every were "
                 f"{state['settings']}, now {settings}. Delete it to start anew."
             )
@@ -403,7 +403,7 @@ def load_generators(names: list[str], zoo: str) -> list:
     for name in names:
         entry = find_entry(name, zoo)
         if entry["role"] != "generator":
-            raise ValueError(
+            raise UserError(
                 f"{name} is no generator: {zoo} gives it the role '{entry['role']}'. Training "
                 "images come from generators."
             )

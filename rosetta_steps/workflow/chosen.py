@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.image_files import matched_files
 from rosetta_steps.picture_list import read_list
 from rosetta_steps.zoo.entries import suggestion
@@ -31,7 +32,7 @@ class Chosen:
         """
         known = self.config["sample_sets"]
         if name not in known:
-            raise ValueError(
+            raise UserError(
                 f"no sample set '{name}' in config/config.yaml. {suggestion(name, list(known))}"
             )
         return known[name]
@@ -45,7 +46,7 @@ class Chosen:
         chosen = self.sample_set(name)
         if "models" not in chosen:
             mined = (n for n, c in self.config["sample_sets"].items() if "models" in c)
-            raise ValueError(
+            raise UserError(
                 f"sample set {name} is not mined: it has no models. Give it models and layers, or "
                 f"take another: {', '.join(mined)}."
             )
@@ -106,7 +107,7 @@ class Chosen:
         """
         known = self.config["inversions"]
         if name not in known:
-            raise ValueError(
+            raise UserError(
                 f"no inversion '{name}' in config/config.yaml. {suggestion(name, list(known))}"
             )
         return self.config["inversion"] | known[name]

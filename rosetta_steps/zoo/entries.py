@@ -14,6 +14,7 @@ from pathlib import Path
 from rosetta_steps.config.names import problem_of
 from rosetta_steps.config.schema import check, quoted, suggestion
 from rosetta_steps.config.yaml_files import read_yaml
+from rosetta_steps.errors import UserError
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
@@ -54,14 +55,14 @@ def _read_entries(path: str, place: str) -> dict[str, dict]:
     if isinstance(entries, dict):
         for name in entries:
             if problem := problem_of("model", name):
-                raise ValueError(f"{path}: {problem}")
+                raise UserError(f"{path}: {problem}")
     check(entries, "models", path)
     for name, entry in entries.items():
         if problem := _contradiction(entry):
-            raise ValueError(f"{path}, at {name}: {problem}")
+            raise UserError(f"{path}, at {name}: {problem}")
         for preset in entry.get("layers", {}):
             if problem := problem_of("preset", preset):
-                raise ValueError(f"{path}, at {name}.layers: {problem}")
+                raise UserError(f"{path}, at {name}.layers: {problem}")
     return entries
 
 
@@ -99,7 +100,7 @@ def find_entry(name: str, path: str = "config/models.yaml") -> dict:
     """
     entries = read_entries(path)
     if name not in entries:
-        raise ValueError(f"no model '{name}' in {path}. {suggestion(name, list(entries))}")
+        raise UserError(f"no model '{name}' in {path}. {suggestion(name, list(entries))}")
     return entries[name]
 
 
@@ -189,7 +190,7 @@ def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str
         return ["*"]
     presets = entry.get("layers", {})
     if layers not in presets:
-        raise ValueError(
+        raise UserError(
             f"{model} has no layer preset '{layers}'. {suggestion(layers, ['all', *presets])} "
             "A list of patterns works as well: layers: ['blocks.*.act']."
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from rosetta_steps.errors import UserError
+
 LONGEST = 200  # bytes; a name becomes a folder, and with an ending a file
 RESERVED = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 REMEDY = "Rename the module, or leave it out (layers: a list of patterns)."
@@ -23,7 +25,7 @@ def refuse_impossible_names(model: str, names: Iterable[str]) -> None:
         if problem is None and name in seen:
             problem = "has the name of another one"
         if problem:
-            raise ValueError(f"{model}: its layer {_shown(name)} {problem}. {REMEDY}")
+            raise UserError(f"{model}: its layer {_shown(name)} {problem}. {REMEDY}")
         seen.add(name)
 
 

@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
 from rosetta_steps.zoo.layer_names import refuse_impossible_names
 from rosetta_steps.zoo.weights import is_unread, remember
@@ -51,7 +52,7 @@ def _first_reading(entry: dict, weights: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         if is_unread(entry, weights) and "cannot be read" in str(error):
-            raise ValueError(
+            raise UserError(
                 f"{error} It was fetched and never loaded before: if it broke off on its way, "
                 f"delete it (rm '{weights}') and run again."
             ) from None
@@ -75,6 +76,6 @@ def choose_layers(name: str, entry: dict, model, layers: str | list[str]) -> lis
     patterns = layer_patterns(entry, layers, name)
     chosen = model.layers(patterns)
     if not chosen:
-        raise ValueError(no_layer_matches(patterns, name, [one.name for one in model.layers()]))
+        raise UserError(no_layer_matches(patterns, name, [one.name for one in model.layers()]))
     refuse_impossible_names(name, [layer.name for layer in chosen])
     return chosen

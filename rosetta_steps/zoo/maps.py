@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
+
 FIRST, LAST = 1, -1
 # Convolutions without padding take as much off the long sides of an image as off the short ones: by
 # so much of a side its maps may lie beside the proportions of the image.
@@ -68,7 +70,7 @@ def tokens_from(name: str, architecture: dict) -> Tokens:
         for grid in grids
     )
     if not pairs or not isinstance(prefix, int):
-        raise ValueError(
+        raise UserError(
             f"{name}: architecture.grid is {grids} and prefix_tokens {prefix}, expected [y, x] in "
             "patches, or a list of such, and a number of tokens."
         )

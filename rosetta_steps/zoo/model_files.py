@@ -13,6 +13,8 @@ import mmap
 import os
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
+
 # Of JSON beside a converted checkpoint (zoo.checkpoints.reading).
 CONVERTED = b'"rosetta_steps checkpoint"'
 LARGEST_INDEX = 1 << 28  # bytes of JSON
@@ -42,13 +44,13 @@ def files_of(entry: dict, path: Path) -> list[Path]:
     declared = [Path(name).expanduser() for name in entry["weights"].get("files", [])]
     for file in companions:
         if not file.is_file():
-            raise ValueError(
+            raise UserError(
                 f"{path} keeps a part of the model in {file.name}, and {_what_lies_at(file)}. Copy "
                 "it there from where the model came from."
             )
     for file in declared:
         if not file.is_file():
-            raise ValueError(
+            raise UserError(
                 f"weights.files of its entry names {file}, and {_what_lies_at(file)}. Put it "
                 "there, or correct the entry."
             )
@@ -77,7 +79,7 @@ def companions_of(path: Path, loader: str | None = None) -> list[str]:
         _named[seen] = sorted({Path(name).as_posix() for name in _companions(path, loader)})
     for name in _named[seen]:
         if os.path.isabs(name) or ".." in Path(name).parts or name == ".":
-            raise ValueError(
+            raise UserError(
                 f"{path} refers to the file '{name}', which is not in its own folder, so it is "
                 "not opened. Export it again with its data beside it."
             )

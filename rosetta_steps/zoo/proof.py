@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rosetta_steps.digest import algorithm, digest_of
+from rosetta_steps.errors import UserError
 from rosetta_steps.stores import write_json
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
 from rosetta_steps.zoo.loading import load
@@ -77,7 +78,7 @@ def prove_layers(
         if matched and all(layer in left_out for layer in matched):
             reasons = [f"{layer} {left_out[layer]}" for layer in matched]
             more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-            raise ValueError(
+            raise UserError(
                 f"{name}: layer pattern '{pattern}' has no layer that is a map: "
                 f"{'; '.join(reasons[:3])}{more}. Leave the pattern out of `layers`, or name other "
                 "layers in it."
@@ -214,13 +215,13 @@ def _refuse_unsteady(
     once, again = maps([one]), maps([one])
     after = checksums(module)
     if changed := [key for key, value in before.items() if after.get(key) != value]:
-        raise ValueError(
+        raise UserError(
             f"{model.name}: a pass changes its state, first {changed[0]}, though the module is in "
             "eval mode: maps would depend on the images before. Update nothing in forward unless "
             "self.training."
         )
     if different := first_difference(once, again, TWICE):
-        raise ValueError(
+        raise UserError(
             f"{model.name}: two passes over an {what} differ, first in layer {different}, though "
             "the module is in eval mode: something in it is random (a functional dropout without "
             "training=self.training, noise). Its maps could not be compared."
@@ -232,7 +233,7 @@ def _refuse_unsteady(
     if different := first_difference(
         once, {name: found[1:2] for name, found in together.items()}, tolerance
     ):
-        raise ValueError(
+        raise UserError(
             f"{model.name}: the maps of an image depend on the other images of its batch, first in "
             f"layer {different}: a normalisation by the statistics of the batch, in eval mode too "
             "(BatchNorm with track_running_stats=False or in training mode), a scale of dynamic "

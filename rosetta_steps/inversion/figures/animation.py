@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rosetta_steps import heatmaps
 from rosetta_steps.devices import lease
 from rosetta_steps.drawing import folded
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.arms import read_arm, why_empty
 from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
@@ -167,27 +167,27 @@ def animate(
             changed since, or the output is of another format.
     """
     if output.suffix not in FORMATS:
-        raise ValueError(f"{output}: write an animation as {' or '.join(FORMATS)}.")
+        raise UserError(f"{output}: write an animation as {' or '.join(FORMATS)}.")
     arm = read_arm(inversion)
     if arm.empty:
-        raise ValueError(f"{inversion} has nothing to animate: {arm.empty}")
+        raise UserError(f"{inversion} has nothing to animate: {arm.empty}")
     store = open_dataset(inversion)
     count = store.sizes["image"]
     if isinstance(images, int):
         images = range(min(images, count))
     if missing := [image for image in images if not 0 <= image < count]:
-        raise ValueError(
+        raise UserError(
             f"{inversion} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
         )
     if not store.attrs["frames"]:
-        raise ValueError(
+        raise UserError(
             f"{inversion} has no frames on the way: invert with --frames 25, or so many as wanted "
             "(frames: in the config)."
         )
     name = store.attrs["generator"]
     entry = find_entry(name, zoo)
     if store.attrs["generator_digest"] != entry_digest(entry):
-        raise ValueError(
+        raise UserError(
             f"{inversion} went through another {name}: its entry, its weights or its network have "
             "changed since. Invert again."
         )
@@ -221,11 +221,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="X.webp or X.gif")
     a = parser.parse_args()
     if a.milliseconds < 1:
-        raise ValueError(f"--milliseconds {a.milliseconds}: a frame is shown for at least one.")
+        raise UserError(f"--milliseconds {a.milliseconds}: a frame is shown for at least one.")
     if reason := why_empty(a.inversion):
         return write_animation([empty_canvas(reason)], a.output, a.milliseconds)
     if a.count < 1:
-        raise ValueError(f"--count {a.count}: an animation shows at least one image.")
+        raise UserError(f"--count {a.count}: an animation shows at least one image.")
     animate(
         a.inversion,
         a.images or a.count,

@@ -13,6 +13,7 @@ import xarray as xr
 from rosetta_steps import heatmaps
 from rosetta_steps.devices import lease
 from rosetta_steps.dictionary_stores import unit_ranges
+from rosetta_steps.errors import UserError
 from rosetta_steps.figures import DISTINCT
 from rosetta_steps.inversion.arms import read_arms
 from rosetta_steps.inversion.figures.kept import first_latents, last_latents, settings_of, space_of
@@ -141,13 +142,13 @@ def open_guided(
     arm = read_arms([store], targets)[0]
     models, pairs = listed(arm.attrs["models"]), int(arm.attrs["pairs"])
     if not pairs:
-        raise ValueError(
+        raise UserError(
             f"{store} was guided by no matches: a figure of maps needs an arm that was, such as "
             "all.zarr."
         )
     given = list(dict.fromkeys(matches["model"]))
     if set(given) != set(models) or len(matches) != pairs:
-        raise ValueError(
+        raise UserError(
             f"{store} was guided by {pairs} pairs with {', '.join(models)}; these are "
             f"{len(matches)} with {', '.join(given) or 'no model'}. Give the --models, --buddies, "
             "--neighbours and --least-correlation of the inversion."

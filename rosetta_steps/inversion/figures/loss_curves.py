@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.figures import empty_figure
 from rosetta_steps.inversion.arms import nothing_in, read_arm
 from rosetta_steps.inversion.objective import TERMS
@@ -70,7 +70,7 @@ def loss_curve(stores: Sequence[Path]) -> Figure:
     found = {name: curves(store) for name, store in arms.items()}
     terms = [term for term in TERMS if any(term in of for of in found.values())]
     if not terms:
-        raise ValueError("no arm has a loss that stayed finite, so there is no curve to draw.")
+        raise UserError("no arm has a loss that stayed finite, so there is no curve to draw.")
     titles = _titles(list(arms.values()))
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False, "axes.spines.right": False}):
         figure = new_figure(WIDTH, 2.1)

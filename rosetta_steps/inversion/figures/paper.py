@@ -30,7 +30,7 @@ from rosetta_steps.drawing import (
     wrapped,
     write_text,
 )
-from rosetta_steps.errors import run
+from rosetta_steps.errors import UserError, run
 from rosetta_steps.figures import TALLEST, empty_figure
 from rosetta_steps.inversion.arms import Arm, nothing_in, read_arms
 from rosetta_steps.inversion.figures.guided import (
@@ -124,7 +124,7 @@ def comparison(
     gain = np.where(np.isnan(values).any(0), np.nan, gain)
     chosen = list(images) if images is not None else evenly_chosen(gain, count)
     if not chosen:
-        raise ValueError("on every image an arm failed, so there is nothing to compare.")
+        raise UserError("on every image an arm failed, so there is nothing to compare.")
     if images is not None:
         rule = "Images chosen by hand."
     elif len(full) > 1:
@@ -345,7 +345,7 @@ def check_images(images: Sequence[int] | None, targets: Path) -> None:
     """Raise a ValueError if a target has no such image."""
     count = open_dataset(targets).sizes["image"]
     if missing := [image for image in images or () if not 0 <= image < count]:
-        raise ValueError(
+        raise UserError(
             f"{targets} has images 0 to {count - 1}, not {', '.join(map(str, missing))}."
         )
 
@@ -372,7 +372,7 @@ def main() -> None:
     count = COUNTS[a.kind] if a.count is None else a.count
     pairs = PAIRS[a.kind] if a.pairs is None else a.pairs
     if count < 1 or (a.kind != "comparison" and pairs < 1):
-        raise ValueError(f"{count} images and {pairs} pairs: ask for at least one.")
+        raise UserError(f"{count} images and {pairs} pairs: ask for at least one.")
     if reasons := nothing_in(a.arms):
         save_figures({a.output.with_suffix(""): empty_figure(reasons)})
         return
@@ -381,7 +381,7 @@ def main() -> None:
         figure = comparison(a.targets, arms, count=count, images=a.images)
     else:
         if len(a.arms) > 1 or (a.kind == "guidance" and len(a.images or [0]) > 1):
-            raise ValueError(f"--kind {a.kind} is of one arm and, of guidance, one image.")
+            raise UserError(f"--kind {a.kind} is of one arm and, of guidance, one image.")
         a.generator = read_arms(a.arms, a.targets)[0].attrs["generator"]
         ingredients([*a.arms, *a.buddies, *a.moments])  # refuses what does not belong together
         guided = open_guided(a.targets, a.arms[0], a.zoo, *matches_from(a))

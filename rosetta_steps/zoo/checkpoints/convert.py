@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import FORMAT, read_checkpoint
 from rosetta_steps.zoo.weights import sha256
 
@@ -44,7 +45,7 @@ def convert(
     files = [output.with_name(f"{stem}{suffix}") for suffix in (".json", ".safetensors")]
     for file in files:
         if file.exists() and not overwrite:
-            raise ValueError(f"{file} exists. Name another output, or pass --overwrite.")
+            raise UserError(f"{file} exists. Name another output, or pass --overwrite.")
     checkpoint = read_checkpoint(source, key, prefix)
     values = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     description = {

@@ -8,6 +8,7 @@ Records may hold one another in circles, or one record a million times: whatever
 
 from collections.abc import Callable, Iterator
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import PLAIN, Inert, described
 from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
 
@@ -66,12 +67,12 @@ def state_dict(
                 if value is None or (table == "_buffers" and unsaved and name in unsaved):
                     continue
                 if not isinstance(value, StoredTensor | Array):
-                    raise ValueError(f"its {path}{name} is {described(value)}, which is no tensor")
+                    raise UserError(f"its {path}{name} is {described(value)}, which is no tensor")
                 found[f"{path}{name}"] = value
                 if len(found) > MOST_NAMES:
-                    raise ValueError(f"it has more than {MOST_NAMES} tensors")
+                    raise UserError(f"it has more than {MOST_NAMES} tensors")
     if not found:
-        raise ValueError("it is a network without tensors")
+        raise UserError("it is a network without tensors")
     return found
 
 
@@ -125,9 +126,9 @@ def tensorflow_variables(network: Inert) -> dict[str, Array]:
                 case (str(), float() | int()):  # a counter, no weight
                     continue
                 case _:
-                    raise ValueError(f"a variable of its network is {described(entry)}")
+                    raise UserError(f"a variable of its network is {described(entry)}")
             if len(found) > MOST_NAMES:
-                raise ValueError(f"it has more than {MOST_NAMES} variables")
+                raise UserError(f"it has more than {MOST_NAMES} variables")
     return found
 
 
@@ -156,7 +157,7 @@ def _walk(whole: Inert, separator: str, look, table: str) -> Iterator[tuple[str,
         path, value, depth = waiting.pop()
         fields = look(value)
         if fields is None:
-            raise ValueError(f"its part {path} is {described(value)}, no part of a network")
+            raise UserError(f"its part {path} is {described(value)}, no part of a network")
         yield path, fields
         children = [
             (f"{path}{name}{separator}", child, depth + 1)
@@ -165,7 +166,7 @@ def _walk(whole: Inert, separator: str, look, table: str) -> Iterator[tuple[str,
         ]
         seen += len(children)
         if depth > DEEPEST or seen > MOST_NAMES or len(path) > LONGEST_NAME:
-            raise ValueError("a part of its network holds itself, or absurdly many others")
+            raise UserError("a part of its network holds itself, or absurdly many others")
         waiting += reversed(children)
 
 
@@ -174,7 +175,7 @@ def _entries(fields: dict, table: str) -> list[tuple[str, object]]:
     if type(entries) is not dict:
         return []
     if any(type(name) is not str or len(name) > LONGEST_NAME for name in entries):
-        raise ValueError(f"a name in its {table} is no text, or of absurd length")
+        raise UserError(f"a name in its {table} is no text, or of absurd length")
     return list(entries.items())
 
 

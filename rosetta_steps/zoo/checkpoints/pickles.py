@@ -17,6 +17,8 @@ import pickle  # for the values of the opcodes
 import struct
 from collections.abc import Callable
 
+from rosetta_steps.errors import UserError
+
 # Over 20 times the opcodes of a StyleGAN-XL snapshot; empty sets, the dearest opcode, would take
 # 1 GB at this number.
 MOST_STEPS = 5_000_000
@@ -27,7 +29,7 @@ LONGEST_KEY = 8
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-class TruncatedError(ValueError):
+class TruncatedError(UserError):
     """A file ends before what it holds does."""
 
 
@@ -47,13 +49,13 @@ class Budget:
         """Take off steps, or raise a ValueError when none are left."""
         self.steps -= count
         if self.steps < 0:
-            raise ValueError(f"it has more than {MOST_STEPS} opcodes, as no checkpoint does")
+            raise UserError(f"it has more than {MOST_STEPS} opcodes, as no checkpoint does")
 
     def spend_bytes(self, count: int) -> None:
         """Take off bytes, or raise a ValueError when none are left."""
         self.bytes -= count
         if self.bytes < 0:
-            raise ValueError("it claims more bytes of tensors than the file holds")
+            raise UserError("it claims more bytes of tensors than the file holds")
 
 
 class Global:
@@ -151,7 +153,7 @@ class _Machine:
                 return self.stack.pop()
             handler = HANDLERS.get(code)
             if handler is None:
-                raise ValueError(f"it has an opcode that is not read here: {bytes([code])!r}")
+                raise UserError(f"it has an opcode that is not read here: {bytes([code])!r}")
             handler(self)
 
     # Arguments of opcodes
@@ -208,7 +210,7 @@ class _Machine:
     def push_string_line(self) -> None:
         quoted = self.text_line().strip()
         if len(quoted) < 2 or quoted[:1] != quoted[-1:] or quoted[:1] not in (b"'", b'"'):
-            raise ValueError("it has a string without quotation marks")
+            raise UserError("it has a string without quotation marks")
         self.stack.append(codecs.escape_decode(quoted[1:-1])[0].decode("latin-1"))
 
     # Containers
@@ -229,7 +231,7 @@ class _Machine:
 
     def push_tuple(self, length: int) -> None:
         if len(self.stack) < length:
-            raise ValueError("it takes more from its stack than there is")
+            raise UserError("it takes more from its stack than there is")
         items = tuple(self.stack[-length:])
         del self.stack[-length:]
         self.stack.append(items)
@@ -241,7 +243,7 @@ class _Machine:
         elif isinstance(target, Inert):
             target.items.extend(items)
         else:
-            raise ValueError(f"it appends to a {type(target).__name__}")
+            raise UserError(f"it appends to a {type(target).__name__}")
 
     def update(self, items: list) -> None:
         target = self.stack[-1]
@@ -251,7 +253,7 @@ class _Machine:
         elif isinstance(target, Inert):
             target.items.extend(pairs)
         else:
-            raise ValueError(f"it sets items of a {type(target).__name__}")
+            raise UserError(f"it sets items of a {type(target).__name__}")
 
     def push_dict(self) -> None:
         items = self.since_mark()
@@ -270,9 +272,9 @@ class _Machine:
 
     def push_global(self, module, name) -> None:
         if type(module) is not str or type(name) is not str:
-            raise ValueError("it has a global whose name is no text")
+            raise UserError("it has a global whose name is no text")
         if len(module) + len(name) > LONGEST_NAME:
-            raise ValueError("it has a global whose name is of absurd length")
+            raise UserError("it has a global whose name is of absurd length")
         self.stack.append(Global(f"{module}.{name}"))
 
     def global_lines(self) -> None:
@@ -285,7 +287,7 @@ class _Machine:
 
     def call(self, function, arguments, keywords=None) -> None:
         if type(arguments) is not tuple or not isinstance(function, Global | Inert):
-            raise ValueError(f"it calls a {type(function).__name__}")
+            raise UserError(f"it calls a {type(function).__name__}")
         own = self.known.get(function.name) if type(function) is Global else None
         if own is not None and not keywords:
             self.stack.append(own(self.budget, *arguments))

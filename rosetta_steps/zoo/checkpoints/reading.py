@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.advice import COUNTER, advice
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
 from rosetta_steps.zoo.checkpoints.modules import (
@@ -56,11 +57,11 @@ OTHERS = {
 STATISTICS = ("running_mean", "running_var")
 
 
-class PartError(ValueError):
+class PartError(UserError):
     """A file has no tensors where its entry says that they are."""
 
 
-class NoTensorsError(ValueError):
+class NoTensorsError(UserError):
     """There is something where tensors are expected, and it holds none."""
 
 
@@ -159,23 +160,23 @@ def read_checkpoint(
     """
     path, part = Path(path), Part(prefix, tuple(ignore))
     if not path.is_file():
-        raise ValueError(f"{path} does not exist, or is no file.")
+        raise UserError(f"{path} does not exist, or is no file.")
     with path.open("rb") as file:
         start, size = file.read(9), path.stat().st_size
         if not size:
-            raise ValueError(f"{path} cannot be read: it is empty (0 bytes). {FETCH_AGAIN}")
+            raise UserError(f"{path} cannot be read: it is empty (0 bytes). {FETCH_AGAIN}")
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if path.name.endswith(INDEX) or start.lstrip()[:1] == b"{":
         return _sharded(path, key, part)
     for head, what in OTHERS.items():
         if start.startswith(head):
-            raise ValueError(
+            raise UserError(
                 f"{path} is {what}. Of checkpoints, torch's files, safetensors and NVIDIA's "
                 "pickles are read here."
             )
     kind = _kind(path, start)
     if kind is None:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read: its {size} bytes begin with {start!r}, as no checkpoint does "
             f"(a web page that says an error, a pointer of Git LFS?). {FETCH_AGAIN}"
         )
@@ -193,20 +194,20 @@ def read_checkpoint(
             content, legacy = read_stream(data, budget)
             layout = "torch" if legacy else "pickle"
     except PartError as error:
-        raise ValueError(f"{path}: {error}.") from None
+        raise UserError(f"{path}: {error}.") from None
     except OtherFormatError as error:
-        raise ValueError(f"{path} {error}.") from None
+        raise UserError(f"{path} {error}.") from None
     except (ValueError, OSError) as error:
         raise _refused(path, f"has {size} bytes and begins as {kind}", error) from None
     chosen = _at(path, content, key)
     try:
         checkpoint = _checkpoint(chosen, content, layout, budget, part)
     except PartError as error:
-        raise ValueError(f"{path}: {error}.") from None
+        raise UserError(f"{path}: {error}.") from None
     except NoTensorsError as error:
         raise _refused(path, f"is {kind} of {size} bytes", error) from None
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}.") from None
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}.") from None
     checkpoint.left_out = [*_left_out(chosen, content, checkpoint), *part.left_out]
     return checkpoint
 
@@ -215,28 +216,28 @@ def _sharded(path: Path, key: str | None, part: Part) -> Checkpoint:
     """The checkpoint whose shards an index names."""
     weight_map = read_index(path)
     if key is not None:
-        raise ValueError(
+        raise UserError(
             f"{path} is an index of shards, which have no parts: take out weights.key ('{key}')."
         )
     tensors: dict[str, Tensor] = {}
     for shard in dict.fromkeys(weight_map.values()):
         file = path.with_name(shard)
         if not file.is_file():
-            raise ValueError(
+            raise UserError(
                 f"{path} names the shard {shard}, which is not there. Put all its shards into its "
                 "folder."
             )
         found = read_checkpoint(file).tensors
         listed = {name for name, held_in in weight_map.items() if held_in == shard}
         if lost := sorted(listed - found.keys()):
-            raise ValueError(
+            raise UserError(
                 f"{file} lacks {len(lost)} tensors that {path.name} says it holds (first "
                 f"{lost[0]:.120}): they are of different versions. Copy all again."
             )
         if extra := sorted(found.keys() - listed):
             there = weight_map.get(extra[0])
             why = f"of which it says that {there} holds it" if there else "which it does not name"
-            raise ValueError(
+            raise UserError(
                 f"{file} holds {extra[0]:.120} too, {why} ({path.name}): they are of different "
                 "versions. Copy all again."
             )
@@ -244,7 +245,7 @@ def _sharded(path: Path, key: str | None, part: Part) -> Checkpoint:
     try:
         taken = part.of({name: tensors[name] for name in weight_map})
     except PartError as error:
-        raise ValueError(f"{path}: {error}.") from None
+        raise UserError(f"{path}: {error}.") from None
     return Checkpoint(taken, layout="sharded", left_out=part.left_out)
 
 
@@ -270,7 +271,7 @@ def _refused(path: Path, what: str, reason: Exception) -> ValueError:
             "It is damaged, no checkpoint, or would run code when loaded, which is never done here."
         )
     said = str(reason).strip() or repr(reason)
-    return ValueError(f"{path} cannot be read as tensors alone. It {what}, but {said}. {remedy}")
+    return UserError(f"{path} cannot be read as tensors alone. It {what}, but {said}. {remedy}")
 
 
 def _safetensors(path: Path, data: memoryview) -> Checkpoint:
@@ -283,7 +284,7 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
         end = _end_of_safetensors(data)
         if end > len(data):
             raise TruncatedError(f"by its header it goes on to byte {end} at least") from None
-        raise ValueError(str(error)) from None
+        raise UserError(str(error)) from None
     beside = path.with_suffix(".json")
     try:
         # Only a regular file: to open a pipe waits until someone writes to it.
@@ -293,15 +294,13 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         return Checkpoint(tensors, layout="safetensors")
     if said.get("tensors") != len(tensors):
-        raise ValueError(
+        raise UserError(
             f"{beside} describes {said.get('tensors')} tensors, the file holds {len(tensors)}: "
             "convert the checkpoint again"
         )
     names = said.get("names", list(tensors))
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(tensors):
-        raise ValueError(
-            f"{beside} names other tensors than the file: convert the checkpoint again"
-        )
+        raise UserError(f"{beside} names other tensors than the file: convert the checkpoint again")
     ordered = {name: tensors[name] for name in names}
     return Checkpoint(ordered, said["settings"], said["layout"], said.get("left_out", []))
 
@@ -337,7 +336,7 @@ def _at(path: Path, content, key: str | None):
         if rest in held:
             return held[rest]
         first, dot, rest = rest.partition(".")
-    raise ValueError(
+    raise UserError(
         f"{path} holds no '{key}' (weights.key of its entry), but: "
         f"{_names(held) if held else described(content)}."
     )
@@ -431,20 +430,20 @@ def _check_names(state: dict, chosen: dict) -> None:
         parts = _shown(nested)
         key = "as the key (weights.key of its entry, --key of convert)"
         if state:
-            raise ValueError(
+            raise UserError(
                 f"it holds tensors ({_shown(list(state))}) beside parts with tensors of their own "
                 f"({parts}), and which are meant is not clear: name a part {key}, or save the "
                 "tensors beside them alone"
             )
-        raise ValueError(f"its tensors lie one level down: name one of its parts {key}: {parts}")
+        raise UserError(f"its tensors lie one level down: name one of its parts {key}: {parts}")
     if not state:
         held = [f"{described(name)}: {described(value)}" for name, value in chosen.items()]
         raise NoTensorsError(f"it holds no tensors, but {', '.join(held[:SHOWN]) or 'nothing'}")
     for name, value in chosen.items():
         if name in state and type(name) is not str:
-            raise ValueError(f"the name of a tensor is {described(name)}, which is no text")
+            raise UserError(f"the name of a tensor is {described(name)}, which is no text")
         if type(value) is Inert and value.name.startswith(("torch._utils.", "torch._tensor.")):
-            raise ValueError(
+            raise UserError(
                 f"its tensor {described(name)} is of a kind not read here: {value.name}"
             )
 
@@ -478,7 +477,7 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
     )
     by_order = entry.get("keys") == "by_order"
     if by_order and checkpoint.layout in ("safetensors", "sharded"):
-        raise ValueError(
+        raise UserError(
             f"{name}: keys: by_order, but {weights} (a safetensors file, or an index) sorts its "
             "tensors: use the checkpoint it was made from, or what `zoo convert` makes of that."
         )
@@ -536,7 +535,7 @@ def load_state(
     if missing or left_over or other:
         shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
         found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        raise ValueError(
+        raise UserError(
             f"{name}: {file} does not fit the architecture: of {len(own)} tensors, "
             f"{differences(missing, left_over, other)}. "
             f"{advice(name, shapes, found, source or {}, path, counters)}"
@@ -561,7 +560,7 @@ def _in_order(own: dict, counters: set[str], tensors: dict, name: str, file) -> 
         if len(names) == len(tensors):
             return dict(zip(names, tensors.values(), strict=True))
     without = f" ({len(own) - len(counters)} without {COUNTER})" if counters else ""
-    raise ValueError(
+    raise UserError(
         f"{name}: {file} has {len(tensors)} tensors, the architecture {len(own)}{without}. "
         "Check `architecture` in config/models.yaml."
     )
@@ -581,7 +580,7 @@ def _refuse_what_is_not_finite(module: nn.Module, tensors: dict, own: dict, name
         if mask and not cast.isnan().any():
             continue
         count = int((~torch.isfinite(cast)).sum())
-        raise ValueError(
+        raise UserError(
             f"{name}: {file} holds NaN or infinity in {key} ({count} of {cast.numel()} values, as "
             f"{str(cast.dtype).removeprefix('torch.')}): its training diverged, or the file is "
             "damaged. Use another checkpoint."

@@ -8,6 +8,8 @@ import json
 import re
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
+
 INDEX = ".index.json"
 LONGEST_INDEX = 1 << 27  # bytes
 MOST_SHARDS = 10_000
@@ -27,27 +29,27 @@ def read_index(path: Path) -> dict[str, str]:
         ValueError: It is no index, names a tensor twice, or a file outside its folder.
     """
     if path.stat().st_size > LONGEST_INDEX:
-        raise ValueError(f"{path} has more than {LONGEST_INDEX} bytes, as no index of shards does.")
+        raise UserError(f"{path} has more than {LONGEST_INDEX} bytes, as no index of shards does.")
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except _TwiceError as error:
-        raise ValueError(f"{path} names {error} twice, so it is damaged. Copy it again.") from None
+        raise UserError(f"{path} names {error} twice, so it is damaged. Copy it again.") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON that can be read ({error}). Copy it again.") from None
+        raise UserError(f"{path} is no JSON that can be read ({error}). Copy it again.") from None
     found = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(found, dict) or not found:
-        raise ValueError(
+        raise UserError(
             f"{path} is JSON without a weight_map, so it is no index of shards, and no checkpoint. "
             "Give the checkpoint itself."
         )
     for name, shard in found.items():
         if not isinstance(shard, str) or not _lies_beside(shard):
-            raise ValueError(
+            raise UserError(
                 f"{path} has its tensor {name:.120} in {str(shard)!r:.200}, which is no file of "
                 "its own folder, so it is not opened."
             )
     if len(set(found.values())) > MOST_SHARDS:
-        raise ValueError(f"{path} names more than {MOST_SHARDS} shards, as no index does.")
+        raise UserError(f"{path} names more than {MOST_SHARDS} shards, as no index does.")
     return found
 
 
@@ -65,7 +67,7 @@ def shard_of(path: Path) -> str:
     )
 
 
-class _TwiceError(ValueError):
+class _TwiceError(UserError):
     """A key stands twice in a mapping."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import (
     Budget,
     Global,
@@ -62,7 +63,7 @@ class Storage:
     def __init__(self, kind, count, file_bytes: int):
         name = kind.name if type(kind) is Global else ""
         if name not in STORAGE_DTYPES and name != "torch.storage.UntypedStorage":
-            raise ValueError(f"it has a storage of unknown type {described(kind)}")
+            raise UserError(f"it has a storage of unknown type {described(kind)}")
         self.dtype = STORAGE_DTYPES.get(name)
         self.count = _whole_number(count)
         self.view: memoryview | None = None
@@ -79,7 +80,7 @@ class Storage:
     def fill(self, view: memoryview) -> None:
         """Say where its bytes lie, which must be as many as were claimed."""
         if len(view) != self.bytes:
-            raise ValueError(f"a storage holds {len(view)} bytes where {self.bytes} are claimed")
+            raise UserError(f"a storage holds {len(view)} bytes where {self.bytes} are claimed")
         self.view = view
 
 
@@ -90,9 +91,9 @@ class StoredTensor:
 
     def __init__(self, storage, offset, size, stride, dtype=None):
         if type(storage) is not Storage or type(size) is not tuple or type(stride) is not tuple:
-            raise ValueError("it has a tensor without a storage, a size or a stride")
+            raise UserError("it has a tensor without a storage, a size or a stride")
         if len(size) != len(stride) or len(size) > MOST_DIMENSIONS:
-            raise ValueError(f"it has a tensor of {len(size)} dimensions, {len(stride)} strides")
+            raise UserError(f"it has a tensor of {len(size)} dimensions, {len(stride)} strides")
         self.storage, self.dtype = storage, storage.dtype or dtype or torch.uint8
         self.offset, self.size, self.stride = _whole_number(offset), size, stride
         held = storage.bytes // self.dtype.itemsize
@@ -100,12 +101,12 @@ class StoredTensor:
         reach = sum((n - 1) * _whole_number(step) for n, step in zip(size, stride, strict=True))
         self.span = reach + 1 if elements else 0  # elements from its first to its last
         if self.offset + self.span > held or elements > held:
-            raise ValueError(
+            raise UserError(
                 f"it has a tensor of size {size!s:.80}, stride {stride!s:.80} and offset {offset} "
                 f"in a storage of {held} elements"
             )
         if math.prod(max(n, 1) for n in size) >= 1 << 62:
-            raise ValueError(f"it has a tensor of absurd size {size!s:.80}")
+            raise UserError(f"it has a tensor of absurd size {size!s:.80}")
 
     @property
     def place(self) -> tuple:
@@ -115,7 +116,7 @@ class StoredTensor:
     def read(self, budget: Budget) -> Tensor:
         """A copy of it in memory, contiguous."""
         if self.storage.view is None:
-            raise ValueError("it has a tensor whose bytes are not in the file")
+            raise UserError("it has a tensor whose bytes are not in the file")
         if not self.span:
             return torch.empty(self.size, dtype=self.dtype)
         each = self.dtype.itemsize
@@ -167,7 +168,7 @@ class Array(Inert):
     def build(self, state) -> None:
         """Fill it from the state ([version,] shape, dtype, fortran order, bytes)."""
         if type(state) is not tuple or len(state) not in (4, 5):
-            raise ValueError("it has a numpy array of unknown form")
+            raise UserError("it has a numpy array of unknown form")
         self.fill(*state[-4:])
 
     def fill(self, shape, kind, fortran, data) -> None:
@@ -175,10 +176,10 @@ class Array(Inert):
         if not isinstance(kind, NumpyType) or kind.code is None:
             return
         if type(shape) is not tuple or not isinstance(data, bytes | memoryview | str):
-            raise ValueError("it has a numpy array of unknown form")
+            raise UserError("it has a numpy array of unknown form")
         claimed = math.prod(map(_whole_number, shape)) * kind.dtype.itemsize
         if claimed != len(data) or len(shape) > MOST_DIMENSIONS:
-            raise ValueError(
+            raise UserError(
                 f"it has a numpy array of shape {shape!s:.80} and {len(data)} bytes, "
                 f"where {claimed} are claimed"
             )
@@ -187,7 +188,7 @@ class Array(Inert):
     def read(self, budget: Budget) -> Tensor:
         """A copy of it in memory as a tensor."""
         if self.dtype is None:
-            raise ValueError("it has a numpy array that is not numeric")
+            raise UserError("it has a numpy array that is not numeric")
         budget.spend_bytes(len(self.data))
         array = self.flat().reshape(self.shape, order="F" if self.fortran else "C")
         return torch.from_numpy(np.ascontiguousarray(array).reshape(self.shape))
@@ -200,7 +201,7 @@ class Array(Inert):
 
 def _whole_number(value) -> int:
     if type(value) is not int or value < 0 or value >= 1 << 63:
-        raise ValueError(f"it has a size, stride, offset or count that is {described(value)}")
+        raise UserError(f"it has a size, stride, offset or count that is {described(value)}")
     return value
 
 
@@ -211,7 +212,7 @@ def _tensor_v2(budget, storage, offset, size, stride, *_) -> StoredTensor:
 def _tensor_v3(budget, storage, offset, size, stride, gradient, hooks, dtype, *_) -> StoredTensor:
     name = dtype.name if type(dtype) is Global else ""
     if name not in DTYPES:
-        raise ValueError(f"it has a tensor of unknown type {described(dtype)}")
+        raise UserError(f"it has a tensor of unknown type {described(dtype)}")
     return StoredTensor(storage, offset, _as_tuple(size), _as_tuple(stride), DTYPES[name])
 
 
@@ -225,7 +226,7 @@ def _parameter(budget, data, *_):
 
 def _size(budget, dimensions=()) -> tuple:
     if type(dimensions) not in (list, tuple) or len(dimensions) > MOST_DIMENSIONS:
-        raise ValueError("it has a size of unknown form")
+        raise UserError("it has a size of unknown form")
     return tuple(dimensions)
 
 
@@ -233,28 +234,28 @@ def _dict(budget, pairs=(), *_) -> dict:
     if isinstance(pairs, dict):
         pairs = list(pairs.items())
     if type(pairs) not in (list, tuple):
-        raise ValueError("it has a dictionary of unknown form")
+        raise UserError("it has a dictionary of unknown form")
     budget.spend_steps(len(pairs))
     return {plain_key(key): value for key, value in pairs}
 
 
 def _set(budget, items=()) -> set:
     if type(items) not in (list, tuple, set):
-        raise ValueError("it has a set of unknown form")
+        raise UserError("it has a set of unknown form")
     budget.spend_steps(len(items))
     return set(map(plain_key, items))
 
 
 def _type_named(budget, name) -> Global:
     if type(name) is not str or len(name) > MOST_DIMENSIONS:
-        raise ValueError("it has a type without a name")
+        raise UserError("it has a type without a name")
     return Global(f"builtins.{name}")
 
 
 def _encoded(budget, text, encoding) -> bytes:
     # How protocol 2 writes bytes.
     if type(text) is not str or encoding != "latin1":
-        raise ValueError("it encodes text otherwise than bytes are written")
+        raise UserError("it encodes text otherwise than bytes are written")
     budget.spend_bytes(len(text))
     return text.encode("latin-1")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.differences import differences
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
@@ -110,7 +111,7 @@ def from_rosinality(
     kernels = {key for key in tensors if key.endswith((".blur.kernel", ".upsample.kernel"))}
     for key in sorted(kernels):
         if tensors[key].shape != (4, 4) or not torch.allclose(tensors[key].float(), 4 * FILTER):
-            raise ValueError(f"its {key} is not the filter [1, 3, 3, 1] of StyleGAN2")
+            raise UserError(f"its {key} is not the filter [1, 3, 3, 1] of StyleGAN2")
     return _converted(tensors, table, resolution, kernels)
 
 
@@ -134,7 +135,7 @@ def _converted(
     ]
     left_over = sorted(source.keys() - {name for name, _ in table.values()} - ignored)
     if missing or left_over:
-        raise ValueError(
+        raise UserError(
             "it is not an unconditional StyleGAN2 with skip connections (configuration F): at "
             f"resolution {resolution}, {differences(missing, left_over)}"
         )
@@ -161,7 +162,7 @@ def _changed(tensor: Tensor, change: Callable[[Tensor], Tensor], name: str) -> T
     try:
         return change(tensor).contiguous()
     except (RuntimeError, IndexError):
-        raise ValueError(
+        raise UserError(
             f"its {name} has the shape {tuple(tensor.shape)}, as no StyleGAN2 has it"
         ) from None
 

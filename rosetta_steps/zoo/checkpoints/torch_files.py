@@ -11,6 +11,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import (
     Budget,
     Global,
@@ -29,7 +30,7 @@ LONGEST_END = LENGTH_OF_END + (1 << 16)  # bytes, with the longest comment
 LOCAL_HEADER = 30  # bytes before the name of a member of a zip archive
 
 
-class OtherFormatError(ValueError):
+class OtherFormatError(UserError):
     """A zip archive of another kind than torch.save writes: which, and what to do."""
 
 
@@ -54,15 +55,15 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
     except (zipfile.BadZipFile, struct.error, *ZIP_ERRORS) as error:
-        raise ValueError(f"as a zip archive it is damaged: {error}") from None
+        raise UserError(f"as a zip archive it is damaged: {error}") from None
     if what := _other_format(members):
         raise OtherFormatError(what)
     roots = [name.removesuffix("data.pkl") for name in members if _is_top_pickle(name)]
     if len(roots) != 1:
-        raise ValueError(f"as a zip archive it has {len(roots)} data.pkl, where torch writes one")
+        raise UserError(f"as a zip archive it has {len(roots)} data.pkl, where torch writes one")
     root = roots[0]
     if (order := members.get(f"{root}byteorder")) and bytes(_stored(data, order)) != b"little":
-        raise ValueError("it was written on a big-endian machine: save it on a usual one")
+        raise UserError("it was written on a big-endian machine: save it on a usual one")
     storages: dict[str, Storage] = {}
 
     def persistent(identifier) -> Storage:
@@ -71,11 +72,11 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
                 if key not in storages:
                     member = members.get(f"{root}data/{key}")
                     if member is None:
-                        raise ValueError(f"its storage {key:.80} is missing")
+                        raise UserError(f"its storage {key:.80} is missing")
                     storages[key] = Storage(kind, count, len(data))
                     storages[key].fill(_stored(data, member))
                 return storages[key]
-        raise ValueError("it has a persistent identifier that torch does not write")
+        raise UserError("it has a persistent identifier that torch does not write")
 
     content, _ = read_pickle(
         _stored(data, members[f"{root}data.pkl"]), 0, budget, known, persistent
@@ -107,12 +108,12 @@ def _stored(data: memoryview, member: zipfile.ZipInfo) -> memoryview:
     start = member.header_offset
     header = bytes(data[start : start + LOCAL_HEADER]) if start >= 0 else b""
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-        raise ValueError("its members are compressed or encrypted, which torch does not write")
+        raise UserError("its members are compressed or encrypted, which torch does not write")
     if len(header) < LOCAL_HEADER or header[:4] != b"PK\x03\x04":
-        raise ValueError("as a zip archive it is damaged: a member is not where it should be")
+        raise UserError("as a zip archive it is damaged: a member is not where it should be")
     start += LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
     if start + member.file_size > len(data):
-        raise ValueError("as a zip archive it is damaged: a member claims more than there is")
+        raise UserError("as a zip archive it is damaged: a member claims more than there is")
     return data[start : start + member.file_size]
 
 
@@ -144,17 +145,17 @@ def _legacy(data: memoryview, position: int, budget: Budget):
                 return kind
             case ("storage", kind, str(key), _, count, None):
                 return storages.setdefault(key, Storage(kind, count, len(data)))
-        raise ValueError("it has a persistent identifier that is not read here")
+        raise UserError("it has a persistent identifier that is not read here")
 
     protocol, position = read_pickle(data, position, budget, known)
     system, position = read_pickle(data, position, budget, known)
     if protocol != LEGACY_PROTOCOL or type(system) is not dict or not system.get("little_endian"):
-        raise ValueError("it is of another legacy format of torch, or was written big-endian")
+        raise UserError("it is of another legacy format of torch, or was written big-endian")
     content, position = read_pickle(data, position, budget, known, persistent)
     keys, position = read_pickle(data, position, budget, known)
     texts = type(keys) is list and all(type(key) is str for key in keys)
     if not texts or set(keys) != set(storages):
-        raise ValueError("it lists other storages than its tensors use")
+        raise UserError("it lists other storages than its tensors use")
     for key in keys:
         storage = storages[key]
         start = position + 8
@@ -162,18 +163,18 @@ def _legacy(data: memoryview, position: int, budget: Budget):
         if position > len(data):
             raise TruncatedError(f"a storage ends at byte {position}")
         if int.from_bytes(data[start - 8 : start], "little") != storage.count:
-            raise ValueError("a storage holds another number of elements than is claimed")
+            raise UserError("a storage holds another number of elements than is claimed")
         storage.fill(data[start:position])
     return content
 
 
 def _storage_of_bytes(budget: Budget, stream) -> Storage:
     if not isinstance(stream, bytes | memoryview):
-        raise ValueError(f"it has a storage made of {described(stream)}")
+        raise UserError(f"it has a storage made of {described(stream)}")
     view = memoryview(stream)
     storage, legacy = read_stream(view, budget)
     if not legacy or type(storage) is not Storage:
-        raise ValueError("it has a storage that is no legacy stream of torch")
+        raise UserError("it has a storage that is no legacy stream of torch")
     return storage
 
 

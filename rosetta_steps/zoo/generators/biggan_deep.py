@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.full_precision import full_precision
 
 RGB = 3
@@ -219,7 +220,7 @@ class Synthesis(nn.Module):
             ValueError: The truncation is not above 0 and at most 1.
         """
         if not 0 < truncation <= 1:
-            raise ValueError(
+            raise UserError(
                 f"truncation {truncation} is outside BigGAN's range: choose one above 0 and at "
                 "most 1 (1 is none)."
             )
@@ -271,7 +272,7 @@ class BigGANDeep(nn.Module):
         super().__init__()
         channels = _channels(resolution, channels, attention)
         if rows < 2:
-            raise ValueError(
+            raise UserError(
                 f"BigGAN-deep with rows: {rows}, but truncations 0 and 1 have a row each: give at "
                 "least 2 in `architecture` of the entry."
             )
@@ -295,7 +296,7 @@ class BigGANDeep(nn.Module):
             ValueError: No labels, or the truncation is out of range.
         """
         if labels is None:
-            raise ValueError(
+            raise UserError(
                 f"BigGAN-deep has {self.classes} classes and no labels say which to show: give "
                 "one class index an image."
             )
@@ -307,25 +308,25 @@ def _channels(
 ) -> list[int]:
     """Channels at 4, 8, 16 .. pixels, checked."""
     if (resolution is None) == (channels is None):
-        raise ValueError(
+        raise UserError(
             f"BigGAN-deep is given resolution {resolution} and channels {channels}: give one of "
             "the two and leave out the other."
         )
     if channels is None:
         if resolution not in CHANNELS:
-            raise ValueError(
+            raise UserError(
                 f"resolution {resolution} of BigGAN-deep is none of {', '.join(map(str, CHANNELS))}"
                 ": choose one of them, or give its channels."
             )
         channels = CHANNELS[resolution]
     if len(channels) < 2 or channels[-1] < RGB or channels != sorted(channels, reverse=True):
-        raise ValueError(
+        raise UserError(
             f"channels {channels} of BigGAN-deep: give at least two numbers, none larger than the "
             f"one before and the last at least {RGB}."
         )
     sizes = [FIRST_SIZE * 2**index for index in range(len(channels) - 1)]
     if attention is not None and attention not in sizes:
-        raise ValueError(
+        raise UserError(
             f"attention {attention} of BigGAN-deep is no size of its maps: choose one of "
             f"{', '.join(map(str, sizes))}, or null for none."
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 
@@ -30,7 +31,7 @@ def labels(name: str, entry: dict, classes: int, chosen, images: int) -> np.ndar
         ValueError: It has no such class, or no classes at all.
     """
     if not classes:
-        raise ValueError(f"{name} has no classes: leave out class: {chosen}.")
+        raise UserError(f"{name} has no classes: leave out class: {chosen}.")
     names = class_names(entry)
     if chosen is None:
         indices = list(range(classes))
@@ -44,7 +45,7 @@ def _index(name: str, names: list[str], classes: int, chosen) -> int:
     text = str(chosen).strip()
     if text.lstrip("-").isdigit():
         if not 0 <= int(text) < classes:
-            raise ValueError(f"{name} has classes 0 to {classes - 1}, not {text}.")
+            raise UserError(f"{name} has classes 0 to {classes - 1}, not {text}.")
         return int(text)
     # A class of ImageNet has several names, with commas between: any of them does.
     every = {
@@ -54,5 +55,5 @@ def _index(name: str, names: list[str], classes: int, chosen) -> int:
     }
     if text.casefold() not in every:
         way_out = suggestion(text.casefold(), list(every))[:300] if every else "Use its index."
-        raise ValueError(f"{name} has no class '{text}'. {way_out}")
+        raise UserError(f"{name} has no class '{text}'. {way_out}")
     return every[text.casefold()]

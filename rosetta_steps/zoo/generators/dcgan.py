@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rosetta_steps.errors import UserError
+
 
 class DCGAN(nn.Module):
     """z (image, latent), and a class where there are some, to an image (image, rgb, y, x).
@@ -56,10 +58,10 @@ class DCGAN(nn.Module):
             ValueError: The network has classes and no label says which, or it is truncated.
         """
         if truncation != 1:
-            raise ValueError(f"a DCGAN cannot be truncated: truncation {truncation} must be 1.")
+            raise UserError(f"a DCGAN cannot be truncated: truncation {truncation} must be 1.")
         if self.classes:
             if labels is None:
-                raise ValueError(
+                raise UserError(
                     f"this DCGAN has {self.classes} classes and no labels say which to show: give "
                     "one class index an image."
                 )

@@ -10,6 +10,7 @@ truncates, and returns images (image, rgb, y, x) in about [-1, 1].
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.models.functions import (
     ANOTHER_NETWORK,
     SEED_OR_LOAD,
@@ -31,7 +32,7 @@ def build(name: str, entry: dict) -> nn.Module:
     network = build_module(name, entry, takes="z (image, latent)")
     size = getattr(network, "latent_size", None)
     if not isinstance(size, int) or size < 1:
-        raise ValueError(
+        raise UserError(
             f"{name}: the {type(network).__name__} of {entry['architecture']['function']} has "
             f"latent_size {size!r}, expected the number of components of z: set it in the "
             "function (network.latent_size = 128)."
@@ -41,7 +42,7 @@ def build(name: str, entry: dict) -> nn.Module:
     if entry["weights"].get("function"):
         again = build_module(name, entry)
         if changed := _different(network.state_dict(), again.state_dict()):
-            raise ValueError(
+            raise UserError(
                 f"{name}: {ANOTHER_NETWORK}: state dicts differ, first in {changed}. {SEED_OR_LOAD}"
             )
     return network
@@ -83,29 +84,29 @@ def check(generator) -> None:
     except Exception as error:  # whatever a user's module raises
         given = "z, labels and truncation"[: 24 if generator.truncates else 13]
         given = given if generator.classes or generator.truncates else "z"
-        raise ValueError(
+        raise UserError(
             f"{name}: its module fails when called with {given} of {IMAGES} images: "
             f"{type(error).__name__}: {error}"
         ) from error
     tensor = isinstance(together, Tensor)
     if not tensor or together.ndim != 4 or tuple(together.shape[:2]) != (IMAGES, 3):
         found = f"shape {tuple(together.shape)}" if tensor else kind_of(together)
-        raise ValueError(
+        raise UserError(
             f"{name} returns {found} for {IMAGES} z, expected images ({IMAGES}, 3, y, x)."
         )
     least, most = (float(bound) for bound in together.float().aminmax())
     if not (least >= -2 and most <= 2 and least < 0):
-        raise ValueError(
+        raise UserError(
             f"{name} returns images from {least:.3g} to {most:.3g}, expected about -1 to 1: scale "
             "them in the module (2 * image - 1 where they are in [0, 1])."
         )
     if not torch.allclose(together, again, 0, TOLERANCE):
-        raise ValueError(
+        raise UserError(
             f"{name} makes two images of the same z, though the module is in eval mode: something "
             "in it is random. Samples and maps would be of different images."
         )
     if not torch.allclose(together[:1], one, 0, TOLERANCE):
-        raise ValueError(
+        raise UserError(
             f"{name}: the image of a z depends on the other z of its batch, as with BatchNorm that "
             "keeps no running statistics."
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
 from rosetta_steps.zoo.entries import LOADERS
 from rosetta_steps.zoo.generators.published_settings import disagreement
@@ -48,14 +49,14 @@ class Generator:
         if truncation == 1:
             return
         if not self.truncates:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} cannot be truncated: {self.no_truncation}. Leave out truncation: "
                 f"{truncation}."
             )
         # BigGAN has no image at 0, where every z is the same.
         if not 0 <= truncation <= 1 or (truncation == 0 and self.truncation_scales_z):
             within = "above 0 and at most 1" if self.truncation_scales_z else "between 0 and 1"
-            raise ValueError(f"truncation {truncation} of {self.name} is not {within}.")
+            raise UserError(f"truncation {truncation} of {self.name} is not {within}.")
 
     def generate(
         self, latents: Tensor, labels: Tensor | None = None, truncation: float = 1.0
@@ -158,9 +159,9 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
     try:
         load_state(network, tensors, name, by_order, weights, entry["weights"])
     except ValueError as error:
-        raise ValueError(f"{error} {other}".strip()) from None
+        raise UserError(f"{error} {other}".strip()) from None
     if other:
-        raise ValueError(other)
+        raise UserError(other)
 
 
 def build(name: str, entry: dict) -> nn.Module:
@@ -174,9 +175,9 @@ def build(name: str, entry: dict) -> nn.Module:
     try:
         return network_class(**entry["architecture"])
     except ValueError as error:  # which says what to correct
-        raise ValueError(f"{name}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     except TypeError as error:
-        raise ValueError(
+        raise UserError(
             f"{name}: its architecture cannot be built: {error}. Correct `architecture` of its "
             "entry in config/models.yaml."
         ) from None

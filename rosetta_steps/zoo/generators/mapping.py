@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.full_precision import full_precision
 
 # StyleGAN (Karras et al. 2019) trains the mapping network with a rate 100 times smaller.
@@ -102,7 +103,7 @@ class Mapping(nn.Module):
             ValueError: There are classes, and no labels.
         """
         if self.classes and labels is None:
-            raise ValueError(
+            raise UserError(
                 f"the generator has {self.classes} classes and got no labels: give the index of a "
                 "class for each image."
             )

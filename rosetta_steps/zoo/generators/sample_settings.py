@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.classes import labels
 
 
@@ -53,12 +54,12 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
     family = FAMILIES.get(entry["loader"])
     if family and truncation != 1:
         if not family.truncates:
-            raise ValueError(
+            raise UserError(
                 f"{name} cannot be truncated ({entry['loader']} has no mean of w): "
                 f"leave out truncation: {truncation}."
             )
         if family.truncation_scales_z and truncation == 0:
-            raise ValueError(f"truncation {truncation} of {name} is not above 0 and at most 1.")
+            raise UserError(f"truncation {truncation} of {name} is not above 0 and at most 1.")
     if chosen_class is None:
         return
     names, count = known_names(entry), number_of_classes(entry)

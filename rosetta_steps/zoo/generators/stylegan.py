@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.mapping import LEARNING_RATE_FACTOR
 
 
@@ -68,7 +69,7 @@ def check_w(w: Tensor, rows: int, components: int) -> None:
         ValueError: It has another shape.
     """
     if w.ndim != 3 or tuple(w.shape[1:]) != (rows, components):
-        raise ValueError(
+        raise UserError(
             f"w has shape {tuple(w.shape)}, expected (image, layer, component) with {rows} layers "
             f"of {components} components: the mapping network gives such a w."
         )
@@ -86,7 +87,7 @@ def check_resolution(resolution: int, smallest: int) -> None:
         ValueError: It is no power of two, or too small.
     """
     if resolution < smallest or resolution & (resolution - 1):
-        raise ValueError(
+        raise UserError(
             f"resolution {resolution} is no power of two from {smallest} on. Correct `resolution` "
             "in `architecture` of the entry."
         )

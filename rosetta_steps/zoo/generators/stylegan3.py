@@ -1,5 +1,6 @@
 """StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or to rotation too (r)."""
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import Mapping
@@ -60,7 +61,7 @@ class StyleGAN3(StyleGAN):
         clamp: float | None = CLAMP,
     ):
         if kind not in KINDS:
-            raise ValueError(
+            raise UserError(
                 f"no StyleGAN3 of kind '{kind}': give kind: t (3 x 3 convolutions) or kind: r "
                 "(1 x 1 convolutions and radial filters) in `architecture` of the entry."
             )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import FullyConnected, Mapping
@@ -76,7 +77,7 @@ class StyleGANXL(StyleGAN):
         check_resolution(stem_resolution, 16)
         check_resolution(resolution, stem_resolution)
         if classes < 1:
-            raise ValueError(
+            raise UserError(
                 f"StyleGAN-XL with classes: {classes}, but it has a mean of w for each class: give "
                 "their number in `architecture` of the entry."
             )

@@ -1,5 +1,6 @@
 """The `architecture` of an entry: a name, or keys of which each loader has its own."""
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 
@@ -19,11 +20,11 @@ def read_architecture(name: str, entry: dict, known: tuple[str, ...], needed: st
     architecture = {"name": found} if isinstance(found, str) else found
     for key in architecture:
         if key not in known:
-            raise ValueError(
+            raise UserError(
                 f"{name}: architecture has the unknown key '{key}'. {suggestion(key, list(known))}"
             )
     if needed and needed not in architecture:
-        raise ValueError(
+        raise UserError(
             f"{name}: architecture is {found}, without '{needed}', which the loader "
             f"'{entry.get('loader', '')}' needs."
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
@@ -93,12 +94,12 @@ def build_module(
     try:
         module = function(**arguments)
     except Exception as error:  # whatever a user's function raises
-        raise ValueError(
+        raise UserError(
             f"{name}: {architecture['function']} fails when called with {arguments}: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(module, nn.Module):
-        raise ValueError(
+        raise UserError(
             f"{name}: {architecture['function']} returns {kind_of(module)}, expected a "
             f"torch.nn.Module that takes {takes}."
         )
@@ -107,14 +108,14 @@ def build_module(
         "exported, or write it as an ONNX file and use loader: onnx."
     )
     if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError(
+        raise UserError(
             f"{name}: {architecture['function']} returns TorchScript ({type(module).__name__}), "
             f"which {remedy}"
         )
     try:
         return module.eval()
     except Exception as error:  # whatever a user's module raises; an exported one does
-        raise ValueError(
+        raise UserError(
             f"{name}: {architecture['function']} returns {kind_of(module)} that cannot be set to "
             f"eval mode ({type(error).__name__}: {error}). An exported program {remedy}"
         ) from error
@@ -142,7 +143,7 @@ def check(model: Model, patterns: list[str], build_again: Callable[[], Model]) -
     once = model.activations(image, names)
     twin = build_again().activations(image, names)
     if changed := first_difference(once, twin, TOLERANCE_OF_A_TWIN):
-        raise ValueError(
+        raise UserError(
             f"{model.name}: {ANOTHER_NETWORK}: maps differ, first in layer {changed}. "
             f"{SEED_OR_LOAD}"
         )
@@ -156,7 +157,7 @@ def _layers_of(model: Model, patterns: list[str]) -> list[str]:
     elif not names:
         model.layers(["*"])  # says what is wrong with the outputs of its activation modules
         kinds = sorted({type(child).__name__ for child in model.module.modules()})
-        raise ValueError(
+        raise UserError(
             f"{model.name}: it has no activation module (its modules: {', '.join(kinds)[:300]}). A "
             "function such as torch.relu is no module and cannot be tapped: use nn.ReLU, give the "
             "module whose output it is the attribute nonlinearity = 'ReLU', or name a preset in "
@@ -193,7 +194,7 @@ def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
             if narrow
             else ""
         )
-        raise ValueError(
+        raise UserError(
             f"{model.name}: its module fails {where}: {type(error).__name__}: {error}{remedy}"
         ) from error
 
@@ -231,7 +232,7 @@ def _model(
 def _function(name: str, path: str) -> Callable:
     module_name, colon, function_name = path.partition(":")
     if not (module_name and colon and function_name):
-        raise ValueError(
+        raise UserError(
             f"{name}: architecture.function is '{path}', expected 'package.module:build'."
         )
     if os.getcwd() not in sys.path and "" not in sys.path:
@@ -239,7 +240,7 @@ def _function(name: str, path: str) -> Callable:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises
-        raise ValueError(
+        raise UserError(
             f"{name}: {module_name} cannot be imported from {os.getcwd()}: "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -248,7 +249,7 @@ def _function(name: str, path: str) -> Callable:
         callables = [
             one for one in vars(module) if one[0] != "_" and callable(getattr(module, one))
         ]
-        raise ValueError(
+        raise UserError(
             f"{name}: {module.__file__} has no function '{function_name}'. "
             + suggestion(function_name, callables)
         )

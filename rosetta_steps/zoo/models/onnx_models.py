@@ -14,6 +14,7 @@ import torch
 from onnx import ModelProto, external_data_helper, inliner
 from torch import Tensor
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.maps import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
 from rosetta_steps.zoo.model_files import files_of
 from rosetta_steps.zoo.models.architecture import read_architecture
@@ -63,17 +64,17 @@ class Model:
         try:
             found = activations_in(model.graph, opset_of(model))
         except UnicodeDecodeError as error:
-            raise ValueError(
+            raise UserError(
                 f"{name}: {path} is damaged: a name in it is no text ({error})."
             ) from None
         if found.refused:
-            raise ValueError(
+            raise UserError(
                 f"{name}: {path} cannot be mined: {'; '.join(found.refused[:3])}. Export the model "
                 "for inference (in torch model.eval() before torch.onnx.export)."
             )
         self.outputs, self.left_out = found.layers, found.left_out
         if not self.outputs:
-            raise ValueError(f"{name}: {path} {_no_layers(model, found)}")
+            raise UserError(f"{name}: {path} {_no_layers(model, found)}")
         providers = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             providers.insert(0, "CUDAExecutionProvider")
@@ -84,7 +85,7 @@ class Model:
         fits = len(inputs) == 1 and inputs[0].type in TYPES and len(inputs[0].shape or ()) == 4
         if not fits:
             given = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"{name}: {path} takes {given}, expected one batch of images in four dimensions, "
                 f"of type {', '.join(TYPES)}. Export the part of it that takes normalised images."
             )
@@ -117,7 +118,7 @@ class Model:
                 providers=[provider for provider in providers if provider in available],
             )
         except Exception as error:  # ONNX Runtime's own types
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: ONNX Runtime {onnxruntime.__version__} cannot load {self.path}: "
                 f"{_in_one_line(error)}. Export it again, with operators and an opset that this "
                 "version knows (opset 18 is safe)."
@@ -145,7 +146,7 @@ class Model:
                 del self.outputs[name]
                 self.left_out[name] = (one.kind, reason)
         if not self.outputs:
-            raise ValueError(f"{self.name}: {self.path} has no layers: {_reasons(self.left_out)}.")
+            raise UserError(f"{self.name}: {self.path} has no layers: {_reasons(self.left_out)}.")
 
     def layers(self, patterns: Sequence[str] | None = None) -> list[Layer]:
         """Layers that match, in the order of the graph, found by running grey images.
@@ -159,7 +160,7 @@ class Model:
         """
         choice = Choice(patterns)
         if any_module := [one for one in choice.patterns if one.startswith(ANY_MODULE)]:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: layer pattern '{any_module[0]}' asks for the output of any module, "
                 "and an ONNX file has nodes, no modules. Give patterns of its layers without "
                 f"'{ANY_MODULE}' (python -m rosetta_steps.zoo show {self.name})."
@@ -174,7 +175,7 @@ class Model:
         try:
             return choice.layers(HOW_TOKENS_LIE)
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
+            raise UserError(f"{self.name}: {error}") from error
 
     def activations(
         self, images: Tensor, layers: Sequence[str], *, into: Mapping[str, Tensor] | None = None
@@ -190,14 +191,14 @@ class Model:
             ValueError: There is no such layer, or its output is no map.
         """
         if missing := [name for name in layers if name not in self.outputs]:
-            raise ValueError(f"{self.name}: {self.path} has no layer {', '.join(missing)}.")
+            raise UserError(f"{self.name}: {self.path} has no layer {', '.join(missing)}.")
         parts = images.split(self.batch or len(images))
         found = [self._maps(part, layers) for part in parts]
         maps = {}
         for position, name in enumerate(layers):
             pieces = [part[position] for part in found]
             if isinstance(pieces[0], str):
-                raise ValueError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
+                raise UserError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
             together = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             maps[name] = together if into is None else moved(name, together, into[name])
         return maps
@@ -247,12 +248,12 @@ class Model:
         except Exception as error:  # ONNX Runtime's own types
             if options.terminate:
                 loops = ", ".join(name_of(node) for node in self._loops[:4])
-                raise ValueError(
+                raise UserError(
                     f"{self.name}: {self.path} was stopped after {seconds} seconds on "
                     f"{len(images)} images: its loop ({loops}) does not end, or takes too long. "
                     "Export the model with the number of its steps fixed."
                 ) from None
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {self.path} takes {self.input.shape} and cannot be run on images "
                 f"{inputs.shape}: {_in_one_line(error)}. Check architecture.channels_last and "
                 "preprocessing.size of its entry."
@@ -290,18 +291,18 @@ def read_model(name: str, entry: dict, path: Path) -> ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own types
-        raise ValueError(f"{name}: {path} is not an ONNX file ({_in_one_line(error)}).") from None
+        raise UserError(f"{name}: {path} is not an ONNX file ({_in_one_line(error)}).") from None
     if not model.graph.node:
-        raise ValueError(f"{name}: {path} is not an ONNX file, or one without nodes.")
+        raise UserError(f"{name}: {path} is not an ONNX file, or one without nodes.")
     try:
         others = files_of({"weights": {}, "loader": "onnx"}, path)[1:]
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     try:
         external_data_helper.load_external_data_for_model(model, str(Path(path).parent))
     except Exception as error:  # onnx's own types
         names = ", ".join(str(other) for other in others)
-        raise ValueError(
+        raise UserError(
             f"{name}: the data of {path} in {names} cannot be read ({_in_one_line(error)}). Export "
             "or copy both again."
         ) from None
@@ -314,18 +315,18 @@ def _without_functions(name: str, path: Path, model: ModelProto) -> ModelProto:
     try:
         nodes = _nodes_written_out(model)
         if nodes > MOST_NODES:
-            raise ValueError(f"they stand for {nodes} nodes")
+            raise UserError(f"they stand for {nodes} nodes")
         # The version of operators that a function names may be another than that of the file.
         written = inliner.inline_local_functions(model, convert_version=True)
     except (Exception, RecursionError) as error:  # onnx's own types
-        raise ValueError(
+        raise UserError(
             f"{name}: the functions of {path} cannot be written out ({_in_one_line(error)}). "
             f"{remedy}"
         ) from None
     kept = {(function.domain, function.name) for function in model.functions}
     for node in nodes_of(written.graph):
         if (node.domain, node.op_type) in kept:
-            raise ValueError(
+            raise UserError(
                 f"{name}: {path} has a function {node.op_type} (node {name_of(node)}) of another "
                 f"opset than its own, which cannot be written out. {remedy}"
             )

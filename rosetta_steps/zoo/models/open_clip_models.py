@@ -11,6 +11,7 @@ import torch
 from open_clip.model import _build_vision_tower
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
@@ -55,7 +56,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         checkpoint, by_order = read_weights(name, entry, weights)
         said = checkpoint.settings.keys() | checkpoint.tensors.keys()
         if set(CLIP_SIZES) <= said and not settings["quick_gelu"] and _has_gelu(module.visual):
-            raise ValueError(
+            raise UserError(
                 f"{name}: {weights} is one of OpenAI's files, which were trained with QuickGELU, "
                 f"and {architecture} has GELU. Write architecture: {{name: {architecture}, tag: "
                 "openai}} in its entry."
@@ -97,21 +98,21 @@ def settings_of(name: str, entry: dict) -> dict:
     """
     architecture, tag = named(name, entry)
     if architecture.startswith(HUB):
-        raise ValueError(
+        raise UserError(
             f"{name}: '{architecture}' is an address of a hub, from which nothing is built here. "
             "Write the architecture (ViT-B-32, say), and weights: {open_clip: TAG} where open_clip "
             "has a tag for it, or {path: FILE} of its open_clip_model.safetensors."
         )
     config = open_clip.get_model_config(architecture)
     if config is None:
-        raise ValueError(
+        raise UserError(
             f"{name}: open_clip {open_clip.__version__} has no architecture '{architecture}'. "
             + suggestion(architecture, open_clip.list_models())[:300]
         )
     source = entry.get("weights", {})
     of_weights = source.get("open_clip")
     if tag and of_weights and tag != of_weights:
-        raise ValueError(
+        raise UserError(
             f"{name}: architecture says tag '{tag}', weights.open_clip '{of_weights}': name one."
         )
     tags = {
@@ -123,7 +124,7 @@ def settings_of(name: str, entry: dict) -> dict:
     own = config.get("quick_gelu", False)
     if tag is not None:
         if tag not in tags:
-            raise ValueError(
+            raise UserError(
                 f"{name}: open_clip {open_clip.__version__} has no weights '{tag}' of "
                 f"{architecture}. {suggestion(tag, list(tags))}"
             )
@@ -136,7 +137,7 @@ def settings_of(name: str, entry: dict) -> dict:
     }
     kinds = {of_tag.get("quick_gelu", False) for of_tag in tags.values()} | {own}
     if len(kinds) > 1 and _is_transformer(config["vision_cfg"]):
-        raise ValueError(
+        raise UserError(
             f"{name}: some weights of {architecture} were trained with GELU and some with "
             "QuickGELU, and nothing says of which kind its file is. Write architecture: "
             f"{{name: {architecture}, tag: TAG}}, with the tag of open_clip that its weights are "

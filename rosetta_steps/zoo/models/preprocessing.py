@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rosetta_steps.errors import UserError
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -61,7 +63,7 @@ def preprocessing_of(name: str, entry: dict, default: dict) -> Preprocessing:
     merged = default | entry.get("preprocessing", {})
     needed = [field.name for field in fields(Preprocessing) if field.default is MISSING]
     if missing := [key for key in needed if key not in merged]:
-        raise ValueError(
+        raise UserError(
             f"the entry of {name} says nothing of {', '.join(missing)}, and neither does what it "
             "loads: add them under `preprocessing` in config/models.yaml."
         )

@@ -9,6 +9,7 @@ from timm.layers import to_2tuple
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
 from rosetta_steps.zoo.maps import Tokens
@@ -91,7 +92,7 @@ def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple)
         return
     patch = getattr(patches, "patch_size", None) or (1, 1)
     if any(side % step for side, step in zip(size, patch, strict=True)):
-        raise ValueError(
+        raise UserError(
             f"{name}: preprocessing.size is {list(size)}, and {named(name, entry)[0]} is built for "
             f"images of {list(built_for)}, whose patches of {patch[0]} x {patch[1]} do not divide "
             f"{list(size)}. Choose multiples of them, and write them as arguments: "
@@ -100,7 +101,7 @@ def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple)
     other = ""
     if hasattr(module, "dynamic_img_size"):
         other = ", or dynamic_img_size: true, which resamples the positions of the weights"
-    raise ValueError(
+    raise UserError(
         f"{name}: preprocessing.size is {list(size)}, and {named(name, entry)[0]} is built for "
         f"images of {list(built_for)}. Write arguments: {{img_size: {list(size)}}} into "
         f"`architecture` of {name}, for weights of that size{other}."
@@ -122,7 +123,7 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
     """
     full, arguments = named(name, entry)
     if full.startswith(HUB) or "/" in full:
-        raise ValueError(
+        raise UserError(
             f"{name}: '{full}' is an address of a hub. Write the architecture and its tag alone "
             f"(architecture: {full.rpartition('/')[2] or 'resnet50.a1_in1k'}); of weights that "
             "timm has no tag for, the architecture and weights: {path: FILE} or {url: ADDRESS} of "
@@ -130,31 +131,31 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
         )
     for argument, remedy in NO_ARGUMENTS.items():
         if argument in arguments:
-            raise ValueError(
+            raise UserError(
                 f"{name}: arguments has '{argument}', which is not for timm to do here: {remedy}."
             )
     if (channels := arguments.get("in_chans", 3)) != 3:
-        raise ValueError(
+        raise UserError(
             f"{name}: arguments has in_chans: {channels}, and images have three channels here "
             "(rgb). Take it out; of a model of other channels, give a function of your own that "
             "makes them from rgb (loader: function)."
         )
     architecture, tag = split_model_name_tag(full)
     if not timm.is_model(architecture):
-        raise ValueError(
+        raise UserError(
             f"{name}: timm {timm.__version__} has no architecture '{architecture}'. "
             + suggestion(architecture, timm.list_models())[:300]
         )
     of_weights = entry.get("weights", {}).get("timm", "")
     if tag and of_weights and tag != of_weights:
-        raise ValueError(
+        raise UserError(
             f"{name}: architecture says tag '{tag}', weights.timm '{of_weights}'. A tag also says "
             "how images are normalised: name one."
         )
     tag = tag or of_weights
     tags = [split_model_name_tag(one)[1] for one in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        raise ValueError(
+        raise UserError(
             f"{name}: timm {timm.__version__} has no weights '{tag}' of {architecture}. "
             + suggestion(tag, tags)
         )
@@ -162,7 +163,7 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
     try:
         return timm.create_model(full, pretrained=pretrained, **arguments)
     except (TypeError, AssertionError) as error:
-        raise ValueError(
+        raise UserError(
             f"{name}: timm cannot build {full} with arguments {arguments}: "
             f"{error}. Correct `architecture` of its entry."
         ) from error

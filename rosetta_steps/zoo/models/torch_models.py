@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.errors import UserError
 from rosetta_steps.zoo.maps import Reader, Tokens
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
 from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
@@ -60,7 +61,7 @@ class Model:
                 self.module(inputs)
             except Exception as error:  # whatever a module raises
                 y, x = self.preprocessing.size
-                raise ValueError(
+                raise UserError(
                     f"it cannot be run on images of {y} x {x} pixels ({type(error).__name__}: "
                     f"{error}). Check preprocessing.size and architecture of its entry."
                 ) from error
@@ -68,7 +69,7 @@ class Model:
         try:
             return layers_of(self.module, run, patterns, self._reader(2), left_out)
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
+            raise UserError(f"{self.name}: {error}") from error
 
     def activations(
         self,
@@ -102,7 +103,7 @@ class Model:
                 into=into,
             )[0]
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
+            raise UserError(f"{self.name}: {error}") from error
 
     def scores(self, images: Tensor) -> Tensor:
         """The model's own output for images in [0, 1]."""
