@@ -32,6 +32,7 @@ from rosetta_steps.errors import UserError, run
 from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import partial
+from rosetta_steps.storage.manifests import add_identity_argument
 from rosetta_steps.storage.portable import listed
 
 TEMPLATE = Path(__file__).with_name("dictionary.html")
@@ -56,6 +57,7 @@ def write_page(
     low: int = 1,
     picture_size: int = 128,
     settings: str = "",
+    identity: str = "",
 ) -> None:
     """Write the page and its pictures, whole or not at all.
 
@@ -67,6 +69,7 @@ def write_page(
         low: Where it responds least.
         picture_size: Longer side of a picture in pixels.
         settings: What else the dictionary was mined with, in words.
+        identity: What the page follows from; storage.manifests.identity_recorded reads it there.
 
     Raises:
         ValueError: No example image was asked for.
@@ -85,7 +88,7 @@ def write_page(
             examples = concept_examples(dictionary, top=top, middle=middle, low=low)
             size = write_pictures(dictionary, examples, building, picture_size)
             (building / output.name).write_text(
-                page(dictionary, examples, size, settings), encoding="utf-8"
+                page(dictionary, examples, size, settings, identity), encoding="utf-8"
             )
             _put_in_place(building, output)
     finally:
@@ -212,6 +215,7 @@ def page(
     examples: Mapping[int, Sequence[Example]],
     size: tuple[int, int],
     settings: str,
+    identity: str = "",
 ) -> str:
     """Fill in the page.
 
@@ -220,6 +224,7 @@ def page(
         examples: Per number of a concept its examples.
         size: Height and width of the pictures in pixels.
         settings: As in `write_page`.
+        identity: Likewise.
 
     Returns:
         The page's HTML.
@@ -235,6 +240,7 @@ def page(
         overview = ""
         body = f'<p class="empty" id="empty">{escape(EMPTY_REASON)}</p>'
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        identity=escape(identity),
         title=escape(f"Rosetta neurons of {dictionary.generator}"),
         facts=_facts(dictionary, settings),
         key=KEY,
@@ -427,6 +433,7 @@ def main() -> None:
     parser.add_argument(
         "--settings", default="", help="what else it was mined with, in words, for the page's head"
     )
+    add_identity_argument(parser)
     arguments = parser.parse_args()
     write_page(
         open_from_arguments(arguments),
@@ -436,6 +443,7 @@ def main() -> None:
         low=arguments.low,
         picture_size=arguments.picture_size,
         settings=arguments.settings,
+        identity=arguments.identity or "",
     )
 
 

@@ -107,11 +107,13 @@ def wrapped(name: Sequence[str], letters: int) -> list[str]:
     return lines
 
 
-def save_figures(figures: Mapping[Path, Figure]) -> list[Path]:
+def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) -> list[Path]:
     """Write figures as .pdf and .png, all of them whole or none.
 
     Args:
         figures: By their paths without an ending; the folders are made.
+        identity: What they follow from, written into the files: as Description of the PNG, where
+            storage.manifests.identity_recorded reads it, and as Keywords of the PDF.
 
     Returns:
         The files. The same inputs give the same bytes: no date is written into them.
@@ -121,11 +123,14 @@ def save_figures(figures: Mapping[Path, Figure]) -> list[Path]:
     """
     finished: dict[Path, Path] = {}
     first = next(iter(figures), Path())
+    of_kinds = {".pdf": {"CreationDate": None}, ".png": {}}
+    if identity:
+        of_kinds[".pdf"]["Keywords"] = of_kinds[".png"]["Description"] = identity
     try:
         with matplotlib.rc_context(STYLE), room_for(first.with_name(f"{first.name}.pdf")):
             for path, figure in figures.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
+                for suffix, metadata in of_kinds.items():
                     target = path.with_name(f"{path.name}{suffix}")
                     finished[target] = partial(target)
                     figure.savefig(

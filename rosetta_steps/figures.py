@@ -44,6 +44,7 @@ from rosetta_steps.drawing import (
 )
 from rosetta_steps.errors import UserError, run
 from rosetta_steps.representatives import EMPTY_REASON, Concept
+from rosetta_steps.storage.manifests import add_identity_argument
 
 TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
 DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
@@ -310,7 +311,12 @@ def _image_label(dictionary: Dictionary, index: int, letters: int) -> str:
 
 
 def write_figures(
-    dictionary: Dictionary, folder: Path, *, concepts: int = 4, images: int = 3
+    dictionary: Dictionary,
+    folder: Path,
+    *,
+    concepts: int = 4,
+    images: int = 3,
+    identity: str | None = None,
 ) -> list[Path]:
     """Write figure2 and figure3 as .pdf and .png, each file whole or not at all.
 
@@ -319,6 +325,7 @@ def write_figures(
         folder: Where to; made if it is not there.
         concepts: Number of concepts in figure 3.
         images: Number of images in figure 3.
+        identity: As drawing.save_figures takes it.
 
     Returns:
         The files. The same inputs give the same bytes: no date is written into them.
@@ -336,7 +343,7 @@ def write_figures(
             folder / "figure2": figure2(dictionary),
             folder / "figure3": figure3(dictionary, concepts=concepts, images=images),
         }
-        return save_figures(made)
+        return save_figures(made, identity)
 
 
 def main() -> None:
@@ -348,12 +355,14 @@ def main() -> None:
     parser.add_argument("--output-directory", type=Path, required=True)
     parser.add_argument("--concepts", type=int, default=4, help="concepts in figure 3")
     parser.add_argument("--images", type=int, default=3, help="images in figure 3")
+    add_identity_argument(parser)
     arguments = parser.parse_args()
     write_figures(
         open_from_arguments(arguments),
         arguments.output_directory,
         concepts=arguments.concepts,
         images=arguments.images,
+        identity=arguments.identity,
     )
 
 

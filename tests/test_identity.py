@@ -286,8 +286,8 @@ def test_only_what_comes_after_a_setting_follows_from_it(recipes):
 
 def test_a_target_that_is_not_known_has_no_recipe(recipes):
     assert recipes.stale(["report.html", "results/samples/nothing.zarr.done.json"]) == set()
-    chain = recipes.manifests(["results/best_buddies/faces/dcgan-digiface--open-nsfw.csv"])
-    kinds = sorted(Path(file).parts[1] for file in chain)
+    chain = recipes.chain(["results/best_buddies/faces/dcgan-digiface--open-nsfw.csv"])
+    kinds = sorted(kind for kind, *_ in chain)
     assert kinds == ["activations"] * 2 + ["best_buddies", "correlations"] + ["moments"] * 2 + [
         "samples"
     ]

@@ -17,9 +17,12 @@ agree on the digest of everything that both were made of, wherever they lie.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from PIL import Image
 
 from rosetta_steps.errors import StoreError
 
@@ -131,7 +134,12 @@ def digest_of_artefact(artefact: Path) -> str:
 
 
 def identity_recorded(artefact: Path) -> str | None:
-    """What an artefact says that it follows from; None where it says nothing that can be read."""
+    """What an artefact says that it follows from; None where it says nothing that can be read.
+
+    A page and a figure say it themselves, in a meta element and in the description of a PNG.
+    """
+    if artefact.suffix in (".html", ".png"):
+        return _identity_within(artefact)
     # A stream is its own manifest.
     path = artefact if artefact.suffix == ".json" else manifest_path(artefact)
     try:
@@ -139,6 +147,18 @@ def identity_recorded(artefact: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     return state.get("identity") if isinstance(state, dict) else None
+
+
+def _identity_within(shown: Path) -> str | None:
+    try:
+        if shown.suffix == ".png":
+            with Image.open(shown) as picture:
+                return picture.info.get("Description")
+        with shown.open(encoding="utf-8") as page:
+            found = re.search(r'<meta name="identity" content="(\w*)">', page.read(1000))
+    except (OSError, ValueError):
+        return None
+    return found and found[1]
 
 
 def ingredients(

@@ -36,9 +36,6 @@ FILES = {
     "table": "results/inversions/{table}.csv.done.json",
     "edit": "results/edits/{edit}.zarr.done.json",
 }
-# They have no manifest: Snakemake alone knows what they were made with.
-WITHOUT_MANIFEST = ("page", "figures")
-
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
 
@@ -73,25 +70,18 @@ class Recipes(Chosen):
             The files that have to be made, whatever is newer than what: of stores and tables, their
             manifests. Nothing of targets that are not known here.
         """
-        waiting = [node for target in targets for node in self._nodes_of(target)]
-        seen, found = set(), set()
-        while waiting:
-            node = waiting.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            waiting += self._recipe(node)[1]
-            if node[0] not in WITHOUT_MANIFEST:
-                file = file_of(node)
-                artefact = file.removesuffix(MANIFEST)
-                recorded = identity_recorded(Path(artefact))
-                lost = artefact.endswith(".csv") and not Path(artefact).is_file()
-                if lost or recorded != self._identity(node):
-                    found.add(file)
+        found = set()
+        for node in self.chain(targets):
+            file = file_of(node)
+            artefact = file.removesuffix(MANIFEST)
+            recorded = identity_recorded(Path(artefact))
+            lost = artefact.endswith(".csv") and not Path(artefact).is_file()
+            if lost or recorded != self._identity(node):
+                found.add(file)
         return found
 
-    def manifests(self, targets: Iterable[str]) -> list[str]:
-        """Files of all artefacts on the way to some targets, each once, sorted."""
+    def chain(self, targets: Iterable[str]) -> set[Node]:
+        """All artefacts on the way to some targets; none where a target is not known here."""
         waiting = [node for target in targets for node in self._nodes_of(target)]
         seen: set[Node] = set()
         while waiting:
@@ -99,7 +89,7 @@ class Recipes(Chosen):
             if node not in seen:
                 seen.add(node)
                 waiting += self._recipe(node)[1]
-        return sorted(file_of(node) for node in seen if node[0] not in WITHOUT_MANIFEST)
+        return seen
 
     # --- recipes ----------------------------------------------------------------------------------
 

@@ -68,7 +68,8 @@ rule dictionary_page:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --activations {params.activations:q} --moments {params.moments:q} \
-            --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}
+            --settings {params.settings:q} --identity {params.identity} \
+            --output {output:q} 2>&1 | tee {log:q}
         """
 
 
@@ -112,5 +113,5 @@ rule dictionary_figures:
         python -m rosetta_steps.figures --table {input.table:q} --samples {params.samples:q} \
             --activations {params.activations:q} --moments {params.moments:q} \
             --concepts {params.concepts} --images {params.images} \
-            --output-directory {params.folder:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output-directory {params.folder:q} 2>&1 | tee {log:q}
         """
