@@ -59,7 +59,7 @@ def test_a_deleted_plan_is_made_again_and_nothing_else(project):
 
 def test_a_new_k_reruns_from_best_buddies_on(project):
     project.config(lambda c: c.update(neighbours=3))
-    assert project.planned() == {"best_buddies": 2} | DICTIONARY
+    assert project.planned() == {"plan": 1, "best_buddies": 2} | DICTIONARY
 
 
 def test_a_figure_setting_only_redraws(project):

@@ -149,7 +149,6 @@ COMBINATIONS = [
     (with_(sample_set="faces-heldout"), "faces-heldout is not mined"),
     (with_(sample_set="facs"), "no sample set 'facs'. Did you mean 'faces'"),
     (with_(sample_set=2024), "Put it in quotes: '2024'"),
-    (with_(inversion__guided=0.5, inversion__reconstruction="none"), "needs a reconstruction"),
     (with_(inversion__space="w"), "has no mapping network, so no w"),
     (with_(inversion__neighbours=6), "K = 5"),
     (with_(inversion__perceptual_network="nothing"), "no model 'nothing'"),

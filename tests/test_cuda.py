@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import moments_of, random_maps, write_maps
+from conftest import made, moments_of, random_maps, write_maps
 from kernel import SIZES, error_of
 from project import Project
 from test_correlation import brute_force, run
@@ -18,10 +18,11 @@ from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.matching.tables import write_table
 from rosetta_steps.moments import MomentSums
 from rosetta_steps.splits import split_of
-from rosetta_steps.stores import write_json, write_table
-from rosetta_steps.streams import Stream, describe, open_maps
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.streams import Stream, describe, open_maps, write_stream
 
 pytestmark = [
     pytest.mark.cuda,
@@ -126,7 +127,8 @@ def tiny(tmp_path_factory):
         samples = folder / "samples.zarr"
         sampling.sample("generator", ZOO, 10, 0, samples, "cuda")
         for name in ("generator", "one"):
-            write_json(folder / f"{name}.json", describe(name, ZOO, samples, "all", "float16", 4))
+            state = describe(name, ZOO, samples, "all", "float16", 4)
+            write_stream(Stream(state, "cuda"), folder / f"{name}.json")
         yield folder
 
 
@@ -165,7 +167,9 @@ def test_an_inversion_on_the_device_goes_the_way_of_the_processor(tiny, tmp_path
         moments.measure(tiny / f"{name}.json", measured[name])
     streams = [tiny / f"{name}.json" for name in names]
     correlate(*streams, *measured.values(), tmp_path / "table.zarr", 1)
-    write_table(table_of(xr.open_zarr(tmp_path / "table.zarr"), 2), tmp_path / "buddies.csv")
+    buddies = made("best buddies", *names, of=ingredients([tmp_path / "table.zarr"]))
+    found = table_of(xr.open_zarr(tmp_path / "table.zarr"), 2)
+    write_table(found, tmp_path / "buddies.csv", buddies)
     matches = read_matches({"one": tmp_path / "buddies.csv"}, 1, -1.0)
     settings = Settings(steps=5, learning_rate=0.05, reconstruction="l2")
     targets = torch.rand(2, 3, 16, 16)

@@ -425,4 +425,4 @@ def test_a_page_on_a_full_disk_is_named_with_the_remedy_and_cleans_up_what_a_kil
             page.write_page(opened, tmp_path / "index.html")
 
     assert "index.html cannot be written: " in message_of(write)
-    assert os.listdir(tmp_path) == ["rosetta.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["rosetta.csv", "rosetta.csv.done.json"]

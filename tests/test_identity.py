@@ -68,6 +68,7 @@ def mined(tmp_path_factory):
     def sets(config):
         config["sample_sets"]["tiny"]["models"] = ["net"]
         config["sample_sets"]["photos"] = photos
+        config["neighbours"] = 3
 
     project.config(sets)
     project.make(TABLE.format("generator", "net"))
@@ -160,7 +161,7 @@ def another_seed(project):
         (another_onnx_data_file, "activations", TINY),
         (another_revision, "moments", TINY),
         (config(correlation={"precision": "float64"}), "correlation", TINY),
-        (config(neighbours=3), "best_buddies", TINY),
+        (config(neighbours=2), "best_buddies", TINY),
         (another_photo, "image_folder", "results/best_buddies/photos/one--net.csv"),
         (other_weights, "activations", "results/best_buddies/photos/one--net.csv"),
     ],
@@ -186,7 +187,7 @@ def test_a_job_that_is_killed_after_a_change_leaves_nothing_stale(project, chang
 def test_results_that_came_without_the_records_of_snakemake_are_held_against_the_config(project):
     shutil.rmtree(project.folder / ".snakemake")
     assert project.planned(TINY) == {}
-    project.config(lambda c: c.update(neighbours=3))
+    project.config(lambda c: c.update(neighbours=2))
     assert project.planned(TINY) == {"best_buddies": 1}
     mtime = project.snakemake("-n", TINY, "--rerun-triggers", "mtime")
     assert "rule best_buddies" in mtime

@@ -368,7 +368,7 @@ def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
     known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
     for kind in ("guidance", "translation"):
         command_line(paper, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")
-    assert [words_of(figure) for figure in said] == [["no best buddies of two"]] * 2
+    assert [words_of(figure) for figure in said] == [["two: no best buddies of two"]] * 2
 
 
 @pytest.mark.parametrize("kind", ["comparison", "guidance", "translation"])
@@ -437,7 +437,8 @@ def test_an_animation_shows_the_first_images_and_no_more_than_there_are(
 
 
 def test_where_nothing_was_inverted_every_figure_says_so(mined, tmp_path, monkeypatch):
-    write_empty(mined / "none.zarr", "no pair is strong enough: the strongest has r = 0.1.")
+    reason = "no pair is strong enough: the strongest has r = 0.1."
+    write_empty(mined / "none.zarr", reason, arm_of(mined, "none"))
     arms, output = ["--arms", mined / "none.zarr"], ["--output", tmp_path / "x.png"]
     command_line(loss_curves, monkeypatch, *arms, *output)
     for kind in ("comparison", "guidance", "translation"):

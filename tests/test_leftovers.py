@@ -13,7 +13,8 @@ from test_interruptions import full_disk, message_of
 from rosetta_steps import drawing
 from rosetta_steps.errors import StoreError
 from rosetta_steps.inversion.figures.animation import write_animation
-from rosetta_steps.storage.leftovers import LET_ALONE, partial, remove_leftovers, room_for
+from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.leftovers import LET_ALONE, partial, remove_leftovers
 
 
 @pytest.fixture

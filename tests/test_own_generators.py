@@ -137,8 +137,23 @@ def test_random_weights_that_a_file_replaces_are_no_fault(own, tmp_path):
     torch.testing.assert_close(one.generate(z), other.generate(z))
 
 
-def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_path):
-    """The seed is an argument here: what an unseeded network is from process to process."""
+def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_path, monkeypatch):
+    """The seed comes from outside: what an unseeded network is from process to process."""
+    built = "(torch.manual_seed(int(__import__('os').environ['SEED'])), Net())[1]"
+    zoo, samples, maps = own("unseeded", built=built), tmp_path / "s.zarr", tmp_path / "maps.zarr"
+    monkeypatch.setenv("SEED", "1")
+    sampling.sample("mine", zoo, 3, 0, samples, "cpu")
+    monkeypatch.setenv("SEED", "2")
+    words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
+    with pytest.raises(ValueError, match=words):
+        dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+    assert not maps.exists()
+    monkeypatch.setenv("SEED", "1")
+    dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+    assert maps.exists()
+
+
+def test_a_generator_of_another_entry_than_the_samples_were_made_with_is_refused(own, tmp_path):
     zoo, samples, maps = own("changed"), tmp_path / "s.zarr", tmp_path / "maps.zarr"
     sampling.sample("mine", zoo, 3, 0, samples, "cpu")
     entry = find_entry("mine", zoo)
@@ -147,8 +162,7 @@ def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_pa
         other = tmp_path / f"{name}.yaml"
         other.write_text(yaml.safe_dump({"mine": entry}))
         if name == "changed":
-            words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
-            with pytest.raises(ValueError, match=words):
+            with pytest.raises(ValueError, match="s.zarr .* two versions of entry of mine"):
                 dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
             assert not maps.exists()
         else:

@@ -287,12 +287,6 @@ class Checked:
             raise self.error(
                 at("arms"), f"inversion {name}: {min(twice)} is in each as well. Leave one out."
             )
-        if chosen["guided"] < 1 and chosen["reconstruction"] == "none":
-            raise self.error(
-                at("guided"),
-                f"inversion {name}: guided {chosen['guided']} needs a reconstruction for the steps "
-                "after it. Set guided: 1, or reconstruction.",
-            )
 
     def edit(self, name: str, chosen: dict) -> None:
         """An edit names sample sets and arms that exist, and numbers that its kind has."""

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from rosetta_steps.digest import algorithm, digest_of
 from rosetta_steps.errors import UserError
-from rosetta_steps.stores import write_json
+from rosetta_steps.storage.files import write_json
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
