@@ -44,6 +44,7 @@ def write_onnx(folder: Path, seed: int) -> None:
     graph = helper.make_graph(
         nodes, "net", [image], [maps], [numpy_helper.from_array(weights, "w")]
     )
+    (folder / "net.onnx.data").unlink(missing_ok=True)  # else it would be appended to
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save_model(
         model,

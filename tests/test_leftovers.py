@@ -91,6 +91,6 @@ def test_a_figure_on_a_full_disk_is_named_with_the_remedy_and_leaves_nothing(tmp
 def test_only_a_full_disk_is_said_to_be_full(tmp_path):
     with pytest.raises(PermissionError), room_for(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
-    with pytest.raises(StoreError, match="x cannot be written: .*Make room"):  # noqa: SIM117
+    with pytest.raises(StoreError, match="x cannot be written: .*make room"):  # noqa: SIM117
         with room_for(tmp_path / "x"):
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -168,6 +168,14 @@ def identity(kind):
     return lambda wildcards: RECIPES.identity(kind, wildcards)
 
 
+def stale(targets):
+    """What is missing on the way to some targets, or follows from something else than the config."""
+    try:
+        return RECIPES.stale(targets)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def maps(kind):
     """Manifests of generator and models of a sample set."""
 
