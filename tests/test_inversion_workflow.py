@@ -64,9 +64,12 @@ def test_inversions_makes_those_that_the_chosen_sample_set_guides(project):
     crossing = {"matches": "twin", "targets": "targets", "class": 1, "reconstruction": "none"}
 
     def add_twin(config):
-        config["sample_sets"]["twin"] = config["sample_sets"]["tiny"]
+        config["sample_sets"]["twin"] = config["sample_sets"]["tiny"] | {"generator": "classes"}
         config["inversions"]["crossing"] = crossing | {"arms": ["all"]}
 
+    architecture = {"latent": 5, "classes": 3, "channels": [6, 4]}
+    of_classes = project.entry("dcgan", architecture, "generator") | {"role": "generator"}
+    project.add("classes", of_classes)
     project.config(add_twin)
     of_tiny = project.snakemake("-n", "inversions")
     of_twin = project.snakemake("-n", "inversions", "--config", "sample_set=twin")
