@@ -93,7 +93,8 @@ def read_manifest(artefact: Path, keys: Mapping[str, type] | None = None) -> dic
     except (FileNotFoundError, NotADirectoryError):
         again = "it goes on where it stopped" if artefact.suffix == ".zarr" else "it is made anew"
         raise StoreError(
-            f"{artefact} is not finished: {path.name} is missing. {step_that_writes(path)}: {again}."
+            f"{artefact} is not finished: {path.name} is missing. {step_that_writes(path)}: "
+            f"{again}."
         ) from None
     except (ValueError, RecursionError, IsADirectoryError) as error:
         refuse_manifest(artefact, f"it is no JSON ({error})")
