@@ -243,11 +243,6 @@ def activations_in(graph: GraphProto, opset: int = 17) -> Found:
     return _Reading(graph, opset).found()
 
 
-def outputs_of(graph: GraphProto) -> dict[str, Activation]:
-    """The activations of a graph by the names of their layers."""
-    return activations_in(graph).layers
-
-
 def opset_of(model: ModelProto) -> int:
     """The version of ONNX's own operators that a model uses."""
     own = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
