@@ -18,6 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from project import Project
 
+from rosetta_steps.drawing import save_figures
+from rosetta_steps.figures import empty_figure
+from rosetta_steps.inversion.figures.animation import empty_canvas, write_animation
+from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
 
 TABLE = "results/best_buddies/tiny/{}--{}.csv"
@@ -232,6 +236,12 @@ def identities(config: dict) -> dict[str, str]:
     nodes += [("table", table) for table in config["tables"]]
     nodes += [("arm", one, arm) for one in config["inversions"] for arm in recipes.arms_of(one)]
     nodes += [("edit", edit) for edit in config["edits"]]
+    nodes += [("edit_figure", figure) for figure in config["edit_figures"]]
+    nodes += [
+        (file.split(".")[0], one)
+        for one in config["inversions"]
+        for file in recipes.figures_of(one)
+    ]
     return {file_of(node): recipes._identity(node) for node in nodes}
 
 
@@ -288,6 +298,29 @@ def test_only_what_comes_after_a_setting_follows_from_it(recipes):
     assert FILES["samples"].format(sample_set="faces") in same
     assert all("correlations/" not in file or file in same for file in before)
     assert not any("best_buddies/" in file or "rosetta" in file for file in same)
+
+
+def test_figures_of_inversions_and_edits_follow_from_the_maps(recipes):
+    before = identities(recipes.config)
+    config = copy.deepcopy(recipes.config)
+    for chosen in config["sample_sets"].values():
+        if "seed" in chosen:
+            chosen["seed"] += 7
+    after = identities(config)
+    figures = {file for file in before if file.startswith("results/figures/")}
+    assert len(figures) > len(config["edit_figures"])
+    assert all(before[file] != after[file] for file in figures)
+
+
+def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
+    save_figures({tmp_path / "figure": empty_figure("nothing")}, "0123456789ab")
+    write_animation([empty_canvas("nothing")], tmp_path / "still.webp", 100, "0123456789ab")
+    write_animation([empty_canvas("one"), empty_canvas("two")], tmp_path / "x.webp", 100, "ab")
+    recorded = [identity_recorded(tmp_path / name) for name in ("figure.png", "still.webp")]
+    assert recorded == ["0123456789ab"] * 2
+    assert identity_recorded(tmp_path / "x.webp") == "ab"
+    (tmp_path / "x.webp").write_bytes(b"RIFF")
+    assert identity_recorded(tmp_path / "x.webp") is None
 
 
 def test_a_target_that_is_not_known_has_no_recipe(recipes):

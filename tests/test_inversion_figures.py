@@ -364,7 +364,7 @@ def test_maps_need_the_matches_that_guided_the_arm(mined):
 def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
     write_empty(tmp_path / "two.zarr", "no best buddies of two", arm_of(mined, "two"))
     said = []
-    monkeypatch.setattr(paper, "save_figures", lambda made: said.extend(made.values()))
+    monkeypatch.setattr(paper, "save_figures", lambda made, _: said.extend(made.values()))
     known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
     for kind in ("guidance", "translation"):
         command_line(paper, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")

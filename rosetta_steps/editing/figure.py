@@ -24,6 +24,7 @@ from rosetta_steps.drawing import (
 )
 from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
+from rosetta_steps.storage.manifests import add_identity_argument
 from rosetta_steps.storage.portable import listed
 from rosetta_steps.stores import open_dataset
 
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, required=True, help="X.png or X.pdf to write: both are written"
     )
+    add_identity_argument(parser)
     a = parser.parse_args()
     edits = [open_dataset(path) for path in a.edits]
     for path, edit in zip(a.edits, edits, strict=True):
@@ -136,7 +138,7 @@ def main() -> None:
                 f"{', '.join(map(str, a.images))}."
             )
     with matplotlib.rc_context(STYLE):
-        save_figures({a.output.with_suffix(""): edit_figure(edits, a.images)})
+        save_figures({a.output.with_suffix(""): edit_figure(edits, a.images)}, a.identity)
 
 
 if __name__ == "__main__":

@@ -435,7 +435,7 @@ def main() -> None:
     if not dictionary.concepts and not a.concepts and not a.units:
         provenance = visualised(dictionary, dictionary.made_of, a)
         write_empty(a.output, EMPTY_REASON, provenance)
-        save_figures({picture: empty_figure()})
+        save_figures({picture: empty_figure()}, a.identity)
         return
     if a.units:
         concepts = concepts_of_units(dictionary, a.units)
@@ -467,7 +467,7 @@ def main() -> None:
     inputs = [a.table, a.samples, *a.activations, *a.moments]
     made_of = ingredients(inputs, inverter.origin)
     write_dataset(found, a.output, visualised(dictionary, made_of, a))
-    save_figures({picture: figure1(dictionary, concepts, found)})
+    save_figures({picture: figure1(dictionary, concepts, found)}, a.identity)
 
 
 if __name__ == "__main__":

@@ -137,9 +137,10 @@ def digest_of_artefact(artefact: Path) -> str:
 def identity_recorded(artefact: Path) -> str | None:
     """What an artefact says that it follows from; None where it says nothing that can be read.
 
-    A page and a figure say it themselves, in a meta element and in the description of a PNG.
+    What is looked at says it itself: a page in a meta element, a PNG in its description, a WebP in
+    its XMP.
     """
-    if artefact.suffix in (".html", ".png"):
+    if artefact.suffix in (".html", ".png", ".webp"):
         return _identity_within(artefact)
     # A stream is its own manifest.
     path = artefact if artefact.suffix == ".json" else manifest_path(artefact)
@@ -152,9 +153,10 @@ def identity_recorded(artefact: Path) -> str | None:
 
 def _identity_within(shown: Path) -> str | None:
     try:
-        if shown.suffix == ".png":
+        if shown.suffix in (".png", ".webp"):
             with Image.open(shown) as picture:
-                return picture.info.get("Description")
+                found = picture.info.get("Description", picture.info.get("xmp"))
+                return found.decode() if isinstance(found, bytes) else found
         with shown.open(encoding="utf-8") as page:
             found = re.search(r'<meta name="identity" content="(\w*)">', page.read(1000))
     except (OSError, ValueError):

@@ -134,6 +134,18 @@ class Chosen:
             names.add(chosen["perceptual_network"])
         return sorted(names)
 
+    def figures_of(self, name: str) -> list[str]:
+        """Figures and animations of an inversion, by the names of their files."""
+        chosen, arms = self.inversion(name), self.arms_of(name)
+        of_targets = "figure6" if "class" in chosen else "figure5"
+        if chosen["reconstruction"] != "none":
+            of_targets = "figure4"
+        figures = ["loss.png"]
+        figures += ["figure7.png"] if len(arms) > 1 else []
+        figures += [f"{of_targets}.png"] if ARM_WITH_ALL in arms else []
+        figures += ["animation.webp"] if ARM_WITH_ALL in arms and chosen["frames"] else []
+        return figures
+
     def networks_of_metrics(self, name: str) -> list[str]:
         """Models of the zoo that measure a perceptual distance of an inversion."""
         return [metric for metric in self.inversion(name)["metrics"] if metric != "lpips"]

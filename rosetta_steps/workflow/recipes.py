@@ -15,7 +15,7 @@ from rosetta_steps.digest import PACKAGE, algorithm, digest_of
 from rosetta_steps.image_files import folder_digest
 from rosetta_steps.picture_list import list_digest
 from rosetta_steps.storage.manifests import identity_recorded
-from rosetta_steps.workflow.chosen import Chosen
+from rosetta_steps.workflow.chosen import ARM_WITH_ALL, Chosen
 from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns
 from rosetta_steps.zoo.weights import sha256, sha256_of_weights
 
@@ -34,8 +34,20 @@ FILES = {
     "visualisations": "results/visualisations/{sample_set}.zarr.done.json",
     "arm": "results/inversions/{inversion}/{arm}.zarr.done.json",
     "table": "results/inversions/{table}.csv.done.json",
+    "figure4": "results/figures/{inversion}/figure4.png",
+    "figure5": "results/figures/{inversion}/figure5.png",
+    "figure6": "results/figures/{inversion}/figure6.png",
+    "figure7": "results/figures/{inversion}/figure7.png",
+    "loss": "results/figures/{inversion}/loss.png",
+    "animation": "results/figures/{inversion}/animation.webp",
     "edit": "results/edits/{edit}.zarr.done.json",
+    "edit_figure": "results/figures/edits/{figure}.png",
 }
+# Files that rules write with those above.
+BESIDE = [
+    ("visualisations", "results/figures/{sample_set}/figure1.png"),
+    ("edit", "results/edits/{edit}.csv"),
+]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
 
@@ -219,6 +231,35 @@ class Recipes(Chosen):
         arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
         return settings, [("samples", chosen["targets"]), *arms]
 
+    def _figure7(self, name: str) -> tuple[dict, list[Node]]:
+        arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
+        samples = ("samples", self.inversion(name)["targets"])
+        return {"step": algorithm("inversion.figures.paper")}, [samples, *arms]
+
+    def _loss(self, name: str) -> tuple[dict, list[Node]]:
+        arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
+        return {"step": algorithm("inversion.figures.loss_curves")}, arms
+
+    def _figure_of_maps(self, name: str) -> tuple[dict, list[Node]]:
+        # The maps of the guides on targets and images are computed again, with the same settings.
+        settings, inputs = self._arm(name, ARM_WITH_ALL)
+        settings |= {"step": algorithm("inversion.figures.paper")}
+        return settings, [*inputs, ("arm", name, ARM_WITH_ALL)]
+
+    _figure4 = _figure5 = _figure6 = _figure_of_maps
+
+    def _animation(self, name: str) -> tuple[dict, list[Node]]:
+        chosen = self.inversion(name)
+        settings = {
+            "step": algorithm("inversion.figures.animation"),
+            "model": self.model(self.first_of(chosen["matches"])),
+        }
+        return settings, [("samples", chosen["targets"]), ("arm", name, ARM_WITH_ALL)]
+
+    def _edit_figure(self, name: str) -> tuple[dict, list[Node]]:
+        edits: list[Node] = [("edit", edit) for edit in self.config["edit_figures"][name]]
+        return {"step": algorithm("editing.figure")}, edits
+
     def _edit(self, name: str) -> tuple[dict, list[Node]]:
         chosen = self.config["edits"][name]
         mined = chosen["matches"]
@@ -254,7 +295,7 @@ class Recipes(Chosen):
         if target in self.targets:
             return self.targets[target]
         file = Path(target).as_posix()
-        for kind, template in FILES.items():
+        for kind, template in [*FILES.items(), *BESIDE]:
             names = [template, template.removesuffix(MANIFEST)]
             for pattern in map(_pattern_of, names):
                 if match := pattern.fullmatch(file):
@@ -278,9 +319,15 @@ class Recipes(Chosen):
             "inversions": [
                 *(("table", table) for table in tables),
                 *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),
+                *((file.split(".")[0], one) for one in inversions for file in self.figures_of(one)),
                 *([("visualisations", name)] if inversions else []),
             ],
-            "edits": [("edit", edit) for edit in edits],
+            "edits": [("edit", edit) for edit in edits]
+            + [
+                ("edit_figure", figure)
+                for figure, shown in self.config["edit_figures"].items()
+                if set(shown) <= set(edits)
+            ],
         }
 
     def _guided_by(self, inversion: str, sample_set: str) -> bool:

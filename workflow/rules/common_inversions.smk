@@ -90,15 +90,8 @@ def arms_manifests(wildcards):
 
 def pictures_of(name):
     """What there is to look at of an inversion, and of the dictionary that guides it."""
-    chosen, arms = inversion(name), arms_of(name)
-    of_targets = "figure6" if "class" in chosen else "figure5"
-    if chosen["reconstruction"] != "none":
-        of_targets = "figure4"
-    figures = ["loss.png"]
-    figures += ["figure7.png"] if len(arms) > 1 else []
-    figures += [f"{of_targets}.png"] if ARM_WITH_ALL in arms else []
-    figures += ["animation.webp"] if ARM_WITH_ALL in arms and chosen["frames"] else []
-    dictionary = f"results/figures/{chosen['matches']}/figure1.png"
+    dictionary = f"results/figures/{inversion(name)['matches']}/figure1.png"
+    figures = RECIPES.figures_of(name)
     return [f"results/figures/{name}/{figure}" for figure in figures] + [dictionary]
 
 

@@ -66,11 +66,11 @@ rule edit_figure:
         ENVIRONMENT
     params:
         edits=lambda w, input: stores(input),
-        algorithm=algorithm("editing.figure"),
+        identity=identity("edit_figure"),
     shell:
         r"""
         python -m rosetta_steps.editing.figure --edits {params.edits:q} \
-            --output {output.png:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output.png:q} 2>&1 | tee {log:q}
         """
 
 

@@ -83,12 +83,13 @@ rule figure_of_arms:
     params:
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arms=lambda w, input: stores(input.arms),
-        algorithm=algorithm("inversion.figures.paper"),
+        identity=identity("figure7"),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.paper --kind comparison \
             --targets {params.targets:q} \
-            --arms {params.arms:q} --output {output.png:q} 2>&1 | tee {log:q}
+            --arms {params.arms:q} --identity {params.identity} \
+            --output {output.png:q} 2>&1 | tee {log:q}
         """
 
 
@@ -111,11 +112,11 @@ rule loss_curves:
         ENVIRONMENT
     params:
         arms=lambda w, input: stores(input.arms),
-        algorithm=algorithm("inversion.figures.loss_curves"),
+        identity=identity("loss"),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.loss_curves --arms {params.arms:q} \
-            --output {output.png:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output.png:q} 2>&1 | tee {log:q}
         """
 
 
@@ -155,7 +156,7 @@ rule figure_of_maps:
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arm=subpath(input.arm, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
-        algorithm=algorithm("inversion.figures.paper"),
+        identity=lambda w: RECIPES.identity(w.figure, w),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.paper --kind {params.kind} \
@@ -163,7 +164,8 @@ rule figure_of_maps:
             --arms {params.arm:q} --models {params.models:q} --zoo {params.zoo:q} \
             --buddies {input.buddies:q} --moments {params.moments:q} \
             --neighbours {params.neighbours} --least-correlation {params.least_correlation} \
-            --threads {threads} --output {output.png:q} 2>&1 | tee {log:q}
+            --threads {threads} --identity {params.identity} \
+            --output {output.png:q} 2>&1 | tee {log:q}
         """
 
 
@@ -192,12 +194,12 @@ rule animation:
         arm=subpath(input.arm, strip_suffix=".done.json"),
         targets=subpath(input.targets, strip_suffix=".done.json"),
         zoo=config["zoo"],
-        algorithm=algorithm("inversion.figures.animation"),
+        identity=identity("animation"),
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.animation --inversion {params.arm:q} \
             --targets {params.targets:q} --zoo {params.zoo:q} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output:q} 2>&1 | tee {log:q}
         """
 
 

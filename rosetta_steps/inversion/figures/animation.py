@@ -24,7 +24,7 @@ from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.leftovers import remove_leftovers
-from rosetta_steps.storage.manifests import refuse_not_made_of
+from rosetta_steps.storage.manifests import add_identity_argument, refuse_not_made_of
 from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.generator import Generator
@@ -107,7 +107,9 @@ def empty_canvas(reason: str) -> Image.Image:
     return canvas
 
 
-def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds: int) -> None:
+def write_animation(
+    pictures: Sequence[Image.Image], output: Path, milliseconds: int, identity: str | None = None
+) -> None:
     """Write pictures as an animation that is repeated for ever, whole or not at all.
 
     A single picture is a still one.
@@ -118,11 +120,13 @@ def write_animation(pictures: Sequence[Image.Image], output: Path, milliseconds:
         pictures: Of one size.
         output: Its ending is one of FORMATS.
         milliseconds: For which each of the others is shown.
+        identity: What it follows from, written into a WebP as its XMP.
     """
     times = [HOLD, *[milliseconds] * (len(pictures) - 2), HOLD][-len(pictures) :]
     settings = {"save_all": True, "append_images": list(pictures[1:]), "duration": times, "loop": 0}
     if output.suffix == ".webp":
         settings |= {"format": "WEBP", "quality": 85, "method": 4}
+        settings |= {"xmp": identity.encode()} if identity else {}
     else:
         # one palette for all frames, so that nothing flickers
         shared = _palette(pictures)
@@ -150,6 +154,7 @@ def animate(
     targets: Path | None = None,
     milliseconds: int = 120,
     device: str = "cpu",
+    identity: str | None = None,
 ) -> None:
     """Write the animation of some images of an inversion.
 
@@ -161,6 +166,7 @@ def animate(
         targets: Samples store; None: where the inversion says they are.
         milliseconds: For which a frame is shown.
         device: "cpu" or "cuda".
+        identity: As write_animation takes it.
 
     Raises:
         ValueError: The inversion is empty, has no frames or no such image, its generator has
@@ -198,7 +204,8 @@ def animate(
     generator = load(name, entry, weights_file(name, entry), device)
     steps, frames = frames_of(store, generator, images)
     of = resized(torch.from_numpy(of), frames.shape[3:]).numpy()
-    write_animation(canvases(of, steps, frames, store.attrs["steps"]), output, milliseconds)
+    shown = canvases(of, steps, frames, store.attrs["steps"])
+    write_animation(shown, output, milliseconds, identity)
 
 
 def main() -> None:
@@ -219,11 +226,12 @@ def main() -> None:
         "--milliseconds", type=int, default=120, help="of a frame, default %(default)s"
     )
     parser.add_argument("--output", type=Path, required=True, help="X.webp or X.gif")
+    add_identity_argument(parser)
     a = parser.parse_args()
     if a.milliseconds < 1:
         raise UserError(f"--milliseconds {a.milliseconds}: a frame is shown for at least one.")
     if reason := why_empty(a.inversion):
-        return write_animation([empty_canvas(reason)], a.output, a.milliseconds)
+        return write_animation([empty_canvas(reason)], a.output, a.milliseconds, a.identity)
     if a.count < 1:
         raise UserError(f"--count {a.count}: an animation shows at least one image.")
     animate(
@@ -234,6 +242,7 @@ def main() -> None:
         targets=a.targets,
         milliseconds=a.milliseconds,
         device=lease(),
+        identity=a.identity,
     )
 
 

@@ -18,6 +18,7 @@ from rosetta_steps.errors import UserError, run
 from rosetta_steps.figures import empty_figure
 from rosetta_steps.inversion.arms import nothing_in, read_arm
 from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.storage.manifests import add_identity_argument
 from rosetta_steps.stores import open_dataset
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their yellow.
@@ -128,10 +129,11 @@ def main() -> None:
         "--arms", type=Path, nargs="+", required=True, metavar="ZARR", help="lines, in this order"
     )
     parser.add_argument("--output", type=Path, required=True, help="X.png, and X.pdf beside it")
+    add_identity_argument(parser)
     a = parser.parse_args()
     reasons = nothing_in(a.arms)
     figure = empty_figure(reasons) if reasons else loss_curve(a.arms)
-    save_figures({a.output.with_suffix(""): figure})
+    save_figures({a.output.with_suffix(""): figure}, a.identity)
 
 
 if __name__ == "__main__":

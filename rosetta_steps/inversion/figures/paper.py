@@ -56,7 +56,7 @@ from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.targets import resized
-from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.storage.manifests import add_identity_argument, ingredients
 from rosetta_steps.stores import image_blocks, open_dataset
 
 COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
@@ -365,6 +365,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", help="their numbers, default: by a rule")
     parser.add_argument("--pairs", type=int, help="shown, default 6 of guidance, 3 of translation")
     parser.add_argument("--output", type=Path, required=True, help="X.png, and X.pdf beside it")
+    add_identity_argument(parser)
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -374,7 +375,7 @@ def main() -> None:
     if count < 1 or (a.kind != "comparison" and pairs < 1):
         raise UserError(f"{count} images and {pairs} pairs: ask for at least one.")
     if reasons := nothing_in(a.arms):
-        save_figures({a.output.with_suffix(""): empty_figure(reasons)})
+        save_figures({a.output.with_suffix(""): empty_figure(reasons)}, a.identity)
         return
     if a.kind == "comparison":
         arms = read_arms(a.arms, a.targets)
@@ -390,7 +391,7 @@ def main() -> None:
         else:
             images = a.images or range(min(count, guided.targets.sizes["image"]))
             figure = translation(guided, images=list(images), pairs=pairs)
-    save_figures({a.output.with_suffix(""): figure})
+    save_figures({a.output.with_suffix(""): figure}, a.identity)
 
 
 if __name__ == "__main__":
