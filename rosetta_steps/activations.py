@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.maps.running import Stream, provenance_of
+from rosetta_steps.maps.store import MapWriter, bytes_of
 from rosetta_steps.matching.tables import read_best_buddies
+from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.manifests import (
     add_identity_argument,
     ingredients,
     refuse_not_made_of,
 )
-from rosetta_steps.stores import MapWriter
-from rosetta_steps.streams import Stream, add_stream_arguments, provenance_of, stream_from
+from rosetta_steps.streams import add_stream_arguments, stream_from
 
 # Maps of a block of images up to which those of the next are made while they are written.
 AHEAD_BYTES = 1e9
@@ -108,27 +109,6 @@ def matched_units(tables: Sequence[Path], side: str) -> dict[str, list[int]]:
         for layer, channels in table.groupby(f"layer_{side}")[f"channel_{side}"]:
             found.setdefault(layer, set()).update(channels.tolist())
     return {layer: sorted(channels) for layer, channels in found.items()}
-
-
-# What zstd at level 1 leaves of maps in float16: seen on the embedded zoo after a ReLU, and after a
-# leaky ReLU or GELU, which leaves few zeros (benchmarks.generators, docs/zoo.md).
-AFTER_RELU, OTHERWISE = 0.45, 0.85
-
-
-def bytes_of(layers: Sequence, images: int, dtype: str | np.dtype) -> tuple[int, float]:
-    """Bytes of a dump before compression, and about how many after it.
-
-    Args:
-        layers: Shape (channels, y, x) and nonlinearity of each that is dumped.
-        images: How many.
-        dtype: Of the stored maps.
-    """
-    whole, left = 0, 0.0
-    for shape, nonlinearity in layers:
-        size = images * np.dtype(dtype).itemsize * int(np.prod(shape))
-        whole += size
-        left += size * (AFTER_RELU if nonlinearity.lower().startswith("relu") else OTHERWISE)
-    return whole, left
 
 
 def refuse_what_does_not_fit(

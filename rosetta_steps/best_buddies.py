@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.matching.nearest import Nearest, nearest
 from rosetta_steps.matching.tables import write_table
-from rosetta_steps.nearest import Nearest, nearest
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import (
     Provenance,
     add_identity_argument,
     ingredients,
     read_manifest,
 )
-from rosetta_steps.stores import open_dataset
 
 
 def best_buddies(near_a: Nearest, near_b: Nearest) -> pd.DataFrame:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.clustering import METHODS, clustering
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.matching.clustering import METHODS, clustering
 from rosetta_steps.matching.tables import DICTIONARY, read_best_buddies, write_table
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import (
     Provenance,
     add_identity_argument,
@@ -17,7 +18,6 @@ from rosetta_steps.storage.manifests import (
     read_manifest,
     refuse_other_models,
 )
-from rosetta_steps.stores import open_dataset
 
 COLUMNS = list(DICTIONARY)
 UNIT = ["generator_layer", "generator_channel"]

@@ -7,45 +7,33 @@ OUTPUTS  index.html and concepts/ beside it; the page reads nothing from anywher
 import argparse
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from rosetta_steps import heatmaps
-from rosetta_steps.dictionary_stores import (
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.exemplars import Concept, Example, choose_examples
+from rosetta_steps.display.page import KEY, PICTURES, heatmap_name, image_name, page
+from rosetta_steps.display.reading import (
     Dictionary,
     add_input_arguments,
-    file_label,
     open_from_arguments,
     read_images,
     read_maps,
     unit_maxima,
     unit_ranges,
 )
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.representatives import EMPTY_REASON, Concept, Example, Unit, choose_examples
+from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import add_identity_argument
-from rosetta_steps.storage.portable import listed
 
-TEMPLATE = Path(__file__).with_name("dictionary.html")
-PICTURES = "concepts"  # the folder beside the page
-KEY = f"{PICTURES}/colour-key.webp"
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
 WEBP = {"format": "WEBP", "quality": 84, "method": 2}
-FILE_LETTERS = 20  # of a photo's name beside its row
-READ = {
-    "top": "where the first unit responds most",
-    "middle": "around the median",
-    "low": "where it responds least",
-}
 
 
 def write_page(
@@ -180,16 +168,6 @@ def write_pictures(
     return size
 
 
-def image_name(index: int) -> str:
-    """Picture of an image, relative to the page; concepts that show the same image share it."""
-    return f"{PICTURES}/image-{index:05d}.webp"
-
-
-def heatmap_name(concept: Concept, column: int, example: Example) -> str:
-    """Picture of a heatmap, relative to the page; column 0 is the generator's."""
-    return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{example.image:05d}.webp"
-
-
 def _save(picture: np.ndarray, path: Path) -> None:
     Image.fromarray(picture).save(path, **WEBP)
 
@@ -208,213 +186,6 @@ def _put_in_place(building: Path, output: Path) -> None:
 
 
 # --- page -----------------------------------------------------------------------------------------
-
-
-def page(
-    dictionary: Dictionary,
-    examples: Mapping[int, Sequence[Example]],
-    size: tuple[int, int],
-    settings: str,
-    identity: str = "",
-) -> str:
-    """Fill in the page.
-
-    Args:
-        dictionary: The opened inputs.
-        examples: Per number of a concept its examples.
-        size: Height and width of the pictures in pixels.
-        settings: As in `write_page`.
-        identity: Likewise.
-
-    Returns:
-        The page's HTML.
-    """
-    concepts = dictionary.concepts
-    if concepts:
-        overview = _overview(concepts, examples, size)
-        body = "\n".join(
-            _section(concept, examples[concept.number], size, dictionary.files)
-            for concept in concepts
-        )
-    else:
-        overview = ""
-        body = f'<p class="empty" id="empty">{escape(EMPTY_REASON)}</p>'
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        identity=escape(identity),
-        title=escape(f"Rosetta neurons of {dictionary.generator}"),
-        facts=_facts(dictionary, settings),
-        key=KEY,
-        generator=escape(dictionary.generator),
-        images=dictionary.images,
-        width=size[1],
-        # the page keeps the parts that explain pictures only where there are some
-        state="filled" if concepts else "nothing",
-        overview=overview,
-        concepts=body,
-    )
-
-
-def _facts(dictionary: Dictionary, settings: str) -> str:
-    """What was mined, as the rows of a list of terms."""
-    attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
-    # Of photos, the first model plays the generator's part.
-    first = "First model" if dictionary.files else "Generator"
-    origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
-    facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
-    facts += [("Images", f"{dictionary.images} ({origin})")]
-    left_out = listed(attrs.get("unreadable"))
-    facts += [("Left out", _count(len(left_out), "unreadable file"))] if left_out else []
-    if classes := listed(attrs.get("classes")):
-        facts += [("Classes", ", ".join(classes.values()))]
-    if attrs.get("truncation", 1) != 1:
-        facts += [("Truncation", attrs["truncation"])]
-    facts += [("Mined with", settings)] if settings else []
-    units = table[["generator_layer", "generator_channel"]].drop_duplicates()
-    facts += [
-        ("Rosetta units", f"{len(units)} of {dictionary.generator}"),
-        ("Concepts", len(concepts)),
-    ]
-    if concepts:
-        largest = max(concepts, key=lambda concept: concept.generator_units)
-        strengths = [concept.strength for concept in concepts]
-        size = _count(largest.generator_units, "unit")
-        facts += [("Largest concept", f"number {largest.number}, {size} of {dictionary.generator}")]
-        facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
-    return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}"
-        f"{_unreadable(left_out) if name == 'Left out' else ''}</dd></div>"
-        for name, value in facts
-    )
-
-
-def _unreadable(lines: Sequence[str]) -> str:
-    """The files left out, each with its reason, as a list that opens."""
-    items = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<details><summary>which</summary><ul>\n{items}\n</ul></details>"
-
-
-def _overview(
-    concepts: Sequence[Concept],
-    examples: Mapping[int, Sequence[Example]],
-    size: tuple[int, int],
-) -> str:
-    """A link to every concept: its generator unit over the first of its examples."""
-    links = []
-    for concept in concepts:
-        example = examples[concept.number][0]
-        picture = _picture(
-            heatmap_name(concept, 0, example), f"Concept {concept.number} at a glance", size
-        )
-        links.append(
-            f'<a href="#concept-{concept.number}" data-of="concept-{concept.number}" '
-            f'title="strength {concept.strength:.2f}">{picture}<span>{concept.number}</span></a>'
-        )
-    return '<nav class="overview" aria-label="All concepts">\n' + "\n".join(links) + "\n</nav>"
-
-
-def _section(
-    concept: Concept, examples: Sequence[Example], size: tuple[int, int], files: Sequence[str]
-) -> str:
-    """One concept: heading, grid of pictures, table of its units; files are those of photos."""
-    anchor = f"concept-{concept.number}"
-    pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
-    about = (
-        f"strength {concept.strength:.2f} · "
-        f"{_count(concept.generator_units, 'unit')} of {escape(concept.generator_unit.model)} · "
-        f"{_count(len(pairs), 'model unit')}"
-    )
-    headers = [
-        _unit_header(unit, correlation)
-        for unit, correlation in zip(concept.units, (None, *concept.correlations), strict=True)
-    ]
-    rows = [
-        _example_row(concept, example, size, files[example.image] if files else None)
-        for example in examples
-    ]
-    words = " ".join(_search_words(concept))
-    return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}">
-<h2><a href="#{anchor}">Concept {concept.number}</a> <small>{about}</small></h2>
-<div class="scroll"><table class="grid">
-<thead><tr><td></td><th scope="col">image</th>{"".join(headers)}</tr></thead>
-<tbody>
-{chr(10).join(rows)}
-</tbody>
-</table></div>
-{_members(concept)}
-</section>"""
-
-
-def _unit_header(unit: Unit, correlation: float | None) -> str:
-    """Head of a column: model, layer, channel and, but for the generator's, the correlation."""
-    layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
-    r = "" if correlation is None else f" · r = {correlation:.2f}"
-    return (
-        f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer}</span>'
-        f"<span>channel {unit.channel}{r}</span></th>"
-    )
-
-
-def _example_row(
-    concept: Concept, example: Example, size: tuple[int, int], file: str | None
-) -> str:
-    """One example image: its label, the image, then a heatmap for each unit."""
-    image, photo = f"image {example.image}", ""
-    if file is not None:
-        image += f" ({file_label(file, 60)})"
-        photo = f'<span title="{escape(file)}">{escape(file_label(file, FILE_LETTERS))}</span>'
-    label = (
-        f'<th scope="row" title="{READ[example.group]}"><b class="{example.group}">'
-        f"{example.group}</b><span>image {example.image}</span>{photo}"
-        f"<span>rank {example.rank}</span><span>peak {100 * example.peak:.0f}%</span></th>"
-    )
-    cells = [_picture(image_name(example.image), f"I{image[1:]}", size, title=file)]
-    for column, unit in enumerate(concept.units):
-        alt = (
-            f"Concept {concept.number}, {example.group} example, {image}: "
-            f"{unit.model}, layer {unit.layer}, channel {unit.channel}"
-        )
-        cells.append(_picture(heatmap_name(concept, column, example), alt, size))
-    return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _picture(name: str, alt: str, size: tuple[int, int], title: str | None = None) -> str:
-    height, width = size
-    hover = "" if title is None else f' title="{escape(title)}"'
-    return (
-        f'<img src="{name}" alt="{escape(alt)}"{hover} width="{width}" height="{height}" '
-        'loading="lazy">'
-    )
-
-
-def _members(concept: Concept) -> str:
-    """Every pair of the concept, as a table that opens."""
-    rows = "\n".join(
-        f"<tr><td>{escape(row.generator_layer)}</td><td>{row.generator_channel}</td>"
-        f"<td>{escape(row.model)}</td><td>{escape(row.layer)}</td><td>{row.channel}</td>"
-        f"<td>{row.correlation:.3f}</td></tr>"
-        for row in concept.members.itertuples(index=False)
-    )
-    return f"""<details><summary>All its units ({_count(len(concept.members), "pair")})</summary>
-<table class="members">
-<thead><tr><th>layer of {escape(concept.generator_unit.model)}</th><th>channel</th>
-<th>model</th><th>layer</th><th>channel</th><th>correlation</th></tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></details>"""
-
-
-def _search_words(concept: Concept) -> Iterable[str]:
-    """What the filter looks in: number, models, layers, and units as layer/channel."""
-    words = {f"concept-{concept.number}": None}
-    for row in concept.members.itertuples(index=False):
-        words[f"{row.generator}:{row.generator_layer}/{row.generator_channel}"] = None
-        words[f"{row.model}:{row.layer}/{row.channel}"] = None
-    return words
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def main() -> None:

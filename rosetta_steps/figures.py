@@ -7,7 +7,6 @@ OUTPUTS  figure2.pdf, figure2.png (every concept's generator unit on one image) 
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -15,23 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from rosetta_steps import heatmaps
-from rosetta_steps.dictionary_stores import (
-    Dictionary,
-    add_input_arguments,
-    file_label,
-    open_from_arguments,
-    read_images,
-    read_maps,
-    unit_maxima,
-    unit_ranges,
-)
-from rosetta_steps.drawing import (
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.choices import choose_distinct, choose_images, peaks
+from rosetta_steps.display.drawing import (
     DOTS_PER_INCH,
     GAP,
     LINE,
     SMALL,
     STYLE,
+    TALLEST,
     WIDTH,
     can_be_written,
     draw_foot,
@@ -42,12 +33,20 @@ from rosetta_steps.drawing import (
     wrapped,
     write_text,
 )
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.representatives import EMPTY_REASON, Concept
+from rosetta_steps.display.exemplars import Concept
+from rosetta_steps.display.panels import empty_figure
+from rosetta_steps.display.reading import (
+    Dictionary,
+    add_input_arguments,
+    file_label,
+    open_from_arguments,
+    read_images,
+    read_maps,
+    unit_ranges,
+)
+from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.manifests import add_identity_argument
 
-TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
-DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
 MOST_CONCEPTS = 120  # in figure 2: what one page shows legibly
 
 
@@ -182,109 +181,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
 # --- choices --------------------------------------------------------------------------------------
 
 
-def choose_distinct(dictionary: Dictionary, count: int) -> list[Concept]:
-    """Choose strong concepts that differ from each other.
-
-    In order of strength, a concept is taken if its generator unit correlates below DISTINCT with
-    the unit of each concept taken before; if too few do, the strongest of the others are added.
-
-    Args:
-        dictionary: The opened inputs.
-        count: How many; fewer are returned if there are fewer concepts.
-
-    Returns:
-        The chosen ones in order of strength.
-    """
-    concepts = dictionary.concepts
-    similarity = unit_similarity(dictionary, concepts)
-    taken: list[int] = []
-    for place in range(len(concepts)):
-        if all(similarity[place, other] < DISTINCT for other in taken):
-            taken.append(place)
-    others = [place for place in range(len(concepts)) if place not in taken]
-    return [concepts[place] for place in sorted((taken + others)[:count])]
-
-
-def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
-    """Correlation of some concepts' generator units, on some images and a coarse grid.
-
-    Enough to tell concepts apart; the correlations of the dictionary are exact.
-
-    Args:
-        dictionary: The opened inputs.
-        concepts: Which.
-
-    Returns:
-        (concept, concept) Pearson correlation; 0 where a unit does not vary on these images.
-    """
-    # one contiguous run of images touches the fewest chunks, and samples have no order
-    images = range(min(dictionary.images, 32))
-    units = [concept.generator_unit for concept in concepts]
-    maps = read_maps(dictionary.activations, ((unit, image) for unit in units for image in images))
-    coarse = np.stack(
-        [
-            [
-                heatmaps.resize(np.nan_to_num(maps[unit, image].astype(np.float32)), (16, 16))
-                for image in images
-            ]
-            for unit in units
-        ]
-    ).reshape(len(units), -1)
-    coarse = coarse - coarse.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(coarse, axis=1, keepdims=True)
-    coarse = coarse / np.where(norms > 0, norms, 1.0)
-    return coarse @ coarse.T
-
-
-def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: int) -> list[int]:
-    """Choose images that together show some concepts, one after the other.
-
-    Each next image is the one that raises the mean over the concepts of the strongest response on
-    the images chosen so far the most. So every concept is strong somewhere and weak elsewhere.
-
-    Args:
-        dictionary: The opened inputs.
-        concepts: The concepts to be shown.
-        count: How many; fewer are returned if there are fewer images.
-
-    Returns:
-        Indices of images in the order chosen.
-    """
-    response = peaks(dictionary, concepts)
-    strongest = np.zeros((len(concepts), 1), dtype=response.dtype)
-    chosen: list[int] = []
-    for _ in range(min(count, dictionary.images)):
-        gain = np.maximum(response, strongest).mean(axis=0)
-        gain[chosen] = -1.0
-        chosen.append(int(np.argmax(gain)))
-        strongest = np.maximum(strongest, response[:, chosen[-1:]])
-    return chosen
-
-
-def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
-    """How strongly some concepts' generator units respond on each image.
-
-    Args:
-        dictionary: The opened inputs.
-        concepts: Which.
-
-    Returns:
-        The unit's maximum over positions on its colour scale, (concept, image), in [0, 1].
-    """
-    units = [concept.generator_unit for concept in concepts]
-    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
-    ranges = unit_ranges(dictionary.moments, units)
-    return np.stack([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units])
-
-
 # --- words ----------------------------------------------------------------------------------------
-
-
-def empty_figure(reason: str = EMPTY_REASON) -> Figure:
-    """A figure that says that there is nothing to show, and why."""
-    figure = new_figure(WIDTH, 1.2)
-    figure.text(0.5, 0.5, folded(reason, 100), ha="center", va="center", size=8, parse_math=False)
-    return figure
 
 
 def _proportion(image: np.ndarray) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.image_files import (
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.stimuli.image_files import (
     CONVERT,
     INTERPOLATION,
     UnreadableImage,
@@ -25,10 +25,10 @@ from rosetta_steps.image_files import (
     other_files,
     read_image,
 )
+from rosetta_steps.storage.datasets import whole_store
 from rosetta_steps.storage.files import writing
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
 from rosetta_steps.storage.portable import fixed_width, plain_attrs
-from rosetta_steps.stores import whole_store
 
 IMAGES_PER_BLOCK = 32
 READERS = 4  # threads; Pillow decodes outside Python's lock

@@ -9,11 +9,11 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.image_files import UnreadableImage, read_image
-from rosetta_steps.picture_list import described, picture_file, read_list
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
+from rosetta_steps.stimuli.picture_list import described, picture_file, read_list
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
-from rosetta_steps.stores import write_dataset
 
 INTERPOLATION = "bicubic with antialias; the whole box, so that its aspect ratio may change"
 LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as grey JPEGs have it

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
-from rosetta_steps.activations import bytes_of
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.memory import available_bytes
-from rosetta_steps.moments import bytes_of_sums
-from rosetta_steps.splits import refuse_splits
-from rosetta_steps.stores import manifest_path
+from rosetta_steps.maps.splits import refuse_splits
+from rosetta_steps.maps.statistics import bytes_of_sums
+from rosetta_steps.maps.store import bytes_of
+from rosetta_steps.runtime.budgets import available_bytes
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
     find_entry,

@@ -7,36 +7,19 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.batches import images_at_once
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.runtime.budgets import image_blocks, images_at_once
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
-from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.generators.classes import class_names, labels
+from rosetta_steps.zoo.generators.latents import SEEDS, latent
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
 
 IMAGES_PER_BLOCK = 32
-SEEDS = 2**32  # from here on lie the random starts of inversions (inversion.latents.STARTS)
-
-
-def latent(seed: int, image: int, components: int, bound: float | None = None) -> np.ndarray:
-    """z of one image, (latent) float32: it depends on these numbers alone.
-
-    Args:
-        seed: Of the sample set.
-        image: Its number in the sample set.
-        components: Of z.
-        bound: Normal within -bound and bound; None: standard normal.
-    """
-    stream = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, image]))
-    if bound is None:
-        return stream.standard_normal(components, dtype=np.float32)
-    from scipy.special import ndtr, ndtri
-
-    return ndtri(stream.uniform(ndtr(-bound), ndtr(bound), components)).astype(np.float32)
 
 
 def sample(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from rosetta_steps.best_buddies import table_of
-from rosetta_steps.clustering import clustering
 from rosetta_steps.concepts import UNIT, dictionary
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.stores import open_dataset
+from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 
 CLUSTERINGS = {"average": "average linkage", "components": "the paper's components"}
 

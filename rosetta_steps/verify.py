@@ -14,10 +14,11 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.resampling import comparison_size
+from rosetta_steps.maps.resampling import comparison_size
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import ingredients
-from rosetta_steps.stores import MapReader, open_dataset
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import torch
 
 from rosetta_steps import moments
 from rosetta_steps.activations import dump
+from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.store import MapWriter
+from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.storage.manifests import Provenance
-from rosetta_steps.stores import MapWriter, image_blocks
-from rosetta_steps.streams import Stream, describe
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["checkpoint_files"]

@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import save_file
 
-from rosetta_steps.moments import MomentSums
+from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 ON_A_GPU = ("sample", "activations", "stream", "matched_activations", "correlate", "invert", "edit")

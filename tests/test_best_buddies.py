@@ -6,9 +6,9 @@ import pytest
 import xarray as xr
 
 from rosetta_steps.best_buddies import best_buddies, table_of
-from rosetta_steps.clustering import components
 from rosetta_steps.concepts import COLUMNS, dictionary
-from rosetta_steps.nearest import nearest, nearest_of_all
+from rosetta_steps.matching.clustering import components
+from rosetta_steps.matching.nearest import nearest, nearest_of_all
 
 
 def by_definition(r: np.ndarray, neighbours: int) -> set:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from rosetta_steps.zoo.checkpoints.reading import load_state
 from rosetta_steps.zoo.generators.biggan_deep import BatchNorm, BigGANDeep, SpectralConvolution
-from rosetta_steps.zoo.taps import activations_of, layers_of
+from rosetta_steps.zoo.hooks import activations_of, layers_of
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SMALL = {

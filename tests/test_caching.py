@@ -68,7 +68,7 @@ def test_a_figure_setting_only_redraws(project):
 
 
 def test_a_changed_clustering_reruns_the_dictionary(project):
-    project.edit("rosetta_steps/clustering.py", "directed=False", "directed=True")
+    project.edit("rosetta_steps/matching/clustering.py", "directed=False", "directed=True")
     assert project.planned() == DICTIONARY
 
 

@@ -16,8 +16,8 @@ from test_correlation import run
 from rosetta_steps.correlation import cluster, pieces, step
 from rosetta_steps.correlation.cluster import refuse_differences, seen
 from rosetta_steps.correlation.pieces import Job
-from rosetta_steps.errors import StoreError
-from rosetta_steps.stores import pieces_folder
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.pieces import pieces_folder
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.clustering import average_linkage, clustering, components
+from rosetta_steps.matching.clustering import average_linkage, clustering, components
 
 
 def correlations_of(table):

@@ -13,10 +13,10 @@ from conftest import ROOT
 from odd_values import changed, drawn, edges, leaves, named, schema_of
 
 from rosetta_steps.config import names
-from rosetta_steps.config.checking import Checked, check_config, settled
 from rosetta_steps.config.places import COMMAND_LINE, Origins, read_origins
 from rosetta_steps.config.schema import check
 from rosetta_steps.config.yaml_files import read_yaml
+from rosetta_steps.workflow.checking import Checked, check_config, settled
 from rosetta_steps.zoo.entries import find_entry, read_entries
 
 FILE = "config/config.yaml"

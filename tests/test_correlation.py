@@ -17,11 +17,11 @@ from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
-from rosetta_steps.errors import StoreError
-from rosetta_steps.moments import mean_and_variance
-from rosetta_steps.resampling import comparison_size, upsampling
-from rosetta_steps.stores import write_dataset
-from rosetta_steps.tensor_cores import rounding_as_set, rounding_to_tf32
+from rosetta_steps.maps.resampling import comparison_size, upsampling
+from rosetta_steps.maps.statistics import mean_and_variance
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.runtime.tf32 import rounding_as_set, rounding_to_tf32
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.verify import largest_difference
 
 

@@ -18,11 +18,13 @@ from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.sources import open_maps
+from rosetta_steps.maps.splits import split_of
+from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.matching.tables import write_table
-from rosetta_steps.moments import MomentSums
-from rosetta_steps.splits import split_of
 from rosetta_steps.storage.manifests import ingredients
-from rosetta_steps.streams import Stream, describe, open_maps, write_stream
+from rosetta_steps.streams import write_stream
 
 pytestmark = [
     pytest.mark.cuda,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from project import Project
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import manifest_path
 
 MODELS = ["one", "two"]

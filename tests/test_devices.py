@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from rosetta_steps.devices import visible_devices
+from rosetta_steps.runtime.devices import visible_devices
 
 # The second lease is the first one again. The alarm ends a job that waits in vain.
 JOB = """
 import os, signal, sys
-from rosetta_steps.devices import lease, visible_devices
+from rosetta_steps.runtime.devices import lease, visible_devices
 signal.alarm(20)
 count = int(sys.argv[1])
 print(lease(0.02, count), lease(0.02, count), *visible_devices(), flush=True)

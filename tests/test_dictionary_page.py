@@ -16,9 +16,11 @@ from PIL import Image
 from test_interruptions import full_disk, message_of
 
 from rosetta_steps import dictionary as page
-from rosetta_steps import figures, heatmaps
+from rosetta_steps import figures
 from rosetta_steps.concepts import COLUMNS
-from rosetta_steps.dictionary_stores import (
+from rosetta_steps.display import choices, heatmaps
+from rosetta_steps.display.exemplars import Unit, choose_examples
+from rosetta_steps.display.reading import (
     file_label,
     open_dictionary,
     read_maps,
@@ -26,9 +28,8 @@ from rosetta_steps.dictionary_stores import (
     unit_ranges,
 )
 from rosetta_steps.matching.tables import write_table
-from rosetta_steps.representatives import Unit, choose_examples
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
-from rosetta_steps.stores import write_dataset
 
 IMAGES = 12
 GENERATOR = "tiny-gan"
@@ -399,9 +400,9 @@ def test_figure_3_passes_over_concepts_that_look_like_a_stronger_one(opened, mon
         opened,
         concepts=[dataclasses.replace(each, number=n) for n, each in enumerate(concepts, 1)],
     )
-    monkeypatch.setattr(figures, "unit_similarity", lambda *_: alike)
+    monkeypatch.setattr(choices, "unit_similarity", lambda *_: alike)
     for count, numbers in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (9, [1, 2, 3])):
-        chosen = figures.choose_distinct(three, count)
+        chosen = choices.choose_distinct(three, count)
         assert [concept.number for concept in chosen] == numbers
 
 

@@ -34,11 +34,11 @@ from rosetta_steps.editing.sources import read_source
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import BEST_BUDDIES, DICTIONARY, write_table
-from rosetta_steps.stores import write_dataset
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.zoo.entries import read_entries
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
-from rosetta_steps.zoo.taps import activations_of
+from rosetta_steps.zoo.hooks import activations_of
 
 LAYERS = {"main.2": (6, (4, 4)), "main.5": (4, (8, 8))}
 UNIT = ["layer", "channel"]

@@ -17,7 +17,7 @@ from rosetta_steps import moments
 from rosetta_steps.benchmarks import projection as projection_benchmark
 from rosetta_steps.correlation import products
 from rosetta_steps.correlation.projection import Memory, Projection, Unusable
-from rosetta_steps.splits import split_of
+from rosetta_steps.maps.splits import split_of
 
 pytest.importorskip("triton", reason="needs Triton")
 

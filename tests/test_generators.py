@@ -12,16 +12,16 @@ from conftest import dump_maps
 from safetensors.torch import save_file
 
 from rosetta_steps import sampling
-from rosetta_steps.batches import images_at_once
-from rosetta_steps.stores import MapReader
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.runtime.budgets import images_at_once
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.generators.biggan_deep import BigGANDeep
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.stylegan2 import StyleGAN2
+from rosetta_steps.zoo.hooks import Layer
 from rosetta_steps.zoo.loading import load
-from rosetta_steps.zoo.taps import Layer
 
 EYES = {"classes": ["blue", "green"]}
 

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from project import Project
 
-from rosetta_steps.drawing import save_figures
-from rosetta_steps.figures import empty_figure
+from rosetta_steps.display.drawing import save_figures
+from rosetta_steps.display.panels import empty_figure
 from rosetta_steps.inversion.figures.animation import empty_canvas, write_animation
 from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.workflow.recipes import FILES, Recipes, file_of

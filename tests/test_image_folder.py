@@ -17,9 +17,15 @@ import xarray as xr
 from PIL import Image, ImageOps
 from test_interruptions import full_disk, message_of
 
-from rosetta_steps import image_files, image_folder
-from rosetta_steps.image_files import UnreadableImage, folder_digest, matched_files, read_image
-from rosetta_steps.stores import check_dataset
+from rosetta_steps import image_folder
+from rosetta_steps.stimuli import image_files
+from rosetta_steps.stimuli.image_files import (
+    UnreadableImage,
+    folder_digest,
+    matched_files,
+    read_image,
+)
+from rosetta_steps.storage.datasets import check_dataset
 
 SIZE = (6, 9)  # y, x, as PIXELS
 
@@ -346,7 +352,7 @@ def test_the_digest_follows_names_sizes_and_times(tmp_path):
 
 
 def test_the_digest_needs_neither_torch_nor_xarray():
-    code = "import sys; from rosetta_steps.image_files import folder_digest"
+    code = "import sys; from rosetta_steps.stimuli.image_files import folder_digest"
     code += "; sys.exit(not {'torch', 'xarray', 'zarr'}.isdisjoint(sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -22,9 +22,9 @@ from rosetta_steps.inversion import invert
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import write_table
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.storage.portable import fixed_width, listed, plain_attrs, portable
-from rosetta_steps.stores import write_dataset
 
 matplotlib.use("Agg")
 ZOO = "config/models.yaml"

@@ -17,10 +17,12 @@ import xarray as xr
 import yaml
 from conftest import dump_maps, moments_of, random_maps, write_maps
 
-from rosetta_steps import activations, errors, moments, sampling
+from rosetta_steps import activations, moments, sampling
 from rosetta_steps.correlation import pieces, step, totals
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.runtime import errors
+from rosetta_steps.storage.datasets import check_dataset
 from rosetta_steps.storage.manifests import manifest_path
-from rosetta_steps.stores import MapReader, check_dataset
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 IMAGES = slice(0, 10)  # of all stores here: blocks of four end in a short one

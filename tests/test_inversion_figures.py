@@ -12,20 +12,21 @@ from PIL import Image
 from project import Project
 from torch.nn import functional
 
-from rosetta_steps import drawing, moments, sampling
+from rosetta_steps import moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.step import correlate
-from rosetta_steps.dictionary_stores import open_dictionary
+from rosetta_steps.display import drawing, panels
+from rosetta_steps.display.exemplars import Unit
+from rosetta_steps.display.reading import open_dictionary
 from rosetta_steps.inversion import invert, visualise
 from rosetta_steps.inversion.arms import read_arms, write_empty
-from rosetta_steps.inversion.figures import animation, guided, loss_curves, panels, paper
+from rosetta_steps.inversion.figures import animation, guided, loss_curves, paper
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import DICTIONARY, write_table
-from rosetta_steps.representatives import Unit
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
-from rosetta_steps.stores import write_dataset
 
 ZOO = "config/models.yaml"
 NAMES = ["generator", "one", "two"]

@@ -24,8 +24,8 @@ from rosetta_steps.inversion.metrics import PSNR
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.table import measure
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients, manifest_path
-from rosetta_steps.stores import write_dataset
 
 SETTINGS = Settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
 FOUND = ["latent", "image", "loss", "start", "failed", "frame"]

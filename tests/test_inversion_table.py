@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from scipy import stats
 from scipy.ndimage import correlate1d
 
-from rosetta_steps.errors import StoreError
 from rosetta_steps.inversion import table as step
 from rosetta_steps.inversion.arms import other_settings, read_arm, read_arms, why_empty, write_empty
 from rosetta_steps.inversion.invert import dataset_of
@@ -26,8 +25,9 @@ from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.targets import resized
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import check_dataset, write_dataset
 from rosetta_steps.storage.manifests import ingredients, manifest_path
-from rosetta_steps.stores import check_dataset, write_dataset
 
 METRICS = [PSNR, SSIM]
 SIZE = (14, 12)

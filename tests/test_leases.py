@@ -35,7 +35,7 @@ def leases(name, function="main", seen=None):
     if (name, function) in seen:
         return False
     seen.add((name, function))
-    if (name, function) == ("rosetta_steps.devices", "lease"):
+    if (name, function) == ("rosetta_steps.runtime.devices", "lease"):
         return True
     defined, imported = module(name)
     if function not in defined:

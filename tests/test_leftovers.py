@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from test_interruptions import full_disk, message_of
 
-from rosetta_steps import drawing
-from rosetta_steps.errors import StoreError
+from rosetta_steps.display import drawing
 from rosetta_steps.inversion.figures.animation import write_animation
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import LET_ALONE, partial, remove_leftovers
 
@@ -60,7 +60,7 @@ def test_where_nothing_was_made_yet_nothing_is_removed(tmp_path):
 def test_a_killed_figure_is_cleaned_up_by_the_next_one(tmp_path):
     code = """
 import os, signal, pathlib
-from rosetta_steps import drawing
+from rosetta_steps.display import drawing
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 drawing.save_figures({pathlib.Path("x"): drawing.new_figure(1, 1)})
 """

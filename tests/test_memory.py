@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from rosetta_steps.memory import available_bytes
+from rosetta_steps.runtime.budgets import available_bytes
 
 
 @pytest.fixture

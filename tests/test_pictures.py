@@ -18,9 +18,9 @@ from PIL import Image
 from test_interruptions import full_disk, message_of
 
 from rosetta_steps import pictures
-from rosetta_steps.image_files import UnreadableImage, read_image
-from rosetta_steps.picture_list import list_digest, read_list
-from rosetta_steps.stores import check_dataset
+from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
+from rosetta_steps.stimuli.picture_list import list_digest, read_list
+from rosetta_steps.storage.datasets import check_dataset
 from rosetta_steps.zoo import weights
 
 SHAPE = (12, 20)  # y, x of the files here
@@ -199,7 +199,7 @@ def test_the_digest_follows_what_is_shown_and_not_its_words():
 
 
 def test_the_digest_needs_neither_torch_nor_xarray():
-    code = "import sys; from rosetta_steps.picture_list import list_digest"
+    code = "import sys; from rosetta_steps.stimuli.picture_list import list_digest"
     code += "; sys.exit(not {'torch', 'xarray', 'zarr'}.isdisjoint(sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -8,7 +8,7 @@ import pytest
 
 from rosetta_steps import plan as module
 from rosetta_steps.plan import existing_folder, lies_there, plan
-from rosetta_steps.stores import manifest_path
+from rosetta_steps.storage.manifests import manifest_path
 
 MODELS = ["dcgan-digiface", "efficientnet-lite0"]
 UNITS = 960  # of dcgan-digiface: 512 + 256 + 128 + 64

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rosetta_steps.zoo import proof
+from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.loading import choose_layers, load
-from rosetta_steps.zoo.maps import Tokens
 from rosetta_steps.zoo.models import functions, onnx_models, timm_models
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
 from rosetta_steps.zoo.models.torch_models import Model

@@ -12,20 +12,23 @@ import yaml
 from conftest import ROOT, dump_maps, made
 from project import Project
 
-from rosetta_steps import moments, sampling, streams
+from rosetta_steps import moments, sampling
 from rosetta_steps.activations import dump, matched_units
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.units import units_of
-from rosetta_steps.dictionary_stores import read_maps, unit_maxima
-from rosetta_steps.errors import StoreError
+from rosetta_steps.display.exemplars import Unit
+from rosetta_steps.display.reading import read_maps, unit_maxima
+from rosetta_steps.maps import running, sources
+from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.sources import open_maps
+from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
-from rosetta_steps.representatives import Unit
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import manifest_path
-from rosetta_steps.stores import MapReader
-from rosetta_steps.streams import Stream, describe, open_maps, write_stream
+from rosetta_steps.streams import write_stream
 from rosetta_steps.zoo.entries import check
 
 ZOO = "config/models.yaml"
@@ -98,9 +101,9 @@ def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatc
     values = channels * y * x
     assert stream.at_once == stream.images_together(2 * 5.5 * values) == 4
     assert stream.images_together(2 * 3.5 * values) == 3
-    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 2 * 2.5 * values)
+    monkeypatch.setitem(running.PASS_BYTES, "cpu", 2 * 2.5 * values)
     assert stream.at_once == 2
-    monkeypatch.setitem(streams.PASS_BYTES, "cpu", 1)
+    monkeypatch.setitem(running.PASS_BYTES, "cpu", 1)
     assert stream.at_once == stream.images_together(1) == 1
 
 
@@ -174,9 +177,9 @@ def test_seconds_and_bytes_are_no_part_of_what_maps_follow_from(both, tmp_path):
         write_stream(Stream(describe_of(both, "one")), folder / "one.json")
         found.append(json.loads((folder / "one.json").read_text())["seconds_an_image"])
     assert found[0] != found[1] and min(found) > 0
-    same = [streams.identity_of(tmp_path / name / "one.json") for name in "ab"]
+    same = [sources.identity_of(tmp_path / name / "one.json") for name in "ab"]
     assert same[0] == same[1] != ""
-    assert streams.identity_of(tmp_path / "none.json") == ""
+    assert sources.identity_of(tmp_path / "none.json") == ""
 
 
 def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):

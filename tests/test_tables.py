@@ -10,10 +10,10 @@ import xarray as xr
 from conftest import made
 
 from rosetta_steps.activations import matched_units
-from rosetta_steps.clustering import clustering
 from rosetta_steps.concepts import dictionary
-from rosetta_steps.errors import StoreError
+from rosetta_steps.display.exemplars import choose_concepts
 from rosetta_steps.inversion.matches import read_matches
+from rosetta_steps.matching.clustering import clustering
 from rosetta_steps.matching.tables import (
     BEST_BUDDIES,
     DICTIONARY,
@@ -22,7 +22,7 @@ from rosetta_steps.matching.tables import (
     read_dictionary,
     write_table,
 )
-from rosetta_steps.representatives import choose_concepts
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.manifests import manifest_path
 
 # What pandas would read as numbers, as missing, or as a truth value.

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from rosetta_steps.zoo.maps import Reader, Tokens
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
+from rosetta_steps.zoo.layouts import Reader, Tokens
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

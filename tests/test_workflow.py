@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from rosetta_steps.digest import algorithm
+from rosetta_steps.storage.digests import algorithm
 from rosetta_steps.zoo.entries import LOADERS, check, find_entry
 from rosetta_steps.zoo.generators.classes import class_names
 from rosetta_steps.zoo.generators.sample_settings import (
@@ -159,7 +159,7 @@ def test_parsing_the_workflow_does_not_import_torch():
         "    '--configfile', 'config/paper.yaml']  # with classes by the names of ImageNet\n"
         "from snakemake.cli import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
-        "assert 'rosetta_steps.digest' in sys.modules and 'torch' not in sys.modules"
+        "assert 'rosetta_steps.storage.digests' in sys.modules and 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -234,7 +234,7 @@ def test_captions_of_a_report_name_a_generator_only_where_there_is_one(caption):
 
 
 def test_a_digest_follows_the_code_and_not_its_comments(tmp_path, monkeypatch):
-    from rosetta_steps import digest
+    from rosetta_steps.storage import digests as digest
 
     def of(text):
         (tmp_path / "step.py").write_text(text)

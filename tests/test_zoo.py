@@ -12,9 +12,10 @@ import yaml
 from conftest import dump_maps
 from torch import nn
 
-from rosetta_steps import activations, sampling, streams
+from rosetta_steps import activations, sampling
+from rosetta_steps.maps import running
+from rosetta_steps.maps.store import MapReader
 from rosetta_steps.plan import plan
-from rosetta_steps.stores import MapReader
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import (
     check,
@@ -23,10 +24,10 @@ from rosetta_steps.zoo.entries import (
     read_entries,
     read_yaml,
 )
+from rosetta_steps.zoo.hooks import activations_of, layers_of
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.models.functions import build_module
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
-from rosetta_steps.zoo.taps import activations_of, layers_of
 from rosetta_steps.zoo.weights import weights_file
 
 ZOO = "config/models.yaml"
@@ -330,7 +331,7 @@ def test_values_that_are_not_finite_are_named_with_model_layer_and_images():
     maps = torch.zeros((4, 2, 3, 3), dtype=torch.float16)
     maps[1, 0, 0, 0], maps[3, 1, 2, 2] = np.nan, np.inf
     with pytest.raises(ValueError, match="net, layer relu: .* in images 33, 35"):
-        streams.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36))
+        running.refuse_what_is_not_finite("net", "relu", maps, slice(32, 36))
 
 
 def test_a_dump_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path):

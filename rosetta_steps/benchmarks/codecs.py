@@ -11,8 +11,8 @@ import zarr
 from tqdm import tqdm
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from rosetta_steps.errors import run
-from rosetta_steps.stores import COMPRESSOR, PIPELINE, MapReader, shapes
+from rosetta_steps.maps.store import COMPRESSOR, PIPELINE, MapReader, shapes
+from rosetta_steps.runtime.errors import run
 
 OURS_BY_ZARR_PYTHON = "ours, by zarr-python"
 CODECS = {

@@ -40,11 +40,13 @@ from rosetta_steps.correlation.plan import Outline, flop_of
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, holds_first, units_of
-from rosetta_steps.errors import run
+from rosetta_steps.maps.resampling import comparison_size
+from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import write_table
-from rosetta_steps.resampling import comparison_size
-from rosetta_steps.stores import MapReader, image_blocks, open_tree
-from rosetta_steps.tensor_cores import rounding_to_tf32
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import run
+from rosetta_steps.runtime.tf32 import rounding_to_tf32
+from rosetta_steps.storage.datasets import open_tree
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 

@@ -21,19 +21,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rosetta_steps.devices import lease
 from rosetta_steps.editing.edit import DEFAULTS, KEEP, SIMILARITY
 from rosetta_steps.editing.editor import Editor, units_to_edit
 from rosetta_steps.editing.edits import Edit
 from rosetta_steps.editing.sources import Source
-from rosetta_steps.errors import run
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.matching.tables import read_dictionary, write_table
-from rosetta_steps.sampling import latent
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 

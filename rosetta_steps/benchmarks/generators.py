@@ -15,10 +15,10 @@ import torch
 import yaml
 
 from rosetta_steps import activations, sampling
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
-from rosetta_steps.stores import MapReader
-from rosetta_steps.streams import Stream, describe
+from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.generators.generator import build
 

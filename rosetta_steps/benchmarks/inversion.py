@@ -12,14 +12,14 @@ import time
 import numpy as np
 import torch
 
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import run
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
-from rosetta_steps.sampling import latent
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import run
+from rosetta_steps.zoo.generators.latents import latent
 
 
 class WholeForward(Latents):

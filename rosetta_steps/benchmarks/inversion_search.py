@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from scipy import stats
 
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
-from rosetta_steps.sampling import latent
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.zoo.generators.latents import latent
 
 OF_MATCHES = ("neighbours", "least_correlation")
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rosetta_steps.errors import run
+from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import read_entries
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models import open_clip_models, timm_models

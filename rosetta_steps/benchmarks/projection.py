@@ -17,8 +17,8 @@ import torch
 from rosetta_steps.benchmarks.correlation import Shapes, device, machine, shapes_of, wait
 from rosetta_steps.correlation.products import fused_projections
 from rosetta_steps.correlation.projection import Memory, Projection
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.resampling import Size, meeting_size
+from rosetta_steps.maps.resampling import Size, meeting_size
+from rosetta_steps.runtime.errors import UserError, run
 
 # Of the units of a size, so many that their maps on all images take about that.
 MAPS_BYTES = 2**28

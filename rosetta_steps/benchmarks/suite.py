@@ -23,9 +23,9 @@ from rosetta_steps.benchmarks.correlation import (
     shapes_of,
     stores_of,
 )
-from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
-from rosetta_steps.errors import run
+from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
 from rosetta_steps.matching.tables import write_table
+from rosetta_steps.runtime.errors import run
 
 # Pairs of the paper's zoo, random maps of their shapes: images a worker, those where maps lie on a
 # device, and at once, and images of the baseline. Upsampled, StyleGAN-XL with a ViT would take some

@@ -30,12 +30,12 @@ import yaml
 from rosetta_steps import activations, moments, sampling
 from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.correlation.step import correlate
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.matching.nearest import nearest
 from rosetta_steps.matching.tables import write_table
-from rosetta_steps.nearest import nearest
-from rosetta_steps.stores import open_dataset
-from rosetta_steps.streams import Stream, describe
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
 from rosetta_steps.zoo.loading import choose_layers, load
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rosetta_steps.config.yaml_files import read_yaml
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 COMMAND_LINE = "--config on the command line"
 

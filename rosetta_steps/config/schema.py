@@ -11,7 +11,7 @@ import jsonschema
 
 from rosetta_steps.config.places import Origins
 from rosetta_steps.config.yaml_files import read_yaml
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 LARGEST = 2**63 - 1  # beyond it an integer fits no array

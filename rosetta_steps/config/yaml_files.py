@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 MOST_BYTES = 2_000_000
 MOST_VALUES = 200_000  # with what aliases stand for written out

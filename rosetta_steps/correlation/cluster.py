@@ -10,8 +10,8 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
-from rosetta_steps.errors import UserError
-from rosetta_steps.stores import sha256_of
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import sha256_of
 
 ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
 

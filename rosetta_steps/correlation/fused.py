@@ -23,7 +23,7 @@ from torch import Tensor
 from triton.errors import TritonError
 
 from rosetta_steps.correlation.projection import Memory, Projection, Unusable
-from rosetta_steps.resampling import Size, upsampling
+from rosetta_steps.maps.resampling import Size, upsampling
 
 # Positions along an axis of the sizes of a group, or of the one size of it, if that is larger.
 TOGETHER, LARGEST = 64, 128

@@ -19,13 +19,13 @@ import xarray as xr
 
 from rosetta_steps.correlation.products import sum_products
 from rosetta_steps.correlation.units import RUN_BYTES, Units
-from rosetta_steps.digest import algorithm
-from rosetta_steps.errors import StoreError, UserError
-from rosetta_steps.resampling import Size
-from rosetta_steps.splits import split_of
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
+from rosetta_steps.maps.splits import split_of
+from rosetta_steps.runtime.errors import StoreError, UserError
+from rosetta_steps.storage.datasets import open_tree
+from rosetta_steps.storage.digests import algorithm
 from rosetta_steps.storage.files import whole_file
-from rosetta_steps.stores import open_tree
-from rosetta_steps.streams import Source, identity_of, is_stream, open_maps
 
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
@@ -73,7 +73,7 @@ class Job:
         """Of both sources and their moments."""
         return [self.a, self.b, self.moments_a, self.moments_b]
 
-    def sources(self) -> tuple[Source, Source]:
+    def sources(self) -> tuple[MapSource, MapSource]:
         """Of the maps; one object for a model with itself.
 
         Raises:
@@ -136,13 +136,13 @@ def identities(paths: list[str]) -> tuple[str, ...]:
     return tuple(identity_of(Path(path)) for path in paths)
 
 
-def opened(path: str, digest: str) -> Source:
+def opened(path: str, digest: str) -> MapSource:
     """A source; a stream is opened once in a process, because it loads its model."""
     return _stream(path, digest) if is_stream(Path(path)) else open_maps(Path(path))
 
 
 @lru_cache(maxsize=2)
-def _stream(path: str, digest: str) -> Source:
+def _stream(path: str, digest: str) -> MapSource:
     return open_maps(Path(path))
 
 

@@ -11,9 +11,10 @@ from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
-from rosetta_steps.errors import UserError
-from rosetta_steps.resampling import Size, meeting_size
-from rosetta_steps.streams import Source, Stream
+from rosetta_steps.maps.resampling import Size, meeting_size
+from rosetta_steps.maps.running import Stream
+from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.runtime.errors import UserError
 
 GIGABYTE = 10**9
 # Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected. (A
@@ -58,7 +59,7 @@ class Outline:
     weights: int = 0
 
     @classmethod
-    def of(cls, source: Source) -> "Outline":
+    def of(cls, source: MapSource) -> "Outline":
         """The outline of a source."""
         outline = cls(source.attrs["model"], source.channels, source.sizes, source.dtype.itemsize)
         if not isinstance(source, Stream):

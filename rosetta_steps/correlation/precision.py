@@ -6,7 +6,7 @@ Sums are kept in float32, and in float64 for the reference, whatever the precisi
 import torch
 from torch import Tensor
 
-from rosetta_steps.tensor_cores import rounding_to_tf32
+from rosetta_steps.runtime.tf32 import rounding_to_tf32
 
 # In which maps lie ready. A GPU's tensor cores round float32 to TF32 on their own.
 PRECISIONS = {

@@ -19,9 +19,9 @@ from torch import Tensor
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection, Unusable
 from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
-from rosetta_steps.resampling import Size, meeting_size
-from rosetta_steps.stores import image_blocks
-from rosetta_steps.streams import Source
+from rosetta_steps.maps.resampling import Size, meeting_size
+from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.runtime.budgets import image_blocks
 
 # Devices that multiply float16 as it is stored and sum in float32; others would have to widen it.
 TENSOR_CORES = ("cuda",)
@@ -47,7 +47,7 @@ class Model:
     """
 
     def __init__(
-        self, source: Source, units: Units, others: list[Size], images: int, device: str,
+        self, source: MapSource, units: Units, others: list[Size], images: int, device: str,
         precision: str, run_bytes: float | None = None,
     ):  # fmt: skip
         self.source, self.units, self.precision = source, units, precision
@@ -288,7 +288,7 @@ def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Iterator[list[Tensor]]:
 
 
 def sum_products(
-    a: Source, b: Source, units_a: Units, units_b: Units, images: slice,
+    a: MapSource, b: MapSource, units_a: Units, units_b: Units, images: slice,
     block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
     run_bytes: float | None = None, holds_larger: bool = False,

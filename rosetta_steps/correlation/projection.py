@@ -12,7 +12,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from rosetta_steps.resampling import Size, upsampling
+from rosetta_steps.maps.resampling import Size, upsampling
 
 # Positions up to which both axes are projected by one product: fewer, larger ones are faster.
 SMALL_MAP = {"cpu": 64, "cuda": 256}

@@ -9,12 +9,12 @@ import zarr
 
 from rosetta_steps.correlation.tiles import Tile
 from rosetta_steps.correlation.totals import load
-from rosetta_steps.nearest import Nearest, nearest, nearest_of_all
-from rosetta_steps.splits import split_of
+from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.maps.splits import split_of
+from rosetta_steps.matching.nearest import Nearest, nearest, nearest_of_all
+from rosetta_steps.storage.datasets import whole_store, write_dataset, write_template
 from rosetta_steps.storage.files import whole_file, writing
 from rosetta_steps.storage.manifests import Provenance
-from rosetta_steps.stores import whole_store, write_dataset, write_template
-from rosetta_steps.streams import Source
 
 CHUNK = 1024  # units of either model in a chunk of the table
 
@@ -27,7 +27,7 @@ class WholeTable:
         splits: Parts of the images; 1: none.
     """
 
-    def __init__(self, stores: tuple[Source, Source], splits: int):
+    def __init__(self, stores: tuple[MapSource, MapSource], splits: int):
         self.stores, self.splits = stores, splits
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
@@ -87,7 +87,7 @@ class NearestOnly:
         neighbours: K.
     """
 
-    def __init__(self, stores: tuple[Source, Source], neighbours: int):
+    def __init__(self, stores: tuple[MapSource, MapSource], neighbours: int):
         self.stores, self.neighbours = stores, neighbours
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
@@ -133,7 +133,7 @@ class NearestOnly:
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output, provenance)
 
 
-def spans(stores: tuple[Source, Source], tile: Tile) -> tuple[slice, slice]:
+def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice]:
     """Units of both models that a tile has, among all."""
     found = []
     for store, layers in zip(stores, (tile.a, tile.b), strict=True):
@@ -143,7 +143,7 @@ def spans(stores: tuple[Source, Source], tile: Tile) -> tuple[slice, slice]:
     return tuple(found)
 
 
-def models_of(stores: tuple[Source, Source]) -> dict[str, str]:
+def models_of(stores: tuple[MapSource, MapSource]) -> dict[str, str]:
     """Names of both models, as attributes."""
     return {f"model_{s}": store.attrs["model"] for s, store in zip("ab", stores, strict=True)}
 
@@ -156,7 +156,7 @@ def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
     }
 
 
-def coordinates(stores: tuple[Source, Source]) -> dict:
+def coordinates(stores: tuple[MapSource, MapSource]) -> dict:
     """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
     found = {}
     for side, store in zip("ab", stores, strict=True):

@@ -19,19 +19,19 @@ from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
-from rosetta_steps.devices import lease
-from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import StoreError, UserError
-from rosetta_steps.memory import available_bytes
-from rosetta_steps.splits import refuse_splits
+from rosetta_steps.maps.sources import MapSource, open_maps
+from rosetta_steps.maps.splits import refuse_splits
+from rosetta_steps.runtime.budgets import available_bytes, image_blocks
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import StoreError, UserError
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.manifests import (
     Provenance,
     add_identity_argument,
     ingredients,
     read_manifest,
 )
-from rosetta_steps.stores import image_blocks, pieces_folder
-from rosetta_steps.streams import Source, open_maps
+from rosetta_steps.storage.pieces import pieces_folder
 
 NO_SCHEDULER = "none"
 
@@ -140,7 +140,7 @@ def correlate(
     shutil.rmtree(scratch)
 
 
-def refuse_other_images(a: Path, b: Path, store_a: Source, store_b: Source) -> None:
+def refuse_other_images(a: Path, b: Path, store_a: MapSource, store_b: MapSource) -> None:
     """Refuse two stores whose images are not the same.
 
     Raises:
@@ -156,7 +156,7 @@ def refuse_other_images(a: Path, b: Path, store_a: Source, store_b: Source) -> N
         )
 
 
-def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) -> None:
+def refuse_impossible(stores: tuple[MapSource, MapSource], nearest: int, splits: int) -> None:
     """Refuse numbers of neighbours and splits that there cannot be.
 
     Raises:
@@ -174,7 +174,7 @@ def refuse_impossible(stores: tuple[Source, Source], nearest: int, splits: int) 
 
 
 def refuse_other_moments(
-    path: Path, store: Source, moments: xr.DataTree, splits: int, made_of: dict[str, str]
+    path: Path, store: MapSource, moments: xr.DataTree, splits: int, made_of: dict[str, str]
 ) -> None:
     """Refuse moments that were not measured on these activations, or for other splits.
 

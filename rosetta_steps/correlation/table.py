@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from rosetta_steps.correlation.units import Units, places
-from rosetta_steps.moments import mean_and_variance
-from rosetta_steps.resampling import Size, comparison_size
-from rosetta_steps.splits import of_split, split_of
+from rosetta_steps.maps.resampling import Size, comparison_size
+from rosetta_steps.maps.splits import of_split, split_of
+from rosetta_steps.maps.statistics import mean_and_variance
 
 ROWS = 512  # finished together: what they need besides the table is little
 

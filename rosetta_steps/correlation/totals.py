@@ -13,8 +13,8 @@ import numpy as np
 
 from rosetta_steps.correlation.pieces import key
 from rosetta_steps.correlation.units import Units
-from rosetta_steps.errors import StoreError
-from rosetta_steps.resampling import Size
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import whole_file
 
 DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it

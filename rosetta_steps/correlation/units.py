@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.resampling import Size, meeting_size
-from rosetta_steps.streams import Source
+from rosetta_steps.maps.resampling import Size, meeting_size
+from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.runtime.errors import UserError
 
 # Maps read, centred and projected together, as float32: enough for a large product, and little
 # beside the memory of a worker.
@@ -67,7 +67,7 @@ def holds_first(first: Units, second: Units, larger: bool) -> bool:
     return of_first >= of_second if larger else of_first <= of_second
 
 
-def units_of(source: Source, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
+def units_of(source: MapSource, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
     """Group layers of a model by size.
 
     Args:

@@ -21,8 +21,8 @@ def replaced(
 
     Args:
         network: Whose modules put out (image, channel, y, x). Of a module with a `margin`, maps
-            are those inside it, as zoo.taps gives them; the margin stays as it is.
-        maps: By layer, named as in zoo.taps (a module called again is name#1): channels, and their
+            are those inside it, as zoo.hooks gives them; the margin stays as it is.
+        maps: By layer, named as in zoo.hooks (a module called again is name#1): channels, and their
             maps, (image, channel, y, x).
     """
     calls: dict[str, int] = {}

@@ -18,11 +18,9 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.devices import lease
 from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
 from rosetta_steps.editing.edits import KINDS, Edit, read_mask
 from rosetta_steps.editing.sources import Source, read_source
-from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.choices import (
     UNIT,
     names_of,
@@ -36,8 +34,11 @@ from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import add_settings, settings_from
 from rosetta_steps.inversion.targets import refuse_overwriting
 from rosetta_steps.matching.tables import read_dictionary, write_table
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
-from rosetta_steps.stores import image_blocks, write_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of

@@ -12,11 +12,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from rosetta_steps import heatmaps
+from rosetta_steps.display import heatmaps
 from rosetta_steps.editing.direct import replaced
 from rosetta_steps.editing.edits import Edit
 from rosetta_steps.editing.sources import Source
-from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.choices import UNIT, names_of
 from rosetta_steps.inversion.invert import MOST_AT_ONCE
 from rosetta_steps.inversion.latents import Latents
@@ -26,6 +25,7 @@ from rosetta_steps.inversion.objective import TERMS, Objective
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.generator import Generator
 
 STARTS = ("source", "random")

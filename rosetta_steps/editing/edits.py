@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.image_files import UnreadableImage, read_image
-from rosetta_steps.resampling import Size
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
 
 KINDS = ("zoom_in", "shift", "copy_and_paste", "remove", "amplify", "paint")
 # A mask whose brightest place is below this has no white.

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rosetta_steps.drawing import (
+from rosetta_steps.display.drawing import (
     GAP,
     LINE,
     SMALL,
@@ -22,11 +22,11 @@ from rosetta_steps.drawing import (
     save_figures,
     write_text,
 )
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.inversion.figures.panels import draw_heatmap, draw_image, draw_key, foot_height
+from rosetta_steps.display.panels import draw_heatmap, draw_image, draw_key, foot_height
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import add_identity_argument
 from rosetta_steps.storage.portable import listed
-from rosetta_steps.stores import open_dataset
 
 CELL = 1.0  # inches, the width of a picture
 HEAD = 1.5 * LINE  # a line of words above the images of an edit

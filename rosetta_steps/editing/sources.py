@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.stores import open_dataset
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.zoo.entries import entry_digest
 
 

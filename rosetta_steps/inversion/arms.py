@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import check_dataset, open_dataset, remove_store
+from rosetta_steps.storage.digests import digest_of_files
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -16,7 +18,6 @@ from rosetta_steps.storage.manifests import (
     read_manifest,
     refuse_not_made_of,
 )
-from rosetta_steps.stores import check_dataset, digest_of_files, open_dataset, remove_store
 
 OF_MATCHES = ("neighbours", "least_correlation")  # they say nothing of an arm without matches
 

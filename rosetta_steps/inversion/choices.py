@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 UNIT = ["layer", "channel"]

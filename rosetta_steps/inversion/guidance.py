@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rosetta_steps.inversion.matches import mean_and_deviation
 from rosetta_steps.inversion.similarity import Pairs, bytes_of_preparing
-from rosetta_steps.resampling import Size, comparison_size
+from rosetta_steps.maps.resampling import Size, comparison_size
 
 
 def ordered(matches: pd.DataFrame) -> pd.DataFrame:

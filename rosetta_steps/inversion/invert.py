@@ -18,9 +18,6 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.devices import lease
-from rosetta_steps.digest import algorithm, digest_of
-from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.guidance import bytes_of_guidance, guidance, ordered
 from rosetta_steps.inversion.latents import Latents
@@ -32,6 +29,11 @@ from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset, write_dataset
+from rosetta_steps.storage.digests import algorithm, digest_of
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -39,7 +41,7 @@ from rosetta_steps.storage.manifests import (
     digest_of_artefact,
     ingredients,
 )
-from rosetta_steps.stores import image_blocks, open_dataset, pieces_folder, write_dataset
+from rosetta_steps.storage.pieces import pieces_folder
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.loading import load

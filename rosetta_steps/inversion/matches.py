@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.maps.statistics import mean_and_variance
 from rosetta_steps.matching.tables import read_best_buddies
-from rosetta_steps.moments import mean_and_variance
-from rosetta_steps.resampling import Size
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_tree
 from rosetta_steps.storage.manifests import refuse_other_models
-from rosetta_steps.stores import open_tree
 
 COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", "correlation"]
 

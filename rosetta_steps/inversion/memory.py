@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 # Besides what the backward pass needs: gradients on their way and temporary values.
 ON_THE_WAY = 1.5

@@ -17,8 +17,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.perceptual import distance_of
+from rosetta_steps.runtime.errors import UserError
 
 WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels
 

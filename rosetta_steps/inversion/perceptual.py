@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
@@ -29,7 +29,7 @@ def compared_layers(layers: list) -> list[str]:
     Of a network whose maps all have one size, such as a vision transformer, every layer.
 
     Args:
-        layers: Of the network (zoo.taps.Layer), in order.
+        layers: Of the network (zoo.hooks.Layer), in order.
     """
     large = [layer for layer in layers if min(layer.size) >= SMALLEST_MAP] or layers
     last = {layer.size: layer.name for layer in large}

@@ -4,9 +4,9 @@ import argparse
 import math
 from dataclasses import asdict, dataclass, field, fields
 
-from rosetta_steps.errors import UserError
 from rosetta_steps.inversion.latents import SPACES
 from rosetta_steps.inversion.similarity import FORMS
+from rosetta_steps.runtime.errors import UserError
 
 RECONSTRUCTIONS = ("none", "l1", "l2", "perceptual", "lpips")
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.resampling import Size, comparison_size, upsampling
-from rosetta_steps.stores import image_blocks
+from rosetta_steps.maps.resampling import Size, comparison_size, upsampling
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import UserError
 
 FORMS = {
     "published": "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum",

@@ -16,16 +16,17 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rosetta_steps.devices import lease
-from rosetta_steps.errors import UserError, run
 from rosetta_steps.inversion.arms import Arm, other_settings, read_arms
 from rosetta_steps.inversion.metrics import Metric, metrics_of
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.matching.tables import write_table
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument, ingredients
-from rosetta_steps.stores import image_blocks, open_dataset
 from rosetta_steps.zoo.entries import suggestion
 
 BASELINE = "reconstruction"

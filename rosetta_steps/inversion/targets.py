@@ -7,8 +7,8 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.stores import image_blocks
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import UserError
 
 OUTSIDE = 1e-3  # how far beyond [0, 1] rounding may carry a value
 IMAGES_PER_BLOCK = 64

@@ -24,9 +24,35 @@ import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from rosetta_steps import heatmaps
-from rosetta_steps.devices import lease
-from rosetta_steps.dictionary_stores import (
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.choices import choose_distinct
+from rosetta_steps.display.drawing import (
+    GAP,
+    LINE,
+    SMALL,
+    TALLEST,
+    WIDTH,
+    folded,
+    new_figure,
+    save_figures,
+    wrapped,
+    write_text,
+)
+from rosetta_steps.display.exemplars import EMPTY_REASON, Concept, choose_concepts
+from rosetta_steps.display.panels import (
+    SPACED,
+    STRIP,
+    draw_heatmap,
+    draw_image,
+    draw_key,
+    empty_figure,
+    foot_height,
+    letters_in,
+    number,
+    proportion,
+    write_lines,
+)
+from rosetta_steps.display.reading import (
     Dictionary,
     add_input_arguments,
     by_model,
@@ -36,38 +62,15 @@ from rosetta_steps.dictionary_stores import (
     unit_maxima,
     unit_ranges,
 )
-from rosetta_steps.drawing import (
-    GAP,
-    LINE,
-    SMALL,
-    WIDTH,
-    folded,
-    new_figure,
-    save_figures,
-    wrapped,
-    write_text,
-)
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.figures import TALLEST, choose_distinct, empty_figure
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.choices import units_of_concepts
-from rosetta_steps.inversion.figures.panels import (
-    SPACED,
-    STRIP,
-    draw_heatmap,
-    draw_image,
-    draw_key,
-    foot_height,
-    letters_in,
-    number,
-    proportion,
-    write_lines,
-)
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import COLUMNS
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
-from rosetta_steps.representatives import EMPTY_REASON, Concept, choose_concepts
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import (
     Provenance,
     add_identity_argument,
@@ -75,7 +78,6 @@ from rosetta_steps.storage.manifests import (
     ingredients,
     read_manifest,
 )
-from rosetta_steps.stores import write_dataset
 from rosetta_steps.zoo.entries import entry_digest, suggestion
 
 # Pearson's correlation leaves out how strongly a unit fires, which is half of what it stands for.

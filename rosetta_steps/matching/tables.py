@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.errors import StoreError
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import whole_file, write_json
 from rosetta_steps.storage.manifests import (
     Provenance,

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from rosetta_steps.errors import StoreError
+from rosetta_steps.runtime.errors import StoreError
 
 KEYS = {"file": str, "name": str, "models": list, "sample_set": str, "made_of": dict}
 
@@ -69,6 +69,11 @@ def manifest_path(artefact: Path) -> Path:
     """Where the manifest of a finished artefact lies."""
     artefact = Path(artefact)
     return artefact.with_name(artefact.name + ".done.json")
+
+
+def partial_path(store: Path) -> Path:
+    """Where the manifest of a store that is not finished lies."""
+    return store.with_name(store.name + ".partial.json")
 
 
 def step_that_writes(target: Path) -> str:

@@ -25,9 +25,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.sampling import latent
+from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.image_files import matched_files
-from rosetta_steps.picture_list import read_list
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.stimuli.image_files import matched_files
+from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.zoo.entries import suggestion
 
 ALL, MATCHED = "all", "matched"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from rosetta_steps.digest import PACKAGE, algorithm, digest_of
-from rosetta_steps.image_files import folder_digest
-from rosetta_steps.picture_list import list_digest
+from rosetta_steps.stimuli.image_files import folder_digest
+from rosetta_steps.stimuli.picture_list import list_digest
+from rosetta_steps.storage.digests import PACKAGE, algorithm, digest_of
 from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, Chosen
 from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns

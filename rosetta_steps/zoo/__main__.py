@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rosetta_steps.errors import run
+from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import (
     add_layer_arguments,
     find_entry,

@@ -14,7 +14,7 @@ from pathlib import Path
 from rosetta_steps.config.names import problem_of
 from rosetta_steps.config.schema import check, quoted, suggestion
 from rosetta_steps.config.yaml_files import read_yaml
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
@@ -113,7 +113,7 @@ def loader_module(entry: dict) -> str:
 
 def entry_digest(entry: dict) -> str:
     """What the activations of a model follow from: its entry without words, and its loader."""
-    from rosetta_steps.digest import algorithm, digest_of
+    from rosetta_steps.storage.digests import algorithm, digest_of
 
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
     matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 LONGEST = 200  # bytes; a name becomes a folder, and with an ending a file
 RESERVED = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
 from rosetta_steps.zoo.layer_names import refuse_impossible_names
 from rosetta_steps.zoo.weights import is_unread, remember
@@ -61,7 +61,7 @@ def _first_reading(entry: dict, weights: Path) -> Iterator[None]:
 
 
 def choose_layers(name: str, entry: dict, model, layers: str | list[str]) -> list:
-    """Layers of a model (zoo.taps.Layer), in the order of the forward pass.
+    """Layers of a model (zoo.hooks.Layer), in the order of the forward pass.
 
     Args:
         name: Of the model.

@@ -13,7 +13,7 @@ import mmap
 import os
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 # Of JSON beside a converted checkpoint (zoo.checkpoints.reading).
 CONVERTED = b'"rosetta_steps checkpoint"'

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rosetta_steps.digest import algorithm, digest_of
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import algorithm, digest_of
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
+from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
-from rosetta_steps.zoo.taps import ANY_MODULE, Layer
 from rosetta_steps.zoo.weights import cache_folder, sha256_of_weights, weights_file
 
 # Differences over the largest value of a layer. Two passes over one image differ by nothing or by

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.zoo.entries import loader_module
 from rosetta_steps.zoo.model_files import companions_of, digest, files_of, known_digest, sha256
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from rosetta_steps.config.checking import Checked, settled
-from rosetta_steps.devices import installed_devices
-from rosetta_steps.digest import algorithm
+from rosetta_steps.workflow.checking import Checked, settled
+from rosetta_steps.runtime.devices import installed_devices
+from rosetta_steps.storage.digests import algorithm
 from rosetta_steps.workflow.chosen import ALL, ARM_WITH_ALL, MATCHED
 from rosetta_steps.workflow.recipes import Recipes
 from rosetta_steps.zoo.entries import find_entry, layer_patterns

@@ -14,18 +14,18 @@ import xarray as xr
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from rosetta_steps import heatmaps
-from rosetta_steps.devices import lease
-from rosetta_steps.drawing import folded
-from rosetta_steps.errors import UserError, run
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.drawing import folded
 from rosetta_steps.inversion.arms import read_arm, why_empty
 from rosetta_steps.inversion.figures.kept import first_latents, settings_of, space_of
 from rosetta_steps.inversion.optimisation import kept_steps
 from rosetta_steps.inversion.targets import resized
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.leftovers import remove_leftovers
 from rosetta_steps.storage.manifests import add_identity_argument, refuse_not_made_of
-from rosetta_steps.stores import open_dataset
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.loading import load

@@ -10,19 +10,19 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from rosetta_steps import heatmaps
-from rosetta_steps.devices import lease
-from rosetta_steps.dictionary_stores import unit_ranges
-from rosetta_steps.errors import UserError
-from rosetta_steps.figures import DISTINCT
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.choices import DISTINCT
+from rosetta_steps.display.exemplars import Unit
+from rosetta_steps.display.reading import unit_ranges
 from rosetta_steps.inversion.arms import read_arms
 from rosetta_steps.inversion.figures.kept import first_latents, last_latents, settings_of, space_of
 from rosetta_steps.inversion.guidance import guidance
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.similarity import Similarity
-from rosetta_steps.representatives import Unit
+from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.portable import listed
-from rosetta_steps.stores import open_dataset
 
 FIRES = 0.25  # of a unit's greatest value over the mined images: what a shown map reaches
 GRID = (32, 32)  # on which target maps are compared

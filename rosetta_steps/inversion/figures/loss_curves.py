@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rosetta_steps.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.figures import empty_figure
+from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, new_figure, save_figures
+from rosetta_steps.display.panels import empty_figure
 from rosetta_steps.inversion.arms import nothing_in, read_arm
 from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import add_identity_argument
-from rosetta_steps.stores import open_dataset
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their yellow.
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

@@ -18,10 +18,10 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rosetta_steps.dictionary_stores import file_label
-from rosetta_steps.drawing import (
+from rosetta_steps.display.drawing import (
     GAP,
     SMALL,
+    TALLEST,
     WIDTH,
     can_be_written,
     folded,
@@ -30,8 +30,20 @@ from rosetta_steps.drawing import (
     wrapped,
     write_text,
 )
-from rosetta_steps.errors import UserError, run
-from rosetta_steps.figures import TALLEST, empty_figure
+from rosetta_steps.display.panels import (
+    SPACED,
+    STRIP,
+    draw_heatmap,
+    draw_image,
+    draw_key,
+    empty_figure,
+    foot_height,
+    letters_in,
+    number,
+    proportion,
+    write_lines,
+)
+from rosetta_steps.display.reading import file_label
 from rosetta_steps.inversion.arms import Arm, nothing_in, read_arms
 from rosetta_steps.inversion.figures.guided import (
     Guided,
@@ -40,24 +52,14 @@ from rosetta_steps.inversion.figures.guided import (
     plane_of,
     shown_range,
 )
-from rosetta_steps.inversion.figures.panels import (
-    SPACED,
-    STRIP,
-    draw_heatmap,
-    draw_image,
-    draw_key,
-    foot_height,
-    letters_in,
-    number,
-    proportion,
-    write_lines,
-)
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.targets import resized
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.manifests import add_identity_argument, ingredients
-from rosetta_steps.stores import image_blocks, open_dataset
 
 COUNTS = {"comparison": 5, "guidance": 1, "translation": 5}  # images shown
 PAIRS = {"comparison": 0, "guidance": 6, "translation": 3}  # pairs shown

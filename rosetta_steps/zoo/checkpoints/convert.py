@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import FORMAT, read_checkpoint
 from rosetta_steps.zoo.weights import sha256
 

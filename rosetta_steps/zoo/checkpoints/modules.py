@@ -8,7 +8,7 @@ Records may hold one another in circles, or one record a million times: whatever
 
 from collections.abc import Callable, Iterator
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import PLAIN, Inert, described
 from rosetta_steps.zoo.checkpoints.stand_ins import Array, StoredTensor
 

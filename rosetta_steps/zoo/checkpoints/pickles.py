@@ -17,7 +17,7 @@ import pickle  # for the values of the opcodes
 import struct
 from collections.abc import Callable
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 # Over 20 times the opcodes of a StyleGAN-XL snapshot; empty sets, the dearest opcode, would take
 # 1 GB at this number.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.advice import COUNTER, advice
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
 from rosetta_steps.zoo.checkpoints.modules import (

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 INDEX = ".index.json"
 LONGEST_INDEX = 1 << 27  # bytes

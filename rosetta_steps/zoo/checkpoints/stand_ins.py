@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import (
     Budget,
     Global,

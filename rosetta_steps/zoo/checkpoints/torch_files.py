@@ -11,7 +11,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import (
     Budget,
     Global,

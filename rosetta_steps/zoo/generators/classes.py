@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 

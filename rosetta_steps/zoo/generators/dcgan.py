@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 
 class DCGAN(nn.Module):

@@ -10,7 +10,7 @@ truncates, and returns images (image, rgb, y, x) in about [-1, 1].
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.models.functions import (
     ANOTHER_NETWORK,
     SEED_OR_LOAD,

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
 from rosetta_steps.zoo.entries import LOADERS
 from rosetta_steps.zoo.generators.published_settings import disagreement
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
+from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
 
 MEAN_W = "mapping.w_avg"
 OWN_MODULE = (

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.full_precision import full_precision
 
 # StyleGAN (Karras et al. 2019) trains the mapping network with a rate 100 times smaller.

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.mapping import LEARNING_RATE_FACTOR
 
 

@@ -1,6 +1,6 @@
 """StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or to rotation too (r)."""
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import Mapping

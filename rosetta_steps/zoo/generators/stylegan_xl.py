@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
 from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import FullyConnected, Mapping

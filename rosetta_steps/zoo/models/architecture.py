@@ -1,6 +1,6 @@
 """The `architecture` of an entry: a name, or keys of which each loader has its own."""
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
 

@@ -1,9 +1,9 @@
 """A model of the user's own: the module that a function of theirs returns.
 
 Its entry has architecture: {function: "package.module:build", arguments: {...}}, and where it has
-tokens, grid and prefix_tokens (zoo.maps.tokens_from). Its weights are a file of its state dict, or
-{function: true} where the function loads them itself. Other than a file of weights, a function is
-code, and it is run.
+tokens, grid and prefix_tokens (zoo.layouts.tokens_from). Its weights are a file of its state dict,
+or {function: true} where the function loads them itself. Other than a file of weights, a function
+is code, and it is run.
 """
 
 import importlib
@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
-from rosetta_steps.zoo.maps import HOW_TOKENS_LIE, Tokens, tokens_from
+from rosetta_steps.zoo.hooks import ANY_MODULE
+from rosetta_steps.zoo.layouts import HOW_TOKENS_LIE, Tokens, tokens_from
 from rosetta_steps.zoo.models import timm_models
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.proof import first_difference, refuse_unsteady_model
-from rosetta_steps.zoo.taps import ANY_MODULE
 
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
 # (TF32 products: 1e-3). Relative to the largest value of a layer.

@@ -14,8 +14,9 @@ import torch
 from onnx import ModelProto, external_data_helper, inliner
 from torch import Tensor
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.zoo.maps import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.hooks import ANY_MODULE, Choice, Layer, moved
+from rosetta_steps.zoo.layouts import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
 from rosetta_steps.zoo.model_files import files_of
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.onnx_graphs import (
@@ -30,7 +31,6 @@ from rosetta_steps.zoo.models.onnx_graphs import (
     opset_of,
 )
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
-from rosetta_steps.zoo.taps import ANY_MODULE, Choice, Layer, moved
 from rosetta_steps.zoo.weights import weights_file
 
 KEYS = ("channels_last", "grid", "prefix_tokens")

@@ -11,10 +11,10 @@ import torch
 from open_clip.model import _build_vision_tower
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_weights
 from rosetta_steps.zoo.entries import suggestion
-from rosetta_steps.zoo.maps import Tokens
+from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.models import timm_models
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of

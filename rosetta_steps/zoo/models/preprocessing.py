@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from timm.layers import to_2tuple
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
-from rosetta_steps.zoo.maps import Tokens
+from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model

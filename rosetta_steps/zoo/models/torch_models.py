@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.zoo.maps import Reader, Tokens
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
+from rosetta_steps.zoo.layouts import Reader, Tokens
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
-from rosetta_steps.zoo.taps import Layer, activations_of, layers_of
 
 
 class Model:
@@ -46,7 +46,7 @@ class Model:
         """Layers that match, in the order of the forward pass.
 
         Args:
-            patterns: As in zoo.taps.layers_of; None for all post-activation layers.
+            patterns: As in zoo.hooks.layers_of; None for all post-activation layers.
             left_out: Takes the outputs that match and are no maps, and why.
 
         Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from rosetta_steps import heatmaps
+from rosetta_steps.display import heatmaps
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import partial
 
@@ -148,3 +148,6 @@ def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) ->
         for temporary in finished.values():
             temporary.unlink(missing_ok=True)
     return list(finished)
+
+
+TALLEST = 9.2  # inches, figure 3: what fits a page with its caption

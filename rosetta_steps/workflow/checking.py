@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
-from rosetta_steps.picture_list import read_list
+from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
 from rosetta_steps.zoo.generators.sample_settings import FAMILIES, check_sampling

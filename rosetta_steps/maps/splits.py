@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 SEED = 0
 PREFIX = "split_"

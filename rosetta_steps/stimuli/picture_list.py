@@ -5,8 +5,8 @@ Imported while the workflow is parsed, so nothing heavy is imported here.
 
 from pathlib import Path
 
-from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.zoo.entries import check, read_yaml
 from rosetta_steps.zoo.weights import describe, location, sha256_of_weights, weights_file
 

@@ -4,6 +4,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from rosetta_steps.runtime.advice import remedy
+
 
 class UserError(ValueError):
     """What a user gave, or what lies on their disk, cannot be used: says what, and the remedy."""
@@ -26,8 +28,6 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"Error: {error}")
     except OSError as error:
-        from rosetta_steps.storage.files import remedy
-
         advice = remedy(error, error.filename) if error.filename else ""
         sys.exit(f"Error: {error}. {advice}".strip())
     except Exception:

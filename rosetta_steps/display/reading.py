@@ -12,16 +12,18 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts
+from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import read_dictionary
-from rosetta_steps.representatives import Concept, Unit, choose_concepts
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_dataset, open_tree
 from rosetta_steps.storage.manifests import (
     ingredients,
     manifest_path,
     read_manifest,
     refuse_not_made_of,
 )
-from rosetta_steps.stores import MapReader, image_blocks, open_dataset, open_tree
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 @lru_cache
@@ -87,3 +87,18 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
         ):
             node.body = body[1:]
     return tree
+
+
+def digest_of_files(store: Path, files: list[Path]) -> str:
+    """The sha256 over names and contents of files."""
+    total = hashlib.sha256()
+    for path in files:
+        total.update(str(path.relative_to(store)).encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a small file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

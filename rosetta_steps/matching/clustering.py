@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 METHODS = ("average", "components")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
 
 FIRST, LAST = 1, -1
 # Convolutions without padding take as much off the long sides of an image as off the short ones: by

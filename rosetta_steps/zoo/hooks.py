@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.zoo.maps import Reader, Source, channel_axis
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.layouts import Reader, Source, channel_axis
 
 ANY_MODULE = "module:"
 NO_NONLINEARITY = "none"

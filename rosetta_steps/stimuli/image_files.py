@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from rosetta_steps.digest import digest_of
-from rosetta_steps.errors import UserError
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import digest_of
 
 INTERPOLATION = "bicubic with antialias; the whole image, so that its aspect ratio changes"
 

@@ -1,49 +1,46 @@
-"""Stores: maps of a model, written by image blocks, resumed and checked; and other datasets.
+"""Stores of a model's maps, written by blocks of images, resumed and checked.
 
-A store is finished when its manifest `X.zarr.done.json` stands beside it (storage.manifests).
-Until then `X.zarr.partial.json` lists the blocks of maps that are whole, so that a killed job goes
-on with the next one. Both name every file with its size and its content. Chunks of maps carry
-checksums, which are verified on reading, and the manifest has a fingerprint of these checksums,
-which is verified on opening; of other stores it has a digest, which is verified on opening as well.
+Until a store is finished, `X.zarr.partial.json` lists the blocks that are whole, so that a killed
+job goes on with the next one. Partial and final manifest name every file with its size and its
+content. Chunks carry checksums, which are verified on reading, and the manifest has a fingerprint
+of these checksums, which is verified on opening.
 """
 
 import hashlib
 import json
-import os
-import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
-from rosetta_steps.errors import StoreError
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import remove_store
+from rosetta_steps.storage.digests import digest_of_files
 from rosetta_steps.storage.files import write_json, writing
 from rosetta_steps.storage.manifests import (
     Provenance,
     manifest_path,
+    partial_path,
     read_manifest,
     refuse_manifest,
     step_that_writes,
 )
-from rosetta_steps.storage.portable import attrs_of_maps, plain_attrs, portable
+from rosetta_steps.storage.portable import attrs_of_maps, plain_attrs
 
 # zstd level 1 takes 2.1 to 2.5 times off post-ReLU maps; bitshuffle before it was worse.
 # (python -m rosetta_steps.benchmarks.codecs)
 COMPRESSOR = ZstdCodec(level=1, checksum=True)
 CHUNK_BYTES = 2 * 2**20
+
+
 # Shards are coded in Rust, which writes twice as fast as zarr-python here; the bytes are plain
 # Zarr, read by either.
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
-
-
-def _partial_path(store: Path) -> Path:
-    return store.with_name(store.name + ".partial.json")
 
 
 class MapWriter:
@@ -122,7 +119,7 @@ class MapWriter:
                     if numbers is not None:
                         values = np.array(numbers[name], np.int64)
                         group.create_array("channel", data=values, dimension_names=("channel",))
-            write_json(_partial_path(store), self.state)
+            write_json(partial_path(store), self.state)
         self.arrays, self._chunks = _arrays(store, layers, "r+"), chunks
 
     def missing(self) -> list[slice]:
@@ -146,7 +143,7 @@ class MapWriter:
                 self.arrays[name][block] = maps[name]
             files[file] = _content_of(self.store / file, self._chunks[name])
         self.state["blocks"][str(index)] = files
-        write_json(_partial_path(self.store), self.state)
+        write_json(partial_path(self.store), self.state)
 
     def finish(self) -> None:
         """Consolidate the metadata and write the manifest, last."""
@@ -154,7 +151,7 @@ class MapWriter:
         # In order: the same content gives the same manifest, whatever was written first.
         blocks = dict(sorted(self.state["blocks"].items(), key=lambda item: int(item[0])))
         _finish_maps(self.store, self.state | {"blocks": blocks})
-        _partial_path(self.store).unlink(missing_ok=True)
+        partial_path(self.store).unlink(missing_ok=True)
 
 
 def _finish_maps(store: Path, state: dict) -> None:
@@ -182,19 +179,6 @@ def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
     per_chunk = -(-channels // min(pieces, channels))
     pieces = -(-channels // per_chunk)
     return (images, per_chunk, y, x), (images, per_chunk * pieces, y, x)
-
-
-def image_blocks(images: int, images_per_block: int) -> list[slice]:
-    """Fixed blocks of images; the last may be short."""
-    starts = range(0, images, images_per_block)
-    return [slice(start, min(start + images_per_block, images)) for start in starts]
-
-
-def remove_store(store: Path) -> None:
-    """Remove a store with its manifests; nothing where there is none."""
-    manifest_path(store).unlink(missing_ok=True)
-    _partial_path(store).unlink(missing_ok=True)
-    shutil.rmtree(store, ignore_errors=True)
 
 
 class MapReader:
@@ -317,7 +301,7 @@ class MapReader:
         whole = not self.metadata_damage
         if whole:
             state = {key: value for key, value in self.state.items() if key != "others"}
-            write_json(_partial_path(self.store), state | {"blocks": blocks})
+            write_json(partial_path(self.store), state | {"blocks": blocks})
         manifest_path(self.store).unlink(missing_ok=True)
         first = self.metadata_damage or next(iter(damage.values()))
         raise StoreError(
@@ -432,172 +416,28 @@ def _describes_maps(state: dict) -> bool:
 def _read_partial(store: Path) -> dict | None:
     """The state of an unfinished store; None where there is none that can be gone on with."""
     try:
-        state = json.loads(_partial_path(store).read_bytes())
+        state = json.loads(partial_path(store).read_bytes())
         return state if isinstance(state, dict) and isinstance(state["blocks"], dict) else None
     except (OSError, ValueError, KeyError, RecursionError):
         return None
 
 
-def pieces_folder(output: Path, identity) -> Path:
-    """A folder beside an output for its finished pieces, which the same job may find again.
+# What zstd at level 1 leaves of maps in float16: seen on the embedded zoo after a ReLU, and after a
+# leaky ReLU or GELU, which leaves few zeros (benchmarks.generators, docs/zoo.md).
+AFTER_RELU, OTHERWISE = 0.45, 0.85
+
+
+def bytes_of(layers: Sequence, images: int, dtype: str | np.dtype) -> tuple[int, float]:
+    """Bytes of a dump before compression, and about how many after it.
 
     Args:
-        output: That the pieces make together.
-        identity: JSON-like: what they follow from. Pieces of anything else are removed.
-
-    Raises:
-        StoreError: The disk is full.
+        layers: Shape (channels, y, x) and nonlinearity of each that is dumped.
+        images: How many.
+        dtype: Of the stored maps.
     """
-    folder = output.with_name(f".{output.name}.pieces")
-    known, text = folder / "of.json", json.dumps(identity)
-    if not known.is_file() or known.read_text() != text:
-        shutil.rmtree(folder, ignore_errors=True)
-        with writing(known):
-            folder.mkdir(parents=True)
-            known.write_text(text)
-    return folder
-
-
-def write_dataset(
-    dataset, store: Path, provenance: Provenance, encoding: dict | None = None
-) -> None:
-    """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
-
-    Attributes and strings are written as `portable` has them.
-
-    Raises:
-        StoreError: The disk is full.
-    """
-    with whole_store(store, provenance) as folder, warnings.catch_warnings(), writing(store):
-        # Strings of a fixed width are read without a word; only this write warns.
-        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-        portable(dataset).to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
-
-
-def write_template(dataset, folder: Path, encoding: dict) -> None:
-    """Write an xarray Dataset but for its Dask arrays, whose values are written into it later."""
-    with warnings.catch_warnings(), writing(folder):
-        # As in write_dataset.
-        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-        written = portable(dataset)
-        written.to_zarr(folder, mode="w", consolidated=False, encoding=encoding, compute=False)
-
-
-@contextmanager
-def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
-    """A folder to write a store into; if nothing fails, it becomes the store, with its manifest.
-
-    For what is written piece by piece. An error leaves nothing; what a killed job has left is
-    removed by the next one.
-
-    Args:
-        store: Path of the store.
-        provenance: Where it comes from.
-
-    Raises:
-        StoreError: The disk is full.
-    """
-    store = Path(store)
-    remove_store(store)
-    with writing(store):
-        store.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{store.name}.building-"
-    for left in [path for path in store.parent.iterdir() if path.name.startswith(prefix)]:
-        shutil.rmtree(left, ignore_errors=True)
-    temporary = store.with_name(f"{prefix}{os.getpid()}")
-    try:
-        yield temporary
-        with warnings.catch_warnings(), writing(store):
-            # As in finish_store, and as in write_dataset.
-            warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
-            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-            zarr.consolidate_metadata(temporary)
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        state = provenance.state(store) | {
-            "files": {str(path.relative_to(temporary)): path.stat().st_size for path in files},
-            "digest": digest_of_files(temporary, files),
-        }
-        with writing(store):
-            os.replace(temporary, store)
-        write_json(manifest_path(store), state)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def digest_of_files(store: Path, files: list[Path]) -> str:
-    """The sha256 over names and contents of files."""
-    total = hashlib.sha256()
-    for path in files:
-        total.update(str(path.relative_to(store)).encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
-
-
-_checked: dict[tuple, str] = {}
-
-
-def check_dataset(store: Path) -> Path:
-    """The path of a finished store, its files as they were written and no others.
-
-    Raises:
-        StoreError: It is not finished, or a file is missing, of another size or altered; its
-            manifest is then removed, so that the next run writes the store anew.
-    """
-    store = Path(store)
-    state = read_manifest(store, {"files": dict, "digest": str})
-    if found := _damage_of_dataset(store, state):
-        manifest_path(store).unlink(missing_ok=True)
-        raise StoreError(
-            f"{store} is damaged: {found}. {step_that_writes(manifest_path(store))}: "
-            "it is written anew."
-        )
-    return store
-
-
-def _damage_of_dataset(store: Path, state: dict) -> str | None:
-    seen = []
-    for file, size in state["files"].items():
-        try:
-            status = (store / file).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return f"{file} is missing"
-        if status.st_size != size:
-            return f"{file} has {status.st_size} bytes instead of {size}"
-        seen.append((file, status.st_ino, status.st_mtime_ns))
-    there = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
-    known = state["files"].keys()
-    if foreign := [f for p in there if (f := p.relative_to(store).as_posix()) not in known]:
-        return f"{foreign[0]} was not written by its step"
-    # A process that opens a store again need not read all of it again.
-    key = (str(store.absolute()), state["digest"], *seen)
-    if key not in _checked:
-        _checked[key] = digest_of_files(store, [store / file for file in state["files"]])
-    return None if _checked[key] == state["digest"] else "the sha256 of its files is another"
-
-
-def open_dataset(store: Path, chunks: dict | None = None) -> xr.Dataset:
-    """A finished store, checked: none of its arrays are in memory.
-
-    Args:
-        store: X.zarr.
-        chunks: {} for Dask arrays; None, the default, for arrays read when they are used.
-
-    Raises:
-        StoreError: As check_dataset.
-    """
-    return xr.open_zarr(check_dataset(store), chunks=chunks)
-
-
-def open_tree(store: Path) -> xr.DataTree:
-    """A finished store with a group a layer, checked: none of its arrays are in memory.
-
-    Raises:
-        StoreError: As check_dataset.
-    """
-    return xr.open_datatree(check_dataset(store), engine="zarr")
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a small file, in hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    whole, left = 0, 0.0
+    for shape, nonlinearity in layers:
+        size = images * np.dtype(dtype).itemsize * int(np.prod(shape))
+        whole += size
+        left += size * (AFTER_RELU if nonlinearity.lower().startswith("relu") else OTHERWISE)
+    return whole, left

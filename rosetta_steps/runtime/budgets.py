@@ -1,5 +1,6 @@
-"""How much memory a process may still take, in a container or a job of Slurm as well."""
+"""How much memory a process may take, and how many images at once follow from it."""
 
+from math import prod
 from pathlib import Path
 
 import psutil
@@ -44,3 +45,32 @@ def _left(group: Path, limit: str, usage: str, reclaimable: str) -> float:
         return float("inf")
     of = dict(line.split() for line in statistics)
     return int(most) - used + int(of.get(reclaimable, 0))
+
+
+# Maps of one batch in float32; a forward pass holds a few of them besides those that are kept.
+KEPT_BYTES = 2e9
+LARGEST_MAP_BYTES = 0.25e9
+
+
+def images_at_once(layers: list, kept: list, most: int) -> int:
+    """Images of one forward pass: as many as fit, at least one.
+
+    Args:
+        layers: All layers of the model (zoo.hooks.Layer).
+        kept: Those whose maps are kept until the batch is done.
+        most: No more than these.
+    """
+    largest = max((_bytes(layer) for layer in layers), default=0)
+    together = sum(_bytes(layer) for layer in kept)
+    fits = min(KEPT_BYTES // max(together, 1), LARGEST_MAP_BYTES // max(largest, 1))
+    return int(max(1, min(most, fits)))
+
+
+def _bytes(layer) -> int:
+    return 4 * layer.channels * prod(layer.size)
+
+
+def image_blocks(images: int, images_per_block: int) -> list[slice]:
+    """Fixed blocks of images; the last may be short."""
+    starts = range(0, images, images_per_block)
+    return [slice(start, min(start + images_per_block, images)) for start in starts]

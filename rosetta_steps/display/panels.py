@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from rosetta_steps import heatmaps
-from rosetta_steps.drawing import DOTS_PER_INCH, SMALL, draw_picture, write_text
+from rosetta_steps.display import heatmaps
+from rosetta_steps.display.drawing import (
+    DOTS_PER_INCH,
+    SMALL,
+    WIDTH,
+    draw_picture,
+    folded,
+    new_figure,
+    write_text,
+)
+from rosetta_steps.display.exemplars import EMPTY_REASON
 
 SPACED = 0.092  # inches: a line of small text among others
 STRIP = 0.11  # inches: a line of small text below a picture
@@ -88,3 +97,10 @@ def draw_key(figure: Figure, y: float, words: str, where: str = "here") -> None:
     write_text(figure, 0.0, top + 0.09, "0", size=SMALL)
     said = f"1 = a unit's greatest value {where}"
     write_text(figure, 1.14, top + 0.09, said, size=SMALL)
+
+
+def empty_figure(reason: str = EMPTY_REASON) -> Figure:
+    """A figure that says that there is nothing to show, and why."""
+    figure = new_figure(WIDTH, 1.2)
+    figure.text(0.5, 0.5, folded(reason, 100), ha="center", va="center", size=8, parse_math=False)
+    return figure

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.errors import UserError
-from rosetta_steps.heatmaps import scale
+from rosetta_steps.display.heatmaps import scale
+from rosetta_steps.runtime.errors import UserError
 
 EMPTY_REASON = (
     "No concepts: no unit of the generator has a best buddy in every model, so there is nothing to "

@@ -1,0 +1,1 @@
+"""What is looked at: exemplars, heatmaps, figures, the page."""

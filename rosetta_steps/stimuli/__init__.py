@@ -1,0 +1,1 @@
+"""Images of files and of lists."""
