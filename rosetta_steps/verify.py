@@ -17,7 +17,7 @@ from tqdm import tqdm
 from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError, run
-from rosetta_steps.storage.datasets import open_dataset
+from rosetta_steps.storage.datasets import open_dataset, open_each
 from rosetta_steps.storage.manifests import ingredients
 
 
@@ -49,7 +49,7 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     Raises:
         ValueError: One of the two is NaN and the other is not, or no kept pair has its maps stored.
     """
-    stored, stores = open_dataset(correlations), (MapReader(a), MapReader(b))
+    stored, stores = open_dataset(correlations), open_each(MapReader, (a, b))
     ingredients([correlations, a, b])  # refuses what does not belong together
     draw = of_a_table if "correlation" in stored else of_the_nearest
     drawn = list(draw(stored, stores, pairs, np.random.default_rng(seed)))

@@ -1,11 +1,9 @@
 """Small seeded activations, written and read by the real store code."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from rosetta_steps import moments
 from rosetta_steps.activations import dump
@@ -16,9 +14,6 @@ from rosetta_steps.storage.manifests import Provenance
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["checkpoint_files"]
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run as Python, before any is imported
 
 
 # What stores and tables of tests say that they were made of, where nothing else is said.

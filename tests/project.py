@@ -15,7 +15,15 @@ from safetensors.torch import save_file
 from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
-ON_A_GPU = ("sample", "activations", "stream", "matched_activations", "correlate", "invert", "edit")
+ON_A_GPU = (
+    "sampling",
+    "activations",
+    "streams",
+    "matched_activations",
+    "correlation",
+    "invert",
+    "edit",
+)
 
 
 class Project:
@@ -27,7 +35,6 @@ class Project:
         for name in ("workflow", "rosetta_steps"):
             # What numba has compiled comes along: it takes seconds.
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
-        shutil.copy(ROOT / "environment.yml", folder)
         torch.manual_seed(0)
         generator = {"latent": 5, "channels": [6, 4]}
         save_file(DCGAN(**generator).state_dict(), folder / "generator.safetensors")

@@ -109,7 +109,7 @@ def test_changed_code_of_a_function_reruns_its_own_model(project):
 
 def test_photos_that_changed_are_read_again(project):
     (project.folder / "photos/5.png").unlink()
-    assert "rule photos" in project.snakemake("-n", "results/dictionary/real/rosetta.csv")
+    assert "rule image_folder" in project.snakemake("-n", "results/dictionary/real/rosetta.csv")
 
 
 def sample(project):

@@ -14,8 +14,14 @@ from project import Project
 
 from rosetta_steps.storage.manifests import digest_of_artefact
 
-ONE_MODEL = {"fetch_weights": 1, "activations": 1, "moments": 1, "correlate": 1, "best_buddies": 1}
-DICTIONARY = {"concepts": 1, "dictionary_page": 1, "dictionary_figures": 1}
+ONE_MODEL = {
+    "fetch_weights": 1,
+    "activations": 1,
+    "moments": 1,
+    "correlation": 1,
+    "best_buddies": 1,
+}
+DICTIONARY = {"concepts": 1, "dictionary_page": 1, "figures": 1}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def test_a_new_k_reruns_from_best_buddies_on(project):
 
 def test_a_figure_setting_only_redraws(project):
     project.config(lambda c: c["figures"].update(images=2))
-    assert project.planned() == {"dictionary_figures": 1}
+    assert project.planned() == {"figures": 1}
 
 
 def test_a_changed_clustering_reruns_the_dictionary(project):
@@ -79,7 +85,7 @@ def test_another_clustering_reruns_the_dictionary(project):
 
 def test_a_changed_correlation_reruns_it_and_what_depends_on_it(project):
     project.edit("rosetta_steps/correlation/table.py", "np.clip(r, -1, 1)", "np.clip(r, -1, 0.5)")
-    assert project.planned() == {"correlate": 2, "best_buddies": 2} | DICTIONARY
+    assert project.planned() == {"correlation": 2, "best_buddies": 2} | DICTIONARY
 
 
 def test_a_changed_comment_or_docstring_reruns_nothing(project):
@@ -116,8 +122,8 @@ def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints_or_t
         [*command, "--output", "again.csv"], cwd=project.folder, capture_output=True, text=True
     )
     advice = re.search(r"is damaged: .*\(snakemake --cores all (\S+)\)", failed.stderr)
-    assert project.planned(advice[1]) == {"correlate": 1}
-    assert project.planned() == {"correlate": 1, "best_buddies": 1} | DICTIONARY
+    assert project.planned(advice[1]) == {"correlation": 1}
+    assert project.planned() == {"correlation": 1, "best_buddies": 1} | DICTIONARY
 
 
 def test_missing_weights_are_named_by_the_job_that_checks_them(project):

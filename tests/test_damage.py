@@ -352,6 +352,23 @@ def test_every_step_reads_what_is_whole(worlds, tmp_path):
         step(module, *command(worlds[0]), tmp_path / reader / output)
 
 
+def test_all_stores_that_are_lost_are_named_and_made_again_at_once(worlds, tmp_path):
+    """Else a user who freed their disk by hand runs the same command once for each of them."""
+    stores = [worlds[0] / f"activations/{model}.zarr" for model in ("generator", "one")]
+    for store in stores:
+        put(store, tmp_path / store.name)
+        shutil.rmtree(store)
+    try:
+        with pytest.raises(UserError, match="generator.zarr is damaged.*\n.*one.zarr is damaged"):
+            module, command, output, _ = READERS["correlation"]
+            step(module, *command(worlds[0]), tmp_path / output)
+        assert not any(manifest_path(store).exists() for store in stores)
+    finally:
+        for store in stores:
+            remove(store)
+            put(tmp_path / store.name, store)
+
+
 ONE_GUIDED_ARM = ("table", "comparison", "loss curves", "animation")
 # Of these pairs another artefact of the same kind is as good: nothing else that is read says which.
 MAY_BE_ANOTHER = {

@@ -138,7 +138,7 @@ def another_entry(project):
 
 
 def another_revision(project):
-    project.edit("rosetta_steps/moments.py", "weight = np.outer(", "weight = 1 * np.outer(")
+    project.edit("rosetta_steps/storage/revisions.toml", '"moments" = 1', '"moments" = 2')
 
 
 def config(**change):
@@ -204,7 +204,7 @@ def test_results_that_came_without_the_records_of_snakemake_are_held_against_the
 
 def test_an_artefact_that_was_lost_on_the_way_is_made_again(project):
     (project.folder / "results/moments/tiny/net.zarr.done.json").unlink()
-    assert project.planned(TINY) == {"moments": 1, "correlate": 1, "best_buddies": 1}
+    assert project.planned(TINY) == {"moments": 1, "correlation": 1, "best_buddies": 1}
 
 
 # --- identities -----------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_a_new_model_runs_no_other_model(project):
     of_one = [job for job in jobs if "model=one" in job or "b=one" in job]
     assert not of_one
     of_two = {line for job in jobs if "two" in job for line in job.splitlines() if "rule " in line}
-    for rule in ("stream", "moments", "correlate", "best_buddies", "matched_activations"):
+    for rule in ("streams", "moments", "correlation", "best_buddies", "matched_activations"):
         assert f"rule {rule}:" in of_two
 
 

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from rosetta_steps.storage.digests import algorithm
 from rosetta_steps.zoo.entries import LOADERS, check, find_entry
 from rosetta_steps.zoo.generators.classes import class_names
 from rosetta_steps.zoo.generators.sample_settings import (
@@ -33,7 +32,7 @@ def test_a_dry_run_plans_the_whole_dictionary(sample_set):
     table = f"results/dictionary/{sample_set}/rosetta.csv"
     planned = snakemake("-n", "--forceall", table)
     assert planned.returncode == 0, planned.stderr
-    for rule in ("fetch_weights", "sample", "activations", "moments", "correlate", "concepts"):
+    for rule in ("fetch_weights", "sampling", "activations", "moments", "correlation", "concepts"):
         assert f"rule {rule}:" in planned.stdout + planned.stderr
 
 
@@ -148,7 +147,7 @@ def test_the_profile_for_slurm_names_every_rule_that_asks_for_a_gpu_and_bounds_a
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         bodies = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
         rules |= {name for name, body in bodies if re.search(r"gpu=(?!lambda)", body)}
-    assert set(profile["set-resources"]) == rules and "correlate" in rules
+    assert set(profile["set-resources"]) == rules and "correlation" in rules
     # A rule that takes all cores would else ask for those of all jobs together.
     assert profile["max-threads"] < profile["cores"]
 
@@ -231,23 +230,6 @@ def test_captions_of_a_report_name_a_generator_only_where_there_is_one(caption):
     assert "generator" in of({"generator": "g"}) and "first model" not in of({"generator": "g"})
     photos = of({"photos": "p"}).replace("columns ``generator*``", "columns")
     assert "first model" in photos and "generator" not in photos
-
-
-def test_a_digest_follows_the_code_and_not_its_comments(tmp_path, monkeypatch):
-    from rosetta_steps.storage import digests as digest
-
-    def of(text):
-        (tmp_path / "step.py").write_text(text)
-        digest._read.cache_clear()
-        digest.algorithm.cache_clear()
-        return algorithm("step")
-
-    monkeypatch.setattr(digest, "PACKAGE", tmp_path)
-    before = of('"""Words."""\nx = 1  # one\n')
-    assert of('"""Other words."""\n\nx = 1\n') == before
-    assert of("x = 2\n") != before
-    digest._read.cache_clear()
-    digest.algorithm.cache_clear()
 
 
 @pytest.mark.parametrize(

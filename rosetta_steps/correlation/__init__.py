@@ -16,7 +16,6 @@ Rows of U sum to 1, so constants pass through it.
 
     units       units by the size of their maps, and runs of them that are read together
     projection  maps to matrices at the sizes where they meet others
-    fused       the same from stored maps, by one kernel of a GPU
     precision   to how many bits maps are rounded before a product
     products    blocks of images to sums of products
     tiles       rectangles of the table whose sums fit into memory

@@ -23,9 +23,9 @@ from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.runtime.errors import StoreError, UserError
-from rosetta_steps.storage.datasets import open_tree
-from rosetta_steps.storage.digests import algorithm
+from rosetta_steps.storage.datasets import open_each, open_tree
 from rosetta_steps.storage.files import whole_file
+from rosetta_steps.storage.revisions import code_of
 
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
@@ -86,7 +86,7 @@ class Job:
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
         """Of both models."""
         paths = (self.moments_a, self.moments_b)
-        return tuple(open_tree(Path(path)) for path in paths)
+        return tuple(open_each(open_tree, map(Path, paths)))
 
     def refuse_other_software(self) -> None:
         """Refuse a process, such as a worker that joined meanwhile, with other versions.
@@ -118,9 +118,8 @@ class Job:
 @cache
 def software() -> tuple[str, ...]:
     """Versions of all that a result depends on, and of the code of this package."""
-    packages = [*PACKAGES, *(["triton"] if torch.cuda.is_available() else [])]
-    versions = [f"{name} {_version(name)}" for name in packages]
-    own = f"rosetta_steps {algorithm('correlation.step')}"
+    versions = [f"{name} {_version(name)}" for name in PACKAGES]
+    own = f"rosetta_steps {code_of('correlation.step')}"
     return (f"Python {platform.python_version()}", *versions, own)
 
 

@@ -6,8 +6,7 @@ next run is read. For each size of the other model and each size where it meets 
 is one product.
 """
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -17,14 +16,11 @@ import torch
 from torch import Tensor
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
-from rosetta_steps.correlation.projection import Memory, Projection, Unusable
+from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
 from rosetta_steps.maps.resampling import Size, meeting_size
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.runtime.budgets import image_blocks
-
-# Devices that multiply float16 as it is stored and sum in float32; others would have to widen it.
-TENSOR_CORES = ("cuda",)
 
 
 @cache  # memory that was taken for one stream is not given to another
@@ -64,9 +60,6 @@ class Model:
             )
             for size in units.layers
         }
-        self.fused = {}
-        if self.device.type in TENSOR_CORES and precision != "float64":
-            self.fused = fused_projections(self.projections, self.device)
         self.offset = {
             layer: torch.from_numpy(offset).to(**self.memory.kind)[:, None, None, None]
             for layer, offset in units.offset.items()
@@ -98,12 +91,6 @@ class Model:
         """
         if order is not None:
             read = [stored[order] for stored in read]
-        if run.size in self.fused and read[0].dtype == torch.float16:
-            try:
-                return self._fused(run, read, into)
-            except Unusable as error:
-                say_once(f"{error}: maps are widened to float32 first, which is slower")
-                del self.fused[run.size]
         images, units = len(read[0]), run.rows.stop - run.rows.start
         maps_UBYX = self.memory.get("maps", (units, images, *run.size))
         for rows, offset, stored in self._parts(run, read):
@@ -114,50 +101,12 @@ class Model:
             matrix.copy_(found[meeting])
         return into or found
 
-    def _fused(
-        self, run: Run, read: list[Tensor], into: dict[Size, Tensor] | None
-    ) -> dict[Size, Tensor]:
-        images, units = len(read[0]), run.rows.stop - run.rows.start
-        meetings = self.projections[run.size].meetings
-        found = into or {
-            (y, x): self.kept.get(("run", y, x), (units, images * y * x)) for y, x in meetings
-        }
-        for rows, offset, stored in self._parts(run, read):
-            of_part = {meeting: matrix[rows] for meeting, matrix in found.items()}
-            self.fused[run.size](stored, offset.flatten(), of_part)
-        return found
-
     def _parts(self, run: Run, read: list[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         start = 0
         for (layer, channels), stored in zip(run.parts, read, strict=True):
             rows = slice(start, start + stored.shape[1])
             yield rows, self.offset[layer][channels], stored
             start = rows.stop
-
-
-def fused_projections(projections: Mapping[Size, Projection], device: torch.device) -> dict:
-    """By size, where Triton is there: the same from stored maps by one kernel of a GPU.
-
-    Sizes that meet another at more positions than registers hold are left out.
-    """
-    try:
-        from rosetta_steps.correlation.fused import LARGEST, fused_projection
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "triton":
-            raise
-        say_once("Triton is not installed: stored maps are widened to float32, which is slower")
-        return {}
-    return {
-        size: fused_projection(size, tuple(projection.meetings), device)
-        for size, projection in projections.items()
-        if max(map(max, projection.meetings)) <= LARGEST
-    }
-
-
-@cache
-def say_once(words: str) -> None:
-    """Print to the log, once in a process."""
-    print(words, file=sys.stderr)
 
 
 class Held:

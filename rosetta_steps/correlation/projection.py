@@ -162,10 +162,3 @@ def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:
         (height, width),
         check_invariants=False,
     )
-
-
-class Unusable(Exception):
-    """A kernel of a device cannot be built, or does not compute what a processor does.
-
-    Here, and not beside the kernel (fused), because that needs Triton to be imported.
-    """

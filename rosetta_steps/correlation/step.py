@@ -24,6 +24,7 @@ from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError, UserError
+from rosetta_steps.storage.datasets import open_each
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -66,7 +67,7 @@ def correlate(
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
         ValueError: The two saw different images, the budget is too small, or there are no workers.
     """
-    stores = open_maps(a), open_maps(b)
+    stores = tuple(open_each(open_maps, (a, b)))
     refuse_other_images(a, b, *stores)
     made_of = ingredients([a, b, moments_a, moments_b])
     refuse_impossible(stores, nearest, splits)

@@ -12,7 +12,7 @@ from rosetta_steps.display.reading import (
 )
 from rosetta_steps.storage.portable import listed
 
-TEMPLATE = Path(__file__).with_name("dictionary.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 
 
 PICTURES = "concepts"  # the folder beside the page

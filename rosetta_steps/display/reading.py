@@ -17,7 +17,7 @@ from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import read_dictionary
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.storage.datasets import open_dataset, open_tree
+from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
 from rosetta_steps.storage.manifests import (
     ingredients,
     manifest_path,
@@ -119,8 +119,11 @@ def open_dictionary(
                 f"{', '.join(paths)}: add the stores of the others to --{kind}."
             )
     models = [model for model in maps if model in others]
-    opened = {model: MapReader(maps[model]) for model in (generator, *models)}
-    measured = {model: open_tree(statistics[model]) for model in (generator, *models)}
+    everyone = [generator, *models]
+    found = open_each(MapReader, (maps[model] for model in everyone))
+    opened = dict(zip(everyone, found, strict=True))
+    found = open_each(open_tree, (statistics[model] for model in everyone))
+    measured = dict(zip(everyone, found, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
     return Dictionary(rows, concepts, generator, models, images, opened, measured, made_of)

@@ -33,7 +33,7 @@ from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset, write_dataset
-from rosetta_steps.storage.digests import algorithm, digest_of
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -42,6 +42,7 @@ from rosetta_steps.storage.manifests import (
     ingredients,
 )
 from rosetta_steps.storage.pieces import pieces_folder
+from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.loading import load
@@ -315,7 +316,7 @@ def invert(
             entry_digest(entry),
             sorted(provenance.made_of.items()),
             None if classes is None else classes.tolist(),
-            algorithm("inversion.invert"),
+            revision("inversion.invert"),
         ],
     )
     files = [scratch / f"{index}.npz" for index in range(len(blocks))]

@@ -8,9 +8,10 @@ which are large, have a store of their own (maps.store).
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import xarray as xr
 import zarr
@@ -26,6 +27,8 @@ from rosetta_steps.storage.manifests import (
     step_that_writes,
 )
 from rosetta_steps.storage.portable import portable
+
+Opened = TypeVar("Opened")
 
 
 def remove_store(store: Path) -> None:
@@ -154,6 +157,27 @@ def open_dataset(store: Path, chunks: dict | None = None) -> xr.Dataset:
         StoreError: As check_dataset.
     """
     return xr.open_zarr(check_dataset(store), chunks=chunks)
+
+
+def open_each(open_one: Callable[[Path], Opened], paths: Iterable[Path]) -> list[Opened]:
+    """Several stores, of which all that are damaged are named and struck at once.
+
+    Args:
+        open_one: Opens one.
+        paths: Of the stores.
+
+    Raises:
+        StoreError: Of each store that cannot be opened, what open_one says.
+    """
+    opened, damage = [], []
+    for path in paths:
+        try:
+            opened.append(open_one(path))
+        except StoreError as error:
+            damage.append(str(error))
+    if damage:
+        raise StoreError("\n".join(damage))
+    return opened
 
 
 def open_tree(store: Path) -> xr.DataTree:

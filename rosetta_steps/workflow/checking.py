@@ -10,18 +10,10 @@ from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.stimuli.picture_list import read_list
-from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH
+from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
 from rosetta_steps.zoo.generators.sample_settings import FAMILIES, check_sampling
 
-# Sections of things that a config names, and what one of each is called.
-NAMED = {
-    "sample_sets": "sample set",
-    "inversions": "inversion",
-    "tables": "table",
-    "edits": "edit",
-    "edit_figures": "figure",
-}
 # Where the images of a sample set come from: keys it must have, and keys it may have besides.
 ORIGINS = {
     "generator": (["images", "seed"], ["truncation", "class", "latent_bound"]),
@@ -326,7 +318,7 @@ class Checked:
         self.known("inversions" if arm else "sample_sets", source, place)
         if arm:
             inverted = self.config["inversion"] | self.config["inversions"][source]
-            arms = self.arms_of(source)
+            arms = Chosen(self.config).arms_of(source)
             if arm[0] not in arms:
                 raise self.error(
                     place,
@@ -354,12 +346,6 @@ class Checked:
                 ("edits", name, "images"),
                 f"image {beyond[0]} of {source}, which has images 0 to {images - 1}.",
             )
-
-    def arms_of(self, name: str) -> list[str]:
-        """Arms of an inversion: what guides it."""
-        chosen = self.config["inversion"] | self.config["inversions"][name]
-        models = self.config["sample_sets"][chosen["matches"]].get("models", [])
-        return [one for arm in chosen["arms"] for one in (models if arm == EACH else [arm])]
 
     def hold_what_is_asked_for(self) -> None:
         """Hold the sample set that is asked for, and what its matches guide, against the zoo."""

@@ -10,6 +10,14 @@ from rosetta_steps.zoo.entries import suggestion
 
 ALL, MATCHED = "all", "matched"
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
+# Sections of things that a config names, and what one of each is called.
+NAMED = {
+    "sample_sets": "sample set",
+    "inversions": "inversion",
+    "tables": "table",
+    "edits": "edit",
+    "edit_figures": "figure",
+}
 
 
 class Chosen:
@@ -30,12 +38,21 @@ class Chosen:
         Raises:
             ValueError: There is none of this name.
         """
-        known = self.config["sample_sets"]
-        if name not in known:
+        return self.known("sample_sets", name)
+
+    def known(self, section: str, name: str) -> dict:
+        """What a section of the config says of a name.
+
+        Raises:
+            ValueError: Nothing; the nearest names are given.
+        """
+        names = self.config[section]
+        if name not in names:
             raise UserError(
-                f"no sample set '{name}' in config/config.yaml. {suggestion(name, list(known))}"
+                f"no {NAMED[section]} '{name}' in config/config.yaml. "
+                f"{suggestion(name, list(names))}"
             )
-        return known[name]
+        return names[name]
 
     def everyone(self, name: str) -> list[str]:
         """Generator and models of a sample set; of photos, the first model is in its place.
@@ -63,7 +80,8 @@ class Chosen:
 
     def keep_of(self, name: str) -> str:
         """Which maps of a sample set are kept: all, or those of matched units."""
-        return self.sample_set(name).get("keep", self.config["activations"].get("keep", ALL))
+        kept = self.config["activations"].get("keep", ALL)
+        return self.known("sample_sets", name).get("keep", kept)
 
     def runs(self, name: str) -> bool:
         """Whether the models of a sample set run where their maps are needed, and none is read."""
@@ -105,12 +123,7 @@ class Chosen:
         Raises:
             ValueError: There is none of this name.
         """
-        known = self.config["inversions"]
-        if name not in known:
-            raise UserError(
-                f"no inversion '{name}' in config/config.yaml. {suggestion(name, list(known))}"
-            )
-        return self.config["inversion"] | known[name]
+        return self.config["inversion"] | self.known("inversions", name)
 
     def arms_of(self, name: str) -> list[str]:
         """Arms of an inversion: what guides it."""

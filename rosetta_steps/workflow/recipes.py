@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rosetta_steps.stimuli.image_files import folder_digest
 from rosetta_steps.stimuli.picture_list import list_digest
-from rosetta_steps.storage.digests import PACKAGE, algorithm, digest_of
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.manifests import identity_recorded
+from rosetta_steps.storage.revisions import revision
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, Chosen
 from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns
 from rosetta_steps.zoo.weights import sha256, sha256_of_weights
@@ -121,12 +122,12 @@ class Recipes(Chosen):
         origin = ("images", "truncation", "class", "latent_bound", "seed", "size", "unreadable")
         settings = {key: chosen[key] for key in (*origin, "images_per_class") if key in chosen}
         if "generator" in chosen:
-            settings |= {"step": algorithm("sampling"), "model": self.model(chosen["generator"])}
+            settings |= {"step": revision("sampling"), "model": self.model(chosen["generator"])}
         elif "photos" in chosen:
             files = folder_digest(self.photos(name))
-            settings |= {"step": algorithm("image_folder"), "files": files}
+            settings |= {"step": revision("image_folder"), "files": files}
         else:
-            settings |= {"step": algorithm("pictures"), "files": list_digest(chosen["pictures"])}
+            settings |= {"step": revision("pictures"), "files": list_digest(chosen["pictures"])}
         return settings, []
 
     def _maps(self, name: str, model: str) -> dict:
@@ -145,10 +146,10 @@ class Recipes(Chosen):
         if self.runs(name):
             pairs = self.buddies_of(name, model)
             inputs += [("best_buddies", name, *pair) for pair in pairs]
-        return self._maps(name, model) | {"step": algorithm("activations")}, inputs
+        return self._maps(name, model) | {"step": revision("activations")}, inputs
 
     def _stream(self, name: str, model: str) -> tuple[dict, list[Node]]:
-        settings = self._maps(name, model) | {"step": algorithm("streams")}
+        settings = self._maps(name, model) | {"step": revision("streams")}
         return settings, [("samples", name)]
 
     def _source(self, name: str, model: str) -> Node:
@@ -156,7 +157,7 @@ class Recipes(Chosen):
 
     def _moments(self, name: str, model: str) -> tuple[dict, list[Node]]:
         settings = {
-            "step": algorithm("moments"),
+            "step": revision("moments"),
             "splits": self.config["correlation"]["splits"],
         }
         return settings, [self._source(name, model)]
@@ -165,19 +166,19 @@ class Recipes(Chosen):
         keys = ("images_per_strip", "images_per_block", "threads_per_worker", "splits", "precision")
         settings = {key: self.config["correlation"][key] for key in keys}
         settings["nearest"] = self.neighbours_kept(a, b)
-        settings["step"] = algorithm("correlation.step")
+        settings["step"] = revision("correlation.step")
         inputs = [self._source(name, model) for model in (a, b)]
         return settings, inputs + [("moments", name, model) for model in (a, b)]
 
     def _best_buddies(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {
-            "step": algorithm("best_buddies"),
+            "step": revision("best_buddies"),
             "neighbours": self.config["neighbours"],
         }
         return settings, [("correlations", name, a, b)]
 
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:
-        settings = self.config["clustering"] | {"step": algorithm("concepts")}
+        settings = self.config["clustering"] | {"step": revision("concepts")}
         first = self.first_of(name)
         pairs = [(first, other) for other in self.everyone(name)[1:] + [first]]
         tables: list[Node] = [("best_buddies", name, *pair) for pair in pairs]
@@ -191,25 +192,24 @@ class Recipes(Chosen):
     def _page(self, name: str) -> tuple[dict, list[Node]]:
         # A page's head says how it was mined.
         mined = [self.config["neighbours"], self.config["clustering"]]
-        template = sha256(PACKAGE / "dictionary.html")
-        settings = {"step": algorithm("dictionary"), "template": template, "mined": mined}
+        settings = {"step": revision("dictionary"), "mined": mined}
         return settings, self._shown(name)
 
     def _figures(self, name: str) -> tuple[dict, list[Node]]:
-        settings = self.config["figures"] | {"step": algorithm("figures")}
+        settings = self.config["figures"] | {"step": revision("figures")}
         return settings, self._shown(name)
 
     def _visualisations(self, name: str) -> tuple[dict, list[Node]]:
         shared = self.config["inversion"]
         settings = {key: shared[key] for key in VISUALISED}
-        settings["step"] = algorithm("inversion.visualise")
+        settings["step"] = revision("inversion.visualise")
         settings["models"] = [self.model(model) for model in self.everyone(name)]
         return settings, self._shown(name)
 
     def _arm(self, name: str, arm: str) -> tuple[dict, list[Node]]:
         chosen = self.inversion(name)
         settings = {key: chosen[key] for key in chosen if key not in NOT_OF_AN_ARM}
-        settings["step"] = algorithm("inversion.invert")
+        settings["step"] = revision("inversion.invert")
         settings["models"] = [self.model(model) for model in self.networks_of(name, arm)]
         mined, guides = chosen["matches"], self.guides(name, arm)
         first = self.first_of(mined)
@@ -223,7 +223,7 @@ class Recipes(Chosen):
         name = self.config["tables"][table]
         chosen = self.inversion(name)
         settings = {
-            "step": algorithm("inversion.table"),
+            "step": revision("inversion.table"),
             "metrics": chosen["metrics"],
             "perceptual_size": chosen["perceptual_size"],
             "models": [self.model(model) for model in self.networks_of_metrics(name)],
@@ -234,16 +234,16 @@ class Recipes(Chosen):
     def _figure7(self, name: str) -> tuple[dict, list[Node]]:
         arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
         samples = ("samples", self.inversion(name)["targets"])
-        return {"step": algorithm("inversion.figures.paper")}, [samples, *arms]
+        return {"step": revision("inversion.figures.paper")}, [samples, *arms]
 
     def _loss(self, name: str) -> tuple[dict, list[Node]]:
         arms: list[Node] = [("arm", name, arm) for arm in self.arms_of(name)]
-        return {"step": algorithm("inversion.figures.loss_curves")}, arms
+        return {"step": revision("inversion.figures.loss_curves")}, arms
 
     def _figure_of_maps(self, name: str) -> tuple[dict, list[Node]]:
         # The maps of the guides on targets and images are computed again, with the same settings.
         settings, inputs = self._arm(name, ARM_WITH_ALL)
-        settings |= {"step": algorithm("inversion.figures.paper")}
+        settings |= {"step": revision("inversion.figures.paper")}
         return settings, [*inputs, ("arm", name, ARM_WITH_ALL)]
 
     _figure4 = _figure5 = _figure6 = _figure_of_maps
@@ -251,21 +251,21 @@ class Recipes(Chosen):
     def _animation(self, name: str) -> tuple[dict, list[Node]]:
         chosen = self.inversion(name)
         settings = {
-            "step": algorithm("inversion.figures.animation"),
+            "step": revision("inversion.figures.animation"),
             "model": self.model(self.first_of(chosen["matches"])),
         }
         return settings, [("samples", chosen["targets"]), ("arm", name, ARM_WITH_ALL)]
 
     def _edit_figure(self, name: str) -> tuple[dict, list[Node]]:
         edits: list[Node] = [("edit", edit) for edit in self.config["edit_figures"][name]]
-        return {"step": algorithm("editing.figure")}, edits
+        return {"step": revision("editing.figure")}, edits
 
     def _edit(self, name: str) -> tuple[dict, list[Node]]:
         chosen = self.config["edits"][name]
         mined = chosen["matches"]
         first, others = self.first_of(mined), self.others_of(mined)
         settings = {key: chosen[key] for key in chosen if key not in ("matches", "source")}
-        settings |= {"step": algorithm("editing.edit"), "model": self.model(first)}
+        settings |= {"step": revision("editing.edit"), "model": self.model(first)}
         if "mask" in chosen and Path(chosen["mask"]).is_file():
             settings["mask"] = sha256(Path(chosen["mask"]))
         source, *arm = Path(chosen["source"]).parts

@@ -15,6 +15,8 @@ from rosetta_steps.config.names import problem_of
 from rosetta_steps.config.schema import check, quoted, suggestion
 from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.digests import digest_of
+from rosetta_steps.storage.revisions import revision
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
@@ -113,14 +115,13 @@ def loader_module(entry: dict) -> str:
 
 def entry_digest(entry: dict) -> str:
     """What the activations of a model follow from: its entry without words, and its loader."""
-    from rosetta_steps.storage.digests import algorithm, digest_of
-
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
     matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}
     modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]
     if entry["role"] == "generator":
         modules.append(GENERATOR)
-    return digest_of([json.dumps(matter, sort_keys=True), algorithm(*modules), _own_code(entry)])
+    revisions = [revision(module) for module in modules]
+    return digest_of([json.dumps(matter, sort_keys=True), revisions, _own_code(entry)])
 
 
 def _own_code(entry: dict) -> list[tuple[str, str]] | None:

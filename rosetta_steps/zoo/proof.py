@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.storage.digests import algorithm, digest_of
+from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.files import write_json
+from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
 from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
@@ -98,7 +99,7 @@ def _kept_or_new(
     weights = sha256_of_weights(name, entry)
     kind = torch.device(device).type
     follows_from = [
-        algorithm("zoo.proof"),
+        revision("zoo.proof"),
         entry_digest(entry),
         weights,
         [one.name for one in chosen],

@@ -22,15 +22,13 @@ rule activations:
     benchmark:
         "benchmarks/activations/{sample_set}/{model}.tsv"
     wildcard_constraints:
-        sample_set=keeps(ALL),
-    conda:
-        ENVIRONMENT
+        sample_set=RULES.sets_that_keep(ALL),
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
         identity=identity("activations"),
-        stream=stream_options,
+        stream=RULES.stream_options,
         store=subpath(output[0], strip_suffix=".done.json"),
     shell:
         r"""
@@ -39,7 +37,7 @@ rule activations:
         """
 
 
-rule stream:
+rule streams:
     """What a model runs on, to be read as its activations would be."""
     input:
         samples="results/samples/{sample_set}.zarr.done.json",
@@ -47,19 +45,17 @@ rule stream:
     output:
         "results/streams/{sample_set}/{model}.json",
     log:
-        "logs/stream/{sample_set}/{model}.log",
+        "logs/streams/{sample_set}/{model}.log",
     benchmark:
-        "benchmarks/stream/{sample_set}/{model}.tsv"
+        "benchmarks/streams/{sample_set}/{model}.tsv"
     wildcard_constraints:
-        sample_set=keeps(MATCHED),
-    conda:
-        ENVIRONMENT
+        sample_set=RULES.sets_that_keep(MATCHED),
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
         identity=identity("stream"),
-        stream=stream_options,
+        stream=RULES.stream_options,
     shell:
         r"""
         python -m rosetta_steps.streams {params.stream:q} --threads {threads} \
@@ -71,35 +67,33 @@ use rule activations as matched_activations with:
     input:
         samples="results/samples/{sample_set}.zarr.done.json",
         weights="results/weights/{model}.txt",
-        buddies=buddies_of,
-        manifests=manifests_of(buddies_of),
+        buddies=RULES.tables_of_its_buddies,
+        manifests=manifests_of(RULES.tables_of_its_buddies),
     log:
         "logs/matched_activations/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/matched_activations/{sample_set}/{model}.tsv"
     wildcard_constraints:
-        sample_set=keeps(MATCHED),
+        sample_set=RULES.sets_that_keep(MATCHED),
     params:
         identity=identity("activations"),
-        stream=matched_options,
+        stream=RULES.matched_options,
         store=subpath(output[0], strip_suffix=".done.json"),
 
 
 rule moments:
     """Moments of one model's units, from which mean and variance at any size follow."""
     input:
-        source_of("model"),
+        RULES.source_of("model"),
     output:
         "results/moments/{sample_set}/{model}.zarr.done.json",
     log:
         "logs/moments/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/moments/{sample_set}/{model}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: lambda w: cores_of_devices() if runs(w) else 1
+    threads: lambda w: cores_of_devices() if RULES.runs(w.sample_set) else 1
     resources:
-        gpu=lambda w: int(runs(w)),
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
     params:
         maps=lambda w, input: stores(input),
         store=subpath(output[0], strip_suffix=".done.json"),

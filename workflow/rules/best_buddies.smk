@@ -16,8 +16,6 @@ rule best_buddies:
         "logs/best_buddies/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/best_buddies/{sample_set}/{a}--{b}.tsv"
-    conda:
-        ENVIRONMENT
     params:
         correlations=subpath(input[0], strip_suffix=".done.json"),
         neighbours=config["neighbours"],

@@ -8,10 +8,10 @@ OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, figure2 and fi
 rule concepts:
     """The dictionary as a table."""
     input:
-        buddies=buddies_with(others_of),
-        selves=buddies_with(lambda name: [first_of(name)]),
-        correlations=correlations_of_the_generator,
-        manifests=manifests_of(buddies_with(everyone)),
+        buddies=RULES.buddies_with(RULES.others_of),
+        selves=RULES.buddies_of_itself,
+        correlations=RULES.correlations_of_itself,
+        manifests=manifests_of(RULES.buddies_with(RULES.everyone)),
     output:
         table=report(
             "results/dictionary/{sample_set}/rosetta.csv",
@@ -23,11 +23,9 @@ rule concepts:
         "logs/concepts/{sample_set}.log",
     benchmark:
         "benchmarks/concepts/{sample_set}.tsv"
-    conda:
-        ENVIRONMENT
     params:
-        generator=lambda w: first_of(w.sample_set),
-        models=lambda w: others_of(w.sample_set),
+        generator=lambda w: RULES.first_of(w.sample_set),
+        models=lambda w: RULES.others_of(w.sample_set),
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         method=config["clustering"]["method"],
         least_correlation=config["clustering"]["least_correlation"],
@@ -48,21 +46,19 @@ rule dictionary_page:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=maps("activations"),
-        moments=maps("moments"),
+        activations=RULES.of_everyone("activations"),
+        moments=RULES.of_everyone("moments"),
     output:
         "results/dictionary/{sample_set}/index.html",
     log:
         "logs/dictionary_page/{sample_set}.log",
     benchmark:
         "benchmarks/dictionary_page/{sample_set}.tsv"
-    conda:
-        ENVIRONMENT
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         activations=lambda w, input: stores(input.activations),
         moments=lambda w, input: stores(input.moments),
-        settings=settings_in_words(),
+        settings=RULES.settings_in_words(),
         identity=identity("page"),
     shell:
         r"""
@@ -73,14 +69,14 @@ rule dictionary_page:
         """
 
 
-rule dictionary_figures:
+rule figures:
     """Figures 2 and 3 of the paper, for this dictionary."""
     input:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=maps("activations"),
-        moments=maps("moments"),
+        activations=RULES.of_everyone("activations"),
+        moments=RULES.of_everyone("moments"),
     output:
         report(
             "results/dictionary/{sample_set}/figure2.png",
@@ -95,11 +91,9 @@ rule dictionary_figures:
         "results/dictionary/{sample_set}/figure2.pdf",
         "results/dictionary/{sample_set}/figure3.pdf",
     log:
-        "logs/dictionary_figures/{sample_set}.log",
+        "logs/figures/{sample_set}.log",
     benchmark:
-        "benchmarks/dictionary_figures/{sample_set}.tsv"
-    conda:
-        ENVIRONMENT
+        "benchmarks/figures/{sample_set}.tsv"
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         activations=lambda w, input: stores(input.activations),

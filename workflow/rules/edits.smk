@@ -8,14 +8,14 @@ OUTPUTS  results/edits/{edit}.zarr, results/edits/{edit}.csv, results/figures/ed
 rule edit:
     """One edit of some images, beside the direct edit of the units."""
     input:
-        source=lambda w: f"{source_of_edit(w)}.done.json",
-        table=lambda w: f"results/dictionary/{edit_of(w)['matches']}/rosetta.csv",
-        buddies=files_of_edit("best_buddies"),
-        manifests=manifests_of(files_of_edit("best_buddies")),
-        manifest=lambda w: f"results/dictionary/{edit_of(w)['matches']}/rosetta.csv.done.json",
-        moments=files_of_edit("moments"),
-        weights=lambda w: f"results/weights/{first_of(edit_of(w)['matches'])}.txt",
-        mask=lambda w: edit_of(w).get("mask", []),
+        source=RULES.source_of_edit,
+        table=RULES.dictionary_of_edit,
+        buddies=RULES.buddies_of_edit,
+        manifests=manifests_of(RULES.buddies_of_edit),
+        manifest=lambda w: f"{RULES.dictionary_of_edit(w)}.done.json",
+        moments=RULES.moments_of_edit,
+        weights=RULES.weights_of_edit,
+        mask=lambda w: RULES.edited(w).get("mask", []),
     output:
         store="results/edits/{edit}.zarr.done.json",
         table="results/edits/{edit}.csv",
@@ -23,16 +23,14 @@ rule edit:
         "logs/edit/{edit}.log",
     benchmark:
         "benchmarks/edit/{edit}.tsv"
-    conda:
-        ENVIRONMENT
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
-        generator=lambda w: first_of(edit_of(w)["matches"]),
-        models=guides_of_edit,
+        generator=RULES.generator_of_edit,
+        models=RULES.guides_of_edit,
         zoo=config["zoo"],
-        options=edit_options,
+        options=RULES.edit_options,
         source=subpath(input.source, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
         store=subpath(output.store, strip_suffix=".done.json"),
@@ -50,7 +48,7 @@ rule edit:
 rule edit_figure:
     """Before, a unit's map, the edited one, what was reached, after, and the direct edit."""
     input:
-        lambda w: [f"results/edits/{e}.zarr.done.json" for e in config["edit_figures"][w.figure]],
+        RULES.edits_of_figure,
     output:
         png=report(
             "results/figures/edits/{figure}.png",
@@ -62,8 +60,6 @@ rule edit_figure:
         "logs/edit_figure/{figure}.log",
     benchmark:
         "benchmarks/edit_figure/{figure}.tsv"
-    conda:
-        ENVIRONMENT
     params:
         edits=lambda w, input: stores(input),
         identity=identity("edit_figure"),
@@ -77,10 +73,5 @@ rule edit_figure:
 rule edits:
     """Every edit that the sample set's matches guide, and the figures of them."""
     input:
-        [f"results/edits/{edit}.csv" for edit in of_this_sample_set("edits")],
-        [
-            f"results/figures/edits/{figure}.png"
-            for figure, edits in config["edit_figures"].items()
-            if set(edits) <= set(of_this_sample_set("edits"))
-        ],
+        RULES.all_edits(),
     localrule: True

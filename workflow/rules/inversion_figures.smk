@@ -12,8 +12,8 @@ rule visualise:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=maps("activations"),
-        moments=maps("moments"),
+        activations=RULES.of_everyone("activations"),
+        moments=RULES.of_everyone("moments"),
     output:
         store="results/visualisations/{sample_set}.zarr.done.json",
         png=report(
@@ -26,8 +26,6 @@ rule visualise:
         "logs/visualise/{sample_set}.log",
     benchmark:
         "benchmarks/visualise/{sample_set}.tsv"
-    conda:
-        ENVIRONMENT
     threads: cores_of_devices()
     resources:
         gpu=1,
@@ -36,19 +34,7 @@ rule visualise:
         activations=lambda w, input: stores(input.activations),
         moments=lambda w, input: stores(input.moments),
         zoo=config["zoo"],
-        settings=[
-            str(word)
-            for key in (
-                "space",
-                "steps",
-                "learning_rate",
-                "alpha",
-                "truncation",
-                "seed",
-                "memory_gb",
-            )
-            for word in (f"--{key.replace('_', '-')}", config["inversion"][key])
-        ],
+        settings=RULES.visualise_options(),
         store=subpath(output.store, strip_suffix=".done.json"),
         identity=identity("visualisations"),
     shell:
@@ -65,8 +51,8 @@ rule visualise:
 rule figure_of_arms:
     """Figure 7: targets, and every arm of an inversion side by side."""
     input:
-        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
-        arms=arms_manifests,
+        targets=RULES.targets_of,
+        arms=RULES.arms_manifests,
     output:
         png=report(
             "results/figures/{inversion}/figure7.png",
@@ -78,8 +64,6 @@ rule figure_of_arms:
         "logs/figure_of_arms/{inversion}.log",
     benchmark:
         "benchmarks/figure_of_arms/{inversion}.tsv"
-    conda:
-        ENVIRONMENT
     params:
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arms=lambda w, input: stores(input.arms),
@@ -96,7 +80,7 @@ rule figure_of_arms:
 rule loss_curves:
     """Loss curves of every arm."""
     input:
-        arms=arms_manifests,
+        arms=RULES.arms_manifests,
     output:
         png=report(
             "results/figures/{inversion}/loss.png",
@@ -108,8 +92,6 @@ rule loss_curves:
         "logs/loss_curves/{inversion}.log",
     benchmark:
         "benchmarks/loss_curves/{inversion}.tsv"
-    conda:
-        ENVIRONMENT
     params:
         arms=lambda w, input: stores(input.arms),
         identity=identity("loss"),
@@ -123,12 +105,12 @@ rule loss_curves:
 rule figure_of_maps:
     """Figure 4 (guidance) or figure 5 and 6 (translation) of the arm that all models guide."""
     input:
-        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
+        targets=RULES.targets_of,
         arm="results/inversions/{inversion}/all.zarr.done.json",
-        buddies=of_all_matches(buddies_of_guides),
-        manifests=of_all_matches(manifests_of(buddies_of_guides)),
-        moments=of_all_matches(moments_of_guides),
-        weights=of_all_matches(weights_for_inversion),
+        buddies=RULES.buddies_of_guides,
+        manifests=manifests_of(RULES.buddies_of_guides),
+        moments=RULES.moments_of_guides,
+        weights=RULES.weights_of_guides,
     output:
         png=report(
             "results/figures/{inversion}/{figure}.png",
@@ -142,21 +124,19 @@ rule figure_of_maps:
         "benchmarks/figure_of_maps/{inversion}/{figure}.tsv"
     wildcard_constraints:
         figure="figure4|figure5|figure6",
-    conda:
-        ENVIRONMENT
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
         kind=lambda w: "guidance" if w.figure == "figure4" else "translation",
-        models=of_all_matches(guides),
+        models=RULES.guides_of,
         zoo=config["zoo"],
-        neighbours=lambda w: inversion(w.inversion)["neighbours"],
-        least_correlation=lambda w: inversion(w.inversion)["least_correlation"],
+        neighbours=RULES.of_inversion("neighbours"),
+        least_correlation=RULES.of_inversion("least_correlation"),
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arm=subpath(input.arm, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
-        identity=lambda w: RECIPES.identity(w.figure, w),
+        identity=RULES.figure_identity,
     shell:
         r"""
         python -m rosetta_steps.inversion.figures.paper --kind {params.kind} \
@@ -173,8 +153,8 @@ rule animation:
     """The optimisation of some images, as an animation."""
     input:
         arm="results/inversions/{inversion}/all.zarr.done.json",
-        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
-        weights=lambda w: f"results/weights/{generator_of(w)}.txt",
+        targets=RULES.targets_of,
+        weights=RULES.weights_of_its_way,
     output:
         report(
             "results/figures/{inversion}/animation.webp",
@@ -185,8 +165,6 @@ rule animation:
         "logs/animation/{inversion}.log",
     benchmark:
         "benchmarks/animation/{inversion}.tsv"
-    conda:
-        ENVIRONMENT
     threads: cores_of_devices()
     resources:
         gpu=1,
@@ -206,10 +184,5 @@ rule animation:
 rule inversions:
     """Tables, figures and animations of every inversion that the sample set's matches guide."""
     input:
-        [
-            f"results/inversions/{table}.csv"
-            for table, name in config["tables"].items()
-            if name in of_this_sample_set("inversions")
-        ],
-        [file for name in of_this_sample_set("inversions") for file in pictures_of(name)],
+        RULES.all_inversions(),
     localrule: True

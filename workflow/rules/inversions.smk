@@ -9,28 +9,25 @@ OUTPUTS  results/inversions/{inversion}/{arm}.zarr   latents, images, losses
 rule invert:
     """One arm; a killed job goes on with the first block of images that is not on disk."""
     input:
-        targets=lambda w: f"results/samples/{inversion(w.inversion)['targets']}.zarr.done.json",
-        buddies=buddies_of_guides,
-        manifests=manifests_of(buddies_of_guides),
-        moments=moments_of_guides,
-        weights=weights_for_inversion,
+        targets=RULES.targets_of,
+        buddies=RULES.buddies_of_guides,
+        manifests=manifests_of(RULES.buddies_of_guides),
+        moments=RULES.moments_of_guides,
+        weights=RULES.weights_of_guides,
     output:
         "results/inversions/{inversion}/{arm}.zarr.done.json",
     log:
         "logs/invert/{inversion}/{arm}.log",
     benchmark:
         "benchmarks/invert/{inversion}/{arm}.tsv"
-    conda:
-        ENVIRONMENT
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
-        generator=generator_of,
-        models=guides,
+        generator=RULES.generator_of,
+        models=RULES.guides_of,
         zoo=config["zoo"],
-        settings=lambda w: settings_of(w.inversion),
-        chosen_class=class_options,
+        settings=RULES.inversion_options,
         targets=subpath(input.targets, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
         store=subpath(output[0], strip_suffix=".done.json"),
@@ -40,17 +37,16 @@ rule invert:
         python -m rosetta_steps.inversion.invert --generator {params.generator:q} \
             --models {params.models:q} --zoo {params.zoo:q} --buddies {input.buddies:q} \
             --moments {params.moments:q} --targets {params.targets:q} {params.settings:q} \
-            {params.chosen_class:q} --without-matches leave-empty --threads {threads} \
-            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+            --without-matches leave-empty --threads {threads} --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
 rule inversion_table:
     """Table 1: PSNR, SSIM and perceptual distance of every arm of an inversion."""
     input:
-        targets=lambda w: f"results/samples/{tabled(w)['targets']}.zarr.done.json",
-        arms=arms_of_table,
-        weights=lambda w: [f"results/weights/{m}.txt" for m in networks_of_metrics(w)],
+        targets=RULES.targets_of,
+        arms=RULES.arms_manifests,
+        weights=RULES.weights_of_metrics,
     output:
         table=report(
             "results/inversions/{table}.csv",
@@ -65,15 +61,13 @@ rule inversion_table:
     benchmark:
         "benchmarks/inversion_table/{table}.tsv"
     wildcard_constraints:
-        table="|".join(config["tables"]) or "(?!)",
-    conda:
-        ENVIRONMENT
+        table=names(config["tables"]),
     resources:
         gpu=1,
     params:
         zoo=config["zoo"],
-        metrics=lambda w: tabled(w)["metrics"],
-        size=lambda w: tabled(w)["perceptual_size"],
+        metrics=RULES.of_tabled("metrics"),
+        size=RULES.of_tabled("perceptual_size"),
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arms=lambda w, input: stores(input.arms),
         identity=identity("table"),

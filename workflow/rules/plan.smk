@@ -12,7 +12,7 @@ rule plan:
     it before them, and with all cores nothing runs beside it.
     """
     input:
-        lambda w: expand("results/weights/{model}.txt", model=everyone(w.sample_set)),
+        RULES.weights_of_the_set,
     output:
         "results/plans/{sample_set}.txt",
     log:
@@ -20,17 +20,15 @@ rule plan:
     benchmark:
         "benchmarks/plan/{sample_set}.tsv"
     priority: 2
-    conda:
-        ENVIRONMENT
     threads: workflow.cores
     params:
-        models=lambda w: everyone(w.sample_set),
-        layers=lambda w: layer_options(sample_set(w.sample_set)["layers"]),
-        images=lambda w: images_of(w.sample_set),
+        models=lambda w: RULES.everyone(w.sample_set),
+        layers=RULES.layer_options,
+        images=lambda w: RULES.images_of(w.sample_set),
         dtype=config["activations"]["dtype"],
         images_per_shard=config["activations"]["images_per_shard"],
         zoo=config["zoo"],
-        keep=lambda w: keep_of(w.sample_set),
+        keep=lambda w: RULES.keep_of(w.sample_set),
         splits=config["correlation"]["splits"],
         neighbours=config["neighbours"],
         activations=lambda w, output: Path(output[0]).parents[1] / "activations" / w.sample_set,

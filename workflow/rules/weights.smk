@@ -14,10 +14,8 @@ rule fetch_weights:
     benchmark:
         "benchmarks/fetch_weights/{model}.tsv"
     priority: 1
-    conda:
-        ENVIRONMENT
     params:
-        entry=lambda w: RECIPES.model(w.model),
+        entry=lambda w: RULES.model(w.model),
         zoo=config["zoo"],
     shell:
         r"""

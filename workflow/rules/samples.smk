@@ -6,28 +6,26 @@ OUTPUTS  results/samples/{sample_set}.zarr   image (image, rgb, y, x) float32 in
 """
 
 
-rule sample:
+rule sampling:
     """Images of a generator."""
     input:
-        lambda w: f"results/weights/{sample_set(w.sample_set)['generator']}.txt",
+        RULES.weights_of_its_generator,
     output:
         "results/samples/{sample_set}.zarr.done.json",
     log:
-        "logs/sample/{sample_set}.log",
+        "logs/sampling/{sample_set}.log",
     benchmark:
-        "benchmarks/sample/{sample_set}.tsv"
+        "benchmarks/sampling/{sample_set}.tsv"
     wildcard_constraints:
-        sample_set=sample_sets_with("generator"),
-    conda:
-        ENVIRONMENT
+        sample_set=RULES.sets_with("generator"),
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
-        generator=lambda w: sample_set(w.sample_set)["generator"],
-        images=lambda w: sample_set(w.sample_set)["images"],
-        seed=lambda w: sample_set(w.sample_set)["seed"],
-        options=sampling_options,
+        generator=RULES.of_set("generator"),
+        images=RULES.of_set("images"),
+        seed=RULES.of_set("seed"),
+        options=RULES.sampling_options,
         store=subpath(output[0], strip_suffix=".done.json"),
         zoo=config["zoo"],
         identity=identity("samples"),
@@ -39,22 +37,20 @@ rule sample:
         """
 
 
-rule photos:
+rule image_folder:
     """Images from files."""
     output:
         "results/samples/{sample_set}.zarr.done.json",
     log:
-        "logs/photos/{sample_set}.log",
+        "logs/image_folder/{sample_set}.log",
     benchmark:
-        "benchmarks/photos/{sample_set}.tsv"
+        "benchmarks/image_folder/{sample_set}.tsv"
     wildcard_constraints:
-        sample_set=sample_sets_with("photos"),
-    conda:
-        ENVIRONMENT
+        sample_set=RULES.sets_with("photos"),
     params:
-        images=lambda w: photos(w.sample_set),
-        size=lambda w: sample_set(w.sample_set)["size"],
-        options=photo_options,
+        images=lambda w: RULES.photos(w.sample_set),
+        size=RULES.of_set("size"),
+        options=RULES.photo_options,
         identity=identity("samples"),
         store=subpath(output[0], strip_suffix=".done.json"),
     shell:
@@ -74,12 +70,10 @@ rule pictures:
     benchmark:
         "benchmarks/pictures/{sample_set}.tsv"
     wildcard_constraints:
-        sample_set=sample_sets_with("pictures"),
-    conda:
-        ENVIRONMENT
+        sample_set=RULES.sets_with("pictures"),
     params:
-        pictures=lambda w: sample_set(w.sample_set)["pictures"],
-        size=lambda w: sample_set(w.sample_set)["size"],
+        pictures=RULES.of_set("pictures"),
+        size=RULES.of_set("size"),
         identity=identity("samples"),
         store=subpath(output[0], strip_suffix=".done.json"),
     shell:

@@ -6,21 +6,19 @@ OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, 
 """
 
 
-rule correlate:
+rule correlation:
     """Pearson correlation of each unit of model a with each unit of model b."""
     input:
-        a=source_of("a"),
-        b=source_of("b"),
+        a=RULES.source_of("a"),
+        b=RULES.source_of("b"),
         moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
         moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
     output:
         "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     log:
-        "logs/correlate/{sample_set}/{a}--{b}.log",
+        "logs/correlation/{sample_set}/{a}--{b}.log",
     benchmark:
-        "benchmarks/correlate/{sample_set}/{a}--{b}.tsv"
-    conda:
-        ENVIRONMENT
+        "benchmarks/correlation/{sample_set}/{a}--{b}.tsv"
     threads: cores_of_devices(config["correlation"]["gpus"])
     resources:  # no parameters, because the result does not depend on them
         gpu=config["correlation"]["gpus"],
@@ -37,7 +35,7 @@ rule correlate:
         images_per_block=config["correlation"]["images_per_block"],
         threads_per_worker=config["correlation"]["threads_per_worker"],
         splits=config["correlation"]["splits"],
-        nearest=lambda w: RECIPES.neighbours_kept(w.a, w.b),
+        nearest=lambda w: RULES.neighbours_kept(w.a, w.b),
         precision=config["correlation"]["precision"],
         identity=identity("correlations"),
     shell:

@@ -1,0 +1,216 @@
+"""Revisions of steps: which number a step's code has, raised when the same inputs give others.
+
+Snakemake does not see an edit in an imported package. So what a step writes follows from its
+revision, a number in revisions.toml, and is made again when that is raised. Beside the numbers
+stands a digest of the code of every module: where one differs, somebody has to decide.
+
+    python -m rosetta_steps.storage.revisions                 what changed, and which steps run it
+    python -m rosetta_steps.storage.revisions raise STEP ...  their numbers or pictures change
+    python -m rosetta_steps.storage.revisions record          they do not
+"""
+
+import argparse
+import ast
+import hashlib
+import io
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.files import whole_file
+
+PACKAGE = Path(__file__).parents[1]
+FILE = Path(__file__).with_name("revisions.toml")
+COMMAND = "python -m rosetta_steps.storage.revisions"
+HEAD = f"""\
+# What a step writes follows from its revision. `{COMMAND}`
+# says what has changed since it was written, and how to decide: do not edit it by hand, but for
+# the name of a step whose module was moved.
+"""
+
+
+@cache
+def revision(step: str) -> int:
+    """The revision of a step.
+
+    Args:
+        step: Its module in the package, such as "moments" or "correlation.step".
+
+    Raises:
+        ValueError: There is no such step.
+    """
+    steps = _read(FILE)["steps"]
+    if step not in steps:
+        raise UserError(f"no step '{step}' in {FILE}. Add it there, with revision 1.")
+    return steps[step]
+
+
+def code_of(step: str) -> str:
+    """A digest of all code that a step runs, as it is now: two processes compare it.
+
+    Args:
+        step: As `revision` takes it.
+    """
+    code, _ = _code_of_steps([step], PACKAGE)
+    return hashlib.sha256(repr(sorted(code.items())).encode()).hexdigest()[:12]
+
+
+def changes(file: Path = FILE, package: Path = PACKAGE) -> dict[str, list[str]]:
+    """Modules whose code is not that which was recorded, and the steps that run them.
+
+    Args:
+        file: With revisions and digests.
+        package: Its folder.
+    """
+    recorded = _read(file)
+    now, users = _code_of_steps(recorded["steps"], package)
+    before = recorded["code"]
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return {module: sorted(users.get(module, [])) for module in sorted(changed)}
+
+
+def record(
+    raised: Iterable[str] = (), file: Path = FILE, package: Path = PACKAGE
+) -> dict[str, int]:
+    """Record the code as it is now, and raise the revisions of some steps.
+
+    Args:
+        raised: Steps whose numbers or pictures change.
+        file: With revisions and digests.
+        package: Its folder.
+
+    Returns:
+        The raised revisions.
+
+    Raises:
+        ValueError: There is no such step, or no module of one.
+    """
+    steps, raised = dict(_read(file)["steps"]), list(raised)
+    if unknown := [step for step in raised if step not in steps]:
+        raise UserError(f"no step '{unknown[0]}'. Steps: {', '.join(sorted(steps))}.")
+    for step in raised:
+        steps[step] += 1
+    code, _ = _code_of_steps(steps, package)
+    lines = [HEAD, "[steps]", *(f'"{step}" = {steps[step]}' for step in sorted(steps))]
+    lines += ["", "[code]", *(f'"{module}" = "{code[module]}"' for module in sorted(code))]
+    with whole_file(file) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {step: steps[step] for step in raised}
+
+
+def advice(changed: dict[str, list[str]]) -> str:
+    """What to do about code that changed, in words; empty where none did.
+
+    Args:
+        changed: As `changes` gives it.
+    """
+    if not changed:
+        return ""
+    steps = sorted({step for of in changed.values() for step in of})
+    return (
+        f"Changed since revisions were recorded: {', '.join(changed)}. "
+        f"Run by {', '.join(steps) or 'no step'}. Where the same inputs now give other numbers or "
+        f"pictures, raise these steps:\n  {COMMAND} raise {' '.join(steps[:2] or ['STEP'])}\n"
+        f"Where none does:\n  {COMMAND} record"
+    )
+
+
+def _read(file: Path) -> dict:
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _code_of_steps(
+    steps: Iterable[str], package: Path
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    # Digest of every module that a step runs, and the steps that run it.
+    code: dict[str, str] = {}
+    imports: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
+    for step in steps:
+        if _file_of(step, package) is None:
+            raise UserError(f"'{step}' of {FILE} has no module: was it moved? Rename it there.")
+        waiting, seen = [step], set()
+        while waiting:
+            module = waiting.pop()
+            if module in seen:
+                continue
+            seen.add(module)
+            if module not in code:
+                file = _file_of(module, package)
+                text = file.read_text(encoding="utf-8")
+                code[module], imports[module] = _digest_of(text, file), _imports_of(text, package)
+            users.setdefault(module, []).append(step)
+            waiting += imports[module]
+    return code, users
+
+
+def _digest_of(text: str, file: Path) -> str:
+    # A template lies beside the module that fills it, under its name.
+    total = hashlib.sha256(code_alone(text).encode())
+    for other in sorted(file.parent.glob(f"{file.stem}.*")):
+        if other.suffix not in (".py", ".pyc", ".toml"):
+            total.update(other.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def code_alone(text: str) -> str:
+    """Source without comments, docstrings and empty lines, the same for every Python version.
+
+    Args:
+        text: Source of a module.
+    """
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines[first.lineno - 1 : first.end_lineno] = [""] * (
+                    first.end_lineno - first.lineno + 1
+                )
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _imports_of(text: str, package: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rosetta_steps"):
+            base = node.module.removeprefix("rosetta_steps").lstrip(".")
+            names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            found += [name for name in (base, *names) if name and _file_of(name, package)]
+    return found
+
+
+def _file_of(module: str, package: Path) -> Path | None:
+    stem = package.joinpath(*module.split("."))
+    files = (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    raising = commands.add_parser("raise", help="numbers or pictures of some steps change")
+    raising.add_argument("steps", nargs="+", metavar="STEP")
+    commands.add_parser("record", help="no number and no picture changes")
+    a = parser.parse_args()
+    if a.command:
+        for step, number in record(getattr(a, "steps", ())).items():
+            print(f"{step}: revision {number}")
+    elif words := advice(changes()):
+        sys.exit(words)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,360 @@
+"""What rules take: their inputs and parameters, as functions of their wildcards.
+
+A rule in workflow/rules says `input: buddies=RULES.buddies_of`; what that is stands here, where it
+is typed and tested. Functions take the wildcards of a rule, and its input where they need it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rosetta_steps.workflow.checking import Checked
+from rosetta_steps.workflow.chosen import ARM_WITH_ALL
+from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes
+from rosetta_steps.zoo.entries import find_entry, layer_patterns
+
+Wildcards = Any  # Snakemake's: attributes and items, by the name of the wildcard
+Files = list[str]
+
+
+def stores(manifests: Iterable) -> Files:
+    """The stores, or tables, beside manifests."""
+    return [str(manifest).removesuffix(MANIFEST) for manifest in manifests]
+
+
+def manifests_of(tables: Callable[[Wildcards], Files]) -> Callable[[Wildcards], Files]:
+    """Manifests of the tables that an input function gives."""
+    return lambda wildcards: [f"{table}{MANIFEST}" for table in tables(wildcards)]
+
+
+def words_of(options: dict[str, Sequence]) -> list[str]:
+    """Options as words of a command line; those without values are left out."""
+    return [str(word) for key, values in options.items() if len(values) for word in (key, *values)]
+
+
+def names(chosen: Iterable[str]) -> str:
+    """A wildcard constraint: some names, or none at all."""
+    return "|".join(map(re.escape, chosen)) or "(?!)"
+
+
+class Rules(Recipes):
+    """What the rules of a checked config take.
+
+    Args:
+        config: As Snakemake has read it, settled and checked.
+        checked: The same; what is asked for is held against the zoo when it is first needed.
+    """
+
+    def __init__(self, config: dict, checked: Checked):
+        super().__init__(config)
+        self.checked = checked
+
+    def sample_set(self, name: str) -> dict:
+        """Settings of a sample set, held against the zoo.
+
+        Raises:
+            ValueError: There is none of this name, or it does not fit the zoo.
+        """
+        chosen = super().sample_set(name)
+        self.checked.hold_sample_set(name)
+        return chosen
+
+    def inversion(self, name: str) -> dict:
+        """Settings of an inversion, held against the zoo.
+
+        Raises:
+            ValueError: There is none of this name, or it does not fit the zoo.
+        """
+        chosen = super().inversion(name)
+        self.checked.hold_inversion(name)
+        return chosen
+
+    # --- sample sets ------------------------------------------------------------------------------
+
+    def sets_with(self, key: str) -> str:
+        """A wildcard constraint: sample sets that have some key."""
+        return names(name for name, one in self.config["sample_sets"].items() if key in one)
+
+    def sets_that_keep(self, kept: str) -> str:
+        """A wildcard constraint: sample sets whose maps are kept so, all or matched."""
+        return names(name for name in self.config["sample_sets"] if self.keep_of(name) == kept)
+
+    def of_set(self, key: str) -> Callable[[Wildcards], Any]:
+        """A setting of the sample set of a rule."""
+        return lambda wildcards: self.sample_set(wildcards.sample_set)[key]
+
+    def weights_of_the_set(self, wildcards: Wildcards) -> Files:
+        """Weights of generator and models of a sample set."""
+        return weights(self.everyone(wildcards.sample_set))
+
+    def weights_of_its_generator(self, wildcards: Wildcards) -> Files:
+        """Weights of the generator that makes a sample set."""
+        return weights([self.sample_set(wildcards.sample_set)["generator"]])
+
+    def sampling_options(self, wildcards: Wildcards) -> list[str]:
+        """Truncation, classes and bound of the latents of a sample set, as options of the step."""
+        chosen = self.sample_set(wildcards.sample_set)
+        classes = chosen.get("class", [])
+        return words_of(
+            {
+                "--truncation": [chosen.get("truncation", 1.0)],
+                "--latent-bound": [chosen["latent_bound"]] if "latent_bound" in chosen else [],
+                "--classes": classes if isinstance(classes, list) else [classes],
+            }
+        )
+
+    def photo_options(self, wildcards: Wildcards) -> list[str]:
+        """How many photos are taken and what is done with unreadable ones, as options."""
+        chosen = self.sample_set(wildcards.sample_set)
+        options = {"images": "--limit", "images_per_class": "--per-class"}
+        options |= {"unreadable": "--unreadable"}
+        return words_of({option: [chosen[k]] for k, option in options.items() if k in chosen})
+
+    def layer_options(self, wildcards: Wildcards) -> list[str]:
+        """Layers of a sample set, as options of a step."""
+        layers = self.sample_set(wildcards.sample_set)["layers"]
+        return words_of(
+            {"--patterns": layers} if isinstance(layers, list) else {"--layers": [layers]}
+        )
+
+    # --- maps -------------------------------------------------------------------------------------
+
+    def source_of(self, side: str) -> Callable[[Wildcards], str]:
+        """What gives the maps of the model that a wildcard names: its dump, or its stream."""
+
+        def of(wildcards: Wildcards) -> str:
+            runs = self.runs(wildcards.sample_set)
+            kind, ending = ("streams", "json") if runs else ("activations", f"zarr{MANIFEST}")
+            return f"results/{kind}/{wildcards.sample_set}/{wildcards[side]}.{ending}"
+
+        return of
+
+    def stream_options(self, wildcards: Wildcards, input) -> list[str]:
+        """A model, its layers and its images, as options of a step."""
+        entry = find_entry(wildcards.model, self.config["zoo"])
+        layers = self.sample_set(wildcards.sample_set)["layers"]
+        return words_of(
+            {
+                "--model": [wildcards.model],
+                "--zoo": [self.config["zoo"]],
+                "--samples": stores([input.samples]),
+                "--patterns": layer_patterns(entry, layers, wildcards.model),
+                "--dtype": [self.config["activations"]["dtype"]],
+                "--images-per-shard": [self.config["activations"]["images_per_shard"]],
+            }
+        )
+
+    def matched_options(self, wildcards: Wildcards, input) -> list[str]:
+        """The same, of the units that are in tables of best buddies."""
+        side = "a" if wildcards.model == self.first_of(wildcards.sample_set) else "b"
+        matched = {f"--matched-{side}": input.buddies}
+        return self.stream_options(wildcards, input) + words_of(matched)
+
+    def tables_of_its_buddies(self, wildcards: Wildcards) -> Files:
+        """Tables of best buddies that a model of a sample set is in, but for those with itself."""
+        pairs = self.buddies_of(wildcards.sample_set, wildcards.model)
+        return [f"results/best_buddies/{wildcards.sample_set}/{a}--{b}.csv" for a, b in pairs]
+
+    def of_everyone(self, kind: str) -> Callable[[Wildcards], Files]:
+        """Manifests of a kind of store, of generator and models of a sample set."""
+
+        def of(wildcards: Wildcards) -> Files:
+            name = wildcards.sample_set
+            return [f"results/{kind}/{name}/{n}.zarr{MANIFEST}" for n in self.everyone(name)]
+
+        return of
+
+    # --- dictionary -------------------------------------------------------------------------------
+
+    def buddies_with(self, models: Callable[[str], Iterable[str]]) -> Callable[[Wildcards], Files]:
+        """Tables of the generator's best buddies with some models of a sample set."""
+
+        def of(wildcards: Wildcards) -> Files:
+            name = wildcards.sample_set
+            folder, first = f"results/best_buddies/{name}", self.first_of(name)
+            return [f"{folder}/{first}--{model}.csv" for model in models(name)]
+
+        return of
+
+    def buddies_of_itself(self, wildcards: Wildcards) -> Files:
+        """The table of the generator's best buddies with itself."""
+        return self.buddies_with(lambda name: [self.first_of(name)])(wildcards)
+
+    def correlations_of_itself(self, wildcards: Wildcards) -> str:
+        """Manifest of the generator's correlations with itself."""
+        name = self.first_of(wildcards.sample_set)
+        return f"results/correlations/{wildcards.sample_set}/{name}--{name}.zarr{MANIFEST}"
+
+    def settings_in_words(self) -> str:
+        """What a dictionary was mined with, for its page."""
+        least = self.config["clustering"]["least_correlation"]
+        words = {
+            "average": f"average linkage, r ≥ {least}",
+            "components": "the paper's components",
+        }
+        method = words[self.config["clustering"]["method"]]
+        return f"K = {self.config['neighbours']}, concepts by {method}"
+
+    def visualise_options(self) -> list[str]:
+        """What the optimisation of single units is told, as options of the step."""
+        shared = self.config["inversion"]
+        return words_of({f"--{key.replace('_', '-')}": [shared[key]] for key in VISUALISED})
+
+    def pages(self) -> Files:
+        """What one looks at: plan, page and figures of the sample set that is asked for."""
+        name = self.config["sample_set"]
+        shown = ("index.html", "figure2.png", "figure3.png")
+        return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
+
+    # --- inversions -------------------------------------------------------------------------------
+
+    def of_inversion(self, key: str) -> Callable[[Wildcards], Any]:
+        """A setting of the inversion of a rule."""
+        return lambda wildcards: self.inversion(wildcards.inversion)[key]
+
+    def targets_of(self, wildcards: Wildcards) -> str:
+        """Manifest of the images that are inverted, of an inversion or of that of a table."""
+        name = wildcards.get("inversion") or self.config["tables"][wildcards.table]
+        return f"results/samples/{self.inversion(name)['targets']}.zarr{MANIFEST}"
+
+    def inversion_options(self, wildcards: Wildcards) -> list[str]:
+        """What the optimisation of an inversion is told, as options of the step."""
+        chosen = self.inversion(wildcards.inversion)
+        keys = [key for key in self.config["inversion"] if key not in ("arms", "metrics")]
+        keys += ["class"] if "class" in chosen else []
+        return words_of({f"--{key.replace('_', '-')}": [chosen[key]] for key in keys})
+
+    def generator_of(self, wildcards: Wildcards) -> str:
+        """The generator through which an inversion goes."""
+        return self.first_of(self.inversion(wildcards.inversion)["matches"])
+
+    def weights_of_its_way(self, wildcards: Wildcards) -> Files:
+        """Weights of the generator through which an inversion goes."""
+        return weights([self.generator_of(wildcards)])
+
+    def guides_of(self, wildcards: Wildcards) -> list[str]:
+        """Models whose matches guide an arm; all of them where a rule has no arm."""
+        return self.guides(wildcards.inversion, wildcards.get("arm", ARM_WITH_ALL))
+
+    def buddies_of_guides(self, wildcards: Wildcards) -> Files:
+        """Best buddies of the generator with the models that guide."""
+        mined, generator = (
+            self.inversion(wildcards.inversion)["matches"],
+            self.generator_of(wildcards),
+        )
+        folder = f"results/best_buddies/{mined}"
+        return [f"{folder}/{generator}--{model}.csv" for model in self.guides_of(wildcards)]
+
+    def moments_of_guides(self, wildcards: Wildcards) -> Files:
+        """Manifests of the moments of the generator and of the models that guide."""
+        folder = f"results/moments/{self.inversion(wildcards.inversion)['matches']}"
+        guides = self.guides_of(wildcards)
+        everyone = [self.generator_of(wildcards), *guides] if guides else []
+        return [f"{folder}/{model}.zarr{MANIFEST}" for model in everyone]
+
+    def weights_of_guides(self, wildcards: Wildcards) -> Files:
+        """Weights of generator, guides and perceptual network."""
+        arm = wildcards.get("arm", ARM_WITH_ALL)
+        return weights(self.networks_of(wildcards.inversion, arm))
+
+    def arms_manifests(self, wildcards: Wildcards) -> Files:
+        """Manifests of every arm of an inversion, or of that of a table."""
+        name = wildcards.get("inversion") or self.config["tables"][wildcards.table]
+        return [f"results/inversions/{name}/{arm}.zarr{MANIFEST}" for arm in self.arms_of(name)]
+
+    def of_tabled(self, key: str) -> Callable[[Wildcards], Any]:
+        """A setting of the inversion of which a table tells."""
+        return lambda wildcards: self.inversion(self.config["tables"][wildcards.table])[key]
+
+    def weights_of_metrics(self, wildcards: Wildcards) -> Files:
+        """Weights of the models of the zoo that measure a perceptual distance."""
+        return weights(self.networks_of_metrics(self.config["tables"][wildcards.table]))
+
+    def figure_identity(self, wildcards: Wildcards) -> str:
+        """What a figure of an inversion follows from, by its name."""
+        return self.identity(wildcards.figure, wildcards)
+
+    def all_inversions(self) -> Files:
+        """Tables, figures and animations of what the sample set's matches guide."""
+        guided = self.guided("inversions")
+        files = [
+            f"results/inversions/{t}.csv" for t, of in self.config["tables"].items() if of in guided
+        ]
+        for name in guided:
+            files += [f"results/figures/{name}/{figure}" for figure in self.figures_of(name)]
+            files.append(f"results/figures/{self.inversion(name)['matches']}/figure1.png")
+        return list(dict.fromkeys(files))
+
+    def guided(self, kind: str) -> list[str]:
+        """Inversions or edits that the matches of the sample set that is asked for guide."""
+        asked = self.config["sample_set"]
+        return [name for name, one in self.config[kind].items() if one["matches"] == asked]
+
+    # --- edits ------------------------------------------------------------------------------------
+
+    def edited(self, wildcards: Wildcards) -> dict:
+        """Settings of an edit."""
+        return self.config["edits"][wildcards.edit]
+
+    def source_of_edit(self, wildcards: Wildcards) -> str:
+        """Manifest of the latents that are edited: of a sample set, or of an arm."""
+        source = self.edited(wildcards)["source"]
+        folder = "inversions" if "/" in source else "samples"
+        return f"results/{folder}/{Path(source).as_posix()}.zarr{MANIFEST}"
+
+    def edit_options(self, wildcards: Wildcards) -> list[str]:
+        """What is edited and how, as options of the step."""
+        chosen = self.edited(wildcards)
+        return words_of(
+            {
+                f"--{key.replace('_', '-')}": value if isinstance(value, list) else [value]
+                for key, value in chosen.items()
+                if key not in ("matches", "source")
+            }
+        )
+
+    def generator_of_edit(self, wildcards: Wildcards) -> str:
+        """The generator whose maps are edited."""
+        return self.first_of(self.edited(wildcards)["matches"])
+
+    def weights_of_edit(self, wildcards: Wildcards) -> Files:
+        """Weights of the generator whose maps are edited."""
+        return weights([self.generator_of_edit(wildcards)])
+
+    def guides_of_edit(self, wildcards: Wildcards) -> list[str]:
+        """All models that were mined with the generator."""
+        return self.others_of(self.edited(wildcards)["matches"])
+
+    def dictionary_of_edit(self, wildcards: Wildcards) -> str:
+        """The dictionary that names the concepts of an edit."""
+        return f"results/dictionary/{self.edited(wildcards)['matches']}/rosetta.csv"
+
+    def buddies_of_edit(self, wildcards: Wildcards) -> Files:
+        """Best buddies of the generator with every model that was mined with it."""
+        mined = self.edited(wildcards)["matches"]
+        return self.buddies_with(self.others_of)(SimpleNamespace(sample_set=mined))
+
+    def moments_of_edit(self, wildcards: Wildcards) -> Files:
+        """Manifests of the moments of all that were mined together."""
+        mined = self.edited(wildcards)["matches"]
+        return self.of_everyone("moments")(SimpleNamespace(sample_set=mined))
+
+    def edits_of_figure(self, wildcards: Wildcards) -> Files:
+        """Manifests of the edits that a figure shows."""
+        shown = self.config["edit_figures"][wildcards.figure]
+        return [f"results/edits/{edit}.zarr{MANIFEST}" for edit in shown]
+
+    def all_edits(self) -> Files:
+        """Every edit that the sample set's matches guide, and the figures of them."""
+        edits = self.guided("edits")
+        files = [f"results/edits/{edit}.csv" for edit in edits]
+        for figure, shown in self.config["edit_figures"].items():
+            files += [f"results/figures/edits/{figure}.png"] if set(shown) <= set(edits) else []
+        return files
+
+
+def weights(models: Iterable[str]) -> Files:
+    """The checked weights of some models."""
+    return [f"results/weights/{model}.txt" for model in models]

@@ -1,0 +1,91 @@
+"""The package's rooms: what each may import, and what the root may list."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rosetta_steps
+
+PACKAGE = Path(rosetta_steps.__file__).parent
+# A room imports those before it; "" is the root with its steps.
+ROOMS = [
+    "runtime",
+    "storage",
+    "config",
+    "zoo",
+    "stimuli",
+    "matching",
+    "maps",
+    "correlation",
+    "display",
+    "inversion",
+    "editing",
+    "workflow",
+    "",
+    "training",
+    "benchmarks",
+]
+STEPS = {
+    "plan",
+    "sampling",
+    "image_folder",
+    "pictures",
+    "streams",
+    "activations",
+    "moments",
+    "best_buddies",
+    "concepts",
+    "dictionary",
+    "figures",
+    "summary",
+    "verify",
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imported(module: str) -> Iterator[str]:
+    """Modules of the package that a module imports, wherever in it."""
+    stem = PACKAGE.joinpath(*module.split("."))
+    file = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rosetta_steps"):
+            base = node.module.removeprefix("rosetta_steps").lstrip(".")
+            names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            yield from {name if name in MODULES else base for name in names}
+
+
+def room_of(module: str) -> str:
+    room = module.partition(".")[0]
+    return room if (PACKAGE / room).is_dir() else ""
+
+
+def test_the_root_lists_the_steps_of_the_paper_and_nothing_else():
+    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == STEPS
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(ROOMS) - {""}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES - {""}))
+def test_a_module_imports_its_own_room_and_those_below_it(module):
+    own = ROOMS.index(room_of(module))
+    above = [other for other in imported(module) if ROOMS.index(room_of(other)) > own]
+    assert above == []
+
+
+def test_no_imports_go_round_in_a_circle():
+    waiting = {module: set(imported(module)) - {module, ""} for module in MODULES - {""}}
+    while free := [module for module, others in waiting.items() if not others & waiting.keys()]:
+        for module in free:
+            del waiting[module]
+    assert sorted(waiting) == []
+
+
+def test_every_room_says_what_it_is_for():
+    for room in set(ROOMS) - {""}:
+        tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), room

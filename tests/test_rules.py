@@ -1,0 +1,162 @@
+"""What rules take, for our own config; and what files of rules may hold."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from rosetta_steps.workflow.checking import Checked, settled
+from rosetta_steps.workflow.recipes import FILES, MANIFEST
+from rosetta_steps.workflow.rules import Rules, manifests_of, names, stores, words_of
+
+RULES_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+# Rules of a step whose module has another name, each with the reason.
+OTHER_NAMES = {
+    "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type
+    "fetch_weights": "rosetta_steps.zoo",  # one of its commands
+    # In a room, whose name says the rest.
+    "invert": "rosetta_steps.inversion.invert",
+    "inversion_table": "rosetta_steps.inversion.table",
+    "visualise": "rosetta_steps.inversion.visualise",
+    "figure_of_arms": "rosetta_steps.inversion.figures.paper",
+    "figure_of_maps": "rosetta_steps.inversion.figures.paper",
+    "loss_curves": "rosetta_steps.inversion.figures.loss_curves",
+    "animation": "rosetta_steps.inversion.figures.animation",
+    "edit": "rosetta_steps.editing.edit",
+    "edit_figure": "rosetta_steps.editing.figure",
+}
+
+
+class Wildcards(SimpleNamespace):
+    """As Snakemake's: attributes, items, and `get`."""
+
+    def __getitem__(self, name):
+        return self.__dict__[name]
+
+    def get(self, name, otherwise=None):
+        return self.__dict__.get(name, otherwise)
+
+
+@pytest.fixture
+def rules(monkeypatch):
+    """Of our own config."""
+    monkeypatch.chdir(ROOT)
+    config = settled(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    return Rules(config, Checked(config))
+
+
+FACES = Wildcards(sample_set="faces", model="efficientnet-lite0")
+GENERATOR = Wildcards(sample_set="faces", model="dcgan-digiface")
+
+
+def test_stores_and_tables_lie_beside_their_manifests():
+    assert stores(["a/b.zarr.done.json", "c.csv.done.json"]) == ["a/b.zarr", "c.csv"]
+    assert manifests_of(lambda _: ["a.csv"])(FACES) == ["a.csv.done.json"]
+
+
+def test_words_of_a_command_line_are_text_and_options_without_values_are_left_out():
+    assert words_of({"--a": [1, 0.5], "--b": [], "--c": ["x"]}) == ["--a", "1", "0.5", "--c", "x"]
+
+
+def test_a_constraint_takes_names_literally_and_none_matches_nothing():
+    assert re.fullmatch(names(["a.b", "c"]), "a.b") and not re.fullmatch(names(["a.b"]), "axb")
+    assert not re.fullmatch(names([]), "")
+
+
+def test_a_sample_set_gives_its_options(rules):
+    assert rules.sampling_options(FACES) == ["--truncation", "1.0"]
+    assert rules.layer_options(FACES) == ["--layers", "block"]
+    assert rules.weights_of_its_generator(FACES) == ["results/weights/dcgan-digiface.txt"]
+    assert rules.of_set("seed")(FACES) == rules.config["sample_sets"]["faces"]["seed"]
+    assert len(rules.weights_of_the_set(FACES)) == 4
+    assert re.fullmatch(rules.sets_with("generator"), "faces")
+    assert not re.fullmatch(rules.sets_with("photos"), "faces")
+
+
+def test_a_model_is_run_or_read_by_what_its_sample_set_keeps(rules):
+    source = rules.source_of("model")
+    assert source(FACES) == f"results/activations/faces/efficientnet-lite0.zarr{MANIFEST}"
+    rules.config["activations"]["keep"] = "matched"
+    assert source(FACES) == "results/streams/faces/efficientnet-lite0.json"
+    assert re.fullmatch(rules.sets_that_keep("matched"), "faces")
+
+
+def test_matched_units_are_those_of_the_side_on_which_a_model_stands(rules):
+    given = SimpleNamespace(samples=f"s.zarr{MANIFEST}", buddies=["x.csv"])
+    assert rules.matched_options(FACES, given)[-2:] == ["--matched-b", "x.csv"]
+    assert rules.matched_options(GENERATOR, given)[-2:] == ["--matched-a", "x.csv"]
+    words = rules.stream_options(FACES, given)
+    assert words[:6] == [
+        "--model",
+        FACES.model,
+        "--zoo",
+        "config/models.yaml",
+        "--samples",
+        "s.zarr",
+    ]
+    assert "--patterns" in words
+
+
+def test_a_generator_is_in_a_table_with_each_model_and_a_model_in_one(rules):
+    assert len(rules.tables_of_its_buddies(GENERATOR)) == 3
+    assert rules.tables_of_its_buddies(FACES) == [
+        "results/best_buddies/faces/dcgan-digiface--efficientnet-lite0.csv"
+    ]
+
+
+def test_arms_are_guided_by_none_one_or_all_models(rules):
+    name = next(iter(rules.config["inversions"]))
+    assert rules.buddies_of_guides(Wildcards(inversion=name, arm="reconstruction")) == []
+    assert rules.moments_of_guides(Wildcards(inversion=name, arm="reconstruction")) == []
+    everyone = rules.guides_of(Wildcards(inversion=name))
+    assert rules.guides_of(Wildcards(inversion=name, arm="all")) == everyone
+    one = Wildcards(inversion=name, arm=everyone[0])
+    assert len(rules.buddies_of_guides(one)) == 1 and len(rules.moments_of_guides(one)) == 2
+
+
+def test_an_edit_reads_the_latents_of_a_sample_set_or_of_an_arm(rules):
+    for edit, chosen in rules.config["edits"].items():
+        source = rules.source_of_edit(Wildcards(edit=edit))
+        kind = "inversions" if "/" in chosen["source"] else "samples"
+        assert source == f"results/{kind}/{chosen['source']}.zarr{MANIFEST}"
+        assert "--edit" in rules.edit_options(Wildcards(edit=edit))
+        assert len(rules.moments_of_edit(Wildcards(edit=edit))) > 1
+
+
+def test_targets_are_of_the_sample_set_that_is_asked_for(rules):
+    assert all("/faces" in file for file in rules.pages())
+    assert "results/inversions/table1.csv" in rules.all_inversions()
+    rules.config["sample_set"] = "faces-quick"
+    assert "results/inversions/table1.csv" not in rules.all_inversions()
+
+
+# --- files of rules -------------------------------------------------------------------------------
+
+
+def bodies():
+    for path in RULES_FILES:
+        yield from re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
+
+
+def test_rules_are_called_as_their_modules_are():
+    for rule, body in bodies():
+        if step := re.search(r"python -m (rosetta_steps[\w.]*)", body):
+            assert step[1] == OTHER_NAMES.get(rule, f"rosetta_steps.{rule}"), rule
+
+
+def test_files_of_rules_hold_rules_and_calls():
+    for path in RULES_FILES:
+        text = path.read_text()
+        assert "\ndef " not in text or path.name == "common.smk", path.name
+    assert len((ROOT / "workflow/rules/common.smk").read_text().splitlines()) < 80
+
+
+def test_rules_write_the_files_by_which_artefacts_are_known():
+    written = set()
+    for _, body in bodies():
+        outputs = re.search(r"^    output:\n(.*?)(?=^    \w)", body, re.M | re.S)
+        written |= set(re.findall(r'"(results/[^"]+)"', outputs[1])) if outputs else set()
+    known = {re.sub(r"figure[456]", "{figure}", file) for file in FILES.values()}
+    assert known <= written
