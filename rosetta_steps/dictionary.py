@@ -1,6 +1,6 @@
 """The dictionary to look at: every concept as heatmaps over example images, on one page.
 
-INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+INPUTS   rosetta.csv, the samples, and of the generator and every model matched maps and moments
 OUTPUTS  index.html and concepts/ beside it; the page reads nothing from anywhere else
 """
 
@@ -98,7 +98,7 @@ def concept_examples(
         Per number of a concept its examples by rank.
     """
     units = [concept.generator_unit for concept in dictionary.concepts]
-    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
     ranges = unit_ranges(dictionary.moments, units)
     return {
         concept.number: choose_examples(
@@ -145,7 +145,7 @@ def write_pictures(
     units = {unit for concept in dictionary.concepts for unit in concept.units}
     ranges = unit_ranges(dictionary.moments, units)
     maps = read_maps(
-        dictionary.activations,
+        dictionary.maps,
         (
             (unit, example.image)
             for concept in dictionary.concepts

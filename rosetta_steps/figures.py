@@ -1,6 +1,6 @@
 """Figures for print, after figures 2 and 3 of the paper: concepts as heatmaps.
 
-INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+INPUTS   rosetta.csv, the samples, and of the generator and every model matched maps and moments
 OUTPUTS  figure2.pdf, figure2.png (every concept's generator unit on one image) and
          figure3.pdf, figure3.png (some concepts x all models x some images)
 """
@@ -68,7 +68,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     pictures = read_images(dictionary.samples, indices)
     units = {unit for concept in chosen for unit in concept.units}
     ranges = unit_ranges(dictionary.moments, units)
-    maps = read_maps(dictionary.activations, ((unit, index) for unit in units for index in indices))
+    maps = read_maps(dictionary.maps, ((unit, index) for unit in units for index in indices))
     columns = 2 + len(dictionary.models)
     proportion = _proportion(pictures[indices[0]])
     # two blocks side by side while their pictures stay large enough to be read
@@ -148,7 +148,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     image = read_images(dictionary.samples, [index])[index]
     units = [concept.generator_unit for concept in shown]
     ranges = unit_ranges(dictionary.moments, units)
-    maps = read_maps(dictionary.activations, ((unit, index) for unit in units))
+    maps = read_maps(dictionary.maps, ((unit, index) for unit in units))
     proportion = _proportion(image)
     # a grid somewhat wider than high, the image itself in its first place
     columns = min(max(math.ceil(math.sqrt(1.6 * (len(shown) + 1))), 6), 14)

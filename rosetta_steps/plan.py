@@ -42,7 +42,7 @@ def plan(
     layers: str | list[str],
     images: int,
     dtype: str,
-    activations: Path,
+    maps: Path,
     images_per_shard: int,
     keep: str = "all",
     splits: int = 1,
@@ -56,8 +56,8 @@ def plan(
         layers: Preset or patterns.
         images: In the sample set.
         dtype: Of the stored maps.
-        activations: Folder of the dumps; what lies there already needs no more room or time, if it
-            has these images, layers and this dtype. Free space is that of its disk.
+        maps: Folder of the dumps, or of matched maps; what lies there already needs no more room or
+            time, if it has these images, layers and this dtype. Free space is that of its disk.
         images_per_shard: Images whose maps a dump holds until their file is written.
         keep: "all", or "matched"; what the other takes is said as well.
         splits: Parts of the images whose moments and correlations are kept besides; 1: none.
@@ -83,16 +83,17 @@ def plan(
         # Of the last file, what no image fills takes memory too.
         shard = max(shard, bytes_of(shapes, images_per_shard, dtype)[0])
         sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
-        maps = "on disk"
+        needs = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
-        if not lies_there(activations / f"{name}.zarr", expected, dtype, keep):
+        if not lies_there(maps / f"{name}.zarr", expected, dtype, keep):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             size, left = bytes_of(shapes, images, dtype)
             values = sum(prod(shape) for shape, _ in shapes)
             moments = MOMENTS_BYTES * values * kept
-            made.append((size, {"all": left + moments, "matched": share * left + moments}))
-            maps = f"{size / 1e9:.2f} GB"
-        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {maps:>13}")
+            copied = share * left
+            made.append((size, {"all": left + copied + moments, "matched": copied + moments}))
+            needs = f"{size / 1e9:.2f} GB"
+        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {needs:>13}")
     if unused:
         raise UserError(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
@@ -102,7 +103,7 @@ def plan(
     tables = 4 * units[0] * sum(units) * kept
     # Twice while a file is put together; correlations keep to correlation.memory_gb.
     held, holds = max((2 * shard, "the largest file of maps"), (sums, "sums of moments"))
-    disk = existing_folder(activations)
+    disk = existing_folder(maps)
     free = shutil.disk_usage(disk).free
     memory = available_bytes()
     needed, choices = {}, []
@@ -199,7 +200,7 @@ def main() -> None:
         "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
     )
     parser.add_argument(
-        "--activations", type=Path, required=True, help="folder of the dumps, made or to be made"
+        "--maps", type=Path, required=True, help="folder of what is kept, made or to be made"
     )
     parser.add_argument(
         "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
@@ -221,7 +222,7 @@ def main() -> None:
         layers_from(a),
         a.images,
         a.dtype,
-        a.activations,
+        a.maps,
         a.images_per_shard,
         a.keep,
         a.splits,

@@ -18,7 +18,7 @@ from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset, open_each
-from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.storage.manifests import ingredients, manifest_path
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,14 @@ def brute_force(stores: tuple[MapReader, MapReader], pair: Pair) -> float:
     return float(torch.corrcoef(torch.stack(large))[0, 1])
 
 
+def maps_of(folder: Path, sample_set: str, model: str) -> Path:
+    """The store of a model's maps: all of them where they were dumped, else those that matched."""
+    stores = [
+        folder / kind / sample_set / f"{model}.zarr" for kind in ("activations", "matched_maps")
+    ]
+    return next((store for store in stores if manifest_path(store).is_file()), stores[0])
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,10 +152,7 @@ def main() -> None:
             f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
         )
     for table in tables:
-        maps = [
-            o.folder / "activations" / o.sample_set / f"{name}.zarr"
-            for name in table.stem.split("--")
-        ]
+        maps = [maps_of(o.folder, o.sample_set, name) for name in table.stem.split("--")]
         worst = largest_difference(table, *maps, o.pairs, o.seed)
         print(f"{table.stem}: largest difference over {o.pairs} random pairs {worst:.1e}")
 

@@ -43,8 +43,7 @@ def write_maps(
         {"model": store.stem, "samples": "samples.zarr"},
         {name: {"layer": name} for name in layers},
         key="test",
-        provenance=provenance
-        or made("matched activations" if numbers else "activations", store.stem),
+        provenance=provenance or made("matched maps" if numbers else "activations", store.stem),
         numbers=numbers,
     )
     for block in image_blocks(images, images_per_shard):

@@ -19,7 +19,6 @@ ON_A_GPU = (
     "sampling",
     "activations",
     "streams",
-    "matched_activations",
     "correlation",
     "invert",
     "edit",

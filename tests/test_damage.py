@@ -75,7 +75,7 @@ def concepts(folder):
 def shown(folder):
     return [
         *("--table", folder / "rosetta.csv", "--samples", folder / "samples/x.zarr"),
-        *("--activations", *(folder / f"activations/{model}.zarr" for model in EVERYONE)),
+        *("--maps", *(folder / f"activations/{model}.zarr" for model in EVERYONE)),
         *("--moments", *(folder / f"moments/{model}.zarr" for model in EVERYONE)),
     ]
 
@@ -132,12 +132,11 @@ READERS = {
         "one.zarr",
         ["samples/x.zarr"],
     ),
-    "matched activations": (
-        "activations",
-        lambda f: ["--model", "one", "--samples", f / "samples/x.zarr", "--patterns", "layer2*",
-                   "--matched-b", f / BUDDIES[0], "--output"],
+    "matched maps": (
+        "matched_maps",
+        lambda f: ["--maps", f / MAPS[1], "--buddies", f / BUDDIES[0], "--side", "b", "--output"],
         "one.zarr",
-        [BUDDIES[0]],
+        [MAPS[1], BUDDIES[0]],
     ),
     "moments": (
         "moments", lambda f: ["--activations", f / MAPS[1], "--output"], "one.zarr", [MAPS[1]]

@@ -62,7 +62,7 @@ def stores(tmp_path_factory):
     )
     write_dataset(samples, tmp_path / "samples.zarr", made("samples", of={}))
     made_of = ingredients([tmp_path / "samples.zarr"])
-    paths = {"activations": [], "moments": []}
+    paths = {"maps": [], "moments": []}
     for model, layers in SIZES.items():
         maps, statistics = {}, {}
         for layer, (channels, size) in layers.items():
@@ -82,7 +82,7 @@ def stores(tmp_path_factory):
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **statistics})
         measured = tmp_path / "moments" / f"{model}.zarr"
         write_dataset(tree, measured, made("moments", model, of=ingredients([store])))
-        paths["activations"].append(store)
+        paths["maps"].append(store)
         paths["moments"].append(measured)
     return {"samples": tmp_path / "samples.zarr", **paths}
 
@@ -95,7 +95,7 @@ def write_rosetta(table, path, activations):
 def inputs(stores, tmp_path):
     """The stores and a table, which a test may change."""
     table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=COLUMNS)
-    write_rosetta(table, tmp_path / "rosetta.csv", stores["activations"])
+    write_rosetta(table, tmp_path / "rosetta.csv", stores["maps"])
     return {"table": tmp_path / "rosetta.csv", **stores}
 
 
@@ -110,7 +110,7 @@ def opened(inputs):
 
 @pytest.fixture
 def empty(inputs):
-    write_rosetta(pd.DataFrame(columns=COLUMNS), inputs["table"], inputs["activations"])
+    write_rosetta(pd.DataFrame(columns=COLUMNS), inputs["table"], inputs["maps"])
     return open_dictionary(**inputs)
 
 
@@ -285,7 +285,7 @@ def test_the_same_value_has_the_same_colour_in_every_image():
 
 def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
     unit = Unit("model-b", "Relu_1", 2)
-    values = opened.activations["model-b"].read("Relu_1", slice(0, IMAGES))[:, 2]
+    values = opened.maps["model-b"].read("Relu_1", slice(0, IMAGES))[:, 2]
     assert unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
 
 
@@ -317,18 +317,18 @@ def test_the_representative_has_the_strongest_correlations_on_average(opened):
 
 def test_maps_and_maxima_read_by_chunks_are_those_of_the_store(opened):
     whole = {
-        (model, layer): opened.activations[model].read(layer, slice(0, IMAGES))
+        (model, layer): opened.maps[model].read(layer, slice(0, IMAGES))
         for model, layers in SIZES.items()
         for layer in layers
     }
     units = [unit for concept in opened.concepts for unit in concept.units]
     wanted = [(unit, image) for unit in units for image in (11, 0, 7, 4)]
-    maps = read_maps(opened.activations, wanted)
+    maps = read_maps(opened.maps, wanted)
     assert set(maps) == set(wanted)
     for (unit, image), values in maps.items():
         expected = whole[unit.model, unit.layer][image, unit.channel]
         np.testing.assert_array_equal(values, expected)
-    for unit, maxima in unit_maxima(opened.activations, units, IMAGES).items():
+    for unit, maxima in unit_maxima(opened.maps, units, IMAGES).items():
         expected = whole[unit.model, unit.layer][:, unit.channel].max(axis=(1, 2))
         np.testing.assert_array_equal(maxima, expected)
 
@@ -366,13 +366,13 @@ def test_a_page_that_fails_leaves_the_one_before_it(opened, tmp_path, monkeypatc
 
 
 def test_a_store_the_table_needs_is_missed_by_name(inputs):
-    inputs["activations"] = inputs["activations"][:2]
-    with pytest.raises(ValueError, match=r"is of model-b too, but --activations has only"):
+    inputs["maps"] = inputs["maps"][:2]
+    with pytest.raises(ValueError, match=r"is of model-b too, but --maps has only"):
         open_dictionary(**inputs)
 
 
 def test_a_table_without_its_columns_is_refused(inputs):
-    write_rosetta(pd.DataFrame({"concept": [1]}), inputs["table"], inputs["activations"])
+    write_rosetta(pd.DataFrame({"concept": [1]}), inputs["table"], inputs["maps"])
     with pytest.raises(ValueError, match=r"rosetta.csv is damaged: its columns are concept, not"):
         open_dictionary(**inputs)
 
@@ -409,7 +409,7 @@ def test_figure_3_passes_over_concepts_that_look_like_a_stronger_one(opened, mon
 def test_the_command_line_writes_the_page(inputs, tmp_path):
     command = [sys.executable, "-m", "rosetta_steps.dictionary"]
     command += ["--table", inputs["table"], "--samples", inputs["samples"]]
-    command += ["--activations", *inputs["activations"], "--moments", *inputs["moments"]]
+    command += ["--maps", *inputs["maps"], "--moments", *inputs["moments"]]
     subprocess.run([*command, "--output", tmp_path / "index.html"], check=True)
     assert Page(tmp_path / "index.html").sections == ["concept-1", "concept-2"]
 

@@ -17,9 +17,9 @@ import xarray as xr
 import yaml
 from conftest import dump_maps, moments_of, random_maps, write_maps
 
-from rosetta_steps import activations, moments, sampling
+from rosetta_steps import moments, sampling
 from rosetta_steps.correlation import pieces, step, totals
-from rosetta_steps.maps.store import MapReader
+from rosetta_steps.maps.store import MapReader, MapWriter
 from rosetta_steps.runtime import errors
 from rosetta_steps.storage.datasets import check_dataset
 from rosetta_steps.storage.manifests import manifest_path
@@ -72,14 +72,14 @@ def dump(tiny, store, images_per_shard=4, dtype="float16"):
 
 def blocks_written(monkeypatch, disk_full_at=None) -> list[int]:
     """First image of each block that is written from now on."""
-    written, original = [], activations.MapWriter.write
+    written, original = [], MapWriter.write
 
     def write(writer, block, maps):
         with full_disk() if block.start == disk_full_at else contextlib.nullcontext():
             original(writer, block, maps)
         written.append(block.start)
 
-    monkeypatch.setattr(activations.MapWriter, "write", write)
+    monkeypatch.setattr(MapWriter, "write", write)
     return written
 
 

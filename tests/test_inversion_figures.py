@@ -226,7 +226,7 @@ def test_the_command_line_visualises_and_draws(dictionary, mined, tmp_path, monk
     command_line(
         visualise,
         monkeypatch,
-        *("--table", "rosetta.csv", "--samples", mined / "mined.zarr", "--activations", *stores[0]),
+        *("--table", "rosetta.csv", "--samples", mined / "mined.zarr", "--maps", *stores[0]),
         *("--moments", *stores[1], "--concepts", 2, "--starts", 2, "--images", 1, "--steps", 3),
         *("--output", tmp_path / "x.zarr"),
     )

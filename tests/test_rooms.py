@@ -36,6 +36,7 @@ STEPS = {
     "activations",
     "moments",
     "best_buddies",
+    "matched_maps",
     "concepts",
     "dictionary",
     "figures",

@@ -83,20 +83,11 @@ def test_a_model_is_run_or_read_by_what_its_sample_set_keeps(rules):
     assert re.fullmatch(rules.sets_that_keep("matched"), "faces")
 
 
-def test_matched_units_are_those_of_the_side_on_which_a_model_stands(rules):
-    given = SimpleNamespace(samples=f"s.zarr{MANIFEST}", buddies=["x.csv"])
-    assert rules.matched_options(FACES, given)[-2:] == ["--matched-b", "x.csv"]
-    assert rules.matched_options(GENERATOR, given)[-2:] == ["--matched-a", "x.csv"]
-    words = rules.stream_options(FACES, given)
-    assert words[:6] == [
-        "--model",
-        FACES.model,
-        "--zoo",
-        "config/models.yaml",
-        "--samples",
-        "s.zarr",
-    ]
-    assert "--patterns" in words
+def test_a_model_stands_on_one_side_of_its_tables(rules):
+    assert rules.side_of(GENERATOR) == "a" and rules.side_of(FACES) == "b"
+    words = rules.stream_options(FACES, SimpleNamespace(samples=f"s.zarr{MANIFEST}"))
+    expected = ["--model", FACES.model, "--zoo", "config/models.yaml", "--samples", "s.zarr"]
+    assert words[:6] == expected and "--patterns" in words
 
 
 def test_a_generator_is_in_a_table_with_each_model_and_a_model_in_one(rules):

@@ -13,7 +13,6 @@ from conftest import ROOT, dump_maps, made
 from project import Project
 
 from rosetta_steps import moments, sampling
-from rosetta_steps.activations import dump, matched_units
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.step import correlate
@@ -21,9 +20,11 @@ from rosetta_steps.correlation.units import units_of
 from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import read_maps, unit_maxima
 from rosetta_steps.maps import running, sources
-from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.copying import copy_maps, runs_of_channels
+from rosetta_steps.maps.running import Stream, describe, provenance_of
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.store import MapReader
+from rosetta_steps.matched_maps import keep_matched, matched_units
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import write_json
@@ -182,16 +183,36 @@ def test_seconds_and_bytes_are_no_part_of_what_maps_follow_from(both, tmp_path):
     assert sources.identity_of(tmp_path / "none.json") == ""
 
 
-def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):
+def some_of(stream, units, output):
+    copy_maps(stream, 4, output, provenance_of(stream, "matched maps", {}, None), units)
+
+
+def test_channels_are_read_by_runs_of_what_is_stored_together():
+    assert list(runs_of_channels([0, 3, 9], 2)) == [
+        (slice(0, 4), [0, 3]),
+        (slice(8, 10), [9]),
+    ]
+    assert list(runs_of_channels([1, 2], 8)) == [(slice(0, 8), [1, 2])]
+    assert list(runs_of_channels([], 8)) == []
+
+
+@pytest.mark.parametrize("kind", ["json", "zarr"])
+def test_maps_of_matched_units_are_the_same_from_a_dump_and_from_the_running_model(
+    both, tmp_path, kind
+):
     layers = list(open_maps(both / "one.zarr").layers)
     rows = [("g", 0, layers[1], 7), ("g", 1, layers[1], 2), ("g", 2, layers[3], 0)]
     rows = [(*row, 0.5, 1, 1) for row in rows[:3]]
-    write_table(pd.DataFrame(rows, columns=list(BEST_BUDDIES)), tmp_path / "t.csv", made("t"))
-    units = matched_units([tmp_path / "t.csv"], "b")
+    write_table(
+        pd.DataFrame(rows, columns=list(BEST_BUDDIES)), tmp_path / "t.csv", made("t", of={})
+    )
+    tables = [tmp_path / "t.csv"]
+    units = matched_units(tables, "b")
     assert units == {layers[1]: [2, 7], layers[3]: [0]}
-    assert matched_units([tmp_path / "t.csv"] * 2, "a") == {"g": [0, 1, 2]}
-    dump(Stream(describe_of(both, "one")), 4, tmp_path / "matched.zarr", units)
-    found = xr.open_datatree(tmp_path / "matched.zarr", engine="zarr")
+    assert matched_units(tables * 2, "a") == {"g": [0, 1, 2]}
+    matched = tmp_path / "matched.zarr"
+    keep_matched(both / f"one.{kind}", tables, "b", 4, matched)
+    found = xr.open_datatree(matched, engine="zarr")
     stored = xr.open_datatree(both / "one.zarr", engine="zarr")
     assert list(found.children) == [layers[1], layers[3]]
     for layer, channels in units.items():
@@ -199,29 +220,36 @@ def test_matched_units_are_dumped_whole_with_their_numbers(both, tmp_path):
         assert maps["channel"].values.tolist() == channels
         np.testing.assert_array_equal(maps, stored[layer]["activation"][:, channels])
     units = [Unit("one", layers[1], 7), Unit("one", layers[3], 0)]
-    for path in (tmp_path / "matched.zarr", both / "one.zarr"):
+    for path in (matched, both / "one.zarr"):
         stores = {"one": MapReader(path)}
         maxima, maps = unit_maxima(stores, units, 10), read_maps(stores, [(u, 6) for u in units])
         assert [float(maxima[u][6]) for u in units] == [float(maps[u, 6].max()) for u in units]
     measured = xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr")
     with pytest.raises(ValueError, match="Maps of matched units cannot be correlated: give its st"):
-        units_of(MapReader(tmp_path / "matched.zarr"), measured)
+        units_of(MapReader(matched), measured)
     with pytest.raises(ValueError, match="channel 3 is not there; it holds maps of matched"):
-        unit_maxima({"one": MapReader(tmp_path / "matched.zarr")}, [Unit("one", layers[1], 3)], 10)
+        unit_maxima({"one": MapReader(matched)}, [Unit("one", layers[1], 3)], 10)
+    with pytest.raises(ValueError, match="holds maps of matched units already"):
+        keep_matched(matched, tables, "b", 4, tmp_path / "again.zarr")
 
 
-def test_other_matched_units_are_dumped_anew(both, tmp_path):
+def test_a_matched_unit_that_is_not_there_is_refused_by_name(both, tmp_path):
+    with pytest.raises(ValueError, match="one has no unit none:3: no such layer. The tables of"):
+        some_of(Stream(describe_of(both, "one")), {"none": [3]}, tmp_path / "m.zarr")
+
+
+def test_other_matched_units_are_kept_anew(both, tmp_path):
     stream, output = Stream(describe_of(both, "one")), tmp_path / "m.zarr"
     layer = stream.layers[0]
-    dump(stream, 4, output, {layer: [1, 2]})
+    some_of(stream, {layer: [1, 2]}, output)
     before = manifest_path(output).read_bytes()
-    dump(stream, 4, output, {layer: [1, 3]})
+    some_of(stream, {layer: [1, 3]}, output)
     assert manifest_path(output).read_bytes() != before
     assert MapReader(output).numbers(layer).tolist() == [1, 3]
 
 
 def test_without_any_match_a_store_without_layers_is_written(both, tmp_path):
-    dump(Stream(describe_of(both, "one")), 4, tmp_path / "none.zarr", {})
+    some_of(Stream(describe_of(both, "one")), {}, tmp_path / "none.zarr")
     assert MapReader(tmp_path / "none.zarr").layers == []
     assert not xr.open_datatree(tmp_path / "none.zarr", engine="zarr").children
 
@@ -251,7 +279,7 @@ def test_the_workflow_finds_what_dumps_give_and_keeps_the_maps_of_best_buddies(
     pairs = pd.read_csv("results/best_buddies/tiny/generator--one.csv")
     pd.testing.assert_frame_equal(pairs, expected, atol=1e-5, rtol=0, check_dtype=False)
     for (name, (maps, _)), side in zip(paths.items(), "ab", strict=True):
-        matched = xr.open_datatree(f"results/activations/tiny/{name}.zarr", engine="zarr")
+        matched = xr.open_datatree(f"results/matched_maps/tiny/{name}.zarr", engine="zarr")
         kept = {(n, c) for n, g in matched.children.items() for c in g["channel"].values.tolist()}
         assert kept == set(zip(pairs[f"layer_{side}"], pairs[f"channel_{side}"], strict=True))
         whole = xr.open_datatree(maps, engine="zarr")
@@ -274,7 +302,7 @@ def test_a_new_model_runs_no_other_model(project):
     of_one = [job for job in jobs if "model=one" in job or "b=one" in job]
     assert not of_one
     of_two = {line for job in jobs if "two" in job for line in job.splitlines() if "rule " in line}
-    for rule in ("streams", "moments", "correlation", "best_buddies", "matched_activations"):
+    for rule in ("streams", "moments", "correlation", "best_buddies", "matched_maps"):
         assert f"rule {rule}:" in of_two
 
 

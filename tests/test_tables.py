@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 from conftest import made
 
-from rosetta_steps.activations import matched_units
 from rosetta_steps.concepts import dictionary
 from rosetta_steps.display.exemplars import choose_concepts
 from rosetta_steps.inversion.matches import read_matches
+from rosetta_steps.matched_maps import matched_units
 from rosetta_steps.matching.clustering import clustering
 from rosetta_steps.matching.tables import (
     BEST_BUDDIES,

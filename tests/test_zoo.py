@@ -12,9 +12,10 @@ import yaml
 from conftest import dump_maps
 from torch import nn
 
-from rosetta_steps import activations, sampling
+from rosetta_steps import sampling
 from rosetta_steps.maps import running
-from rosetta_steps.maps.store import MapReader
+from rosetta_steps.maps.copying import refuse_what_does_not_fit
+from rosetta_steps.maps.store import MapReader, MapWriter
 from rosetta_steps.plan import plan
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import (
@@ -306,7 +307,7 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
 
     whole = dump("whole.zarr")
     written = []
-    original = activations.MapWriter.write
+    original = MapWriter.write
 
     def write_two_blocks(writer, block, maps):
         if len(written) == 2:
@@ -314,7 +315,7 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
         written.append(block)
         original(writer, block, maps)
 
-    monkeypatch.setattr(activations.MapWriter, "write", write_two_blocks)
+    monkeypatch.setattr(MapWriter, "write", write_two_blocks)
     with pytest.raises(KeyboardInterrupt):
         dump("killed.zarr")
     assert not (tmp_path / "killed.zarr.done.json").exists()
@@ -336,6 +337,6 @@ def test_values_that_are_not_finite_are_named_with_model_layer_and_images():
 
 def test_a_dump_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path):
     with pytest.raises(ValueError, match="GB free"):
-        activations.refuse_what_does_not_fit(
+        refuse_what_does_not_fit(
             [((4096, 512, 512), "ReLU")], 10**6, "float16", tmp_path / "x.zarr"
         )

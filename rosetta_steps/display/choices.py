@@ -54,7 +54,7 @@ def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.n
     # one contiguous run of images touches the fewest chunks, and samples have no order
     images = range(min(dictionary.images, 32))
     units = [concept.generator_unit for concept in concepts]
-    maps = read_maps(dictionary.activations, ((unit, image) for unit in units for image in images))
+    maps = read_maps(dictionary.maps, ((unit, image) for unit in units for image in images))
     coarse = np.stack(
         [
             [
@@ -106,6 +106,6 @@ def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
         The unit's maximum over positions on its colour scale, (concept, image), in [0, 1].
     """
     units = [concept.generator_unit for concept in concepts]
-    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
     ranges = unit_ranges(dictionary.moments, units)
     return np.stack([heatmaps.scale(maxima[unit], ranges[unit]) for unit in units])

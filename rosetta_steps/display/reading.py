@@ -36,7 +36,7 @@ class Dictionary:
         generator: Name of the generator.
         models: Names of the other models, in the order their activation stores were given.
         samples: `image` (image, rgb, y, x) in [0, 1]; not in memory.
-        activations: Per model its maps.
+        maps: Per model those of its matched units, or of all.
         moments: Per model a tree with `minimum`, `maximum` (channel) per layer.
         made_of: Names and digests of all of this, as storage.manifests.ingredients gives them.
     """
@@ -46,7 +46,7 @@ class Dictionary:
     generator: str
     models: list[str]
     samples: xr.Dataset
-    activations: Mapping[str, MapReader]
+    maps: Mapping[str, MapReader]
     moments: Mapping[str, xr.DataTree]
     made_of: Mapping[str, str]
 
@@ -70,7 +70,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the inputs that the page and the figures share to a command line."""
     parser.add_argument("--table", type=Path, required=True, help="rosetta.csv")
     parser.add_argument("--samples", type=Path, required=True, help="Zarr store of the images")
-    for name, what in (("activations", "activation maps"), ("moments", "moments")):
+    for name, what in (("maps", "maps of matched units, or of all"), ("moments", "moments")):
         parser.add_argument(
             f"--{name}",
             type=Path,
@@ -83,20 +83,18 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
     """Open what the arguments of add_input_arguments name; errors as open_dictionary."""
-    return open_dictionary(
-        arguments.table, arguments.samples, arguments.activations, arguments.moments
-    )
+    return open_dictionary(arguments.table, arguments.samples, arguments.maps, arguments.moments)
 
 
 def open_dictionary(
-    table: Path, samples: Path, activations: Sequence[Path], moments: Sequence[Path]
+    table: Path, samples: Path, maps: Sequence[Path], moments: Sequence[Path]
 ) -> Dictionary:
     """Open everything that the page and the figures are made of.
 
     Args:
         table: rosetta.csv.
         samples: Zarr store of the images.
-        activations: One Zarr store a model, the generator's among them.
+        maps: One store a model, of its matched units at least, the generator's among them.
         moments: Likewise.
 
     Returns:
@@ -108,21 +106,21 @@ def open_dictionary(
     """
     rows = read_dictionary(table)
     images = open_dataset(samples)
-    maps, statistics = by_model(activations), by_model(moments)
-    refuse_not_made_of([table, *activations, *moments], samples)
-    made_of = ingredients([table, samples, *activations, *moments])
+    maps_of, moments_of = by_model(maps), by_model(moments)
+    refuse_not_made_of([table, *maps, *moments], samples)
+    made_of = ingredients([table, samples, *maps, *moments])
     generator, *others = read_manifest(table)["models"]
-    for kind, paths in (("activations", maps), ("moments", statistics)):
+    for kind, paths in (("maps", maps_of), ("moments", moments_of)):
         if absent := sorted({generator, *others} - set(paths)):
             raise UserError(
                 f"{table} is of {', '.join(absent)} too, but --{kind} has only "
                 f"{', '.join(paths)}: add the stores of the others to --{kind}."
             )
-    models = [model for model in maps if model in others]
+    models = [model for model in maps_of if model in others]
     everyone = [generator, *models]
-    found = open_each(MapReader, (maps[model] for model in everyone))
+    found = open_each(MapReader, (maps_of[model] for model in everyone))
     opened = dict(zip(everyone, found, strict=True))
-    found = open_each(open_tree, (statistics[model] for model in everyone))
+    found = open_each(open_tree, (moments_of[model] for model in everyone))
     measured = dict(zip(everyone, found, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
@@ -184,7 +182,7 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
     if absent := [str(channel) for channel in channels if channel not in kept]:
         raise UserError(
             f"{maps.store}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
-            "maps of matched units only (keep: matched). Give the store that goes with this table."
+            "maps of matched units only. Give the store that goes with this table."
         )
     return {channel: kept[channel] for channel in channels}
 

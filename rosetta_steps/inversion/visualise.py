@@ -4,7 +4,7 @@ For each, eq. 5 has one match, the generator's unit and the model unit that corr
 and its target is the mined image on which both fire most. All random starts are kept. They are the
 same for every pair, so that what differs between two pairs is what the pairs stand for.
 
-INPUTS   rosetta.csv, the samples, and of the generator and every model activations and moments
+INPUTS   rosetta.csv, the samples, and of the generator and every model matched maps and moments
 OUTPUTS  X.zarr: image (pair, start, rgb, y, x) in [0, 1], latent, loss (pair, start, step, term)
          figure1.png, figure1.pdf: strongest real examples beside the optimised images
 """
@@ -173,7 +173,7 @@ def strongest_images(
     """
     pairs = [(one.generator_unit, one.model_units[partner(one)]) for one in concepts]
     units = list(dict.fromkeys(unit for pair in pairs for unit in pair))
-    maxima = unit_maxima(dictionary.activations, units, dictionary.images)
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
     ranges = unit_ranges(dictionary.moments, units)
     peaks = {unit: heatmaps.scale(maxima[unit], ranges[unit]) for unit in units}
     both = [peaks[own] + peaks[other] for own, other in pairs]
@@ -322,7 +322,7 @@ def figure1(dictionary: Dictionary, concepts: Sequence[Concept], found: xr.Datas
         for unit in concept.units
         for image in places
     ]
-    maps = read_maps(dictionary.activations, wanted)
+    maps = read_maps(dictionary.maps, wanted)
     ranges = unit_ranges(dictionary.moments, {unit for unit, _ in wanted})
     rows, starts = len(examples[0]), found.sizes["start"]
     columns, more = 2 + len(dictionary.models), math.ceil(starts / rows)
@@ -466,7 +466,7 @@ def main() -> None:
         samples_digest=digest_of_artefact(a.samples),
         **settings.attrs(),
     )
-    inputs = [a.table, a.samples, *a.activations, *a.moments]
+    inputs = [a.table, a.samples, *a.maps, *a.moments]
     made_of = ingredients(inputs, inverter.origin)
     write_dataset(found, a.output, visualised(dictionary, made_of, a))
     save_figures({picture: figure1(dictionary, concepts, found)}, a.identity)

@@ -29,6 +29,7 @@ FILES = {
     "moments": "results/moments/{sample_set}/{model}.zarr.done.json",
     "correlations": "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     "best_buddies": "results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -142,11 +143,16 @@ class Recipes(Chosen):
         }
 
     def _activations(self, name: str, model: str) -> tuple[dict, list[Node]]:
-        inputs: list[Node] = [("samples", name)]
-        if self.runs(name):
-            pairs = self.buddies_of(name, model)
-            inputs += [("best_buddies", name, *pair) for pair in pairs]
-        return self._maps(name, model) | {"step": revision("activations")}, inputs
+        return self._maps(name, model) | {"step": revision("activations")}, [("samples", name)]
+
+    def _matched_maps(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("matched_maps"),
+            "images_per_shard": self.config["activations"]["images_per_shard"],
+        }
+        pairs = self.buddies_of(name, model)
+        tables: list[Node] = [("best_buddies", name, *pair) for pair in pairs]
+        return settings, [self._source(name, model), *tables]
 
     def _stream(self, name: str, model: str) -> tuple[dict, list[Node]]:
         settings = self._maps(name, model) | {"step": revision("streams")}
@@ -185,7 +191,7 @@ class Recipes(Chosen):
         return settings, [*tables, ("correlations", name, first, first)]
 
     def _shown(self, name: str) -> list[Node]:
-        kinds = ("activations", "moments")
+        kinds = ("matched_maps", "moments")
         maps = [(kind, name, model) for kind in kinds for model in self.everyone(name)]
         return [("concepts", name), ("samples", name), *maps]
 

@@ -146,11 +146,14 @@ class Rules(Recipes):
             }
         )
 
-    def matched_options(self, wildcards: Wildcards, input) -> list[str]:
-        """The same, of the units that are in tables of best buddies."""
-        side = "a" if wildcards.model == self.first_of(wildcards.sample_set) else "b"
-        matched = {f"--matched-{side}": input.buddies}
-        return self.stream_options(wildcards, input) + words_of(matched)
+    def kept_maps(self, wildcards: Wildcards, plan: str) -> Path:
+        """Folder of the maps that a sample set keeps, beside its plan."""
+        kind = "matched_maps" if self.runs(wildcards.sample_set) else "activations"
+        return Path(plan).parents[1] / kind / wildcards.sample_set
+
+    def side_of(self, wildcards: Wildcards) -> str:
+        """On which side a model stands in its tables of best buddies."""
+        return "a" if wildcards.model == self.first_of(wildcards.sample_set) else "b"
 
     def tables_of_its_buddies(self, wildcards: Wildcards) -> Files:
         """Tables of best buddies that a model of a sample set is in, but for those with itself."""

@@ -5,8 +5,7 @@ OUTPUTS  results/activations/{sample_set}/{model}.zarr   activation (image, chan
          results/moments/{sample_set}/{model}.zarr       mean and product maps a layer, float64
          results/streams/{sample_set}/{model}.json       with keep: matched, what runs instead
 
-With keep: matched nothing is dumped before the best buddies are known: models run where their maps
-are needed, and then once more, for the maps of the matched units.
+With keep: matched nothing is dumped: models run where their maps are needed.
 """
 
 
@@ -21,8 +20,6 @@ rule activations:
         "logs/activations/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/activations/{sample_set}/{model}.tsv"
-    wildcard_constraints:
-        sample_set=RULES.sets_that_keep(ALL),
     threads: cores_of_devices()
     resources:
         gpu=1,
@@ -61,24 +58,6 @@ rule streams:
         python -m rosetta_steps.streams {params.stream:q} --threads {threads} \
             --identity {params.identity} --output {output:q} 2>&1 | tee {log:q}
         """
-
-
-use rule activations as matched_activations with:
-    input:
-        samples="results/samples/{sample_set}.zarr.done.json",
-        weights="results/weights/{model}.txt",
-        buddies=RULES.tables_of_its_buddies,
-        manifests=manifests_of(RULES.tables_of_its_buddies),
-    log:
-        "logs/matched_activations/{sample_set}/{model}.log",
-    benchmark:
-        "benchmarks/matched_activations/{sample_set}/{model}.tsv"
-    wildcard_constraints:
-        sample_set=RULES.sets_that_keep(MATCHED),
-    params:
-        identity=identity("activations"),
-        stream=RULES.matched_options,
-        store=subpath(output[0], strip_suffix=".done.json"),
 
 
 rule moments:

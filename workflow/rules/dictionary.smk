@@ -46,7 +46,7 @@ rule dictionary_page:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=RULES.of_everyone("activations"),
+        maps=RULES.of_everyone("matched_maps"),
         moments=RULES.of_everyone("moments"),
     output:
         "results/dictionary/{sample_set}/index.html",
@@ -56,14 +56,14 @@ rule dictionary_page:
         "benchmarks/dictionary_page/{sample_set}.tsv"
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
-        activations=lambda w, input: stores(input.activations),
+        maps=lambda w, input: stores(input.maps),
         moments=lambda w, input: stores(input.moments),
         settings=RULES.settings_in_words(),
         identity=identity("page"),
     shell:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
-            --activations {params.activations:q} --moments {params.moments:q} \
+            --maps {params.maps:q} --moments {params.moments:q} \
             --settings {params.settings:q} --identity {params.identity} \
             --output {output:q} 2>&1 | tee {log:q}
         """
@@ -75,7 +75,7 @@ rule figures:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=RULES.of_everyone("activations"),
+        maps=RULES.of_everyone("matched_maps"),
         moments=RULES.of_everyone("moments"),
     output:
         report(
@@ -96,7 +96,7 @@ rule figures:
         "benchmarks/figures/{sample_set}.tsv"
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
-        activations=lambda w, input: stores(input.activations),
+        maps=lambda w, input: stores(input.maps),
         moments=lambda w, input: stores(input.moments),
         folder=subpath(output[0], parent=True),
         concepts=config["figures"]["concepts"],
@@ -105,7 +105,7 @@ rule figures:
     shell:
         r"""
         python -m rosetta_steps.figures --table {input.table:q} --samples {params.samples:q} \
-            --activations {params.activations:q} --moments {params.moments:q} \
+            --maps {params.maps:q} --moments {params.moments:q} \
             --concepts {params.concepts} --images {params.images} \
             --identity {params.identity} --output-directory {params.folder:q} 2>&1 | tee {log:q}
         """

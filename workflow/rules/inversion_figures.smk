@@ -12,7 +12,7 @@ rule visualise:
         table="results/dictionary/{sample_set}/rosetta.csv",
         manifest="results/dictionary/{sample_set}/rosetta.csv.done.json",
         samples="results/samples/{sample_set}.zarr.done.json",
-        activations=RULES.of_everyone("activations"),
+        maps=RULES.of_everyone("matched_maps"),
         moments=RULES.of_everyone("moments"),
     output:
         store="results/visualisations/{sample_set}.zarr.done.json",
@@ -31,7 +31,7 @@ rule visualise:
         gpu=1,
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
-        activations=lambda w, input: stores(input.activations),
+        maps=lambda w, input: stores(input.maps),
         moments=lambda w, input: stores(input.moments),
         zoo=config["zoo"],
         settings=RULES.visualise_options(),
@@ -40,7 +40,7 @@ rule visualise:
     shell:
         r"""
         python -m rosetta_steps.inversion.visualise --table {input.table:q} \
-            --samples {params.samples:q} --activations {params.activations:q} \
+            --samples {params.samples:q} --maps {params.maps:q} \
             --moments {params.moments:q} --zoo {params.zoo:q} {params.settings:q} \
             --threads {threads} --identity {params.identity} \
             --output {params.store:q} --figure {output.png:q} \

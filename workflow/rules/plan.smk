@@ -31,12 +31,12 @@ rule plan:
         keep=lambda w: RULES.keep_of(w.sample_set),
         splits=config["correlation"]["splits"],
         neighbours=config["neighbours"],
-        activations=lambda w, output: Path(output[0]).parents[1] / "activations" / w.sample_set,
+        maps=lambda w, output: RULES.kept_maps(w, output[0]),
     shell:
         r"""
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
-            --images-per-shard {params.images_per_shard} --activations {params.activations:q} \
+            --images-per-shard {params.images_per_shard} --maps {params.maps:q} \
             --keep {params.keep} --splits {params.splits} --neighbours {params.neighbours} \
             --output {output:q} 2>&1 | tee {log:q}
         """

@@ -1,0 +1,144 @@
+"""Maps of any source written into a store, all of them or those of some units."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from rosetta_steps.maps.running import Stream
+from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.maps.store import MapWriter, bytes_of
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.manifests import Provenance
+
+# Maps of a block of images up to which those of the next are made while they are written.
+AHEAD_BYTES = 1e9
+
+
+def copy_maps(
+    source: MapSource,
+    images_per_shard: int,
+    output: Path,
+    provenance: Provenance,
+    units: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write maps block by block; goes on with the first block that is not on disk.
+
+    Args:
+        source: Of the maps.
+        images_per_shard: In a file.
+        output: X.zarr to write.
+        provenance: Where it comes from.
+        units: Channels of each layer that are kept; None: all. Layers without any are left out, and
+            the others have a coordinate `channel`.
+
+    Raises:
+        ValueError: Maps that cannot be had or are not finite, a unit that the source does not have,
+            or a disk that cannot hold the store.
+    """
+    kept = {name: range(count) for name, count in source.channels.items()}
+    if units is not None:
+        refuse_unknown(source, units)
+        kept = {name: sorted(units[name]) for name in source.layers if len(units.get(name, []))}
+    shapes = {name: (len(chosen), *source.sizes[name]) for name, chosen in kept.items()}
+    attrs = {name: source.layer_attrs(name) for name in shapes}
+    refuse_what_does_not_fit(
+        [(shape, attrs[name]["nonlinearity"]) for name, shape in shapes.items()],
+        source.images,
+        source.dtype,
+        output,
+    )
+    if isinstance(source, Stream):
+        source.load()
+    writer = MapWriter(
+        output,
+        shapes,
+        source.images,
+        images_per_shard,
+        source.dtype.name,
+        source.attrs,
+        attrs,
+        key=source.state["key"],
+        provenance=provenance,
+        numbers=None if units is None else kept,
+    )
+    missing = writer.missing()
+    source.tap(kept)
+    of_block = source.dtype.itemsize * images_per_shard * _values(source, kept)
+    with tqdm(total=source.images, desc=f"maps of {source.attrs['model']}", unit="image") as bar:
+        bar.update(source.images - sum(block.stop - block.start for block in missing))
+        if isinstance(source, Stream):
+            source.progress = bar.update
+        for block, following in zip_longest(missing, missing[1:]):
+            if kept:
+                source.prepare(block)
+            if kept and following is not None and of_block <= AHEAD_BYTES:
+                source.prepare(following)
+            writer.write(block, {name: _read(source, name, block, kept[name]) for name in kept})
+            if not isinstance(source, Stream):
+                bar.update(block.stop - block.start)
+    writer.finish()
+
+
+def _values(source: MapSource, layers) -> int:
+    return sum(source.channels[name] * int(np.prod(source.sizes[name])) for name in layers)
+
+
+def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> np.ndarray:
+    parts = [
+        torch.as_tensor(source.read(layer, block, run))[:, [n - run.start for n in numbers]]
+        for run, numbers in runs_of_channels(channels, source.grain(layer))
+    ]
+    return torch.cat(parts, 1).cpu().numpy()
+
+
+def runs_of_channels(channels: Sequence[int], grain: int) -> Iterator[tuple[slice, list[int]]]:
+    """Runs of channels that hold some wanted ones, and these: what lies between is not read.
+
+    Args:
+        channels: The wanted ones, in order.
+        grain: Channels that are read together.
+    """
+    run: list[int] = []
+    for channel in channels:
+        if run and channel // grain > run[-1] // grain + 1:
+            yield _whole(run, grain), run
+            run = []
+        run.append(channel)
+    if run:
+        yield _whole(run, grain), run
+
+
+def _whole(run: list[int], grain: int) -> slice:
+    return slice(run[0] // grain * grain, (run[-1] // grain + 1) * grain)
+
+
+def refuse_unknown(source: MapSource, units: Mapping[str, Sequence[int]]) -> None:
+    """Raise a ValueError if a source does not have a layer or channel."""
+    for layer, channels in units.items():
+        count = source.channels.get(layer, 0)
+        if len(channels) and not 0 <= min(channels) <= max(channels) < count:
+            there = f"channels 0 to {count - 1}" if count else "no such layer"
+            raise UserError(
+                f"{source.attrs['model']} has no unit {layer}:{max(channels)}: {there}. The tables "
+                "of best buddies are of other maps: run the same command again from them on."
+            )
+
+
+def refuse_what_does_not_fit(
+    layers: Sequence, images: int, dtype: str | np.dtype, output: Path
+) -> None:
+    """Raise a ValueError if the disk cannot hold a dump once it is compressed."""
+    needed = bytes_of(layers, images, dtype)[1]
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{output} needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free. "
+            "Fewer images, fewer layers (layers: block), keep: matched, or another disk for "
+            "results/."
+        )
