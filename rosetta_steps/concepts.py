@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.matching.clustering import METHODS, clustering
+from rosetta_steps.config.options import add_options, options_from
+from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.matching.tables import DICTIONARY, read_best_buddies, write_table
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset
@@ -89,12 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--self-correlations", type=Path, required=True, help="X.zarr, generator with itself"
     )
-    parser.add_argument(
-        "--method", choices=METHODS, default="average", help="clustering, default %(default)s"
-    )
-    parser.add_argument(
-        "--least-correlation", type=float, default=0.3, help="of average, default %(default)s"
-    )
+    add_options(parser, Clustering)
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="rosetta.csv to write")
     a = parser.parse_args()
@@ -108,7 +105,7 @@ def main() -> None:
     selves = read_best_buddies(a.self_buddies, itself)
     correlations = open_dataset(a.self_correlations)
     refuse_other_models(a.self_correlations, itself)
-    clusters = clustering(a.method, a.least_correlation, selves, correlations)
+    clusters = clustering(options_from(a, Clustering), selves, correlations)
     provenance = Provenance(
         "dictionary",
         [a.generator, *a.models],

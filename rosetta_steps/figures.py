@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options
 from rosetta_steps.display import heatmaps
 from rosetta_steps.display.choices import choose_distinct, choose_images, peaks
 from rosetta_steps.display.drawing import (
@@ -44,6 +45,7 @@ from rosetta_steps.display.reading import (
     read_maps,
     unit_ranges,
 )
+from rosetta_steps.display.settings import Figures
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.manifests import add_identity_argument
 
@@ -250,8 +252,7 @@ def main() -> None:
     )
     add_input_arguments(parser)
     parser.add_argument("--output-directory", type=Path, required=True)
-    parser.add_argument("--concepts", type=int, default=4, help="concepts in figure 3")
-    parser.add_argument("--images", type=int, default=3, help="images in figure 3")
+    add_options(parser, Figures)
     add_identity_argument(parser)
     arguments = parser.parse_args()
     write_figures(

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from rosetta_steps.config.options import add_options
 from rosetta_steps.maps.copying import copy_maps
+from rosetta_steps.maps.settings import Storing
 from rosetta_steps.maps.sources import is_stream, open_maps
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.devices import lease
@@ -87,9 +89,7 @@ def main() -> None:
     parser.add_argument(
         "--side", choices=["a", "b"], required=True, help="on which the model stands in them"
     )
-    parser.add_argument(
-        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
-    )
+    add_options(parser, Storing, ["images_per_shard"])
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")

@@ -16,6 +16,8 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import PREFIX, refuse_splits, split_of
 from rosetta_steps.maps.statistics import MomentSums, bytes_of_sums
@@ -143,9 +145,7 @@ def main() -> None:
         "--activations", type=Path, required=True, help="X.zarr to read, or X.json to run"
     )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
-    parser.add_argument(
-        "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
-    )
+    add_options(parser, Correlation, ["splits"])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     add_identity_argument(parser)
     a = parser.parse_args()

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
+from rosetta_steps.config.options import add_options
+from rosetta_steps.correlation.settings import Correlation
+from rosetta_steps.maps.settings import Storing
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.maps.statistics import bytes_of_sums
 from rosetta_steps.maps.store import bytes_of
@@ -197,20 +200,10 @@ def main() -> None:
     add_layer_arguments(parser)
     parser.add_argument("--images", type=int, required=True, help="how many")
     parser.add_argument(
-        "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
-    )
-    parser.add_argument(
         "--maps", type=Path, required=True, help="folder of what is kept, made or to be made"
     )
-    parser.add_argument(
-        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
-    )
-    parser.add_argument(
-        "--keep", default="all", choices=["all", "matched"], help="which maps, default %(default)s"
-    )
-    parser.add_argument(
-        "--splits", type=int, default=1, help="parts of the images kept apart, default %(default)s"
-    )
+    add_options(parser, Storing)
+    add_options(parser, Correlation, ["splits"])
     parser.add_argument(
         "--neighbours", type=int, default=1, help="K of the best buddies, default %(default)s"
     )

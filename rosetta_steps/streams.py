@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from rosetta_steps.config.options import add_options
 from rosetta_steps.maps.running import SEEN, Stream, describe, digest_of_stream, provenance_of
+from rosetta_steps.maps.settings import Storing
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.files import write_json
@@ -64,12 +66,7 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument("--samples", type=Path, required=True, help="X.zarr of images")
     add_layer_arguments(parser)
-    parser.add_argument(
-        "--dtype", default="float16", choices=["float16", "float32"], help="of the stored maps"
-    )
-    parser.add_argument(
-        "--images-per-shard", type=int, default=32, help="in a file, default %(default)s"
-    )
+    add_options(parser, Storing, ["dtype", "images_per_shard"])
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
 
 

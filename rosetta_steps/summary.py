@@ -8,6 +8,7 @@ import pandas as pd
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.concepts import UNIT, dictionary
 from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset
 
@@ -45,7 +46,7 @@ def summarise(
         row |= {f"pairs {m}": len(p) for m, p in pairs.items()}
         row |= {f"strongest {m}": f"{p['correlation'].max():.3f}" for m, p in pairs.items()}
         for method, words in CLUSTERINGS.items():
-            clusters = clustering(method, least_correlation, selves, stores[generator])
+            clusters = clustering(Clustering(method, least_correlation), selves, stores[generator])
             table = dictionary(generator, pairs, clusters)
             sizes = table.drop_duplicates(["concept", *UNIT]).groupby("concept").size()
             row["Rosetta units"] = int(sizes.sum())

@@ -7,6 +7,7 @@ import pytest
 
 from rosetta_steps import moments
 from rosetta_steps.activations import dump
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.store import MapWriter
 from rosetta_steps.runtime.budgets import image_blocks
@@ -14,6 +15,23 @@ from rosetta_steps.storage.manifests import Provenance
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["checkpoint_files"]
+
+
+# Settings of eq. 5 alone, on which tests build theirs: no image is reconstructed.
+EQUATION_5 = {
+    "learning_rate": 0.05,
+    "similarity": "pearson",
+    "alpha": 0.1,
+    "beta": 1.0,
+    "guided": 1.0,
+    "reconstruction": "none",
+    "frames": 0,
+}
+
+
+def plain_settings(**changes) -> Settings:
+    """Settings of eq. 5 alone, but for some."""
+    return Settings(**(EQUATION_5 | changes))
 
 
 # What stores and tables of tests say that they were made of, where nothing else is said.

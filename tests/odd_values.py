@@ -6,8 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 
-from rosetta_steps.config.schema import SCHEMAS
-from rosetta_steps.config.yaml_files import read_yaml
+from rosetta_steps.config.schema import read_schema
 
 # What no key takes, whatever its kind.
 NEVER = [math.nan, math.inf, -math.inf, datetime.date(2026, 11, 28), b"x", "a\0b", "\ud800", 2**70]
@@ -23,7 +22,7 @@ OF_KIND = {
 
 def schema_of(name: str) -> dict:
     """A schema of workflow/schemas."""
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    return read_schema(name)
 
 
 def leaves(schema: dict, place: tuple = ()) -> Iterator[tuple[tuple, dict]]:
@@ -51,6 +50,8 @@ def wrong(schema: dict) -> list:
         found += [
             v for v in OF_KIND.get(kind, []) if type(v) not in allowed or not v or kind in NUMBERS
         ]
+    if "array" in kinds and not schema.get("minItems"):
+        found = [v for v in found if v != []]
     if len(kinds) > 1:  # what one kind refuses, another may take
         found = [v for v in found if type(v) not in allowed or odd(v) or v in ([], "")]
     found += beyond(schema)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.matching.clustering import average_linkage, clustering, components
+from rosetta_steps.matching.clustering import average_linkage, components
+from rosetta_steps.matching.settings import Clustering
 
 
 def correlations_of(table):
@@ -73,5 +74,5 @@ def test_components_chain_where_average_linkage_does_not():
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="no clustering 'ward': choose one of average, components"):
-        clustering("ward", 0.3, None, None)
+    with pytest.raises(ValueError, match="method: 'ward' is none of average, components"):
+        Clustering("ward")

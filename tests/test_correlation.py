@@ -16,6 +16,7 @@ from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.maps.resampling import comparison_size, upsampling
 from rosetta_steps.maps.statistics import mean_and_variance
@@ -47,7 +48,9 @@ def brute_force(a: dict, b: dict) -> np.ndarray:
 def run(a, b, output, **settings):
     if "memory_gb" in settings:
         settings["gpu_memory_gb"] = settings["memory_gb"]
-    correlate(a, b, moments_of(a), moments_of(b), output, threads=2, **settings)
+    own = {name: settings.pop(name) for name in ("nearest", "workers") if name in settings}
+    chosen = Correlation(**settings)
+    correlate(a, b, moments_of(a), moments_of(b), output, settings=chosen, threads=2, **own)
     return xr.open_zarr(output)
 
 
@@ -227,7 +230,7 @@ def test_moments_of_another_model_are_refused(two_stores, tmp_path):
         ({"nearest": 7}, "7 nearest of 5 and 9 units"),
         ({"nearest": -1}, "-1 nearest of 5 and 9 units"),
         ({"splits": 12}, "12 splits of 10 images"),
-        ({"splits": 0}, "0 splits of 10 images"),
+        ({"splits": 0}, "splits: 0 must be at least 1"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(two_stores, tmp_path, settings, message):

@@ -14,6 +14,7 @@ from test_correlation import run
 
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import FIXED_BYTES, Outline, plan
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 
@@ -133,7 +134,8 @@ def test_tiles_change_no_number(two_stores, tmp_path, capsys, monkeypatch):
 def test_nothing_is_written_where_the_budget_is_too_small(two_stores, tmp_path):
     a, b, *_ = two_stores
     with pytest.raises(ValueError, match="a x b: correlation.memory_gb is 0.1"):
-        correlate(a, b, moments_of(a), moments_of(b), tmp_path / "x.zarr", 1, memory_gb=0.1)
+        little = Correlation(memory_gb=0.1)
+        correlate(a, b, moments_of(a), moments_of(b), tmp_path / "x.zarr", settings=little)
     assert not list(tmp_path.glob("*x.zarr*"))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import made, moments_of, random_maps, write_maps
+from conftest import made, moments_of, plain_settings, random_maps, write_maps
 from project import Project
 from test_correlation import brute_force, run
 
@@ -16,7 +16,6 @@ from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.splits import split_of
@@ -137,7 +136,7 @@ def test_running_models_on_the_device_are_mined_as_their_dumps_are(tiny, tmp_pat
             paths.append(tmp_path / f"{name}.zarr" if kind == "zarr" else tiny / f"{name}.json")
             moments.measure(paths[-1], tmp_path / f"moments-{name}-{kind}.zarr")
         measured = [tmp_path / f"moments-{name}-{kind}.zarr" for name in ("generator", "one")]
-        correlate(*paths, *measured, tmp_path / f"{kind}-table.zarr", 1)
+        correlate(*paths, *measured, tmp_path / f"{kind}-table.zarr")
         tables[kind] = xr.open_zarr(tmp_path / f"{kind}-table.zarr")["correlation"].values
     assert open_maps(tiny / "one.json").device == "cuda"
     np.testing.assert_allclose(tables["json"], tables["zarr"], atol=1e-3)
@@ -159,12 +158,12 @@ def test_an_inversion_on_the_device_goes_the_way_of_the_processor(tiny, tmp_path
     for name in names:
         moments.measure(tiny / f"{name}.json", measured[name])
     streams = [tiny / f"{name}.json" for name in names]
-    correlate(*streams, *measured.values(), tmp_path / "table.zarr", 1)
+    correlate(*streams, *measured.values(), tmp_path / "table.zarr")
     buddies = made("best buddies", *names, of=ingredients([tmp_path / "table.zarr"]))
     found = table_of(xr.open_zarr(tmp_path / "table.zarr"), 2)
     write_table(found, tmp_path / "buddies.csv", buddies)
     matches = read_matches({"one": tmp_path / "buddies.csv"}, 1, -1.0)
-    settings = Settings(steps=5, learning_rate=0.05, reconstruction="l2")
+    settings = plain_settings(steps=5, learning_rate=0.05, reconstruction="l2")
     targets = torch.rand(2, 3, 16, 16)
     losses = []
     for device in ("cpu", "cuda"):

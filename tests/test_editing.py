@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import dump_maps, made
+from conftest import dump_maps, made, plain_settings
 from PIL import Image
 from safetensors.torch import save_file
 from scipy import ndimage
@@ -32,7 +32,6 @@ from rosetta_steps.editing.edits import (
 )
 from rosetta_steps.editing.sources import read_source
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import BEST_BUDDIES, DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.zoo.entries import read_entries
@@ -337,7 +336,7 @@ def editor_of(folder, edit, edited, kept=(), start="source", **settings):
         xr.open_datatree(folder / "moments.zarr", engine="zarr"),
         units,
         edit,
-        Settings(**chosen),
+        plain_settings(**chosen),
         start,
     )
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from conftest import ROOT, dump_maps, made, write_maps
+from conftest import ROOT, dump_maps, made, plain_settings, write_maps
 from PIL import Image
 from project import Project
 
 from rosetta_steps import image_folder, moments, sampling
 from rosetta_steps.best_buddies import table_of
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.editing import edit
 from rosetta_steps.inversion import invert
 from rosetta_steps.inversion.matches import read_matches
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
@@ -58,13 +58,13 @@ def stores(tmp_path_factory):
         [folder / kind / f"{name}.zarr" for name in NAMES]
         for kind in ("activations", "moments", "split")
     )
-    correlate(*maps, *split, folder / "correlations.zarr", threads=1, splits=2)
+    correlate(*maps, *split, folder / "correlations.zarr", settings=Correlation(splits=2))
     correlate(*maps, *whole, folder / "nearest.zarr", threads=1, nearest=3)
     buddies = made("best buddies", *NAMES, of=ingredients([folder / "nearest.zarr"]))
     write_table(table_of(xr.open_zarr(folder / "nearest.zarr"), 2), folder / "buddies.csv", buddies)
     guides = {name: folder / f"moments/{name}.zarr" for name in NAMES}
     matches = read_matches({"one": folder / "buddies.csv"}, 2, -1.0)
-    settings = Settings(steps=2, reconstruction="l2", frames=2)
+    settings = plain_settings(steps=2, reconstruction="l2", frames=2)
     inverter = invert.Inverter("generator", ZOO, matches, guides, settings, "cpu")
     invert.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
     options = {"generator": "generator", "models": "one", "buddies": "buddies.csv", "steps": 2}

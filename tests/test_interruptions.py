@@ -19,6 +19,7 @@ from conftest import dump_maps, moments_of, random_maps, write_maps
 
 from rosetta_steps import moments, sampling
 from rosetta_steps.correlation import pieces, step, totals
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.maps.store import MapReader, MapWriter
 from rosetta_steps.runtime import errors
 from rosetta_steps.storage.datasets import check_dataset
@@ -114,7 +115,9 @@ def opened(store):
 
 def correlate(folder, output="out.zarr", strip=5, block=5, workers=1):
     a, b, output = folder / "a.zarr", folder / "b.zarr", folder / output
-    step.correlate(a, b, moments_of(a), moments_of(b), output, 2, strip, block, workers)
+    settings = Correlation(images_per_strip=strip, images_per_block=block)
+    given = a, b, moments_of(a), moments_of(b), output
+    step.correlate(*given, settings=settings, threads=2, workers=workers)
     return xr.open_zarr(output)["correlation"].values
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import plain_settings
 
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import learning_rate, optimise
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
@@ -50,7 +50,7 @@ def an_objective(generator, settings, targets):
 
 @pytest.fixture
 def settings():
-    return Settings(steps=20, learning_rate=0.05, reconstruction="l2")
+    return plain_settings(steps=20, learning_rate=0.05, reconstruction="l2")
 
 
 def test_the_learning_rate_ramps_up_over_5_percent_and_down_over_25_percent():
@@ -166,7 +166,7 @@ def test_spaces_that_a_generator_lacks_are_refused():
 def test_guidance_may_end_before_the_last_step():
     generator = dcgan()
     z = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
-    settings = Settings(steps=10, reconstruction="l2", guided=0.5)
+    settings = plain_settings(steps=10, reconstruction="l2", guided=0.5)
     space = Latents(generator, "z")
     found = optimise(an_objective(generator, settings, z), space, torch.ones(2, 5), torch.arange(2))
     total, reconstruction, activation, regulariser = np.moveaxis(found.losses, 2, 0)
@@ -175,7 +175,7 @@ def test_guidance_may_end_before_the_last_step():
         total, reconstruction + 0.1 * regulariser - weight * activation, rtol=1e-5
     )
     with pytest.raises(ValueError, match="needs a reconstruction"):
-        Settings(guided=0.5)
+        plain_settings(guided=0.5)
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_guidance_may_end_before_the_last_step():
 )  # fmt: skip
 def test_settings_out_of_their_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: {value} must be"):
-        Settings(**{name: value})
+        plain_settings(**{name: value})

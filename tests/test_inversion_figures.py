@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import dump_maps
+from conftest import dump_maps, plain_settings
 from PIL import Image
 from project import Project
 from torch.nn import functional
@@ -23,14 +23,13 @@ from rosetta_steps.inversion.arms import read_arms, write_empty
 from rosetta_steps.inversion.figures import animation, guided, loss_curves, paper
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 
 ZOO = "config/models.yaml"
 NAMES = ["generator", "one", "two"]
-SETTINGS = Settings(steps=6, starts=2, similarity="cosine", frames=3)
+SETTINGS = plain_settings(steps=6, starts=2, similarity="cosine", frames=3)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def mined(tmp_path_factory):
         buddies = Provenance("best buddies", ["generator", name], "mined", made_of)
         write_table(found, folder / f"{name}.csv", buddies)
     for name, reconstruction, models in (("reconstruction", "l2", []), ("all", "l2", NAMES[1:])):
-        settings = Settings(
+        settings = plain_settings(
             **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guided": 0.5})
         )
         inverter = invert.Inverter("generator", ZOO, *guides(models), settings, "cpu")
@@ -98,7 +97,7 @@ def dictionary(mined):
 
 
 def shown(dictionary, concepts, starts=3, images=2, **settings):
-    settings = Settings(**(SETTINGS.attrs() | {"starts": 1} | settings))
+    settings = plain_settings(**(SETTINGS.attrs() | {"starts": 1} | settings))
     pairs = visualise.pairs_of(concepts)
     moments_of = {name: f"moments/{name}.zarr" for name in NAMES}
     inverter = invert.Inverter("generator", ZOO, pairs, moments_of, settings, "cpu")
@@ -148,7 +147,9 @@ def test_a_start_is_optimised_for_its_pair_alone(dictionary):
     """L_act of the stored latents, against upsampled and standardised maps in float64."""
     concepts = dictionary.concepts[1:3]
     found = shown(dictionary, concepts, steps=4)
-    generator = invert.Inverter("generator", ZOO, *guides([]), Settings(reconstruction="l2"), "cpu")
+    generator = invert.Inverter(
+        "generator", ZOO, *guides([]), plain_settings(reconstruction="l2"), "cpu"
+    )
     latents = torch.from_numpy(found["latent"].values)
     for place in range(2):
         own, other = (

@@ -9,25 +9,25 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import ROOT, dump_maps, made
+from conftest import ROOT, dump_maps, made, plain_settings
 from project import Project
 from test_interruptions import full_disk, message_of
 
 from rosetta_steps import moments, sampling
 from rosetta_steps.best_buddies import table_of
+from rosetta_steps.config.options import add_options
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
 from rosetta_steps.inversion.arms import read_arm
 from rosetta_steps.inversion.figures.loss_curves import curves
 from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
 from rosetta_steps.inversion.metrics import PSNR
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.table import measure
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients, manifest_path
 
-SETTINGS = Settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
+SETTINGS = plain_settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
 FOUND = ["latent", "image", "loss", "start", "failed", "frame"]
 
 
@@ -157,7 +157,7 @@ def test_pieces_of_other_settings_are_not_used(inverter, mined, tmp_path, monkey
         step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     monkeypatch.undo()
     monkeypatch.chdir(mined)
-    other = Settings(**(SETTINGS.attrs() | {"seed": 5}))
+    other = plain_settings(**(SETTINGS.attrs() | {"seed": 5}))
     step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "y.zarr", memory=1.0)
     np.testing.assert_array_equal(
@@ -169,7 +169,7 @@ def test_reconstruction_alone_needs_no_matches_and_nothing_at_all_is_refused(min
     monkeypatch.chdir(mined)
     make(mined, guided=False)
     with pytest.raises(ValueError, match="nothing to optimise for"):
-        make(mined, Settings(reconstruction="none"), guided=False)
+        make(mined, plain_settings(reconstruction="none"), guided=False)
 
 
 def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch):
@@ -293,7 +293,7 @@ def test_defaults_by_hand_are_those_of_the_config():
     import argparse
 
     parser = argparse.ArgumentParser()
-    step.add_settings(parser, **step.DEFAULTS)
+    add_options(parser, step.Settings)
     found = vars(parser.parse_args([]))
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
     assert found == {name: config[name] for name in found}

@@ -10,7 +10,7 @@ import timm
 import torch
 import xarray as xr
 import yaml
-from conftest import ROOT, made
+from conftest import ROOT, made, plain_settings
 from docutils.core import publish_doctree
 from safetensors.torch import save_file
 from scipy import stats
@@ -23,7 +23,6 @@ from rosetta_steps.inversion.metrics import PSNR, SSIM, metrics_of, psnr, ssim
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
-from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import check_dataset, write_dataset
@@ -59,7 +58,7 @@ def arm_of(folder, name):
 
 def write_arm(folder, name, images, failed=(), starts=2, **attrs):
     """A store as rosetta_steps.inversion.invert writes it; every start fails of `failed`."""
-    count, settings = len(images), Settings(starts=starts, steps=3)
+    count, settings = len(images), plain_settings(starts=starts, steps=3)
     loss = np.random.default_rng(count).uniform(1, 2, (count, starts, 4, len(TERMS)))
     step_failed = np.full((count, starts), -1)
     start = np.arange(count) % starts

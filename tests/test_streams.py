@@ -15,6 +15,7 @@ from project import Project
 from rosetta_steps import moments, sampling
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.units import units_of
 from rosetta_steps.display.exemplars import Unit
@@ -66,7 +67,9 @@ def here(both, monkeypatch):
 def correlation(both, kind, output, **settings):
     maps = [f"{name}.{kind}" for name in NAMES]
     measured = [both / f"moments-{kind}" / f"{name}.zarr" for name in NAMES]
-    correlate(*maps, *measured, output, threads=1, splits=2, **settings)
+    own = {name: settings.pop(name) for name in ("nearest", "workers") if name in settings}
+    chosen = Correlation(splits=2, **settings)
+    correlate(*maps, *measured, output, settings=chosen, threads=1, **own)
     return xr.open_zarr(output)
 
 
@@ -130,10 +133,11 @@ def test_correlations_of_streams_are_those_of_their_dumps(both, tmp_path, settin
 
 
 def test_a_model_with_itself_runs_once(both, tmp_path):
+    halves = Correlation(splits=2)
     one, measured = both / "one.json", both / "moments-json/one.zarr"
-    correlate(one, one, measured, measured, tmp_path / "x.zarr", threads=1, splits=2)
+    correlate(one, one, measured, measured, tmp_path / "x.zarr", settings=halves)
     stored, own = both / "one.zarr", both / "moments-zarr/one.zarr"
-    correlate(stored, stored, own, own, tmp_path / "y.zarr", threads=1, splits=2)
+    correlate(stored, stored, own, own, tmp_path / "y.zarr", settings=halves)
     found, expected = (xr.open_zarr(tmp_path / f"{n}.zarr")["correlation"] for n in "xy")
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

@@ -14,6 +14,7 @@ from rosetta_steps.display.exemplars import choose_concepts
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.matched_maps import matched_units
 from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.matching.tables import (
     BEST_BUDDIES,
     DICTIONARY,
@@ -70,7 +71,7 @@ def test_names_survive_every_step_that_reads_a_table(table, tmp_path):
     zeros = {f"channel_{side}": (f"unit_{side}", np.zeros(units, int)) for side in "ab"}
     itself = xr.Dataset({"correlation": (("unit_a", "unit_b"), np.eye(units))}, names | zeros)
     for method in ("average", "components"):
-        clusters = clustering(method, 0.3, read_best_buddies(table), itself)
+        clusters = clustering(Clustering(method, 0.3), read_best_buddies(table), itself)
         found = dictionary("null", {"NA": read_best_buddies(table)}, clusters)
         assert found["concept"].nunique() == units  # 1.1 and 1.10 are two
         write_table(found, tmp_path / "rosetta.csv", made("dictionary", "null", "NA"))

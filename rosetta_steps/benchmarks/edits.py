@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.editing.edit import DEFAULTS, KEEP, SIMILARITY
 from rosetta_steps.editing.editor import Editor, units_to_edit
 from rosetta_steps.editing.edits import Edit
@@ -28,7 +29,7 @@ from rosetta_steps.editing.sources import Source
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
 from rosetta_steps.inversion.matches import open_moments
-from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--images-seed", type=int, default=1, help="default %(default)s")
     parser.add_argument("--keep", type=float, default=KEEP, help="default %(default)s")
     parser.add_argument("--output", type=Path, help="table of all edits, CSV")
-    add_settings(parser, similarity=SIMILARITY["remove"], **DEFAULTS)
+    add_options(parser, Settings, similarity=SIMILARITY["remove"], **DEFAULTS)
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -200,7 +201,7 @@ def main() -> None:
     table = read_dictionary(a.table)
     bench = Bench(a.generator, a.zoo, matches, table, moments, a.images_seed, a.images)
     concepts = sorted(table["concept"].unique())[: a.edits]
-    rows = [bench.remove(concept, settings_from(a), a.keep)[0] for concept in concepts]
+    rows = [bench.remove(concept, options_from(a, Settings), a.keep)[0] for concept in concepts]
     found = pd.DataFrame(rows)
     print(found.round(3).to_string(index=False))
     print(words(found))

@@ -12,11 +12,12 @@ import time
 import numpy as np
 import torch
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.optimisation import optimise
-from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.generators.latents import latent
@@ -59,12 +60,12 @@ def main() -> None:
     )
     add_match_arguments(parser)
     parser.add_argument("--images", type=int, default=16, help="default %(default)s")
-    add_settings(parser, steps=25, reconstruction="perceptual")
+    add_options(parser, Settings, steps=25, reconstruction="perceptual")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
-    chosen, device = settings_from(a), lease()
+    chosen, device = options_from(a, Settings), lease()
     for words, settings in (
         ("eq. 7", chosen),
         ("eq. 5", Settings(**(chosen.attrs() | {"reconstruction": "none"}))),

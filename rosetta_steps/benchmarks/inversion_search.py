@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from scipy import stats
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
 from rosetta_steps.inversion.metrics import psnr
-from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.zoo.generators.latents import latent
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--vary", nargs="+", action="append", required=True, metavar=("SETTING", "VALUE")
     )
-    add_settings(parser, reconstruction="perceptual")
+    add_options(parser, Settings, reconstruction="perceptual")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -60,7 +61,7 @@ def main() -> None:
     for values in itertools.product(*(words[1:] for words in a.vary)):
         for name, value in zip(names, values, strict=True):
             setattr(a, name, kinds[name](value))
-        settings = settings_from(a)
+        settings = options_from(a, Settings)
         matches, moments = matches_from(a)
         inverter = Inverter(
             a.generator, a.zoo, matches if settings.beta else matches[:0], moments, settings, device

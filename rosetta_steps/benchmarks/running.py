@@ -23,6 +23,7 @@ from rosetta_steps import moments, sampling
 from rosetta_steps.benchmarks.generators import with_random_weights
 from rosetta_steps.benchmarks.untrained import initialise, with_weights
 from rosetta_steps.correlation.precision import PRECISIONS
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.runtime.devices import lease
@@ -32,7 +33,14 @@ from rosetta_steps.zoo.entries import find_entry
 
 
 def measure(
-    generator: str, model: str, zoo: str, layers: str, device: str, images: int, **settings
+    generator: str,
+    model: str,
+    zoo: str,
+    layers: str,
+    device: str,
+    images: int,
+    threads: int,
+    settings: Correlation,
 ) -> pd.DataFrame:
     """Mine two networks with random weights.
 
@@ -43,6 +51,7 @@ def measure(
         layers: Preset of both.
         device: "cpu" or "cuda".
         images: How many.
+        threads: Cores.
         settings: Of the correlation.
 
     Returns:
@@ -79,7 +88,8 @@ def measure(
             threads = settings["threads"]
             timed(f"moments of {name}", moments.measure, streams[name], measured[name], 1, threads)
         table = place / "table.zarr"
-        timed("correlate", correlate, *streams.values(), *measured.values(), table, **settings)
+        paths = (*streams.values(), *measured.values(), table)
+        timed("correlate", correlate, *paths, settings=settings, threads=threads, workers=1)
     return pd.DataFrame(rows, columns=["step", "seconds", "peak"])
 
 
@@ -110,14 +120,15 @@ def main() -> None:
         a.layers,
         device,
         a.images,
-        threads=a.threads,
-        workers=1,
-        threads_per_worker=a.threads,
-        images_per_strip=max(a.images, a.images_per_block),
-        images_per_block=a.images_per_block,
-        precision=a.precision,
-        memory_gb=a.memory_gb,
-        gpu_memory_gb=a.gpu_memory_gb,
+        a.threads,
+        Correlation(
+            threads_per_worker=a.threads,
+            images_per_strip=max(a.images, a.images_per_block),
+            images_per_block=a.images_per_block,
+            precision=a.precision,
+            memory_gb=a.memory_gb,
+            gpu_memory_gb=a.gpu_memory_gb,
+        ),
     )
     print(f"{a.generator} with {a.model}, {a.images} images, {device}, {a.threads} threads")
     print(table.to_string(index=False, float_format="{:.4g}".format))

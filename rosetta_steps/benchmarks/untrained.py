@@ -281,7 +281,7 @@ def compare(
             print(f"network {len(found) + 1} of {total}: {model}, {label}", file=sys.stderr)
             maps, sums = dump(name, of_zoo, layers)
             table = place / f"{generator}--{name}.zarr"
-            correlate(made[0], maps, made[1], sums, table, threads)
+            correlate(made[0], maps, made[1], sums, table, threads=threads)
             found[label] = figures(open_dataset(table)["correlation"].values)
             for store in (maps, sums, table):
                 shutil.rmtree(store)

@@ -14,6 +14,8 @@ from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+# What follows from the settings of steps: rosetta_steps.workflow.schemas writes it.
+SETTINGS = SCHEMAS / "settings.schema.yaml"
 LARGEST = 2**63 - 1  # beyond it an integer fits no array
 NUMBER_IN_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 LONGEST_SHOWN = 80
@@ -178,7 +180,27 @@ def _validator(schema: str) -> jsonschema.Draft202012Validator:
     base = jsonschema.Draft202012Validator
     checker = base.TYPE_CHECKER.redefine("integer", is_integer)
     kind = jsonschema.validators.extend(base, type_checker=checker)
-    return kind(read_yaml(SCHEMAS / f"{schema}.schema.yaml"))
+    return kind(read_schema(schema))
+
+
+def read_schema(name: str) -> dict:
+    """A schema of workflow/schemas; that of the config with the settings of steps.
+
+    Args:
+        name: "config" or "models".
+    """
+    schema = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    if name != "config":
+        return schema
+    sections = schema["properties"]
+    for section, settings in read_yaml(SETTINGS).items():
+        own = sections[section]
+        own["properties"] = settings["properties"] | own.get("properties", {})
+        own["required"] = settings["required"] + own.get("required", [])
+    # Each inversion may have its own values.
+    one = sections["inversions"]["additionalProperties"]
+    one["properties"] |= sections["inversion"]["properties"]
+    return schema
 
 
 def _shortened(error: jsonschema.ValidationError) -> str:

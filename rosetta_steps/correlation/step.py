@@ -11,11 +11,12 @@ import xarray as xr
 from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
-from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
+from rosetta_steps.correlation.settings import NO_SCHEDULER, Correlation
 from rosetta_steps.correlation.table import correlations_of
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
@@ -34,33 +35,32 @@ from rosetta_steps.storage.manifests import (
 )
 from rosetta_steps.storage.pieces import pieces_folder
 
-NO_SCHEDULER = "none"
+DEFAULTS = Correlation()
 
 
 def correlate(
-    a: Path, b: Path, moments_a: Path, moments_b: Path, output: Path, threads: int,
-    images_per_strip: int = 96, images_per_block: int = 32, workers: int | None = None,
-    threads_per_worker: int = 1, memory_gb: float = 2, precision: str = "float32",
-    scheduler: str = NO_SCHEDULER, nearest: int = 0, splits: int = 1, gpu_memory_gb: float = 16,
+    a: Path,
+    b: Path,
+    moments_a: Path,
+    moments_b: Path,
+    output: Path,
+    *,
+    settings: Correlation = DEFAULTS,
+    threads: int = 1,
+    workers: int | None = None,
+    nearest: int = 0,
     identity: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Correlate two models and write the table.
 
     Args:
         a: Activations of the first model, or a stream of them; b: of the second.
         moments_a: Of the first; moments_b: of the second.
         output: Store to write.
+        settings: How it is computed; the moments must have been measured with as many splits.
         threads: Cores this job was given.
-        images_per_strip: Images in a piece of work.
-        images_per_block: Images read at once, fewer where the budget asks for it.
         workers: Dask workers on this machine; by default as many as cores and memory allow.
-        threads_per_worker: On a CPU; the last bit of a sum may depend on it.
-        memory_gb: What a worker may take; gpu_memory_gb: what one on a CUDA device may take of it.
-        precision: In which maps are multiplied, one of precision.PRECISIONS.
-        scheduler: Address of a Dask scheduler whose workers are used instead.
         nearest: Keep so many partners of each unit and not the table; 0: the table.
-        splits: Parts of the images (splits.split_of) whose correlations are kept besides; the
-            moments must have been measured with as many.
         identity: As Provenance has it.
 
     Raises:
@@ -70,45 +70,48 @@ def correlate(
     stores = tuple(open_each(open_maps, (a, b)))
     refuse_other_images(a, b, *stores)
     made_of = ingredients([a, b, moments_a, moments_b])
-    refuse_impossible(stores, nearest, splits)
+    refuse_impossible(stores, nearest, settings.splits)
     images, outlines = stores[0].images, [Outline.of(store) for store in stores]
-    strips = image_blocks(images, images_per_strip)
+    strips = image_blocks(images, settings.images_per_strip)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    budget = (gpu_memory_gb if device == "cuda" else memory_gb) * GIGABYTE
-    cores = threads if workers is None else workers * threads_per_worker
+    budget = (settings.gpu_memory_gb if device == "cuda" else settings.memory_gb) * GIGABYTE
+    cores = threads if workers is None else workers * settings.threads_per_worker
     if device == "cuda":
-        cores = torch.cuda.device_count() * threads_per_worker
-    torch.set_num_threads(threads_per_worker)
+        cores = torch.cuda.device_count() * settings.threads_per_worker
+    torch.set_num_threads(settings.threads_per_worker)
+    block = min(settings.images_per_block, settings.images_per_strip, images)
     chosen = plan(
-        *outlines, images, len(strips), min(images_per_block, images_per_strip, images), budget,
-        cores, threads_per_worker, available_bytes(),
-        matrix_rate(device, precision), splits, precision, device,
+        *outlines, images, len(strips), block, budget,
+        cores, settings.threads_per_worker, available_bytes(),
+        matrix_rate(device, settings.precision), settings.splits, settings.precision, device,
     )  # fmt: skip
     print(chosen.text, flush=True)
     job = Job.of(
-        a, b, moments_a, moments_b, chosen.block, chosen.holds_larger, precision,
-        threads_per_worker, splits,
+        a, b, moments_a, moments_b, chosen.block, chosen.holds_larger, settings.precision,
+        settings.threads_per_worker, settings.splits,
     )  # fmt: skip
     moments = job.moments()
     paths = (moments_a, moments_b)
     for path, store, of_store, measured in zip((a, b), stores, moments, paths, strict=True):
-        refuse_other_moments(path, store, of_store, splits, read_manifest(measured)["made_of"])
+        refuse_other_moments(
+            path, store, of_store, settings.splits, read_manifest(measured)["made_of"]
+        )
     work = [
         job.__dict__,
-        images_per_strip,
+        settings.images_per_strip,
         [tile.__dict__ for tile in chosen.tiles],
         nearest,
     ]
     scratch = pieces_folder(output, work)
     # In the names as well: a task of an earlier run may still write into a new folder.
     name = digest_of(work)
-    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, splits)
+    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, settings.splits)
     open_workers = (
-        workers_at(scheduler, job, scratch)
-        if scheduler != NO_SCHEDULER
+        workers_at(settings.scheduler, job, scratch)
+        if settings.scheduler != NO_SCHEDULER
         else local_workers(
             chosen.workers,
-            max(1, threads // chosen.workers) if device == "cuda" else threads_per_worker,
+            max(1, threads // chosen.workers) if device == "cuda" else settings.threads_per_worker,
         )
     )
     title = f"correlating {output.stem}"
@@ -127,7 +130,7 @@ def correlate(
             table = correlations_of(total.sums, units, moments, images)
             of_splits = [
                 correlations_of(total.sums, units, moments, images, split)
-                for split in range(splits if splits > 1 else 0)
+                for split in range(settings.splits if settings.splits > 1 else 0)
             ]
             result.keep(finished, table, of_splits, tile)
             total.remove()
@@ -136,7 +139,7 @@ def correlate(
     models = [store.attrs["model"] for store in stores]
     sample_set = stores[0].state["sample_set"]
     provenance = Provenance("correlations", models, sample_set, made_of, identity)
-    attrs = {"images": images, "precision": precision}
+    attrs = {"images": images, "precision": settings.precision}
     result.write(chosen.tiles, files, output, attrs, provenance)
     shutil.rmtree(scratch)
 
@@ -255,43 +258,8 @@ def main() -> None:
         parser.add_argument(
             f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
         )
-    parser.add_argument(
-        "--images-per-strip", type=int, default=96, help="a piece of work, default %(default)s"
-    )
-    parser.add_argument(
-        "--images-per-block", type=int, default=32, help="read at once, default %(default)s"
-    )
-    parser.add_argument(
-        "--threads-per-worker",
-        type=int,
-        default=1,
-        help="cores of a worker; more where memory has no room for a worker a core",
-    )
-    parser.add_argument(
-        "--memory-gb", type=float, default=2, help="of a worker, default %(default)s"
-    )
-    parser.add_argument(
-        "--gpus", type=int, default=1, help="of this job, a worker on each, default %(default)s"
-    )
-    parser.add_argument(
-        "--gpu-memory-gb",
-        type=float,
-        default=16,
-        help="of a worker on a CUDA device, default %(default)s",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="of the products, default %(default)s; tf32 and bfloat16 are for tensor cores, "
-        "float64 is the slow reference",
-    )
+    add_options(parser.add_argument_group("computation"), Correlation)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
-    parser.add_argument(
-        "--scheduler",
-        default=NO_SCHEDULER,
-        help="address of a running Dask scheduler, such as tcp://node1:8786; default: %(default)s",
-    )
     parser.add_argument(
         "--nearest",
         type=int,
@@ -299,18 +267,18 @@ def main() -> None:
         metavar="K",
         help="keep the K best partners of each unit, in both directions, and not the table",
     )
-    parser.add_argument(
-        "--splits",
-        type=int,
-        default=1,
-        help="correlate so many parts of the images besides, as the moments were measured",
-    )
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     o = parser.parse_args()
     lease(count=o.gpus)
     correlate(
-        o.a, o.b, o.moments_a, o.moments_b, o.output, o.threads, o.images_per_strip,
-        o.images_per_block, None, o.threads_per_worker, o.memory_gb, o.precision, o.scheduler,
-        o.nearest, o.splits, o.gpu_memory_gb, o.identity,
-    )  # fmt: skip
+        o.a,
+        o.b,
+        o.moments_a,
+        o.moments_b,
+        o.output,
+        settings=options_from(o, Correlation),
+        threads=o.threads,
+        nearest=o.nearest,
+        identity=o.identity,
+    )

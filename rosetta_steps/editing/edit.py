@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
 from rosetta_steps.editing.edits import KINDS, Edit, read_mask
 from rosetta_steps.editing.sources import Source, read_source
@@ -31,7 +32,7 @@ from rosetta_steps.inversion.choices import (
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from, report_failures
 from rosetta_steps.inversion.matches import open_moments
 from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.settings import add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.targets import refuse_overwriting
 from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.runtime.budgets import image_blocks
@@ -51,7 +52,16 @@ from rosetta_steps.zoo.weights import weights_file
 # Weights of what is kept, of 10 removals with distance (benchmarks.edits --images-seed 2):
 # 1 lowers maps by 0.86 and others keep 0.86; 2: 0.80, 0.90; 3: 0.74, 0.92; 10: 0.50, 0.97. Cosine
 # is stronger at 3 (0.91, 0.88) and does not leave its start at 10.
-DEFAULTS = {"towards": "start", "steps": 100, "learning_rate": 0.1}
+# What differs from an inversion: maps are all there is to reach, from where the image is.
+DEFAULTS = {
+    "steps": 100,
+    "alpha": 0.1,
+    "beta": 1.0,
+    "guided": 1.0,
+    "towards": "start",
+    "reconstruction": "none",
+    "frames": 0,
+}
 KEEP = 3.0
 SIMILARITY = {
     "zoom_in": "pearson",
@@ -270,7 +280,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write, and X.csv")
     own = dict.fromkeys(("space", "truncation", "similarity", "starts"))
-    add_settings(parser, **own, **DEFAULTS)
+    add_options(parser.add_argument_group("optimisation"), Settings, **own, **DEFAULTS)
     add_identity_argument(parser)
     a = parser.parse_args()
     refuse_overwriting(a.output, a.source, "--source")
@@ -319,7 +329,7 @@ def main() -> None:
     edit = Edit(a.edit, tuple(a.shift), a.factor, a.level, mask)
     watched = None if table is None else units_of_matches(table)
     units = units_to_edit(edited, matched, a.keep, watched)
-    editor = Editor(generator, own_moments, units, edit, settings_from(a), start)
+    editor = Editor(generator, own_moments, units, edit, options_from(a, Settings), start)
     attrs = {
         "generator_digest": entry_digest(entry),
         "source": str(a.source),

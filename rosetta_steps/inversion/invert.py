@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.inversion.arms import write_empty
 from rosetta_steps.inversion.guidance import bytes_of_guidance, guidance, ordered
 from rosetta_steps.inversion.latents import Latents
@@ -26,7 +27,7 @@ from rosetta_steps.inversion.memory import Needs, saved_bytes
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.perceptual import distance_of
-from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
 from rosetta_steps.runtime.budgets import image_blocks
@@ -51,16 +52,6 @@ from rosetta_steps.zoo.weights import weights_file
 
 # A processor gains nothing from more at once, and a killed job loses less.
 MOST_AT_ONCE = {"cpu": 16, "cuda": 256}
-# Of the command line: those of config/config.yaml.
-DEFAULTS = {
-    "learning_rate": 0.1,
-    "similarity": "cosine",
-    "alpha": 0.01,
-    "beta": 0.3,
-    "guided": 0.5,
-    "reconstruction": "perceptual",
-    "frames": 25,
-}
 
 
 class Inverter:
@@ -489,7 +480,7 @@ def main() -> None:
         default="refuse",
         help="what to do where no pair is strong enough, default %(default)s",
     )
-    add_settings(parser, **DEFAULTS)
+    add_options(parser.add_argument_group("optimisation"), Settings)
     add_identity_argument(parser)
     a = parser.parse_args()
     refuse_overwriting(a.output, a.targets, "--targets")
@@ -504,7 +495,7 @@ def main() -> None:
         guides = [*a.buddies, *a.moments]
         provenance = arm_of(a.output, a.models, a.targets, guides, {}, a.identity)
         return write_empty(a.output, str(error), provenance)
-    inverter = Inverter(a.generator, a.zoo, matches, moments, settings_from(a), lease())
+    inverter = Inverter(a.generator, a.zoo, matches, moments, options_from(a, Settings), lease())
     attrs = {"neighbours": a.neighbours, "least_correlation": a.least_correlation}
     guides = [*a.buddies, *a.moments]
     invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs, guides, a.identity)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.inversion.settings import SPACES
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.hooks import activations_of
 
-SPACES = ("z", "w", "w+")
 # Keys of the Philox stream of random starts lie here, far from those of sample sets.
 STARTS = 2**32
 

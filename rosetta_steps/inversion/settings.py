@@ -1,18 +1,22 @@
-"""How an inversion is done: everything that its result depends on besides images and models."""
+"""How an inversion is done: everything that its result depends on besides images and models.
 
-import argparse
-import math
-from dataclasses import asdict, dataclass, field, fields
+Defaults are those of config/config.yaml, with which Table 1 is made.
+"""
 
-from rosetta_steps.inversion.latents import SPACES
-from rosetta_steps.inversion.similarity import FORMS
+from dataclasses import asdict, dataclass, fields
+
+from rosetta_steps.config.options import check, setting
 from rosetta_steps.runtime.errors import UserError
 
+SPACES = ("z", "w", "w+")
+# Of L_act, of maps a and b that are standardised over the dataset.
+FORMS = {
+    "published": "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum",
+    "cosine": "<a, b> / (|a| |b|)",
+    "pearson": "the same, with a and b about their own means on this image",
+    "distance": "minus half the mean of (a - b)^2: at most 0; also places a and b at one level",
+}
 RECONSTRUCTIONS = ("none", "l1", "l2", "perceptual", "lpips")
-
-
-def _setting(default, words: str, choices=None):
-    return field(default=default, metadata={"help": words, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -23,64 +27,49 @@ class Settings:
         ValueError: One of them is none of its choices, out of its range or not finite.
     """
 
-    space: str = _setting("z", "space of the latent", SPACES)
-    starts: int = _setting(1, "random starts of each image, the best of which is kept")
-    steps: int = _setting(250, "of Adam")
-    learning_rate: float = _setting(0.05, "the highest; ramped as in the paper")
-    similarity: str = _setting("pearson", "form of L_act", tuple(FORMS))
-    alpha: float = _setting(0.1, "weight of L_reg")
-    beta: float = _setting(1.0, "weight of L_act")
-    guided: float = _setting(1.0, "share of the steps in which L_act counts")
-    norm: str = _setting("l2", "of L_reg: mean of absolute values or of squares", ("l1", "l2"))
-    towards: str = _setting(
-        "prior", "what L_reg draws to: the middle of the space, or the start", ("prior", "start")
+    space: str = setting("z", "latent that is optimised", choices=SPACES)
+    starts: int = setting(
+        1, "random starts of each image, the best of which is kept", least=1, most=10_000
     )
-    reconstruction: str = _setting("none", "L_rec", RECONSTRUCTIONS)
-    perceptual_network: str = _setting("efficientnet-lite0", "of L_rec: perceptual")
-    perceptual_size: int = _setting(128, "pixels a side of what that network sees")
-    truncation: float = _setting(1.0, "psi of the generator")
-    seed: int = _setting(0, "of the random starts")
-    frames: int = _setting(0, "latents kept on the way of the best start, for an animation")
+    steps: int = setting(250, "of Adam", least=1, most=10**7)
+    learning_rate: float = setting(0.1, "the highest; ramped as in the paper", above=0, most=1000)
+    similarity: str = setting("cosine", "form of L_act (eq. 6)", choices=tuple(FORMS))
+    alpha: float = setting(0.01, "weight of L_reg", least=0, most=10**6)
+    beta: float = setting(0.3, "weight of L_act", least=0, most=10**6)
+    guided: float = setting(
+        0.5, "share of the steps in which L_act counts; 1, all, is the paper's", above=0, most=1
+    )
+    norm: str = setting(
+        "l2", "of L_reg: mean of absolute values or of squares", choices=("l1", "l2")
+    )
+    towards: str = setting(
+        "prior",
+        "what L_reg draws to: the middle of the space, or the start",
+        choices=("prior", "start"),
+    )
+    reconstruction: str = setting("perceptual", "L_rec; none is eq. 5", choices=RECONSTRUCTIONS)
+    perceptual_network: str = setting(
+        "efficientnet-lite0", "model of the zoo whose features L_rec: perceptual compares"
+    )
+    perceptual_size: int = setting(
+        128, "pixels a side of what that network sees", least=16, most=4096
+    )
+    truncation: float = setting(1.0, "psi of the generator", least=0, most=1)
+    seed: int = setting(0, "of the random starts, below 2^32", least=0, most=2**32 - 1)
+    frames: int = setting(
+        25, "latents kept on the way of the best start, for an animation", least=0, most=100_000
+    )
 
     def __post_init__(self):
-        for one in fields(self):
-            value, choices = getattr(self, one.name), one.metadata["choices"]
-            if choices and value not in choices:
-                raise UserError(f"{one.name}: '{value}' is none of {', '.join(choices)}.")
-        if not 0 < self.guided <= 1:
-            raise UserError(f"guided: {self.guided} must be above nought and at most 1.")
+        check(self)
         if self.guided < 1 and self.reconstruction == "none":
             raise UserError("guided: below 1 needs a reconstruction, for the steps after it.")
-        for name in ("starts", "steps", "learning_rate", "perceptual_size"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name}: {getattr(self, name)} must be above nought and finite.")
-        for name in ("alpha", "beta", "frames"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name}: {getattr(self, name)} must be nought or more, finite.")
 
     def attrs(self) -> dict:
         """For the attributes of a store."""
         return asdict(self)
 
 
-def add_settings(parser: argparse.ArgumentParser, **defaults) -> None:
-    """Add every setting to a command line, with other defaults for some.
-
-    A default of None is for the step to fill in; its help says how.
-    """
-    group = parser.add_argument_group("optimisation")
-    for one in fields(Settings):
-        default = defaults.get(one.name, one.default)
-        known = "see above" if default is None else "%(default)s"
-        group.add_argument(
-            f"--{one.name.replace('_', '-')}",
-            type=one.type if isinstance(one.type, type) else str,
-            default=default,
-            choices=one.metadata["choices"],
-            help=f"{one.metadata['help']}, default {known}",
-        )
-
-
-def settings_from(arguments: argparse.Namespace) -> Settings:
-    """Settings of a command line."""
-    return Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
+def settings_named(known: dict) -> Settings:
+    """Settings that are among other values, such as attributes of a store."""
+    return Settings(**{one.name: known[one.name] for one in fields(Settings)})

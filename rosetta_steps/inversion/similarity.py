@@ -19,16 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.inversion.settings import FORMS
 from rosetta_steps.maps.resampling import Size, comparison_size, upsampling
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 
-FORMS = {
-    "published": "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum",
-    "cosine": "<a, b> / (|a| |b|)",
-    "pearson": "the same, with a and b about their own means on this image",
-    "distance": "minus half the mean of (a - b)^2: at most 0; also places a and b at one level",
-}
 # Of a squared norm relative to its target's: below it, a map is as good as constant.
 NOTHING = 1e-6
 # Targets are prepared in float64, a few at a time: bytes that they may take meanwhile at the size

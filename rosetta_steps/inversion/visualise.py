@@ -24,6 +24,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.display import heatmaps
 from rosetta_steps.display.choices import choose_distinct
 from rosetta_steps.display.drawing import (
@@ -67,7 +68,7 @@ from rosetta_steps.inversion.choices import units_of_concepts
 from rosetta_steps.inversion.invert import Inverter
 from rosetta_steps.inversion.matches import COLUMNS
 from rosetta_steps.inversion.objective import TERMS
-from rosetta_steps.inversion.settings import Settings, add_settings, settings_from
+from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import write_dataset
@@ -83,7 +84,8 @@ from rosetta_steps.zoo.entries import entry_digest, suggestion
 # Pearson's correlation leaves out how strongly a unit fires, which is half of what it stands for.
 # For three concepts of faces, 100 steps: the mean of the optimised map over positions was at the
 # 54th to 91st percentile of the mined images (11 of 12 starts), with cosine at the 88th to 100th.
-DEFAULTS = {"starts": 4, "similarity": "cosine"}
+# The settings of a pair alone (eq. 5): no image is reconstructed.
+DEFAULTS = {"starts": 4, "beta": 1.0, "guided": 1.0, "reconstruction": "none", "frames": 0}
 CONCEPTS = 3  # shown where none is named
 
 
@@ -423,7 +425,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     parser.add_argument("--figure", type=Path, help="default: X.png, and always a PDF beside it")
-    add_settings(parser, **DEFAULTS)
+    add_options(parser.add_argument_group("optimisation"), Settings, **DEFAULTS)
     add_identity_argument(parser)
     a = parser.parse_args()
     if a.threads:
@@ -445,7 +447,7 @@ def main() -> None:
         concepts = concepts_numbered(dictionary, a.concepts)
     else:
         concepts = choose_distinct(dictionary, CONCEPTS)
-    settings = settings_from(a)
+    settings = options_from(a, Settings)
     moments = by_model(a.moments)
     pairs = pairs_of(concepts)
     needed = {name: moments[name] for name in (dictionary.generator, *pairs["model"].unique())}

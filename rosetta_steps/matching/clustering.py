@@ -10,30 +10,22 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from rosetta_steps.runtime.errors import UserError
-
-METHODS = ("average", "components")
+from rosetta_steps.matching.settings import Clustering
 
 
 def clustering(
-    method: str, least_correlation: float, selves: pd.DataFrame, correlations: xr.Dataset
+    settings: Clustering, selves: pd.DataFrame, correlations: xr.Dataset
 ) -> Callable[[pd.DataFrame], np.ndarray]:
     """A function from Rosetta units to the number of each one's cluster.
 
     Args:
-        method: One of METHODS.
-        least_correlation: Of `average`.
+        settings: Which method, and its threshold.
         selves: Best buddies of the generator with itself.
         correlations: Of the generator with itself.
-
-    Raises:
-        ValueError: No such method.
     """
-    if method == "components":
+    if settings.method == "components":
         return lambda units: components(units, selves)
-    if method == "average":
-        return lambda units: average_linkage(units, correlations, least_correlation)
-    raise UserError(f"no clustering '{method}': choose one of {', '.join(METHODS)}.")
+    return lambda units: average_linkage(units, correlations, settings.least_correlation)
 
 
 def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
+from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.zoo.entries import suggestion
 
-ALL, MATCHED = "all", "matched"
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
 NAMED = {
@@ -114,6 +114,11 @@ class Chosen:
         first = self.first_of(name)
         others = self.others_of(name) if model == first else [model]
         return [(first, other) for other in others]
+
+    def guided(self, kind: str) -> list[str]:
+        """Inversions or edits that the matches of the sample set that is asked for guide."""
+        asked = self.config["sample_set"]
+        return [name for name, one in self.config[kind].items() if one["matches"] == asked]
 
     # --- inversions -------------------------------------------------------------------------------
 

@@ -317,9 +317,8 @@ class Recipes(Chosen):
     def targets(self) -> dict[str, list[Node]]:
         """What the target rules ask for, as far as it has a recipe."""
         name = self.config["sample_set"]
-        tables = [t for t, one in self.config["tables"].items() if self._guided_by(one, name)]
-        inversions = [one for one in self.config["inversions"] if self._guided_by(one, name)]
-        edits = [e for e, chosen in self.config["edits"].items() if chosen["matches"] == name]
+        inversions, edits = self.guided("inversions"), self.guided("edits")
+        tables = [table for table, one in self.config["tables"].items() if one in inversions]
         return {
             "dictionary": [("page", name), ("figures", name)],
             "inversions": [
@@ -335,9 +334,6 @@ class Recipes(Chosen):
                 if set(shown) <= set(edits)
             ],
         }
-
-    def _guided_by(self, inversion: str, sample_set: str) -> bool:
-        return self.inversion(inversion)["matches"] == sample_set
 
 
 VISUALISED = ("space", "steps", "learning_rate", "alpha", "truncation", "seed", "memory_gb")

@@ -290,11 +290,6 @@ class Rules(Recipes):
             files.append(f"results/figures/{self.inversion(name)['matches']}/figure1.png")
         return list(dict.fromkeys(files))
 
-    def guided(self, kind: str) -> list[str]:
-        """Inversions or edits that the matches of the sample set that is asked for guide."""
-        asked = self.config["sample_set"]
-        return [name for name, one in self.config[kind].items() if one["matches"] == asked]
-
     # --- edits ------------------------------------------------------------------------------------
 
     def edited(self, wildcards: Wildcards) -> dict:

@@ -1,7 +1,6 @@
 """Latents of a stored inversion: where the kept starts began, came by and ended."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -9,13 +8,13 @@ import xarray as xr
 from torch import Tensor
 
 from rosetta_steps.inversion.latents import Latents
-from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.inversion.settings import Settings, settings_named
 from rosetta_steps.zoo.generators.generator import Generator
 
 
 def settings_of(store: xr.Dataset) -> Settings:
     """Settings that an inversion was made with."""
-    return Settings(**{one.name: store.attrs[one.name] for one in fields(Settings)})
+    return settings_named(store.attrs)
 
 
 def space_of(store: xr.Dataset, generator: Generator, images: Sequence[int]) -> Latents:

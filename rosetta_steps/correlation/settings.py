@@ -1,0 +1,41 @@
+"""How a correlation is computed."""
+
+from dataclasses import dataclass
+
+from rosetta_steps.config.options import check, setting
+
+# In which maps are multiplied (correlation.precision says what each rounds).
+PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
+NO_SCHEDULER = "none"
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Settings of a correlation (eq. 2). Of a table, the numbers follow from none but `precision`.
+
+    Raises:
+        ValueError: One of them is none of its choices or out of its range.
+    """
+
+    images_per_strip: int = setting(
+        96, "images in a piece of work, done again if a worker dies", least=1, most=10**7
+    )
+    images_per_block: int = setting(
+        32, "images read at once, fewer where memory asks for it", least=1, most=10**7
+    )
+    threads_per_worker: int = setting(1, "cores of a worker", least=1, most=4096)
+    memory_gb: float = setting(2.0, "GB that a worker may take", above=0, most=10**6)
+    gpus: int = setting(1, "of a job, where there are some: a worker on each", least=1, most=1024)
+    gpu_memory_gb: float = setting(16.0, "GB that a worker may take of a GPU", above=0, most=10**6)
+    splits: int = setting(
+        1, "parts of the images correlated besides, at least 2 images each", least=1, most=1000
+    )
+    precision: str = setting("float32", "of the products", choices=PRECISIONS)
+    scheduler: str = setting(
+        NO_SCHEDULER,
+        "address of a running Dask scheduler, such as tcp://node1:8786",
+        pattern=r"^(none|[a-z]+://[^\s{}]+)$",
+    )
+
+    def __post_init__(self):
+        check(self)

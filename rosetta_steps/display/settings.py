@@ -1,0 +1,20 @@
+"""What figures show."""
+
+from dataclasses import dataclass
+
+from rosetta_steps.config.options import check, setting
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Settings of figure 3.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+
+    concepts: int = setting(4, "concepts in figure 3", least=1, most=1000)
+    images: int = setting(3, "images of each concept in figure 3", least=1, most=1000)
+
+    def __post_init__(self):
+        check(self)

@@ -1,0 +1,31 @@
+"""How units become concepts."""
+
+from dataclasses import dataclass
+
+from rosetta_steps.config.options import check, setting
+
+METHODS = ("average", "components")
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Settings of concepts (section 3.2).
+
+    Raises:
+        ValueError: One of them is none of its choices or out of its range.
+    """
+
+    method: str = setting(
+        "average",
+        "average linkage, or the paper's connected components of best buddies",
+        choices=METHODS,
+    )
+    least_correlation: float = setting(
+        0.3,
+        "mean correlation between two clusters below which average linkage keeps two",
+        least=-1,
+        most=1,
+    )
+
+    def __post_init__(self):
+        check(self)
