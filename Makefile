@@ -27,7 +27,7 @@ bench: $(VENV_READY) ## Time the correlation engine at every size (needs the res
 	$(IN_VENV) python -m rosetta_steps.benchmarks.suite
 
 docs: $(VENV_READY) ## Build the documentation as a site in site/
-	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q '.[docs]'
+	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'
 	$(IN_VENV) mkdocs build --strict
 
 lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
