@@ -28,7 +28,7 @@ bench: $(VENV_READY) ## Time the correlation engine at every size (needs the res
 
 docs: $(VENV_READY) ## Build the documentation as a site in site/
 	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'
-	$(IN_VENV) mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(IN_VENV) mkdocs build --strict
 
 lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
 	$(IN_VENV) ruff check .
