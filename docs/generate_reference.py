@@ -1,6 +1,6 @@
 """Write docs/reference/config.md from the schemas of the config, the zoo and lists of pictures.
 
-    python docs/generate_reference.py
+python docs/generate_reference.py
 """
 
 from pathlib import Path

@@ -1,0 +1,93 @@
+"""README and docs: the generated reference is in step, links and modules that are named exist."""
+
+import importlib.util
+import re
+import unicodedata
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+GENERATOR = ROOT / "docs" / "generate_reference.py"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "config" / "README.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+LINES_OF_README = 150
+FENCED = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+MODULE = re.compile(r"python3? -m (rosetta_steps[\w.]*\w)")
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its blocks of code."""
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchor(heading: str) -> str:
+    """The anchor that MkDocs gives a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^\w\s-]", "", text).strip().lower()
+    return re.sub(r"[-\s]+", "-", text)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    found: dict[str, int] = {}
+    for heading in HEADING.findall(prose(page)):
+        name = anchor(heading)
+        found[name] = found.get(name, 0) + 1
+    numbered = {f"{name}_{i}" for name, count in found.items() for i in range(1, count)}
+    return set(found) | numbered
+
+
+def broken_links(page: Path) -> list[str]:
+    broken = []
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue  # an address; the tests use no network
+        path, _, fragment = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists():
+            broken.append(f"{link}: there is no {path}")
+        elif fragment and target.suffix == ".md" and fragment not in anchors(target):
+            broken.append(f"{link}: there is no heading #{fragment}")
+    return broken
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_the_reference_of_config_keys_is_what_the_schemas_say():
+    spec = importlib.util.spec_from_file_location("generate_reference", GENERATOR)
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    found = generator.PAGE.read_text(encoding="utf-8")
+    page = generator.page()
+    assert found == page, f"{named(generator.PAGE)} is out of step. Run: {generator.COMMAND}"
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= LINES_OF_README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_to_files_and_headings_that_exist(page):
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_modules_that_are_named_can_be_imported(page):
+    modules = set(MODULE.findall(page.read_text(encoding="utf-8")))
+    assert [name for name in sorted(modules) if importlib.util.find_spec(name) is None] == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `b`: c\n[1](page.md#a-b-c) [2](page.md#d) [3](e.md)\n```\n[4](f.md)\n```\n"
+    )
+    assert [line.partition(":")[0] for line in broken_links(page)] == ["page.md#d", "e.md"]
