@@ -19,15 +19,16 @@ HEAD = f"""\
 <!-- Made by `{COMMAND}` from workflow/schemas; do not edit it by hand. -->
 
 This page is made from `workflow/schemas`, which every config is checked against before any job
-starts. *Default* is what `config/config.yaml` says; where a key has none there, the meaning says what
-happens without it. **Required** keys must be given, in `config/config.yaml` or in a file laid over
-it.
+starts. *Default* is what `config/config.yaml` says; where a key has none there, the meaning says
+what happens without it. **Required** keys must be given, in `config/config.yaml` or in a file laid
+over it.
 """
 ZOO = """\
 ## Entries of the zoo
 
-A model is one entry of `config/models.yaml`, under its name. [A model of your own](../how-to/own-model.md)
-shows whole entries. Defaults are those of the model's family.
+A model is one entry of `config/models.yaml`, under its name.
+[A model of your own](../how-to/own-model.md) shows whole entries. Defaults are those of the model's
+family.
 """
 PICTURES = """\
 ## Lists of pictures
