@@ -1,6 +1,6 @@
 """Write docs/reference/config.md from the schemas of the config, the zoo and lists of pictures.
 
-python docs/generate_reference.py
+It is run by hand (COMMAND) after a schema or config/config.yaml has changed.
 """
 
 from pathlib import Path

@@ -80,6 +80,12 @@ def test_links_lead_to_files_and_headings_that_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_text_is_taken_for_html(page):
+    text = re.sub(r"`[^`]*`", "", re.sub(r"<!--.*?-->", "", prose(page), flags=re.DOTALL))
+    assert re.findall(r"<[a-zA-Z/][^>]*>", text) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_modules_that_are_named_can_be_imported(page):
     modules = set(MODULE.findall(page.read_text(encoding="utf-8")))
     assert [name for name in sorted(modules) if importlib.util.find_spec(name) is None] == []
