@@ -6,7 +6,9 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -17,6 +19,7 @@ LINES_OF_README = 150
 FENCED = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULE = re.compile(r"python3? -m (rosetta_steps[\w.]*\w)")
 
 
@@ -57,6 +60,42 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
+def without_required(schema):
+    """A schema that asks for nothing: an example shows a part."""
+    if isinstance(schema, list):
+        return [without_required(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    left_out = ("required", "oneOf") if "properties" in schema else ()
+    return {key: without_required(value) for key, value in schema.items() if key not in left_out}
+
+
+@cache
+def schemas() -> list[dict]:
+    """What an example in YAML may be a part of."""
+    folder = ROOT / "workflow" / "schemas"
+    config, models = (
+        yaml.load((folder / f"{name}.schema.yaml").read_bytes(), yaml.CSafeLoader)
+        for name in ("config", "models")
+    )
+    sample_sets = config["properties"]["sample_sets"]
+    entry = {**models["additionalProperties"], "$defs": models["$defs"]}
+    return [without_required(schema) for schema in (config, models, sample_sets, entry)]
+
+
+def misfit(example: str) -> str | None:
+    """What is wrong with an example, as none of the schemas takes it."""
+    value, best = yaml.safe_load(example), None
+    for schema in schemas():
+        errors = list(jsonschema.Draft202012Validator(schema).iter_errors(value))
+        if not errors:
+            return None
+        deepest = max(errors, key=lambda error: len(error.absolute_path))
+        if best is None or len(deepest.absolute_path) > len(best.absolute_path):
+            best = deepest
+    return f"{best.json_path}: {best.message}"
+
+
 def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -89,6 +128,17 @@ def test_no_text_is_taken_for_html(page):
 def test_modules_that_are_named_can_be_imported(page):
     modules = set(MODULE.findall(page.read_text(encoding="utf-8")))
     assert [name for name in sorted(modules) if importlib.util.find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_examples_of_config_have_keys_and_values_of_the_schemas(page):
+    examples = YAML.findall(page.read_text(encoding="utf-8"))
+    assert [words for words in map(misfit, examples) if words] == []
+
+
+def test_a_key_that_does_not_exist_is_found():
+    assert "neighbors" in misfit("correlation: {neighbors: 5}")
+    assert "size_px" in misfit("sample_sets: {mine: {photos: x, size_px: [6, 6]}}")
 
 
 def test_a_broken_link_is_found(tmp_path):
