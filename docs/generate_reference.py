@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from rosetta_steps.config import schema as schemas
+
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "workflow" / "schemas"
 PAGE = ROOT / "docs" / "reference" / "config.md"
@@ -41,9 +43,7 @@ picture.
 def page() -> str:
     """The text of docs/reference/config.md."""
     config = _yaml(ROOT / "config" / "config.yaml")
-    schema = _yaml(SCHEMAS / "config.schema.yaml")
-    models = _yaml(SCHEMAS / "models.schema.yaml")
-    pictures = _yaml(SCHEMAS / "pictures.schema.yaml")
+    schema, models, pictures = map(read_schema, ("config", "models", "pictures"))
     lines = [HEAD, "## Top level\n", *_table(schema, config)]
     shared = schema["properties"]["inversion"]["properties"]
     for key, value in schema["properties"].items():
@@ -70,6 +70,18 @@ def page() -> str:
     lines += ["### `picture` of an entry\n", *_words(entry["properties"]["picture"])]
     lines += _table(entry["properties"]["picture"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def read_schema(name: str) -> dict:
+    """A schema of workflow/schemas, that of the config with the settings of steps.
+
+    Args:
+        name: "config", "models" or "pictures".
+    """
+    # A package without this function keeps the settings in config.schema.yaml itself.
+    if reader := getattr(schemas, "read_schema", None):
+        return reader(name)
+    return _yaml(SCHEMAS / f"{name}.schema.yaml")
 
 
 def _yaml(path: Path) -> dict:

@@ -23,6 +23,15 @@ YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULE = re.compile(r"python3? -m (rosetta_steps[\w.]*\w)")
 
 
+@cache
+def generator():
+    """docs/generate_reference.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate_reference", GENERATOR)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def prose(page: Path) -> str:
     """The text of a page without its blocks of code."""
     return FENCED.sub("", page.read_text(encoding="utf-8"))
@@ -73,11 +82,7 @@ def without_required(schema):
 @cache
 def schemas() -> list[dict]:
     """What an example in YAML may be a part of."""
-    folder = ROOT / "workflow" / "schemas"
-    config, models = (
-        yaml.load((folder / f"{name}.schema.yaml").read_bytes(), yaml.CSafeLoader)
-        for name in ("config", "models")
-    )
+    config, models = map(generator().read_schema, ("config", "models"))
     sample_sets = config["properties"]["sample_sets"]
     entry = {**models["additionalProperties"], "$defs": models["$defs"]}
     return [without_required(schema) for schema in (config, models, sample_sets, entry)]
@@ -101,12 +106,9 @@ def named(page: Path) -> str:
 
 
 def test_the_reference_of_config_keys_is_what_the_schemas_say():
-    spec = importlib.util.spec_from_file_location("generate_reference", GENERATOR)
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    found = generator.PAGE.read_text(encoding="utf-8")
-    page = generator.page()
-    assert found == page, f"{named(generator.PAGE)} is out of step. Run: {generator.COMMAND}"
+    made, file, command = generator().page(), generator().PAGE, generator().COMMAND
+    found = file.read_text(encoding="utf-8")
+    assert found == made, f"{named(file)} is out of step. Run: {command}"
 
 
 def test_the_readme_is_short():
