@@ -10,7 +10,7 @@ VENV_READY := .venv/.installed
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help dictionary test bench lint format clean-environment
+.PHONY: help dictionary test bench docs lint format clean-environment
 
 help: ## List these targets
 	@echo "Usage: make TARGET"
@@ -25,6 +25,10 @@ test: $(VENV_READY) ## Run the tests
 
 bench: $(VENV_READY) ## Time the correlation engine at every size (needs the results of faces)
 	$(IN_VENV) python -m rosetta_steps.benchmarks.suite
+
+docs: $(VENV_READY) ## Build the documentation as a site in site/
+	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(IN_VENV) mkdocs build --strict
 
 lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
 	$(IN_VENV) ruff check .
