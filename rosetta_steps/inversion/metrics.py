@@ -12,10 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.runtime.errors import UserError
@@ -45,6 +41,9 @@ def psnr(images: Tensor, targets: Tensor) -> Tensor:
 
     Infinite where both are equal.
     """
+    # Imported where it is used, because it takes seconds.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     return peak_signal_noise_ratio(images, targets, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
@@ -54,6 +53,8 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: The images are smaller than the window.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     y, x = images.shape[2:]
     if min(y, x) < WINDOW:
         raise UserError(
