@@ -9,13 +9,14 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import dump_maps
 
 from rosetta_steps import sampling
 from rosetta_steps.maps.running import refuse_another_network
 from rosetta_steps.storage.manifests import manifest_path
+from rosetta_steps.testing import dump_maps
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.generators.stylegan2 import StyleGAN2
 
 SAMPLES = Path("samples.zarr")
@@ -37,7 +38,7 @@ def generator(make, seed: int, autocast: str | None = None) -> Generator:
 
 def sampled(one: Generator, images: int = 3) -> xr.Dataset:
     """A sample set as sampling writes it."""
-    z = np.stack([sampling.latent(0, image, one.latent_size) for image in range(images)])
+    z = np.stack([latent(0, image, one.latent_size) for image in range(images)])
     with torch.inference_mode():
         pictures = one.generate(torch.from_numpy(z)).numpy()
     values = {"latent": (("image", "z"), z), "image": (("image", "rgb", "y", "x"), pictures)}

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import made, moments_of, plain_settings, random_maps, write_maps
-from project import Project
-from test_correlation import brute_force, run
+from brute_force import brute_force, run
+from conftest import plain_settings
 
 from rosetta_steps import moments, sampling
 from rosetta_steps.activations import dump
@@ -23,6 +22,7 @@ from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.streams import write_stream
+from rosetta_steps.testing import Project, made, moments_of, random_maps, write_maps
 
 pytestmark = [
     pytest.mark.cuda,

@@ -2,21 +2,20 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-REPOSITORY = Path(__file__).parents[1]
 PYPI_NAME_OF_CONDA_PACKAGE = {"pytorch": "torch"}
 ONLY_IN_CONDA = {"python", "pip"}
 LOCAL_INSTALLS = ["-e .[test]", "./workflow/launcher"]
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-ENVIRONMENT = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 CONDA_LINES = [line for line in ENVIRONMENT if isinstance(line, str)]
 PIP_LINES = [line for entry in ENVIRONMENT if isinstance(entry, dict) for line in entry["pip"]]
 
@@ -63,6 +62,6 @@ def test_the_package_and_then_the_launcher_are_installed_last():
 
 
 def test_the_launcher_asks_for_the_same_snakemake():
-    launcher = tomllib.loads((REPOSITORY / "workflow/launcher/pyproject.toml").read_text())
+    launcher = tomllib.loads((ROOT / "workflow/launcher/pyproject.toml").read_text())
     launcher_pins = by_name([Requirement(line) for line in launcher["project"]["dependencies"]])
     assert launcher_pins == {"snakemake": pins_of_pyproject()["snakemake"]}

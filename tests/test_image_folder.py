@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from full_disk import full_disk, message_of
 from PIL import Image, ImageOps
-from test_interruptions import full_disk, message_of
 
 from rosetta_steps import image_folder
 from rosetta_steps.stimuli import image_files

@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 import yaml
 from conftest import ROOT
+from full_disk import full_disk, message_of
 from PIL import Image
-from test_interruptions import full_disk, message_of
 
 from rosetta_steps import pictures
 from rosetta_steps.stimuli.image_files import UnreadableImage, read_image

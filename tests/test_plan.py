@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from rosetta_steps import plan as module
 from rosetta_steps.plan import existing_folder, lies_there, plan
@@ -118,6 +119,6 @@ def test_free_space_is_that_of_the_disk_on_which_the_results_lie(tmp_path, monke
     usage = shutil.disk_usage(here)._replace(free=10**12)
     full = {str(other / "results"): usage._replace(free=0)}
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: full.get(str(path), usage))
-    shutil.copytree(Path(module.__file__).parents[1] / "config", here / "config")
+    shutil.copytree(ROOT / "config", here / "config")
     with pytest.raises(ValueError, match="The disk cannot hold this: .* 0.0 GB there"):
         planned(activations)

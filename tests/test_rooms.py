@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import rosetta_steps
 
@@ -24,6 +25,7 @@ ROOMS = [
     "editing",
     "workflow",
     "",
+    "testing",
     "training",
     "benchmarks",
 ]
@@ -90,3 +92,17 @@ def test_every_room_says_what_it_is_for():
     for room in set(ROOMS) - {""}:
         tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), room
+
+
+def test_every_folder_of_tests_is_a_room_and_every_room_has_one():
+    folders = {
+        path.parent.relative_to(ROOT / "tests").as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    packages = {
+        module.replace(".", "/")
+        for module in MODULES
+        if (PACKAGE / module.replace(".", "/")).is_dir()
+    }
+    assert {folder for folder in folders if folder != "."} <= packages
+    assert {folder.partition("/")[0] for folder in folders} == set(ROOMS) - {""} | {"."}

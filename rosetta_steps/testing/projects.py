@@ -1,0 +1,134 @@
+"""A folder with a copy of the workflow and a zoo of tiny networks, in which Snakemake runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+
+import rosetta_steps
+from rosetta_steps.maps.statistics import MomentSums
+from rosetta_steps.testing.networks import entry_of, write_dcgan, write_timm
+
+CHECKOUT = Path(rosetta_steps.__file__).parents[1]
+ON_A_GPU = (
+    "sampling",
+    "activations",
+    "streams",
+    "correlation",
+    "invert",
+    "edit",
+)
+
+
+class Project:
+    """A copy of the workflow with a zoo of tiny networks with random weights.
+
+    The zoo has a DCGAN `generator` (images of 16 x 16 pixels) and two networks of timm, `one` and
+    `two` (test_resnet, images of 64 x 64). The config has one sample set, `tiny`: eight images of
+    the generator, on which `one` is mined, all layers of it. It has no inversions and no edits.
+
+    Args:
+        folder: To fill; it exists.
+
+    Attributes:
+        folder: Where it lies.
+
+    Raises:
+        FileNotFoundError: rosetta_steps was not installed from a checkout (pip install -e).
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        # Else every project of its own compiles it, which takes seconds.
+        MomentSums(1, (1, 1)).add(torch.zeros(1, 1, 1, 1))
+        for name in ("workflow", "rosetta_steps"):
+            # What Python and numba have compiled comes along.
+            shutil.copytree(CHECKOUT / name, self.folder / name)
+        torch.manual_seed(0)
+        zoo = {"generator": write_dcgan(self._weights("generator"), seed=None)}
+        for name in ("one", "two"):
+            zoo[name] = write_timm(self._weights(name), seed=None)
+        for name, entry in zoo.items():
+            entry["weights"] = {"path": f"{name}.safetensors"}
+        self.write("config/models.yaml", zoo)
+        config = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())
+        chosen = {"generator": "generator", "images": 8, "seed": 0, "layers": "all"}
+        config["sample_sets"] = {"tiny": chosen | {"models": ["one"]}}
+        config["sample_set"] = "tiny"
+        for section in ("inversions", "tables", "edits", "edit_figures"):
+            config[section] = {}
+        self.write("config/config.yaml", config)
+
+    def _weights(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def copy(self, folder: Path) -> "Project":
+        """The same with all results in another folder, which does not exist yet."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copied = object.__new__(type(self))
+        copied.folder = Path(folder)
+        return copied
+
+    def entry(self, loader: str, architecture: str | dict, weights: str) -> dict:
+        """An entry of a model whose weights are X.safetensors in the folder.
+
+        Args:
+            loader: Such as "timm".
+            architecture: As the loader takes it.
+            weights: X.
+        """
+        return entry_of(loader, architecture, f"{weights}.safetensors")
+
+    def write(self, file: str, value: object) -> None:
+        """Write a value as a YAML file of the folder."""
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(value))
+
+    def add(self, name: str, entry: dict) -> None:
+        """Add an entry to the zoo."""
+        path = self.folder / "config/models.yaml"
+        self.write("config/models.yaml", yaml.safe_load(path.read_text()) | {name: entry})
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Put a text in the place of another one in a file, which has it (else AssertionError)."""
+        path = self.folder / file
+        assert old in path.read_text(), f"{file} has no {old!r}"
+        path.write_text(path.read_text().replace(old, new))
+
+    def config(self, change: Callable[[dict], object]) -> None:
+        """Change the config: `change` is given it and alters it in place."""
+        value = yaml.safe_load((self.folder / "config/config.yaml").read_text())
+        change(value)
+        self.write("config/config.yaml", value)
+
+    def snakemake(self, *arguments: str) -> str:
+        """Run Snakemake in the folder.
+
+        Returns:
+            All that it wrote.
+
+        Raises:
+            AssertionError: It failed; with all that it wrote.
+        """
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def make(self, *targets: str) -> str:
+        """Run two jobs at a time of one core each, those that ask for a GPU as well."""
+        cores = ["--cores", "2", "--resources", "gpu=2", "--set-threads"]
+        return self.snakemake(*targets, *cores, *(f"{rule}=1" for rule in ON_A_GPU))
+
+    def planned(self, target: str = "dictionary") -> dict[str, int]:
+        """Number of jobs of each rule that a dry run plans."""
+        text = self.snakemake("-n", target)
+        rules = re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)
+        return {rule: n for rule, n in Counter(rules).items() if rule != "dictionary"}

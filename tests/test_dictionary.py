@@ -1,0 +1,429 @@
+"""The dictionary page and the figures, on tiny stores whose every value is known."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from full_disk import full_disk, message_of
+from PIL import Image
+
+from rosetta_steps import dictionary as page
+from rosetta_steps import figures
+from rosetta_steps.concepts import COLUMNS
+from rosetta_steps.display import choices, heatmaps
+from rosetta_steps.display.exemplars import Unit, choose_examples
+from rosetta_steps.display.reading import (
+    file_label,
+    open_dictionary,
+    read_maps,
+    unit_maxima,
+    unit_ranges,
+)
+from rosetta_steps.matching.tables import write_table
+from rosetta_steps.storage.datasets import write_dataset
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.testing import made, write_maps
+
+IMAGES = 12
+GENERATOR = "tiny-gan"
+SIZES = {
+    GENERATOR: {"main.2": (6, 4), "main.5": (5, 8)},
+    "model-a": {"blocks.1.act": (7, 8), "5": (4, 4)},  # a layer whose name is a number
+    "model-b": {"Relu_1": (6, 6)},
+}
+# concept, generator layer and channel, model, layer, channel, correlation
+ROWS = [
+    (1, "main.5", 3, "model-a", "blocks.1.act", 6, 0.80),
+    (1, "main.5", 3, "model-a", "5", 1, 0.70),
+    (1, "main.5", 3, "model-b", "Relu_1", 2, 0.60),
+    (1, "main.2", 0, "model-a", "blocks.1.act", 6, 0.85),
+    (1, "main.2", 0, "model-b", "Relu_1", 5, 0.40),
+    (2, "main.2", 4, "model-a", "5", 3, 0.55),
+    (2, "main.2", 4, "model-b", "Relu_1", 0, 0.45),
+]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Paths of samples, activations and moments."""
+    tmp_path = tmp_path_factory.mktemp("stores")
+    random = np.random.default_rng(0)
+    images = random.random((IMAGES, 3, 16, 16), dtype=np.float32)
+    samples = xr.Dataset(
+        {"image": (("image", "rgb", "y", "x"), images)},
+        attrs={"generator": GENERATOR, "seed": 7, "truncation": 0.5},
+    )
+    write_dataset(samples, tmp_path / "samples.zarr", made("samples", of={}))
+    made_of = ingredients([tmp_path / "samples.zarr"])
+    paths = {"maps": [], "moments": []}
+    for model, layers in SIZES.items():
+        maps, statistics = {}, {}
+        for layer, (channels, size) in layers.items():
+            values = random.gamma(1.0, 1.0, (IMAGES, channels, size, size)).astype(np.float16)
+            # maxima over positions, and with them the order of the images, are known
+            values = np.minimum(values, 4.0)
+            values[:, :, 1, 1] = 5.0 + np.arange(IMAGES, dtype=np.float16)[:, np.newaxis]
+            maps[layer] = values
+            statistics[layer] = xr.Dataset(
+                {
+                    "minimum": ("channel", values.min(axis=(0, 2, 3))),
+                    "maximum": ("channel", values.max(axis=(0, 2, 3))),
+                }
+            )
+        store = tmp_path / "activations" / f"{model}.zarr"
+        write_maps(store, maps, 5, provenance=made("activations", model, of=made_of))
+        tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"model": model}), **statistics})
+        measured = tmp_path / "moments" / f"{model}.zarr"
+        write_dataset(tree, measured, made("moments", model, of=ingredients([store])))
+        paths["maps"].append(store)
+        paths["moments"].append(measured)
+    return {"samples": tmp_path / "samples.zarr", **paths}
+
+
+def write_rosetta(table, path, activations):
+    write_table(table, path, made("dictionary", *SIZES, of=ingredients(activations)))
+
+
+@pytest.fixture
+def inputs(stores, tmp_path):
+    """The stores and a table, which a test may change."""
+    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=COLUMNS)
+    write_rosetta(table, tmp_path / "rosetta.csv", stores["maps"])
+    return {"table": tmp_path / "rosetta.csv", **stores}
+
+
+# Zarr warns that consolidated metadata, which finished stores have, is not in its specification.
+pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata")
+
+
+@pytest.fixture
+def opened(inputs):
+    return open_dictionary(**inputs)
+
+
+@pytest.fixture
+def empty(inputs):
+    write_rosetta(pd.DataFrame(columns=COLUMNS), inputs["table"], inputs["maps"])
+    return open_dictionary(**inputs)
+
+
+# One that would be a formula, one too long to be shown whole, and one for no font of ours.
+FILES = [f"day/{number}.jpg" for number in range(IMAGES - 3)]
+FILES += ["月.png", "night/a$b$ <c>.png", "night/" + "long " * 20 + "name.png"]
+
+
+@pytest.fixture
+def of_photos(opened):
+    """The same stores, of photos of which two could not be read."""
+    photos = opened.samples.load().assign(file=("image", FILES))
+    reasons = ["x.jpg: the file is empty", "<y>.jpg: no image"]
+    photos.attrs = {"images": ["photos"], "unreadable": reasons}
+    return dataclasses.replace(opened, samples=photos)
+
+
+class Page(HTMLParser):
+    """Sections, pictures, links and open tags of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.sections, self.pictures, self.references, self.open = [], [], [], []
+        self.feed(path.read_text())
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in ("img", "meta", "input", "wbr"):
+            self.open.append(tag)
+        if tag == "section":
+            self.sections.append(attrs["id"])
+        if tag == "img":
+            self.pictures.append(attrs)
+        self.references += [attrs[name] for name in ("src", "href") if name in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_has_a_section_for_every_concept_and_all_its_pictures(opened, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    read = Page(output)
+    assert read.open == []
+    assert read.sections == ["concept-1", "concept-2"]
+    # 6 examples x (image, generator, 2 models) a concept, a link to each concept, the colour key
+    assert len(read.pictures) == 2 * 6 * 4 + 2 + 1
+    for picture in read.pictures:
+        assert picture["alt"]
+        with Image.open(output.parent / picture["src"]) as image:
+            image.load()
+            if picture["src"] != page.KEY:
+                assert image.size == (128, 128)
+    shown = {picture["src"] for picture in read.pictures}
+    on_disk = {f"concepts/{path.name}" for path in (output.parent / "concepts").iterdir()}
+    assert shown == on_disk
+
+
+def test_the_page_needs_no_network(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output)
+    for reference in Page(output).references:
+        assert reference.startswith(("concepts/", "#concept-")), reference
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", output.read_text().replace("// ", ""))
+
+
+def test_the_page_says_what_was_mined(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output)
+    text = re.sub(r"<wbr>|</?[a-z][^>]*>", "", output.read_text())
+    for fact in (
+        GENERATOR,
+        "model-a, model-b",
+        "12 (seed 7)",
+        "3 of tiny-gan",
+        "number 1, 2 units of tiny-gan",
+        "strength 0.70 · 2 units of tiny-gan · 4 model units",
+        "channel 6 · r = 0.80",
+    ):
+        assert fact in text, fact
+
+
+def test_the_page_of_photos_names_their_files(of_photos, tmp_path):
+    page.write_page(of_photos, tmp_path / "index.html")
+    read = Page(tmp_path / "index.html")
+    assert read.open == []
+    # maxima grow with the index of the image: the best three are the last
+    shown = [p for p in read.pictures if p["src"].startswith("concepts/image-")][:3]
+    assert [picture["title"] for picture in shown] == FILES[:-4:-1]
+    assert shown[1]["alt"] == "Image 10 (a$b$ <c>.png)"
+    alts = [p["alt"] for p in read.pictures if "top example, image 10 (" in p["alt"]]
+    assert len(alts) == 2 * 3
+    text = (tmp_path / "index.html").read_text()
+    assert "<span>image 10</span>" in text and ">a$b$ &lt;c&gt;.png</span>" in text
+    assert ">long long…g name.png</span>" in text
+
+
+def test_the_page_says_which_photos_were_left_out(of_photos, tmp_path):
+    page.write_page(of_photos, tmp_path / "index.html")
+    head = (tmp_path / "index.html").read_text().split("</dl>")[0]
+    text = re.sub(r"</?[a-z][^>]*>", " ", head)
+    assert "12 (from files)" in text and "First model" in text
+    assert re.search(r"Left out\s+2 unreadable files", text)
+    assert "<li>x.jpg: the file is empty</li>\n<li>&lt;y&gt;.jpg: no image</li>" in head
+
+
+def test_figures_of_photos_name_their_files(of_photos, monkeypatch):
+    words = []
+    monkeypatch.setattr(figures, "choose_images", lambda *_: [10, 9, 11])
+    for figure in (figures.figure2(of_photos), figures.figure3(of_photos, concepts=1)):
+        figure.canvas.draw()  # a$b$ is no formula
+        words.append(" ".join(text.get_text() for text in figure.texts).replace("\n", " "))
+    # the best image has the long name; of number 9 the font has no sign
+    assert "image long long l…ong name.png." in words[0]
+    assert "Photos, from top to bottom: a$b$ <c>.png, number 9, long long" in words[1]
+
+
+def test_figures_of_a_generator_number_its_images(opened):
+    words = [text.get_text() for text in figures.figure3(opened, images=2).texts]
+    assert any(re.search(r"Images \d+, \d+\.$", text) for text in words)
+    assert not any("Photos" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    ("file", "label"),
+    [
+        ("folder/a.jpg", "a.jpg"),
+        ("ten-letters", "ten-letters"),
+        ("more-than-twelve.jpg", "more-…ve.jpg"),
+        ("a\nb.jpg", "a?b.jpg"),
+    ],
+)
+def test_a_long_name_of_a_file_is_shortened_in_the_middle(file, label):
+    assert file_label(file, 12) == label
+
+
+def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
+    output = tmp_path / "index.html"
+    page.write_page(opened, output, top=3, middle=2, low=1)
+    # maxima grow with the index of the image: 11 is the best, 0 the worst
+    examples = page.concept_examples(opened, top=3, middle=2, low=1)[1]
+    assert [(example.group, example.image, example.rank) for example in examples] == [
+        ("top", 11, 1),
+        ("top", 10, 2),
+        ("top", 9, 3),
+        ("middle", 6, 6),
+        ("middle", 5, 7),
+        ("low", 0, 12),
+    ]
+    text = output.read_text()
+    assert text.count('<b class="low">low</b><span>image 0</span><span>rank 12</span>') == 2
+
+
+def test_examples_are_different_images_even_if_there_are_few():
+    maxima = np.array([1.0, 1.0, 0.0, 2.0])
+    examples = choose_examples(maxima, (0.0, 2.0), top=3, middle=2, low=1)
+    assert [example.image for example in examples] == [3, 0, 1, 2]
+    assert [example.group for example in examples] == ["top", "top", "top", "low"]
+    assert [example.peak for example in examples] == [1.0, 0.5, 0.5, 0.0]
+
+
+def test_the_same_value_has_the_same_colour_in_every_image():
+    grey = np.full((16, 16), 0.5, dtype=np.float32)
+    strong, weak = np.zeros((4, 4)), np.zeros((4, 4))
+    strong[0, 0], strong[3, 3] = 8.0, 2.0
+    weak[3, 3] = 2.0  # the greatest value of its own image
+    pictures = [heatmaps.overlay(each, (0.0, 8.0), grey) for each in (strong, weak)]
+    np.testing.assert_array_equal(pictures[0][14:, 14:], pictures[1][14:, 14:])
+    assert (pictures[0][0, 0] != pictures[1][0, 0]).any()
+
+
+def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
+    unit = Unit("model-b", "Relu_1", 2)
+    values = opened.maps["model-b"].read("Relu_1", slice(0, IMAGES))[:, 2]
+    assert unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
+
+
+def test_values_that_are_no_numbers_are_drawn_as_missing_and_a_unit_that_never_varies_as_silent():
+    values = np.array([np.nan, -np.inf, 0.0, 1.0, 2.0, np.inf], dtype=np.float16)
+    np.testing.assert_array_equal(heatmaps.scale(values, (0.0, 2.0)), [np.nan, 0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(heatmaps.scale(values, (1.0, 1.0)), [np.nan, 0, 0, 0, 0, 0])
+    plane = np.array([[np.nan, 1.0], [0.0, 2.0]], dtype=np.float32)
+    picture = heatmaps.overlay(plane, (0.0, 2.0), np.zeros((8, 8), np.float32))
+    missing = (picture == heatmaps.MISSING).all(2)
+    assert missing[:4, :4].all() and not missing[4:].any() and not missing[:, 4:].any()
+
+
+def test_opacity_and_brightness_grow_with_the_value():
+    rgba = heatmaps.colour(np.linspace(0, 1, 64))
+    assert rgba[0, 3] == 0
+    assert (np.diff(rgba[:, 3]) > 0).all()
+    assert (np.diff(rgba[:, :3] @ heatmaps.LUMA) > 0).all()
+
+
+def test_the_representative_has_the_strongest_correlations_on_average(opened):
+    first = opened.concepts[0]
+    # main.2/0 has the strongest single correlation, main.5/3 the higher mean: (0.8 + 0.6) / 2
+    assert first.generator_unit == Unit(GENERATOR, "main.5", 3)
+    assert first.model_units == (Unit("model-a", "blocks.1.act", 6), Unit("model-b", "Relu_1", 2))
+    assert first.correlations == (0.8, 0.6)
+    assert first.strength == pytest.approx(0.7)
+
+
+def test_maps_and_maxima_read_by_chunks_are_those_of_the_store(opened):
+    whole = {
+        (model, layer): opened.maps[model].read(layer, slice(0, IMAGES))
+        for model, layers in SIZES.items()
+        for layer in layers
+    }
+    units = [unit for concept in opened.concepts for unit in concept.units]
+    wanted = [(unit, image) for unit in units for image in (11, 0, 7, 4)]
+    maps = read_maps(opened.maps, wanted)
+    assert set(maps) == set(wanted)
+    for (unit, image), values in maps.items():
+        expected = whole[unit.model, unit.layer][image, unit.channel]
+        np.testing.assert_array_equal(values, expected)
+    for unit, maxima in unit_maxima(opened.maps, units, IMAGES).items():
+        expected = whole[unit.model, unit.layer][:, unit.channel].max(axis=(1, 2))
+        np.testing.assert_array_equal(maxima, expected)
+
+
+def test_an_empty_table_gives_a_page_and_figures_that_say_why(empty, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(empty, output)
+    assert "no unit of the generator has a best buddy in every model" in output.read_text()
+    assert "model-a, model-b" in output.read_text()
+    assert Page(output).sections == []
+    for path in figures.write_figures(empty, tmp_path / "figures"):
+        assert path.stat().st_size > 0
+
+
+def test_a_page_replaces_the_one_before_it_and_leaves_nothing_else(opened, tmp_path):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    (output.parent / "concepts" / "of-an-older-run.webp").write_bytes(b"")
+    before = output.read_bytes()
+    page.write_page(opened, output)
+    assert output.read_bytes() == before
+    assert not (output.parent / "concepts" / "of-an-older-run.webp").exists()
+    assert sorted(path.name for path in output.parent.iterdir()) == ["concepts", "index.html"]
+
+
+def test_a_page_that_fails_leaves_the_one_before_it(opened, tmp_path, monkeypatch):
+    output = tmp_path / "page" / "index.html"
+    page.write_page(opened, output)
+    before = output.read_bytes()
+    monkeypatch.setattr(page, "page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        page.write_page(opened, output)
+    assert output.read_bytes() == before
+    assert sorted(path.name for path in output.parent.iterdir()) == ["concepts", "index.html"]
+
+
+def test_a_store_the_table_needs_is_missed_by_name(inputs):
+    inputs["maps"] = inputs["maps"][:2]
+    with pytest.raises(ValueError, match=r"is of model-b too, but --maps has only"):
+        open_dictionary(**inputs)
+
+
+def test_a_table_without_its_columns_is_refused(inputs):
+    write_rosetta(pd.DataFrame({"concept": [1]}), inputs["table"], inputs["maps"])
+    with pytest.raises(ValueError, match=r"rosetta.csv is damaged: its columns are concept, not"):
+        open_dictionary(**inputs)
+
+
+def test_figures_of_the_same_inputs_are_the_same_bytes(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "DOTS_PER_INCH", 50)
+    first = figures.write_figures(opened, tmp_path / "first", concepts=2, images=2)
+    second = figures.write_figures(opened, tmp_path / "second", concepts=2, images=2)
+    assert [path.name for path in first] == [
+        "figure2.pdf",
+        "figure2.png",
+        "figure3.pdf",
+        "figure3.png",
+    ]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    # embedded TrueType, not Type 3
+    assert b"/Type3" not in first[0].read_bytes()
+
+
+def test_figure_3_passes_over_concepts_that_look_like_a_stronger_one(opened, monkeypatch):
+    alike = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+    concepts = [opened.concepts[0], opened.concepts[0], opened.concepts[1]]
+    three = dataclasses.replace(
+        opened,
+        concepts=[dataclasses.replace(each, number=n) for n, each in enumerate(concepts, 1)],
+    )
+    monkeypatch.setattr(choices, "unit_similarity", lambda *_: alike)
+    for count, numbers in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (9, [1, 2, 3])):
+        chosen = choices.choose_distinct(three, count)
+        assert [concept.number for concept in chosen] == numbers
+
+
+def test_the_command_line_writes_the_page(inputs, tmp_path):
+    command = [sys.executable, "-m", "rosetta_steps.dictionary"]
+    command += ["--table", inputs["table"], "--samples", inputs["samples"]]
+    command += ["--maps", *inputs["maps"], "--moments", *inputs["moments"]]
+    subprocess.run([*command, "--output", tmp_path / "index.html"], check=True)
+    assert Page(tmp_path / "index.html").sections == ["concept-1", "concept-2"]
+
+
+def test_a_page_on_a_full_disk_is_named_with_the_remedy_and_cleans_up_what_a_killed_one_left(
+    opened, tmp_path
+):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / f".index.html.{process.pid}.partial" / "concepts").mkdir(parents=True)
+
+    def write():
+        with full_disk():
+            page.write_page(opened, tmp_path / "index.html")
+
+    assert "index.html cannot be written: " in message_of(write)
+    assert sorted(os.listdir(tmp_path)) == ["rosetta.csv", "rosetta.csv.done.json"]

@@ -1,0 +1,339 @@
+"""What an artefact follows from shows in itself: nothing stale counts as up to date."""
+
+import copy
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from conftest import ROOT
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from rosetta_steps.display.drawing import save_figures
+from rosetta_steps.display.panels import empty_figure
+from rosetta_steps.inversion.figures.animation import empty_canvas, write_animation
+from rosetta_steps.storage.manifests import identity_recorded
+from rosetta_steps.testing import Project
+from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
+
+TABLE = "results/best_buddies/tiny/{}--{}.csv"
+
+
+def write_photos(folder: Path, count: int = 6) -> None:
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        pixels = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def write_onnx(folder: Path, seed: int) -> None:
+    """A convolution and a ReLU, the weights in a second file."""
+    weights = np.random.default_rng(seed).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 64, 64])
+    maps = helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["n", 4, 32, 32])
+    convolution = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], name="conv", **convolution),
+        helper.make_node("Relu", ["y"], ["maps"], name="act"),
+    ]
+    graph = helper.make_graph(
+        nodes, "net", [image], [maps], [numpy_helper.from_array(weights, "w")]
+    )
+    (folder / "net.onnx.data").unlink(missing_ok=True)  # else it would be appended to
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(
+        model,
+        folder / "net.onnx",
+        save_as_external_data=True,
+        location="net.onnx.data",
+        size_threshold=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory):
+    """A project in which the best buddies of a generator with a network in ONNX were mined."""
+    project = Project(tmp_path_factory.mktemp("mined"))
+    write_photos(project.folder / "photos")
+    write_onnx(project.folder, 0)
+    entry = project.entry("onnx", {}, "net") | {"preprocessing": {"size": [64, 64]}}
+    entry["preprocessing"] |= {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+    project.add("net", entry | {"weights": {"path": "net.onnx"}})
+    photos = {"photos": "photos", "size": [64, 64], "layers": "all", "models": ["one", "net"]}
+
+    def sets(config):
+        config["sample_sets"]["tiny"]["models"] = ["net"]
+        config["sample_sets"]["photos"] = photos
+        config["neighbours"] = 3
+
+    project.config(sets)
+    project.make(TABLE.format("generator", "net"))
+    return project
+
+
+@pytest.fixture
+def project(mined, tmp_path):
+    return mined.copy(tmp_path / "copy")
+
+
+def killed(project, step: str, *targets: str) -> str:
+    """Run the workflow; the first job of a step dies as by an out-of-memory killer."""
+    shim = project.folder / "shim" / "python"
+    shim.parent.mkdir(exist_ok=True)
+    shim.write_text(
+        f'#!/bin/sh\n[ "$2" = rosetta_steps.{step} ] && kill -9 $$\nexec {sys.executable} "$@"\n'
+    )
+    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+    path = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *targets],
+        cwd=project.folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    shutil.rmtree(shim.parent)
+    assert done.returncode != 0 and "Killed" in done.stdout + done.stderr, done.stderr
+    return done.stderr
+
+
+def contents(project) -> dict[str, bytes]:
+    """Every file that was made, but plans, which say how much of the disk is free."""
+    folder = project.folder / "results"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {name: content for name, content in found.items() if not name.startswith("plans/")}
+
+
+def other_weights(project):
+    shutil.copy(project.folder / "two.safetensors", project.folder / "one.safetensors")
+
+
+def another_onnx_data_file(project):
+    before = (project.folder / "net.onnx").read_bytes()
+    write_onnx(project.folder, 1)
+    assert (project.folder / "net.onnx").read_bytes() == before
+
+
+def another_photo(project):
+    Image.new("RGB", (64, 64), "red").save(project.folder / "photos/3.png")
+
+
+def another_entry(project):
+    zoo = yaml.safe_load((project.folder / "config/models.yaml").read_text())
+    zoo["net"]["preprocessing"]["mean"] = [0.4, 0.5, 0.6]
+    project.write("config/models.yaml", zoo)
+
+
+def another_revision(project):
+    project.edit("rosetta_steps/storage/revisions.toml", '"moments" = 1', '"moments" = 2')
+
+
+def config(**change):
+    def apply(project):
+        project.config(lambda c: [c[k].update(v) if k in SECTIONS else c.update({k: v})
+                                  for k, v in change.items()])  # fmt: skip
+
+    apply.__name__ = "-".join(change)
+    return apply
+
+
+SECTIONS = ("correlation", "activations", "clustering")
+TINY = TABLE.format("generator", "net")
+
+
+def another_seed(project):
+    project.config(lambda c: c["sample_sets"]["tiny"].update(seed=1))
+
+
+MAPS, MOMENTS = "results/activations/{}/{}.zarr.done.json", "results/moments/{}/{}.zarr.done.json"
+TABLE_OF_R = "results/correlations/tiny/generator--net.zarr.done.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "target"),
+    [
+        (another_seed, "sampling", MAPS.format("tiny", "net")),
+        (another_entry, "activations", MOMENTS.format("tiny", "net")),
+        (another_onnx_data_file, "activations", MOMENTS.format("tiny", "net")),
+        (another_revision, "moments", MOMENTS.format("tiny", "net")),
+        (config(correlation={"precision": "float64"}), "correlation", TABLE_OF_R),
+        (config(neighbours=2), "best_buddies", TINY),
+        (another_photo, "image_folder", MAPS.format("photos", "one")),
+        (other_weights, "activations", MOMENTS.format("photos", "one")),
+    ],
+)
+def test_a_job_that_is_killed_after_a_change_leaves_nothing_stale(project, change, step, target):
+    """The same command again gives, to the byte, what a run from nothing gives."""
+    if "photos" in target:
+        project.make(target)
+    change(project)
+    killed(project, step, target)
+    project.make(target)
+    after = contents(project)
+    for folder in ("results", ".snakemake"):
+        shutil.rmtree(project.folder / folder)
+    project.make(target)
+    fresh = contents(project)
+    assert after.keys() >= fresh.keys()
+    assert [name for name in fresh if after[name] != fresh[name]] == []
+    again = project.snakemake("-n", target)
+    assert "Nothing to be done" in again
+
+
+def test_results_that_came_without_the_records_of_snakemake_are_held_against_the_config(project):
+    shutil.rmtree(project.folder / ".snakemake")
+    assert project.planned(TINY) == {}
+    project.config(lambda c: c.update(neighbours=2))
+    assert project.planned(TINY) == {"best_buddies": 1}
+    mtime = project.snakemake("-n", TINY, "--rerun-triggers", "mtime")
+    assert "rule best_buddies" in mtime
+
+
+def test_an_artefact_that_was_lost_on_the_way_is_made_again(project):
+    (project.folder / "results/moments/tiny/net.zarr.done.json").unlink()
+    assert project.planned(TINY) == {"moments": 1, "correlation": 1, "best_buddies": 1}
+
+
+# --- identities -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recipes(monkeypatch):
+    """Recipes of our own config, which reads weights that are in the repository alone."""
+    monkeypatch.chdir(ROOT)
+    return Recipes(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+
+
+# Of the config, what decides how something is done and never what comes out.
+WITHOUT_EFFECT = {
+    "correlation": {"memory_gb", "gpus", "gpu_memory_gb", "scheduler"},
+    "activations": {"keep"},  # decides which of two artefacts there are
+}
+
+
+def identities(config: dict) -> dict[str, str]:
+    recipes = Recipes(config)
+    name = config["sample_set"]
+    everyone = recipes.everyone(name)
+    nodes = [("samples", name), ("concepts", name), ("page", name), ("figures", name)]
+    nodes += [("visualisations", name)]
+    nodes += [(kind, name, m) for kind in ("activations", "stream", "moments") for m in everyone]
+    pairs = [(everyone[0], model) for model in everyone]
+    nodes += [(kind, name, *pair) for kind in ("correlations", "best_buddies") for pair in pairs]
+    nodes += [("table", table) for table in config["tables"]]
+    nodes += [("arm", one, arm) for one in config["inversions"] for arm in recipes.arms_of(one)]
+    nodes += [("edit", edit) for edit in config["edits"]]
+    nodes += [("edit_figure", figure) for figure in config["edit_figures"]]
+    nodes += [
+        (file.split(".")[0], one)
+        for one in config["inversions"]
+        for file in recipes.figures_of(one)
+    ]
+    return {file_of(node): recipes._identity(node) for node in nodes}
+
+
+def changed(value):
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return value[:-1] if value else ["another"]
+    return f"{value}-other"
+
+
+def test_every_setting_that_decides_what_comes_out_is_part_of_an_identity(recipes):
+    before = identities(recipes.config)
+    for section in ("activations", "correlation", "clustering", "figures", "inversion"):
+        for key, value in recipes.config[section].items():
+            if key in WITHOUT_EFFECT.get(section, ()) or key in ("arms", "perceptual_network"):
+                continue
+            config = copy.deepcopy(recipes.config)
+            config[section][key] = (
+                "nearest"
+                if (section, key) == ("correlation", "keep")
+                else (changed(value) if key != "metrics" else ["mae-digiface"])
+            )
+            assert identities(config) != before, f"{section}.{key}"
+    for key in ("images", "seed", "layers"):
+        config = copy.deepcopy(recipes.config)
+        config["sample_sets"]["faces"][key] = "all" if key == "layers" else 7
+        assert identities(config) != before, key
+    for edit, chosen in recipes.config["edits"].items():
+        for key in chosen.keys() - {"matches", "source"}:
+            config = copy.deepcopy(recipes.config)
+            config["edits"][edit][key] = changed(chosen[key])
+            assert identities(config) != before, f"{edit}.{key}"
+
+
+@pytest.mark.parametrize("section", WITHOUT_EFFECT)
+def test_settings_that_decide_how_something_is_done_are_no_part_of_any(recipes, section):
+    before = identities(recipes.config)
+    for key in WITHOUT_EFFECT[section] & recipes.config[section].keys() - {"keep"}:
+        config = copy.deepcopy(recipes.config)
+        config[section][key] = changed(config[section][key])
+        assert identities(config) == before, key
+
+
+def test_only_what_comes_after_a_setting_follows_from_it(recipes):
+    before = identities(recipes.config)
+    config = copy.deepcopy(recipes.config)
+    config["neighbours"] = 3
+    after = identities(config)
+    same = {file for file in before if before[file] == after[file]}
+    assert FILES["samples"].format(sample_set="faces") in same
+    assert all("correlations/" not in file or file in same for file in before)
+    assert not any("best_buddies/" in file or "rosetta" in file for file in same)
+
+
+def test_figures_of_inversions_and_edits_follow_from_the_maps(recipes):
+    before = identities(recipes.config)
+    config = copy.deepcopy(recipes.config)
+    for chosen in config["sample_sets"].values():
+        if "seed" in chosen:
+            chosen["seed"] += 7
+    after = identities(config)
+    figures = {file for file in before if file.startswith("results/figures/")}
+    assert len(figures) > len(config["edit_figures"])
+    assert all(before[file] != after[file] for file in figures)
+
+
+def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
+    save_figures({tmp_path / "figure": empty_figure("nothing")}, "0123456789ab")
+    write_animation([empty_canvas("nothing")], tmp_path / "still.webp", 100, "0123456789ab")
+    write_animation([empty_canvas("one"), empty_canvas("two")], tmp_path / "x.webp", 100, "ab")
+    recorded = [identity_recorded(tmp_path / name) for name in ("figure.png", "still.webp")]
+    assert recorded == ["0123456789ab"] * 2
+    assert identity_recorded(tmp_path / "x.webp") == "ab"
+    (tmp_path / "x.webp").write_bytes(b"RIFF")
+    assert identity_recorded(tmp_path / "x.webp") is None
+
+
+def test_a_target_that_is_not_known_has_no_recipe(recipes):
+    assert recipes.stale(["report.html", "results/samples/nothing.zarr.done.json"]) == set()
+    chain = recipes.chain(["results/best_buddies/faces/dcgan-digiface--open-nsfw.csv"])
+    kinds = sorted(kind for kind, *_ in chain)
+    assert kinds == ["activations"] * 2 + ["best_buddies", "correlations"] + ["moments"] * 2 + [
+        "samples"
+    ]
+
+
+def test_a_manifest_says_what_its_artefact_was_made_of(mined):
+    table = json.loads((mined.folder / f"{TINY}.done.json").read_text())
+    assert table["models"] == ["generator", "net"] and table["sample_set"] == "tiny"
+    expected = {"samples on tiny", "correlations of generator and net on tiny"}
+    for name in ("generator", "net"):
+        expected |= {f"{of} of {name}" for of in ("entry", "weights")}
+        expected |= {f"{of} of {name} on tiny" for of in ("activations", "moments")}
+    assert set(table["made_of"]) == expected
