@@ -423,7 +423,7 @@ def _read_partial(store: Path) -> dict | None:
 
 
 # What zstd at level 1 leaves of maps in float16: seen on the embedded zoo after a ReLU, and after a
-# leaky ReLU or GELU, which leaves few zeros (benchmarks.generators, docs/zoo.md).
+# leaky ReLU or GELU, which leaves few zeros (docs/benchmarks/generators.md).
 AFTER_RELU, OTHERWISE = 0.45, 0.85
 
 

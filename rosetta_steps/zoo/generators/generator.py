@@ -16,7 +16,7 @@ from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
 MEAN_W = "mapping.w_avg"
 OWN_MODULE = (
     "its module does not say truncates = True (one that does is called with the truncation too, "
-    "docs/zoo.md)"
+    "docs/how-to/own-model.md)"
 )
 
 
