@@ -28,7 +28,7 @@ from rosetta_steps.zoo.loading import choose_layers, load
 
 # Seen on two cores for the embedded zoo (faces 7 minutes, faces-quick 1.5, faces-all 13 on an EPYC;
 # a Xeon took a quarter longer for that): seconds for each GB of maps before compression, to start
-# the jobs of a model, and for the dictionary. With keep: matched every model runs three times, and
+# the jobs of a model, and for the dictionary. With store: matched every model runs three times, and
 # its maps are neither written nor read.
 SECONDS_A_GIGABYTE = {"all": 18, "matched": 9}
 SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
@@ -47,7 +47,7 @@ def plan(
     dtype: str,
     maps: Path,
     images_per_shard: int,
-    keep: str = "all",
+    store: str = "all",
     splits: int = 1,
     neighbours: int = 1,
 ) -> str:
@@ -62,7 +62,7 @@ def plan(
         maps: Folder of the dumps, or of matched maps; what lies there already needs no more room or
             time, if it has these images, layers and this dtype. Free space is that of its disk.
         images_per_shard: Images whose maps a dump holds until their file is written.
-        keep: "all", or "matched"; what the other takes is said as well.
+        store: "all", or "matched"; what the other takes is said as well.
         splits: Parts of the images whose moments and correlations are kept besides; 1: none.
         neighbours: K of the best buddies.
 
@@ -88,7 +88,7 @@ def plan(
         sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
         needs = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
-        if not lies_there(maps / f"{name}.zarr", expected, dtype, keep):
+        if not lies_there(maps / f"{name}.zarr", expected, dtype, store):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             size, left = bytes_of(shapes, images, dtype)
             values = sum(prod(shape) for shape, _ in shapes)
@@ -104,7 +104,7 @@ def plan(
         )
     refuse_too_many_neighbours(neighbours, dict(zip(models, units, strict=True)))
     tables = 4 * units[0] * sum(units) * kept
-    # Twice while a file is put together; correlations keep to correlation.memory_gb.
+    # Twice while a file is put together; correlations store to correlation.memory_gb.
     held, holds = max((2 * shard, "the largest file of maps"), (sums, "sums of moments"))
     disk = existing_folder(maps)
     free = shutil.disk_usage(disk).free
@@ -115,9 +115,9 @@ def plan(
         seconds = SECONDS_A_GIGABYTE[name] * sum(size for size, _ in made) / 1e9
         seconds += SECONDS_A_MODEL[name] * len(made) + SECONDS_OF_THE_DICTIONARY
         choices.append(
-            f"keep: {name:8} about {needed[name] / 1e9:.1f} GB on disk once compressed, about "
+            f"store: {name:8} about {needed[name] / 1e9:.1f} GB on disk once compressed, about "
             f"{seconds / 60:.1f} minutes on two cores, fewer on more"
-            + (" (chosen)" if name == keep else "")
+            + (" (chosen)" if name == store else "")
         )
     text = "\n".join(
         [
@@ -132,8 +132,8 @@ def plan(
     remedy = {"memory": ", or a smaller images_per_shard."}
     if sums > 2 * shard:
         remedy["memory"] = ", or fewer splits."
-    remedy["disk"] = ", or keep: matched." if keep == "all" else "."
-    for what, need, there in (("disk", needed[keep], free), ("memory", held, memory)):
+    remedy["disk"] = ", or store: matched." if store == "all" else "."
+    for what, need, there in (("disk", needed[store], free), ("memory", held, memory)):
         if need > there:
             raise UserError(
                 f"{text}\nThe {what} cannot hold this: {need / 1e9:.1f} GB needed, "
@@ -144,23 +144,23 @@ def plan(
 
 
 def lies_there(
-    store: Path, layers: Mapping[str, tuple[int, ...]], dtype: str, keep: str = "all"
+    dump: Path, layers: Mapping[str, tuple[int, ...]], dtype: str, stored: str = "all"
 ) -> bool:
     """Whether a finished dump is the one that is meant, as far as its manifest says.
 
     Args:
-        store: X.zarr.
+        dump: X.zarr.
         layers: Shape (image, channel, y, x) of each.
         dtype: Of the maps.
-        keep: "all", or "matched": then it may hold some of the layers, and some of their channels.
+        stored: "all", or "matched": then it may hold some of the layers and of their channels.
     """
     try:
-        found = json.loads(manifest_path(store).read_text(encoding="utf-8"))["layers"]
+        found = json.loads(manifest_path(dump).read_text(encoding="utf-8"))["layers"]
         shapes = {name: (tuple(one["shape"]), one["dtype"]) for name, one in found.items()}
         partial = any("channels" in one for one in found.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # the step that reads it says what is wrong
-    if keep == "all":
+    if stored == "all":
         return not partial and shapes == {name: (shape, dtype) for name, shape in layers.items()}
     return bool(shapes) and all(
         name in layers
@@ -217,7 +217,7 @@ def main() -> None:
         a.dtype,
         a.maps,
         a.images_per_shard,
-        a.keep,
+        a.store,
         a.splits,
         a.neighbours,
     )

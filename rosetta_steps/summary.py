@@ -20,7 +20,7 @@ def summarise(
     generator: str,
     models: list[str],
     neighbours: list[int],
-    least_correlation: float,
+    min_correlation: float,
 ) -> str:
     """Pairs, Rosetta units, concepts, the largest, and the strongest correlations, by K.
 
@@ -29,7 +29,7 @@ def summarise(
         generator: Its name.
         models: Whose correlations with the generator are there.
         neighbours: The K to try; nothing stored is changed.
-        least_correlation: Of average linkage.
+        min_correlation: Of average linkage.
 
     Returns:
         A Markdown table.
@@ -46,7 +46,7 @@ def summarise(
         row |= {f"pairs {m}": len(p) for m, p in pairs.items()}
         row |= {f"strongest {m}": f"{p['correlation'].max():.3f}" for m, p in pairs.items()}
         for method, words in CLUSTERINGS.items():
-            clusters = clustering(Clustering(method, least_correlation), selves, stores[generator])
+            clusters = clustering(Clustering(method, min_correlation), selves, stores[generator])
             table = dictionary(generator, pairs, clusters)
             sizes = table.drop_duplicates(["concept", *UNIT]).groupby("concept").size()
             row["Rosetta units"] = int(sizes.sum())
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rosetta units and concepts for some K.")
     parser.add_argument("--sample-set", default="faces", help="default %(default)s")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[1, 5], help="K to try")
-    parser.add_argument("--least-correlation", type=float, default=0.3, help="of average linkage")
+    parser.add_argument("--min-correlation", type=float, default=0.3, help="of average linkage")
     a = parser.parse_args()
     folder = Path("results/correlations") / a.sample_set
     pairs = [path.stem.split("--") for path in sorted(folder.glob("[!.]*--*.zarr"))]
@@ -72,7 +72,7 @@ def main() -> None:
         raise UserError(f"{folder} holds no correlations: run snakemake dictionary first.")
     generator = pairs[0][0]
     models = [name for _, name in pairs if name != generator]
-    print(summarise(folder, generator, models, a.neighbours, a.least_correlation))
+    print(summarise(folder, generator, models, a.neighbours, a.min_correlation))
 
 
 if __name__ == "__main__":

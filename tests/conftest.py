@@ -17,7 +17,7 @@ EQUATION_5 = {
     "similarity": "pearson",
     "alpha": 0.1,
     "beta": 1.0,
-    "guided": 1.0,
+    "guidance_fraction": 1.0,
     "reconstruction": "none",
     "frames": 0,
 }

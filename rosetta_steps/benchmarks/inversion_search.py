@@ -25,7 +25,7 @@ from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.zoo.generators.latents import latent
 
-OF_MATCHES = ("neighbours", "least_correlation")
+OF_MATCHES = ("neighbours", "min_correlation")
 
 
 def targets_of(inverter: Inverter, seed: int, images: int) -> torch.Tensor:
@@ -52,7 +52,7 @@ def main() -> None:
         torch.set_num_threads(a.threads)
     kinds = {one.name: one.type for one in fields(Settings)} | {
         "neighbours": int,
-        "least_correlation": float,
+        "min_correlation": float,
     }
     names = [words[0].replace("-", "_") for words in a.vary]
     if unknown := [name for name in names if name not in kinds]:

@@ -1,7 +1,7 @@
 """Two networks at full size, mined while they run, with random weights in place of their files.
 
 A generator samples; it and a model of timm or open_clip run on the images for their moments, and
-once more for their correlation, as the workflow does it with keep: matched. None of their maps is
+once more for their correlation, as the workflow does it with store: matched. None of their maps is
 written. Seconds an image of each step, loading included, and peak memory.
 
     python -m rosetta_steps.benchmarks.running stylegan2-lsun-cat resnet50

@@ -16,6 +16,13 @@ from rosetta_steps.runtime.errors import UserError
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 # What follows from the settings of steps: rosetta_steps.workflow.schemas writes it.
 SETTINGS = SCHEMAS / "settings.schema.yaml"
+# Keys by the names that they had before version 0.2.
+RENAMED = {
+    "least_correlation": "min_correlation",
+    "towards": "regularise_to",
+    "guided": "guidance_fraction",
+    "keep": "store",
+}
 LARGEST = 2**63 - 1  # beyond it an integer fits no array
 NUMBER_IN_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 LONGEST_SHOWN = 80
@@ -49,11 +56,17 @@ def check(value, schema: str, source: str | Origins) -> None:
         known = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known]
         place_of_key = (*place, unknown[0])
-        message = f"unknown key {quoted(unknown)}. " + suggestion(str(unknown[0]), known)
+        message = f"unknown key {quoted(unknown)}. " + _new_name(str(unknown[0]), known)
         raise refused(source, place, message, expected, origin=place_of_key)
     elif error.validator == "type":
         message += _remedy_for_type(error, source, place)
     raise refused(source, place, message, expected)
+
+
+def _new_name(unknown: str, known: list[str]) -> str:
+    if RENAMED.get(unknown) in known:
+        return f"Since version 0.2 it is called {RENAMED[unknown]}."
+    return suggestion(unknown, known)
 
 
 def refused(

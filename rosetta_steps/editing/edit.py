@@ -57,8 +57,8 @@ DEFAULTS = {
     "steps": 100,
     "alpha": 0.1,
     "beta": 1.0,
-    "guided": 1.0,
-    "towards": "start",
+    "guidance_fraction": 1.0,
+    "regularise_to": "start",
     "reconstruction": "none",
     "frames": 0,
 }
@@ -335,7 +335,7 @@ def main() -> None:
         "source": str(a.source),
         "models": a.models,
         "neighbours": a.neighbours,
-        "least_correlation": a.least_correlation,
+        "min_correlation": a.min_correlation,
         "keep": a.keep,
     }
     if a.concepts:

@@ -19,7 +19,7 @@ from rosetta_steps.storage.manifests import (
     refuse_not_made_of,
 )
 
-OF_MATCHES = ("neighbours", "least_correlation")  # they say nothing of an arm without matches
+OF_MATCHES = ("neighbours", "min_correlation")  # they say nothing of an arm without matches
 
 
 @dataclass(frozen=True)

@@ -410,7 +410,7 @@ def dataset_of(found: dict[str, np.ndarray], classes, settings: Settings) -> xr.
             {
                 "long_name": "terms unweighted, and what is minimised",
                 "total": "reconstruction + alpha regulariser - beta activation, the last of these "
-                f"before step {math.ceil(settings.guided * settings.steps)} only (guided)",
+                f"before step {math.ceil(settings.guidance_fraction * settings.steps)} only",
             },
         ),
         "start": ("image", found["start"], {"long_name": "the best start, which was kept"}),
@@ -440,7 +440,7 @@ def add_match_arguments(parser: argparse.ArgumentParser, generator_required: boo
     )
     parser.add_argument("--neighbours", type=int, default=1, help="K, default %(default)s")
     parser.add_argument(
-        "--least-correlation", type=float, default=0.3, help="of a pair, default %(default)s"
+        "--min-correlation", type=float, default=0.3, help="of a pair, default %(default)s"
     )
     parser.add_argument("--memory-gb", type=float, default=2.0, help="budget, default %(default)s")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
@@ -459,9 +459,9 @@ def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:
             "one table a model, and the moments of the generator and of every model."
         )
     tables = dict(zip(a.models, a.buddies, strict=True))
-    matches = read_matches(tables, a.neighbours, a.least_correlation, a.generator)
+    matches = read_matches(tables, a.neighbours, a.min_correlation, a.generator)
     if tables:
-        refuse_no_matches(matches, tables, a.neighbours, a.least_correlation)
+        refuse_no_matches(matches, tables, a.neighbours, a.min_correlation)
     return matches, dict(zip([a.generator, *a.models], a.moments, strict=False))
 
 
@@ -496,7 +496,7 @@ def main() -> None:
         provenance = arm_of(a.output, a.models, a.targets, guides, {}, a.identity)
         return write_empty(a.output, str(error), provenance)
     inverter = Inverter(a.generator, a.zoo, matches, moments, options_from(a, Settings), lease())
-    attrs = {"neighbours": a.neighbours, "least_correlation": a.least_correlation}
+    attrs = {"neighbours": a.neighbours, "min_correlation": a.min_correlation}
     guides = [*a.buddies, *a.moments]
     invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs, guides, a.identity)
 

@@ -24,7 +24,7 @@ class NoMatches(UserError):
 def read_matches(
     tables: Mapping[str, Path],
     neighbours: int,
-    least_correlation: float,
+    min_correlation: float,
     generator: str | None = None,
 ) -> pd.DataFrame:
     """The best buddies of a generator with some models that are strong enough.
@@ -33,7 +33,7 @@ def read_matches(
         tables: Best buddies of the generator with each model, mined with K at least `neighbours`.
         neighbours: K: a smaller one than the tables' takes a part of them, since both ranks of a
             pair are in its row (eq. 3).
-        least_correlation: Pairs below it are left out.
+        min_correlation: Pairs below it are left out.
         generator: Its name, if it is known: the tables must be its own with each model.
 
     Returns:
@@ -49,7 +49,7 @@ def read_matches(
     for model, path in tables.items():
         table = read_best_buddies(path, None if generator is None else [generator, model])
         near = table[["rank_a", "rank_b"]].max(axis=1) <= neighbours
-        table = table[near & (table["correlation"] >= least_correlation)].copy()
+        table = table[near & (table["correlation"] >= min_correlation)].copy()
         table.columns = [
             {"layer_a": "generator_layer", "channel_a": "generator_channel"}.get(
                 name, name.removesuffix("_b")
@@ -62,7 +62,7 @@ def read_matches(
 
 
 def refuse_no_matches(
-    matches: pd.DataFrame, tables: Mapping[str, Path], neighbours: int, least_correlation: float
+    matches: pd.DataFrame, tables: Mapping[str, Path], neighbours: int, min_correlation: float
 ) -> None:
     """Raise NoMatches if no pair is left to guide anything.
 
@@ -70,7 +70,7 @@ def refuse_no_matches(
         matches: As read_matches returns them.
         tables: What they were read from.
         neighbours: K.
-        least_correlation: The threshold.
+        min_correlation: The threshold.
 
     Raises:
         NoMatches: None is left; it names the strongest there is.
@@ -88,9 +88,9 @@ def refuse_no_matches(
         else "the tables are empty"
     )
     raise NoMatches(
-        f"no best buddies with r of at least {least_correlation} at K = {neighbours} in "
+        f"no best buddies with r of at least {min_correlation} at K = {neighbours} in "
         f"{', '.join(str(path) for path in tables.values())}: {known}. Lower "
-        "inversion.least_correlation, raise inversion.neighbours (--least-correlation and "
+        "inversion.min_correlation, raise inversion.neighbours (--min-correlation and "
         "--neighbours by hand), or mine more images."
     )
 

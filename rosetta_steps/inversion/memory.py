@@ -74,7 +74,7 @@ class Needs:
         if least > memory * 1e9:
             advice = "lower perceptual_size"
             if guided > least / 2:
-                advice = "guide by fewer pairs (neighbours, least_correlation)"
+                advice = "guide by fewer pairs (neighbours, min_correlation)"
             raise UserError(
                 f"one image needs {least / 1e9:.2g} GB ({guided / 1e9:.2g} GB of guidance), the "
                 f"budget is {memory:g} GB: raise memory_gb (--memory-gb by hand) above that, or "

@@ -63,7 +63,7 @@ def optimise(
     """
     settings = objective.settings
     latents = start.detach().clone().requires_grad_()
-    anchor = start.detach() if settings.towards == "start" else space.prior()
+    anchor = start.detach() if settings.regularise_to == "start" else space.prior()
     optimiser = torch.optim.Adam([latents], lr=settings.learning_rate)
     losses = np.full((len(start), settings.steps + 1, len(TERMS)), np.nan, np.float32)
     failed = np.full(len(start), -1)
@@ -75,7 +75,8 @@ def optimise(
             frames.append(latents.detach().clone())
         last = step == settings.steps
         with torch.set_grad_enabled(not last):
-            guided = step < settings.guided * settings.steps or settings.guided == 1
+            share = settings.guidance_fraction
+            guided = step < share * settings.steps or share == 1
             terms = objective(space, latents, anchor, rows, gradients=not last, guided=guided)
         finite = torch.isfinite(terms["total"].detach()) & whole
         if not last:

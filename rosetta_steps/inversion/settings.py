@@ -36,13 +36,13 @@ class Settings:
     similarity: str = setting("cosine", "form of L_act (eq. 6)", choices=tuple(FORMS))
     alpha: float = setting(0.01, "weight of L_reg", least=0, most=10**6)
     beta: float = setting(0.3, "weight of L_act", least=0, most=10**6)
-    guided: float = setting(
+    guidance_fraction: float = setting(
         0.5, "share of the steps in which L_act counts; 1, all, is the paper's", above=0, most=1
     )
     norm: str = setting(
         "l2", "of L_reg: mean of absolute values or of squares", choices=("l1", "l2")
     )
-    towards: str = setting(
+    regularise_to: str = setting(
         "prior",
         "what L_reg draws to: the middle of the space, or the start",
         choices=("prior", "start"),
@@ -62,8 +62,10 @@ class Settings:
 
     def __post_init__(self):
         check(self)
-        if self.guided < 1 and self.reconstruction == "none":
-            raise UserError("guided: below 1 needs a reconstruction, for the steps after it.")
+        if self.guidance_fraction < 1 and self.reconstruction == "none":
+            raise UserError(
+                "guidance_fraction: below 1 needs a reconstruction, for the steps after it."
+            )
 
     def attrs(self) -> dict:
         """For the attributes of a store."""
@@ -71,5 +73,14 @@ class Settings:
 
 
 def settings_named(known: dict) -> Settings:
-    """Settings that are among other values, such as attributes of a store."""
+    """Settings that are among other values, such as attributes of a store.
+
+    Raises:
+        ValueError: One is missing: the store is of another version.
+    """
+    if missing := [one.name for one in fields(Settings) if one.name not in known]:
+        raise UserError(
+            f"it says nothing of {missing[0]}: it was written by another version of rosetta_steps. "
+            "Invert again."
+        )
     return Settings(**{one.name: known[one.name] for one in fields(Settings)})

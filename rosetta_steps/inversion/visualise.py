@@ -85,7 +85,13 @@ from rosetta_steps.zoo.entries import entry_digest, suggestion
 # For three concepts of faces, 100 steps: the mean of the optimised map over positions was at the
 # 54th to 91st percentile of the mined images (11 of 12 starts), with cosine at the 88th to 100th.
 # The settings of a pair alone (eq. 5): no image is reconstructed.
-DEFAULTS = {"starts": 4, "beta": 1.0, "guided": 1.0, "reconstruction": "none", "frames": 0}
+DEFAULTS = {
+    "starts": 4,
+    "beta": 1.0,
+    "guidance_fraction": 1.0,
+    "reconstruction": "none",
+    "frames": 0,
+}
 CONCEPTS = 3  # shown where none is named
 
 

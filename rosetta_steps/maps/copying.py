@@ -139,6 +139,6 @@ def refuse_what_does_not_fit(
     if needed > free:
         raise UserError(
             f"{output} needs about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free. "
-            "Fewer images, fewer layers (layers: block), keep: matched, or another disk for "
+            "Fewer images, fewer layers (layers: block), store: matched, or another disk for "
             "results/."
         )

@@ -15,7 +15,7 @@ class Storing:
         ValueError: One of them is none of its choices or out of its range.
     """
 
-    keep: str = setting(
+    store: str = setting(
         ALL, "every unit's maps, or those of units in best buddies", choices=(ALL, MATCHED)
     )
     dtype: str = setting("float16", "of the stored maps", choices=("float16", "float32"))

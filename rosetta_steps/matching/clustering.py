@@ -25,7 +25,7 @@ def clustering(
     """
     if settings.method == "components":
         return lambda units: components(units, selves)
-    return lambda units: average_linkage(units, correlations, settings.least_correlation)
+    return lambda units: average_linkage(units, correlations, settings.min_correlation)
 
 
 def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
@@ -51,14 +51,14 @@ def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
 
 
 def average_linkage(
-    units: pd.DataFrame, correlations: xr.Dataset, least_correlation: float
+    units: pd.DataFrame, correlations: xr.Dataset, min_correlation: float
 ) -> np.ndarray:
     """Join the two clusters whose units correlate most on average, while that is enough.
 
     Args:
         units: generator_layer, generator_channel, one row a unit.
         correlations: Of the generator with itself.
-        least_correlation: Mean Pearson correlation between two clusters below which they stay two.
+        min_correlation: Mean Pearson correlation between two clusters below which they stay two.
 
     Returns:
         Number of the cluster of each unit.
@@ -71,4 +71,4 @@ def average_linkage(
     distance = 1 - correlations["correlation"].values[np.ix_(chosen, chosen)].astype(np.float64)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform((distance + distance.T) / 2), "average")
-    return fcluster(tree, 1 - least_correlation, "distance")
+    return fcluster(tree, 1 - min_correlation, "distance")

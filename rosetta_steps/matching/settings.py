@@ -20,7 +20,7 @@ class Clustering:
         "average linkage, or the paper's connected components of best buddies",
         choices=METHODS,
     )
-    least_correlation: float = setting(
+    min_correlation: float = setting(
         0.3,
         "mean correlation between two clusters below which average linkage keeps two",
         least=-1,

@@ -224,7 +224,7 @@ class Checked:
         for key in needed:
             if key not in chosen:
                 raise self.error(place, f"{need} '{key}' as well.")
-        mined = {"layers", "models", "keep"}
+        mined = {"layers", "models", "store"}
         for key in sorted(set(chosen) - {*given, *mined, *needed, *possible}):
             raise self.error((*place, key), f"'{key}' says nothing of {given[0]}. Leave it out.")
         if ("models" in chosen) != ("layers" in chosen):
@@ -233,9 +233,9 @@ class Checked:
                 "give both models and layers, to mine it, or neither, for images that are only "
                 "inverted.",
             )
-        if "keep" in chosen and "models" not in chosen:
+        if "store" in chosen and "models" not in chosen:
             raise self.error(
-                (*place, "keep"),
+                (*place, "store"),
                 "'keep' says which maps are kept, and it has none: give models and layers, to mine "
                 "it, or leave it out.",
             )

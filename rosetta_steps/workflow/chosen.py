@@ -78,14 +78,14 @@ class Chosen:
         """The models in which its units must have buddies."""
         return self.everyone(name)[1:]
 
-    def keep_of(self, name: str) -> str:
+    def store_of(self, name: str) -> str:
         """Which maps of a sample set are kept: all, or those of matched units."""
-        kept = self.config["activations"].get("keep", ALL)
-        return self.known("sample_sets", name).get("keep", kept)
+        kept = self.config["activations"].get("store", ALL)
+        return self.known("sample_sets", name).get("store", kept)
 
     def runs(self, name: str) -> bool:
         """Whether the models of a sample set run where their maps are needed, and none is read."""
-        return self.keep_of(name) == MATCHED
+        return self.store_of(name) == MATCHED
 
     def photos(self, name: str) -> list[str]:
         """Folder or globs of a sample set of photos."""

@@ -77,9 +77,9 @@ class Rules(Recipes):
         """A wildcard constraint: sample sets that have some key."""
         return names(name for name, one in self.config["sample_sets"].items() if key in one)
 
-    def sets_that_keep(self, kept: str) -> str:
-        """A wildcard constraint: sample sets whose maps are kept so, all or matched."""
-        return names(name for name in self.config["sample_sets"] if self.keep_of(name) == kept)
+    def sets_that_store(self, stored: str) -> str:
+        """A wildcard constraint: sample sets whose maps are stored so: all, or matched."""
+        return names(name for name in self.config["sample_sets"] if self.store_of(name) == stored)
 
     def of_set(self, key: str) -> Callable[[Wildcards], Any]:
         """A setting of the sample set of a rule."""
@@ -192,7 +192,7 @@ class Rules(Recipes):
 
     def settings_in_words(self) -> str:
         """What a dictionary was mined with, for its page."""
-        least = self.config["clustering"]["least_correlation"]
+        least = self.config["clustering"]["min_correlation"]
         words = {
             "average": f"average linkage, r ≥ {least}",
             "components": "the paper's components",

@@ -20,7 +20,7 @@ from rosetta_steps.storage.files import whole_file
 
 # Section of the config to its settings, and those that it may leave out.
 SECTIONS = {
-    "activations": (Storing, ["keep"]),
+    "activations": (Storing, ["store"]),
     "correlation": (Correlation, ["scheduler"]),
     "clustering": (Clustering, []),
     "figures": (Figures, []),

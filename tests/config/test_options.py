@@ -16,6 +16,7 @@ from rosetta_steps.config.options import (
     setting,
 )
 from rosetta_steps.config.schema import SETTINGS, read_schema
+from rosetta_steps.config.schema import check as check_schema
 from rosetta_steps.correlation import precision, settings
 from rosetta_steps.workflow.schemas import COMMAND, SECTIONS, generated
 
@@ -92,3 +93,23 @@ def test_an_inversion_may_have_its_own_value_of_every_setting_that_all_share():
 
 def test_every_precision_has_a_dtype():
     assert set(settings.PRECISIONS) == set(precision.PRECISIONS)
+
+
+@pytest.mark.parametrize(
+    ("place", "old", "new"),
+    [
+        (("clustering",), "least_correlation", "min_correlation"),
+        (("inversion",), "guided", "guidance_fraction"),
+        (("inversion",), "towards", "regularise_to"),
+        (("activations",), "keep", "store"),
+        (("sample_sets", "faces"), "keep", "store"),
+    ],
+)
+def test_a_key_of_version_0_1_is_refused_with_its_new_name(place, old, new):
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    inner = config
+    for key in place:
+        inner = inner[key]
+    inner[old] = inner.pop(new, 1)
+    with pytest.raises(ValueError, match=f"unknown key '{old}'. Since .* it is called {new}"):
+        check_schema(config, "config", "config.yaml")

@@ -331,7 +331,7 @@ def editor_of(folder, edit, edited, kept=(), start="source", **settings):
     units = units_to_edit(
         pd.DataFrame(edited, columns=UNIT), pd.DataFrame(kept, columns=UNIT), keep=1.0
     )
-    chosen = {"similarity": "distance", "towards": "start", "steps": 20} | settings
+    chosen = {"similarity": "distance", "regularise_to": "start", "steps": 20} | settings
     return Editor(
         tiny(folder),
         xr.open_datatree(folder / "moments.zarr", engine="zarr"),

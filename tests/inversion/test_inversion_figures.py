@@ -62,7 +62,7 @@ def mined(tmp_path_factory):
         write_table(found, folder / f"{name}.csv", buddies)
     for name, reconstruction, models in (("reconstruction", "l2", []), ("all", "l2", NAMES[1:])):
         settings = plain_settings(
-            **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guided": 0.5})
+            **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guidance_fraction": 0.5})
         )
         inverter = invert.Inverter("generator", ZOO, *guides(models), settings, "cpu")
         invert.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
@@ -377,7 +377,7 @@ def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
 def test_the_command_line_draws_every_kind(mined, kind, tmp_path, monkeypatch):
     moments_of = [f"moments/{name}.zarr" for name in NAMES]
     known = ("--models", "one", "two", "--buddies", "one.csv", "two.csv", "--moments", *moments_of)
-    known += ("--neighbours", 2, "--least-correlation", -1)
+    known += ("--neighbours", 2, "--min-correlation", -1)
     common = ("--targets", mined / "targets.zarr", "--arms", mined / "all.zarr", "--kind", kind)
     out = tmp_path / "figures" / "x.png"
     command_line(paper, monkeypatch, *common, *known, "--images", 1, "--output", out)

@@ -234,7 +234,7 @@ def test_a_smaller_k_takes_the_pairs_within_both_ranks_and_above_the_threshold(t
 
 def test_no_matches_name_the_strongest_there_is(tmp_path):
     path = table(tmp_path, ("g", 0, "m", 0, 0.21, 1, 1))
-    with pytest.raises(ValueError, match=r"strongest has r = 0.21, with one.*least_correlation"):
+    with pytest.raises(ValueError, match=r"strongest has r = 0.21, with one.*min_correlation"):
         refuse_no_matches(read_matches({"one": path}, 1, 0.3), {"one": path}, 1, 0.3)
     with pytest.raises(ValueError, match="--neighbours by hand"):
         refuse_no_matches(read_matches({"one": path}, 1, 0.3), {"one": path}, 1, 0.3)
@@ -281,11 +281,11 @@ def test_targets_are_not_written_over(mined, monkeypatch):
 def test_the_store_says_which_matches_guided_and_how_much_ran_at_once(mined, tmp_path, monkeypatch):
     monkeypatch.chdir(mined)
     words = ["--models", "one", "--buddies", "buddies.csv", "--moments", "generator.zarr"]
-    words += ["one.zarr", "--neighbours", 2, "--least-correlation", -1, "--steps", 2]
+    words += ["one.zarr", "--neighbours", 2, "--min-correlation", -1, "--steps", 2]
     words += ["--reconstruction", "l2", "--targets", "targets.zarr", "--threads", 1]
     by_hand(monkeypatch, *words, "--output", tmp_path / "x.zarr")
     attrs = xr.open_zarr(tmp_path / "x.zarr").attrs
-    assert attrs["neighbours"] == 2 and attrs["least_correlation"] == -1 and attrs["class"] == ""
+    assert attrs["neighbours"] == 2 and attrs["min_correlation"] == -1 and attrs["class"] == ""
     assert attrs["threads"] == 1 and attrs["at_once"] == 16 and len(attrs["matches_digest"]) == 12
 
 

@@ -166,7 +166,7 @@ def test_spaces_that_a_generator_lacks_are_refused():
 def test_guidance_may_end_before_the_last_step():
     generator = dcgan()
     z = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
-    settings = plain_settings(steps=10, reconstruction="l2", guided=0.5)
+    settings = plain_settings(steps=10, reconstruction="l2", guidance_fraction=0.5)
     space = Latents(generator, "z")
     found = optimise(an_objective(generator, settings, z), space, torch.ones(2, 5), torch.arange(2))
     total, reconstruction, activation, regulariser = np.moveaxis(found.losses, 2, 0)
@@ -175,7 +175,7 @@ def test_guidance_may_end_before_the_last_step():
         total, reconstruction + 0.1 * regulariser - weight * activation, rtol=1e-5
     )
     with pytest.raises(ValueError, match="needs a reconstruction"):
-        plain_settings(guided=0.5)
+        plain_settings(guidance_fraction=0.5)
 
 
 @pytest.mark.parametrize(

@@ -359,9 +359,9 @@ def test_settings_in_which_arms_differ_are_said(tmp_path, faces, capsys):
 
 def test_matches_of_guided_arms_are_compared_by_k_and_threshold_alone(tmp_path, faces):
     images = faces[3]["all"]
-    own = {"pairs": 5, "neighbours": 1, "least_correlation": 0.3}
+    own = {"pairs": 5, "neighbours": 1, "min_correlation": 0.3}
     given = {
-        "alone": {"pairs": 0, "neighbours": 9, "least_correlation": 0.9, "threads": 1},
+        "alone": {"pairs": 0, "neighbours": 9, "min_correlation": 0.9, "threads": 1},
         "each": own | {"matches_digest": "a", "threads": 2, "at_once": 4},
         "all": own | {"matches_digest": "b", "threads": 4, "at_once": 8},
         "more": own | {"neighbours": 3},

@@ -262,7 +262,7 @@ def test_without_any_match_a_store_without_layers_is_written(both, tmp_path):
 def project(tmp_path_factory):
     """Two models mined while they run."""
     project = Project(tmp_path_factory.mktemp("project"))
-    project.config(lambda config: config["activations"].update(keep="matched"))
+    project.config(lambda config: config["activations"].update(store="matched"))
     project.make("results/dictionary/tiny/index.html")
     return project
 
@@ -310,11 +310,11 @@ def test_a_new_model_runs_no_other_model(project):
         assert f"rule {rule}:" in of_two
 
 
-@pytest.mark.parametrize("keep", ["all", "matched"])
-def test_what_is_kept_is_one_of_two(keep):
+@pytest.mark.parametrize("store", ["all", "matched"])
+def test_what_is_kept_is_one_of_two(store):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    config["activations"]["keep"] = config["sample_sets"]["faces"]["keep"] = keep
+    config["activations"]["store"] = config["sample_sets"]["faces"]["store"] = store
     check(config, "config", "config.yaml")
-    config["activations"]["keep"] = "most"
-    with pytest.raises(ValueError, match=r"activations.keep: 'most' is not one of"):
+    config["activations"]["store"] = "most"
+    with pytest.raises(ValueError, match=r"activations.store: 'most' is not one of"):
         check(config, "config", "config.yaml")

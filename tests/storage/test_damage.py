@@ -87,7 +87,7 @@ def guides(folder, models):
         *("--generator", "generator", "--models", *models, "--neighbours", 3),
         *("--buddies", *(folder / f"buddies/generator--{model}.csv" for model in models)),
         *("--moments", *(folder / f"moments/{name}.zarr" for name in ("generator", *models))),
-        *("--least-correlation", -1),
+        *("--min-correlation", -1),
     ]
 
 

@@ -68,7 +68,7 @@ def stores(tmp_path_factory):
     inverter = invert.Inverter("generator", ZOO, matches, guides, settings, "cpu")
     invert.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
     options = {"generator": "generator", "models": "one", "buddies": "buddies.csv", "steps": 2}
-    options |= {"neighbours": 2, "least-correlation": -1, "edit": "zoom_in"}
+    options |= {"neighbours": 2, "min-correlation": -1, "edit": "zoom_in"}
     options |= {"source": "samples.zarr", "output": "edit.zarr"}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     moments_of = ["--moments", *map(str, guides.values()), "--images", "0", "2"]

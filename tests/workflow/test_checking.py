@@ -120,7 +120,7 @@ def test_every_key_that_is_required_is_missed_by_name_and_unknown_keys_are_refus
 
 COMBINATIONS = [
     (of_faces(images=10, images_per_class=2), "'images_per_class' says nothing of generator"),
-    (of_faces(images=2, keep="all", seed=2**32), "below 2\\^32"),
+    (of_faces(images=2, store="all", seed=2**32), "below 2\\^32"),
     (of_faces(latent_bound=1e-300), "less than the minimum of 0.001"),
     (of_faces(truncation=0.5), "cannot be truncated"),
     (of_faces(**{"class": 0}), "dcgan-digiface has no classes"),
@@ -143,7 +143,7 @@ COMBINATIONS = [
     (with_(neighbours=10**9), "greater than the maximum"),
     (with_(correlation__memory_gb=math.nan), "is not finite"),
     (with_(correlation__scheduler="{x}"), "tcp://node1:8786"),
-    (with_(clustering__least_correlation=-1e-9), "next to nothing"),
+    (with_(clustering__min_correlation=-1e-9), "next to nothing"),
     (with_(zoo="config"), "at zoo: config: is a folder"),
     (with_(zoo="nowhere.yaml"), "at zoo: nowhere.yaml does not exist"),
     (with_(sample_set="faces-heldout"), "faces-heldout is not mined"),

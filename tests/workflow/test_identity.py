@@ -217,7 +217,7 @@ def recipes(monkeypatch):
 # Of the config, what decides how something is done and never what comes out.
 WITHOUT_EFFECT = {
     "correlation": {"memory_gb", "gpus", "gpu_memory_gb", "scheduler"},
-    "activations": {"keep"},  # decides which of two artefacts there are
+    "activations": {"store"},  # decides which of two artefacts there are
 }
 
 
@@ -280,7 +280,7 @@ def test_every_setting_that_decides_what_comes_out_is_part_of_an_identity(recipe
 @pytest.mark.parametrize("section", WITHOUT_EFFECT)
 def test_settings_that_decide_how_something_is_done_are_no_part_of_any(recipes, section):
     before = identities(recipes.config)
-    for key in WITHOUT_EFFECT[section] & recipes.config[section].keys() - {"keep"}:
+    for key in WITHOUT_EFFECT[section] & recipes.config[section].keys() - {"store"}:
         config = copy.deepcopy(recipes.config)
         config[section][key] = changed(config[section][key])
         assert identities(config) == before, key

@@ -23,7 +23,7 @@ def project(tmp_path_factory):
         config["sample_sets"]["tiny"]["models"] = ["one", "two"]
         config["sample_sets"]["targets"] = generator
         config["inversion"] |= {"steps": 4, "frames": 2, "reconstruction": "l2"}
-        config["inversion"] |= {"least_correlation": -1, "metrics": ["one"]}
+        config["inversion"] |= {"min_correlation": -1, "metrics": ["one"]}
         config["inversions"] = {"tiny": dict(TINY)}
         config["tables"] = {"table1": "tiny"}
 
@@ -92,7 +92,7 @@ def test_another_metric_measures_again_and_inverts_nothing(project):
 
 
 def test_where_no_match_is_strong_enough_the_arm_is_empty_and_says_why(project):
-    strict = {"least_correlation": 0.999, "arms": ["reconstruction", "one"]}
+    strict = {"min_correlation": 0.999, "arms": ["reconstruction", "one"]}
     project.config(lambda config: config["inversions"]["tiny"].update(strict))
     project.make(TABLE)
     table = pd.read_csv(project.folder / TABLE).set_index("method")

@@ -78,9 +78,9 @@ def test_a_sample_set_gives_its_options(rules):
 def test_a_model_is_run_or_read_by_what_its_sample_set_keeps(rules):
     source = rules.source_of("model")
     assert source(FACES) == f"results/activations/faces/efficientnet-lite0.zarr{MANIFEST}"
-    rules.config["activations"]["keep"] = "matched"
+    rules.config["activations"]["store"] = "matched"
     assert source(FACES) == "results/streams/faces/efficientnet-lite0.json"
-    assert re.fullmatch(rules.sets_that_keep("matched"), "faces")
+    assert re.fullmatch(rules.sets_that_store("matched"), "faces")
 
 
 def test_a_model_stands_on_one_side_of_its_tables(rules):

@@ -83,7 +83,7 @@ EYES = {"generator": "cdcgan-eyes", "images": 9, "seed": 0}
         ({"photos": "x", "size": [8, 8], "seed": 1}, "'seed' says nothing of photos"),
         ({"photos": "x", "size": [8, 8]}, "photos need two models at least"),
         (
-            {"photos": "x", "size": [8, 8], "models": None, "layers": None, "keep": "matched"},
+            {"photos": "x", "size": [8, 8], "models": None, "layers": None, "store": "matched"},
             "'keep' says which maps are kept, and it has none",
         ),
         ({"photos": "x", "size": [8]}, r"sample_sets.new.size: \[8\] is too short"),
@@ -247,7 +247,7 @@ def test_captions_of_a_report_name_a_generator_only_where_there_is_one(caption):
             "correlation: {splits: 1000}\n",
             "mine.yaml, at correlation.splits: 1000 splits of the 800",
         ),
-        ("clustering: {least_correlation: .nan}\n", "least_correlation: nan is not finite"),
+        ("clustering: {min_correlation: .nan}\n", "min_correlation: nan is not finite"),
         ("tables: {table1-tests: faces-heldout}\n", "would be the file that stands beside"),
         ("sample_sets: {'{x}': {photos: x, size: [8, 8]}}\n", "no sample set can be called '{x}'"),
         ("sample_sets: {faces: null}\n", "sample set faces was taken away"),

@@ -220,7 +220,7 @@ def test_each_pattern_of_a_mixed_zoo_matches_some_model():
 
 def test_a_plan_counts_moments_and_tables_on_disk_and_those_of_each_split():
     disk = [
-        float(re.search(r"keep: all +about ([\d.]+) GB", planned("block", splits=n)).group(1))
+        float(re.search(r"store: all +about ([\d.]+) GB", planned("block", splits=n)).group(1))
         for n in (1, 2, 5)
     ]
     # 0.10 GB of moments and 0.04 of tables, and the maps of ten images

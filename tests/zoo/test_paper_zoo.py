@@ -65,4 +65,4 @@ def test_the_inversion_of_the_paper_inherits_nothing_that_the_paper_does_not_do(
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
     inherited = set(default) - set(paper["inversions"]["imagenet"])
     assert inherited == {"seed", "perceptual_network", "perceptual_size"}
-    assert paper["inversions"]["imagenet"]["guided"] == 1
+    assert paper["inversions"]["imagenet"]["guidance_fraction"] == 1

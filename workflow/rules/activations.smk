@@ -3,9 +3,9 @@
 INPUTS   results/samples/{sample_set}.zarr
 OUTPUTS  results/activations/{sample_set}/{model}.zarr   activation (image, channel, y, x) a layer
          results/moments/{sample_set}/{model}.zarr       mean and product maps a layer, float64
-         results/streams/{sample_set}/{model}.json       with keep: matched, what runs instead
+         results/streams/{sample_set}/{model}.json       with store: matched, what runs instead
 
-With keep: matched nothing is dumped: models run where their maps are needed.
+With store: matched nothing is dumped: models run where their maps are needed.
 """
 
 
@@ -46,7 +46,7 @@ rule streams:
     benchmark:
         "benchmarks/streams/{sample_set}/{model}.tsv"
     wildcard_constraints:
-        sample_set=RULES.sets_that_keep(MATCHED),
+        sample_set=RULES.sets_that_store(MATCHED),
     threads: cores_of_devices()
     resources:
         gpu=1,

@@ -28,14 +28,14 @@ rule concepts:
         models=lambda w: RULES.others_of(w.sample_set),
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         method=config["clustering"]["method"],
-        least_correlation=config["clustering"]["least_correlation"],
+        min_correlation=config["clustering"]["min_correlation"],
         identity=identity("concepts"),
     shell:
         r"""
         python -m rosetta_steps.concepts --generator {params.generator:q} \
             --models {params.models:q} --buddies {input.buddies:q} \
             --self-buddies {input.selves:q} --self-correlations {params.correlations:q} \
-            --method {params.method} --least-correlation {params.least_correlation} \
+            --method {params.method} --min-correlation {params.min_correlation} \
             --identity {params.identity} --output {output.table:q} 2>&1 | tee {log:q}
         """
 

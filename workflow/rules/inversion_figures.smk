@@ -132,7 +132,7 @@ rule figure_of_maps:
         models=RULES.guides_of,
         zoo=config["zoo"],
         neighbours=RULES.of_inversion("neighbours"),
-        least_correlation=RULES.of_inversion("least_correlation"),
+        min_correlation=RULES.of_inversion("min_correlation"),
         targets=subpath(input.targets, strip_suffix=".done.json"),
         arm=subpath(input.arm, strip_suffix=".done.json"),
         moments=lambda w, input: stores(input.moments),
@@ -143,7 +143,7 @@ rule figure_of_maps:
             --targets {params.targets:q} \
             --arms {params.arm:q} --models {params.models:q} --zoo {params.zoo:q} \
             --buddies {input.buddies:q} --moments {params.moments:q} \
-            --neighbours {params.neighbours} --least-correlation {params.least_correlation} \
+            --neighbours {params.neighbours} --min-correlation {params.min_correlation} \
             --threads {threads} --identity {params.identity} \
             --output {output.png:q} 2>&1 | tee {log:q}
         """

@@ -28,7 +28,7 @@ rule plan:
         dtype=config["activations"]["dtype"],
         images_per_shard=config["activations"]["images_per_shard"],
         zoo=config["zoo"],
-        keep=lambda w: RULES.keep_of(w.sample_set),
+        store=lambda w: RULES.store_of(w.sample_set),
         splits=config["correlation"]["splits"],
         neighbours=config["neighbours"],
         maps=lambda w, output: RULES.kept_maps(w, output[0]),
@@ -37,6 +37,6 @@ rule plan:
         python -m rosetta_steps.plan --models {params.models:q} --zoo {params.zoo:q} \
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
             --images-per-shard {params.images_per_shard} --maps {params.maps:q} \
-            --keep {params.keep} --splits {params.splits} --neighbours {params.neighbours} \
+            --store {params.store} --splits {params.splits} --neighbours {params.neighbours} \
             --output {output:q} 2>&1 | tee {log:q}
         """

@@ -151,7 +151,7 @@ def open_guided(
         raise UserError(
             f"{store} was guided by {pairs} pairs with {', '.join(models)}; these are "
             f"{len(matches)} with {', '.join(given) or 'no model'}. Give the --models, --buddies, "
-            "--neighbours and --least-correlation of the inversion."
+            "--neighbours and --min-correlation of the inversion."
         )
     found = open_dataset(store)
     inverter = Inverter(
@@ -159,7 +159,8 @@ def open_guided(
         zoo,
         matches,
         dict(moments),
-        replace(settings_of(found), reconstruction="none", guided=1),  # to look at, not to go on
+        # To look at, not to go on.
+        replace(settings_of(found), reconstruction="none", guidance_fraction=1),
         lease(),
     )
     return Guided(inverter, open_dataset(targets), found)
