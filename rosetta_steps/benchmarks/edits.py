@@ -22,9 +22,10 @@ import pandas as pd
 import torch
 
 from rosetta_steps.config.options import add_options, options_from
-from rosetta_steps.editing.edit import DEFAULTS, KEEP, SIMILARITY
+from rosetta_steps.editing.edit import DEFAULTS, KEEP
 from rosetta_steps.editing.editor import Editor, units_to_edit
 from rosetta_steps.editing.edits import Edit
+from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.editing.sources import Source
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
 from rosetta_steps.inversion.invert import add_match_arguments, matches_from
@@ -193,7 +194,7 @@ def main() -> None:
     parser.add_argument("--images-seed", type=int, default=1, help="default %(default)s")
     parser.add_argument("--keep", type=float, default=KEEP, help="default %(default)s")
     parser.add_argument("--output", type=Path, help="table of all edits, CSV")
-    add_options(parser, Settings, similarity=SIMILARITY["remove"], **DEFAULTS)
+    add_options(parser, Settings, similarity=KINDS["remove"].similarity, **DEFAULTS)
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)

@@ -206,7 +206,10 @@ def read_schema(name: str) -> dict:
     if name != "config":
         return schema
     sections = schema["properties"]
-    for section, settings in read_yaml(SETTINGS).items():
+    generated = read_yaml(SETTINGS)
+    of_edits = generated.pop("edits")["properties"]
+    sections["edits"]["additionalProperties"]["properties"] |= of_edits
+    for section, settings in generated.items():
         own = sections[section]
         own["properties"] = settings["properties"] | own.get("properties", {})
         own["required"] = settings["required"] + own.get("required", [])

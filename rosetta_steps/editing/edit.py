@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.editing.editor import STARTS, Editor, units_to_edit
-from rosetta_steps.editing.edits import KINDS, Edit, read_mask
+from rosetta_steps.editing.edits import Edit, read_mask
+from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.editing.sources import Source, read_source
 from rosetta_steps.inversion.choices import (
     UNIT,
@@ -63,15 +64,7 @@ DEFAULTS = {
     "frames": 0,
 }
 KEEP = 3.0
-SIMILARITY = {
-    "zoom_in": "pearson",
-    "shift": "pearson",
-    "copy_and_paste": "pearson",
-    "remove": "distance",
-    "amplify": "distance",
-    "paint": "distance",
-}
-RANDOM_STARTS = 4  # of copy and paste: 0.32 with one start, 0.39 with the best of four
+RANDOM_STARTS = 4
 
 
 def edit_images(
@@ -297,8 +290,8 @@ def main() -> None:
         if getattr(a, name) not in (None, own):
             raise UserError(f"the latents of {a.source} have {name} {own}: leave out --{name}.")
         setattr(a, name, own)
-    start = a.start or ("random" if a.edit == "copy_and_paste" else "source")
-    a.similarity = a.similarity or SIMILARITY[a.edit]
+    start = a.start or KINDS[a.edit].start
+    a.similarity = a.similarity or KINDS[a.edit].similarity
     if a.starts is None:
         a.starts = RANDOM_STARTS if start == "random" else 1
     table = None

@@ -4,7 +4,7 @@ All take and return maps of one layer, (image, unit, y, x).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
 
-KINDS = ("zoom_in", "shift", "copy_and_paste", "remove", "amplify", "paint")
 # A mask whose brightest place is below this has no white.
 WHITE = 0.5
 
@@ -144,7 +144,7 @@ class Edit:
     def check(self, sizes: Iterable[Size]) -> None:
         """Raise a ValueError if maps of these sizes, (y, x) each, are too small for the shift."""
         sizes = list(sizes)
-        if self.kind not in ("shift", "copy_and_paste"):
+        if not KINDS[self.kind].moves:
             return
         if not any(any(pixels(self.direction, size)) for size in sizes):
             largest = max(max(size) for size in sizes)
@@ -160,29 +160,25 @@ class Edit:
             maps: As they are.
             minimum, maximum: Of each unit over the dataset, (unit).
         """
-        match self.kind:
-            case "zoom_in":
-                return zoom_in(maps)
-            case "shift":
-                return shift(maps, self.direction)
-            case "copy_and_paste":
-                return copy_and_paste(maps, self.direction)
-            case "remove":
-                return remove(maps)
-            case "amplify":
-                return amplify(maps, self.factor)
-            case _:
-                return paint(maps, torch.from_numpy(self.mask), minimum, maximum, self.level)
+        return OPERATIONS[self.kind](self, maps, minimum, maximum)
 
     def attrs(self) -> dict:
         """For the attributes of a store: the numbers that this kind of edit has."""
-        used = {
-            "shift": {"shift": list(self.direction)},
-            "copy_and_paste": {"shift": list(self.direction)},
-            "amplify": {"factor": self.factor},
-            "paint": {"level": self.level},
-        }
-        return {"edit": self.kind, **used.get(self.kind, {})}
+        own = {"shift": list(self.direction), "factor": self.factor, "level": self.level}
+        numbers = KINDS[self.kind].numbers
+        return {"edit": self.kind, **{key: own[key] for key in own if key in numbers}}
+
+
+OPERATIONS: dict[str, Callable[[Edit, Tensor, Tensor, Tensor], Tensor]] = {
+    "zoom_in": lambda edit, maps, *_: zoom_in(maps),
+    "shift": lambda edit, maps, *_: shift(maps, edit.direction),
+    "copy_and_paste": lambda edit, maps, *_: copy_and_paste(maps, edit.direction),
+    "remove": lambda edit, maps, *_: remove(maps),
+    "amplify": lambda edit, maps, *_: amplify(maps, edit.factor),
+    "paint": lambda edit, maps, minimum, maximum: paint(
+        maps, torch.from_numpy(edit.mask), minimum, maximum, edit.level
+    ),
+}
 
 
 def read_mask(path: Path, size: Size) -> np.ndarray:

@@ -6,16 +6,10 @@ Defaults are those of config/config.yaml, with which Table 1 is made.
 from dataclasses import asdict, dataclass, fields
 
 from rosetta_steps.config.options import check, setting
+from rosetta_steps.inversion.forms import FORMS
 from rosetta_steps.runtime.errors import UserError
 
 SPACES = ("z", "w", "w+")
-# Of L_act, of maps a and b that are standardised over the dataset.
-FORMS = {
-    "published": "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum",
-    "cosine": "<a, b> / (|a| |b|)",
-    "pearson": "the same, with a and b about their own means on this image",
-    "distance": "minus half the mean of (a - b)^2: at most 0; also places a and b at one level",
-}
 RECONSTRUCTIONS = ("none", "l1", "l2", "perceptual", "lpips")
 
 

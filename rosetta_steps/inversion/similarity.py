@@ -19,13 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rosetta_steps.inversion.settings import FORMS
+from rosetta_steps.inversion.forms import FORMS, NOTHING, Form
 from rosetta_steps.maps.resampling import Size, comparison_size, upsampling
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 
-# Of a squared norm relative to its target's: below it, a map is as good as constant.
-NOTHING = 1e-6
 # Targets are prepared in float64, a few at a time: bytes that they may take meanwhile at the size
 # of comparison, and arrays of that size that are alive at once.
 PREPARING_BYTES, ALIVE = 160e6, 5
@@ -75,10 +73,10 @@ class Similarity:
         if not count:
             raise UserError("L_act is a mean over matched pairs, and there are none.")
         self.layers = list(dict.fromkeys(group.layer for group in pairs))
-        self.form = form
+        self.form = FORMS[form]
         weights = sum(float(_weights(group).sum()) for group in pairs)
         self._groups = [
-            _Group([_Prepared(part, form, weights) for part in parts], form, device)
+            _Group([_Prepared(part, self.form, weights) for part in parts], self.form, device)
             for _, parts in itertools.groupby(pairs, lambda group: group.layer)
         ]
 
@@ -148,7 +146,7 @@ class _Prepared:
     Computed in float64, a few targets at a time.
     """
 
-    def __init__(self, pairs: Pairs, form: str, weights: float):
+    def __init__(self, pairs: Pairs, form: Form, weights: float):
         own, other = pairs.size, tuple(pairs.target.shape[2:])
         size = comparison_size(own, other)
         up, up_target = (
@@ -176,10 +174,10 @@ class _Prepared:
             standardised = pairs.target[image, pair].cpu().double() - mean[pair]
             standardised = standardised / deviation[pair]
             large = torch.einsum("Yy,nkyx,Xx->nkYX", up_target[0], standardised, up_target[1])
-            if form == "pearson":
+            if form.centred:
                 large = large - large.mean((2, 3), keepdim=True)
             square = (large**2).sum((2, 3))
-            if form in ("cosine", "pearson"):
+            if form.normalised:
                 # A target that is constant on an image has no direction: such a pair says nothing.
                 norm = square.sqrt()
                 said = norm > NOTHING * positions**0.5
@@ -202,7 +200,7 @@ def _pieces(images: int, pairs: int, bytes_a_map: int) -> Iterator[tuple[slice, 
 class _Group:
     """Pairs of one layer of the generator, whatever the sizes of their targets."""
 
-    def __init__(self, parts: Sequence[_Prepared], form: str, device: str):
+    def __init__(self, parts: Sequence[_Prepared], form: Form, device: str):
         def joined(values: Sequence[Tensor], axis: int = 0) -> Tensor:
             narrow = [
                 part.to(device, torch.float32 if part.is_floating_point() else None)
@@ -237,12 +235,9 @@ class _Group:
             part if images is None else part[images] for part in (self.target, self.square)
         )
         product = (own * target).sum((2, 3))
-        if self.form == "published":
-            return self.share * product / self.positions
-        norm = (own * (self.gram[0] @ own @ self.gram[1])).sum((2, 3))
-        if self.form == "distance":
-            return self.share * (product - (norm + square) / 2) / self.positions
-        if self.form == "pearson":  # targets sum to nought, so the product needs no centring
-            norm = norm - (own * self.sums).sum((2, 3)) ** 2 / self.positions
-        least = NOTHING * self.positions
-        return self.share * product / torch.maximum(norm, least).sqrt()
+        norm = None
+        if self.form.needs_norm:
+            norm = (own * (self.gram[0] @ own @ self.gram[1])).sum((2, 3))
+            if self.form.centred:  # targets sum to nought, so the product needs no centring
+                norm = norm - (own * self.sums).sum((2, 3)) ** 2 / self.positions
+        return self.share * self.form.value(product, norm, square, self.positions)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
+from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
@@ -24,13 +25,6 @@ ORIGINS = {
 IMAGES_OF_A_SPLIT = 2
 # A file of maps is as long as this or as all images at most: what is not filled takes memory too.
 LONGEST_SHARD_OF_FEW = 128
-# What each kind of edit has besides what all have.
-OF_EDITS = {
-    "shift": ["shift"],
-    "copy_and_paste": ["shift"],
-    "amplify": ["factor"],
-    "paint": ["mask", "level"],
-}
 
 
 def settled(config: dict, origins: Origins = NOWHERE) -> dict:
@@ -293,8 +287,8 @@ class Checked:
             )
         self.source(name, chosen, matches["generator"])
         kind = chosen["edit"]
-        of_kinds = {key for keys in OF_EDITS.values() for key in keys}
-        for key in sorted((of_kinds & set(chosen)) - set(OF_EDITS.get(kind, []))):
+        of_kinds = {key for one in KINDS.values() for key in one.numbers}
+        for key in sorted((of_kinds & set(chosen)) - set(KINDS[kind].numbers)):
             raise self.error((*place, key), f"'{key}' says nothing of {kind}. Leave it out.")
         if kind == "paint" and "mask" not in chosen:
             raise self.error(

@@ -508,7 +508,7 @@ def quiet(generator, channel):
         ({"edit": "paint"}, "paint needs a mask"),
         ({"reconstruction": "l2"}, "an edit has no image to reconstruct"),
         ({"keep": -1}, "keep: -1.0 must be nought or more"),
-        ({"starts": 0}, "starts: 0 must be above nought"),
+        ({"starts": 0}, "starts: 0 must be at least 1"),
         ({"generator": "other"}, "buddies.csv is best buddies of tiny and model"),
     ],
 )

@@ -1,0 +1,88 @@
+"""Forms of L_act (eq. 6): how alike two standardised maps are. A new form is one class here.
+
+Nothing here imports torch: a config is held against these names while the workflow is parsed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of a squared norm relative to its target's: below it, a map is as good as constant.
+NOTHING = 1e-6
+
+
+class Form:
+    """Similarity of a map a of the generator and a map b of a target, both standardised.
+
+    Attributes:
+        words: The formula.
+        centred: Whether both are taken about their own means on the image.
+        normalised: Whether b is divided by its norm before.
+        needs_norm: Whether the squared norm of a is needed, which costs a product.
+    """
+
+    words: str
+    centred = False
+    normalised = False
+    needs_norm = True
+
+    def value(self, product: Tensor, norm: Tensor, square: Tensor, positions: Tensor) -> Tensor:
+        """Similarity of each pair on each image, (image, pair).
+
+        Args:
+            product: <a, b>.
+            norm: |a|^2; None unless needs_norm.
+            square: |b|^2, before b was normalised.
+            positions: Of the maps, (pair).
+        """
+        raise NotImplementedError
+
+
+class Published(Form):
+    """Eq. 6 as written."""
+
+    words = "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum"
+    needs_norm = False
+
+    def value(self, product, norm, square, positions):
+        """Mean product."""
+        return product / positions
+
+
+class Cosine(Form):
+    """The cosine, which the published code uses."""
+
+    words = "<a, b> / (|a| |b|)"
+    normalised = True
+
+    def value(self, product, norm, square, positions):
+        """Product with the normalised target, over the norm."""
+        return product / norm.maximum(NOTHING * positions).sqrt()
+
+
+class Pearson(Cosine):
+    """The cosine of maps about their own means."""
+
+    words = "the same, with a and b about their own means on this image"
+    centred = True
+
+
+class Distance(Form):
+    """Minus half the mean squared difference."""
+
+    words = "minus half the mean of (a - b)^2: at most 0; also places a and b at one level"
+
+    def value(self, product, norm, square, positions):
+        """From the three products."""
+        return (product - (norm + square) / 2) / positions
+
+
+FORMS: dict[str, Form] = {
+    "published": Published(),
+    "cosine": Cosine(),
+    "pearson": Pearson(),
+    "distance": Distance(),
+}
