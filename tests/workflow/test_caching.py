@@ -1,5 +1,6 @@
 """What reruns when something changes: a tiny zoo is mined once, the rest are dry runs."""
 
+import doctest
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import xarray as xr
 
 from rosetta_steps.storage.manifests import digest_of_artefact
 from rosetta_steps.testing import Project
+from rosetta_steps.workflow import results
 
 ONE_MODEL = {
     "fetch_weights": 1,
@@ -165,3 +167,18 @@ use rule * from rosetta as rosetta_*
     for folder, same in (("other/results", True), ("results", False)):
         samples = digest_of_artefact(project.folder / folder / "samples/tiny.zarr")
         assert (made_of["samples on tiny"] == samples) is same
+
+
+def test_a_notebook_opens_the_results_by_the_example_of_its_docstring(mined, monkeypatch):
+    monkeypatch.chdir(mined.folder)
+    found = doctest.testmod(results)
+    assert found.attempted > 4 and found.failed == 0
+    opened = results.open_results("tiny")
+    images = opened.samples.sizes["image"]
+    assert {layer.sizes["image"] for layer in opened.activations("one").children.values()} == {
+        images
+    }
+    assert len(opened.dictionary) and opened.moments("one").children
+    assert opened.correlations("generator", "one")["correlation"].dims == ("unit_a", "unit_b")
+    with pytest.raises(ValueError, match="Sample sets in .*: tiny"):
+        results.open_results("tniy")
