@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from rosetta_steps.testing import Project
 from rosetta_steps.zoo.entries import LOADERS, check, find_entry
 from rosetta_steps.zoo.generators.classes import class_names
 from rosetta_steps.zoo.generators.sample_settings import (
@@ -23,7 +24,7 @@ from rosetta_steps.zoo.generators.sample_settings import (
 
 
 def snakemake(*arguments, folder=ROOT):
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [Project.python, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
