@@ -80,7 +80,7 @@ def reading(change):
 
 
 WRONG = {
-    "it has no grain": lambda s: SimpleNamespace(**(vars(s) | {"dtype": s.dtype, "device": "cpu"})),
+    "it has no layer_attrs": lambda s: SimpleNamespace(**vars(s), device="cpu"),
     "its state has no 'sample_set'": lambda s: changed(s, "state", {"name": "a"}),
     "its attrs do not name the model": lambda s: changed(s, "attrs", {}),
     r"device 'gpu' is neither cpu nor cuda": lambda s: changed(s, "device", "gpu"),
