@@ -276,7 +276,7 @@ def test_a_sample_set_that_a_target_needs_is_held_against_the_zoo_when_it_is_nee
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     files = ["--configfile", str(tmp_path / "mine.yaml")]
     planned = snakemake("-n", "dictionary", *files)
-    assert planned.returncode == 0, planned.stderr
+    assert planned.returncode == 0, planned.stdout + planned.stderr
     refused = snakemake("-n", "results/plans/faces.txt", *files)
     assert refused.returncode != 0
     assert "sample set faces: no model 'dcgan-digiface' in" in refused.stdout + refused.stderr
