@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import one_thread  # noqa: F401
 import pytest
 import zygote
 
