@@ -21,7 +21,7 @@ dictionary: $(VENV_READY) ## Mine the dictionary of Rosetta neurons (SAMPLE_SET=
 		$(if $(SAMPLE_SET),--config sample_set=$(SAMPLE_SET))
 
 test: $(VENV_READY) ## Run the tests
-	$(IN_VENV) pytest -q -n logical --maxprocesses 4 --dist loadfile
+	$(IN_VENV) pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV_READY) ## Time the correlation engine at every size (needs the results of faces)
 	$(IN_VENV) python -m rosetta_steps.benchmarks.suite

@@ -2,13 +2,23 @@
 
 from pathlib import Path
 
+import one_thread  # noqa: F401
 import pytest
+import zygote
 
 from rosetta_steps.inversion.settings import Settings
-from rosetta_steps.testing import random_maps, write_maps
+from rosetta_steps.testing import Project, random_maps, write_maps
 
 ROOT = Path(__file__).parents[1]
+LONG = ROOT / "tests/workflow"
 pytest_plugins = ["checkpoint_files"]
+if zygote.POSSIBLE:
+    Project.python = zygote.Python()
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: LONG not in item.path.parents)
 
 
 # Settings of eq. 5 alone, on which tests build theirs: no image is reconstructed.

@@ -17,10 +17,9 @@ from PIL import Image
 from rosetta_steps import dictionary as page
 from rosetta_steps import figures
 from rosetta_steps.concepts import COLUMNS
-from rosetta_steps.display import choices, heatmaps
-from rosetta_steps.display.exemplars import Unit, choose_examples
+from rosetta_steps.display import choices
+from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import (
-    file_label,
     open_dictionary,
     read_maps,
     unit_maxima,
@@ -235,19 +234,6 @@ def test_figures_of_a_generator_number_its_images(opened):
     assert not any("Photos" in text for text in words)
 
 
-@pytest.mark.parametrize(
-    ("file", "label"),
-    [
-        ("folder/a.jpg", "a.jpg"),
-        ("ten-letters", "ten-letters"),
-        ("more-than-twelve.jpg", "more-…ve.jpg"),
-        ("a\nb.jpg", "a?b.jpg"),
-    ],
-)
-def test_a_long_name_of_a_file_is_shortened_in_the_middle(file, label):
-    assert file_label(file, 12) == label
-
-
 def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
     output = tmp_path / "index.html"
     page.write_page(opened, output, top=3, middle=2, low=1)
@@ -265,45 +251,10 @@ def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
     assert text.count('<b class="low">low</b><span>image 0</span><span>rank 12</span>') == 2
 
 
-def test_examples_are_different_images_even_if_there_are_few():
-    maxima = np.array([1.0, 1.0, 0.0, 2.0])
-    examples = choose_examples(maxima, (0.0, 2.0), top=3, middle=2, low=1)
-    assert [example.image for example in examples] == [3, 0, 1, 2]
-    assert [example.group for example in examples] == ["top", "top", "top", "low"]
-    assert [example.peak for example in examples] == [1.0, 0.5, 0.5, 0.0]
-
-
-def test_the_same_value_has_the_same_colour_in_every_image():
-    grey = np.full((16, 16), 0.5, dtype=np.float32)
-    strong, weak = np.zeros((4, 4)), np.zeros((4, 4))
-    strong[0, 0], strong[3, 3] = 8.0, 2.0
-    weak[3, 3] = 2.0  # the greatest value of its own image
-    pictures = [heatmaps.overlay(each, (0.0, 8.0), grey) for each in (strong, weak)]
-    np.testing.assert_array_equal(pictures[0][14:, 14:], pictures[1][14:, 14:])
-    assert (pictures[0][0, 0] != pictures[1][0, 0]).any()
-
-
 def test_the_colour_scale_of_a_page_is_that_of_the_moments(opened):
     unit = Unit("model-b", "Relu_1", 2)
     values = opened.maps["model-b"].read("Relu_1", slice(0, IMAGES))[:, 2]
     assert unit_ranges(opened.moments, [unit])[unit] == (values.min(), values.max())
-
-
-def test_values_that_are_no_numbers_are_drawn_as_missing_and_a_unit_that_never_varies_as_silent():
-    values = np.array([np.nan, -np.inf, 0.0, 1.0, 2.0, np.inf], dtype=np.float16)
-    np.testing.assert_array_equal(heatmaps.scale(values, (0.0, 2.0)), [np.nan, 0, 0, 0.5, 1, 1])
-    np.testing.assert_array_equal(heatmaps.scale(values, (1.0, 1.0)), [np.nan, 0, 0, 0, 0, 0])
-    plane = np.array([[np.nan, 1.0], [0.0, 2.0]], dtype=np.float32)
-    picture = heatmaps.overlay(plane, (0.0, 2.0), np.zeros((8, 8), np.float32))
-    missing = (picture == heatmaps.MISSING).all(2)
-    assert missing[:4, :4].all() and not missing[4:].any() and not missing[:, 4:].any()
-
-
-def test_opacity_and_brightness_grow_with_the_value():
-    rgba = heatmaps.colour(np.linspace(0, 1, 64))
-    assert rgba[0, 3] == 0
-    assert (np.diff(rgba[:, 3]) > 0).all()
-    assert (np.diff(rgba[:, :3] @ heatmaps.LUMA) > 0).all()
 
 
 def test_the_representative_has_the_strongest_correlations_on_average(opened):

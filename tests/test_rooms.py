@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,13 @@ MODULES = {
 }
 
 
-def imported(module: str) -> Iterator[str]:
+@cache
+def imported(module: str) -> frozenset[str]:
     """Modules of the package that a module imports, wherever in it."""
+    return frozenset(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
     stem = PACKAGE.joinpath(*module.split("."))
     file = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -99,9 +105,6 @@ def test_every_folder_of_tests_is_a_room():
         path.parent.relative_to(ROOT / "tests").as_posix()
         for path in (ROOT / "tests").rglob("test_*.py")
     }
-    packages = {
-        module.replace(".", "/")
-        for module in MODULES
-        if (PACKAGE / module.replace(".", "/")).is_dir()
-    }
-    assert {folder for folder in folders if folder != "."} <= packages
+    packages = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert folders <= packages, folders - packages
+    assert {folder.partition("/")[0] for folder in folders} == set(ROOMS) - {""} | {"."}

@@ -1,5 +1,6 @@
 """A folder with a copy of the workflow and a zoo of tiny networks, in which Snakemake runs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,10 +39,13 @@ class Project:
 
     Attributes:
         folder: Where it lies.
+        python: That runs Snakemake, and the jobs of it; one may stand in for it in the whole class.
 
     Raises:
         FileNotFoundError: rosetta_steps was not installed from a checkout (pip install -e).
     """
+
+    python: str | Path = sys.executable
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -117,8 +121,16 @@ class Project:
         Raises:
             AssertionError: It failed; with all that it wrote.
         """
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        python = Path(self.python)
+        command = [python, "-m", "snakemake", *arguments]
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

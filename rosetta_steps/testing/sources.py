@@ -36,7 +36,7 @@ def check_source(source: MapSource) -> None:
     step = max(1, min(together, (source.images + 1) // 2))
     blocks = [slice(n, min(n + step, source.images)) for n in range(0, source.images, step)]
     middle = source.images // 2
-    for block in (*dict.fromkeys([*blocks[:2], blocks[-1]]), slice(middle, middle + 1), blocks[0]):
+    for block in (*blocks[:2], blocks[-1], slice(middle, middle + 1), blocks[0]):
         source.prepare(block)
         for layer in layers:
             expected = whole[layer][block]

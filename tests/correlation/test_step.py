@@ -13,23 +13,13 @@ from rosetta_steps import moments
 from rosetta_steps.benchmarks.correlation import InMemory
 from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import products, projection
-from rosetta_steps.correlation.precision import rounded_to_tf32
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.maps.resampling import upsampling
 from rosetta_steps.maps.statistics import mean_and_variance
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.runtime.tf32 import rounding_as_set, rounding_to_tf32
-from rosetta_steps.storage.datasets import write_dataset
-from rosetta_steps.testing import made, moments_of, random_maps, write_maps
-from rosetta_steps.verify import largest_difference
-
-
-@pytest.mark.parametrize(("source", "target"), [(4, 4), (4, 7), (7, 28), (9, 30), (1, 5)])
-def test_the_upsampling_matrix_is_that_of_torch(source, target):
-    maps = np.eye(source)[:, None, None, :]  # one map a column
-    expected = upsample(np.repeat(maps, 2, axis=2), (2, target))[:, 0, 0].T
-    np.testing.assert_allclose(upsampling(source, target), expected, atol=1e-12)
+from rosetta_steps.testing import moments_of, random_maps, write_maps
 
 
 def test_correlations_agree_with_upsampling_both_maps_in_float64(two_stores, tmp_path):
@@ -38,16 +28,6 @@ def test_correlations_agree_with_upsampling_both_maps_in_float64(two_stores, tmp
     np.testing.assert_allclose(table["correlation"], brute_force(maps_a, maps_b), atol=1e-5)
     assert list(table["layer_a"].values[:4]) == ["layer0", "layer0", "layer0", "layer1"]
     assert list(table["size_b"].values) == [20] * 4 + [7] * 3 + [2] * 2
-
-
-def test_tf32_keeps_ten_bits_of_any_magnitude_and_rounds_as_float16_does():
-    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(rounded_to_tf32(values), values.half().float(), rtol=0, atol=0)
-    halfway = torch.tensor([1 + 2.0**-11, 1 + 3 * 2.0**-11, -1 - 2.0**-11])
-    assert rounded_to_tf32(halfway).tolist() == [1, 1 + 2.0**-9, -1]
-    for scale in (2.0**-60, 2.0**60):
-        exact = rounded_to_tf32(values) * scale
-        torch.testing.assert_close(rounded_to_tf32(values * scale), exact, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -262,45 +242,6 @@ def test_an_altered_byte_is_found_on_reading(two_stores, tmp_path):
     file.write_bytes(content)
     with pytest.raises(StoreError, match="layer1/activation/c/1/0/0/0 cannot be decoded"):
         run(a, b, tmp_path / "out.zarr")
-
-
-@pytest.mark.parametrize("kept", ["correlation", "correlation_a", "correlation_b"])
-def test_verify_finds_what_was_altered(two_stores, tmp_path, kept):
-    a, b, *_ = two_stores
-    nearest = {} if kept == "correlation" else {"nearest": 3}
-    stored = run(a, b, tmp_path / "out.zarr", **nearest).load()
-    assert largest_difference(tmp_path / "out.zarr", a, b, pairs=30, seed=0) < 1e-5
-    stored[kept] += 0.01
-    write_dataset(stored, tmp_path / "wrong.zarr", made("correlations", "a", "b"))
-    assert largest_difference(tmp_path / "wrong.zarr", a, b, pairs=30, seed=0) > 0.009
-
-
-def test_verify_draws_nearest_partners_whose_maps_are_both_stored(two_stores, tmp_path):
-    a, b, maps_a, maps_b = two_stores
-    run(a, b, tmp_path / "out.zarr", nearest=2)
-    matched = []
-    for store, maps, chosen in ((a, maps_a, [1]), (b, maps_b, [0, 1])):
-        some = {name: of_layer[:, chosen] for name, of_layer in maps.items()}
-        numbers = dict.fromkeys(some, chosen)
-        path = tmp_path / "matched" / store.name
-        matched.append(write_maps(path, some, numbers=numbers))
-    assert largest_difference(tmp_path / "out.zarr", *matched, pairs=30, seed=0) < 1e-5
-
-
-def test_verify_says_where_no_maps_of_two_partners_are_stored(two_stores, tmp_path):
-    a, b, maps_a, maps_b = two_stores
-    table = run(a, b, tmp_path / "table.zarr")
-    run(a, b, tmp_path / "out.zarr", nearest=1)
-    values = table["correlation"].values
-    strangers = (values.argmax(1)[0] != np.arange(values.shape[1])) & (values.argmax(0) != 0)
-    stores = []
-    for path, maps, unit in ((a, maps_a, 0), (b, maps_b, int(strangers.argmax()))):
-        layer = str(table[f"layer_{path.stem}"].values[unit])
-        channel = int(table[f"channel_{path.stem}"][unit])
-        one = {layer: maps[layer][:, [channel]]}
-        stores.append(write_maps(tmp_path / "m" / path.name, one, numbers={layer: [channel]}))
-    with pytest.raises(ValueError, match="out.zarr: of no two .*/m/a.zarr and .* first"):
-        largest_difference(tmp_path / "out.zarr", *stores, pairs=3, seed=0)
 
 
 @pytest.mark.parametrize("splits", [0, -1, 6, 10, 11, 10**6])

@@ -18,8 +18,6 @@ OWN = """
 import torch
 from torch import nn
 
-from rosetta_steps.testing import Project
-
 def build(channels):
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, channels, 3, 2), nn.ReLU())

@@ -1,28 +1,20 @@
 """What an artefact follows from shows in itself: nothing stale counts as up to date."""
 
-import copy
 import json
 import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from rosetta_steps.display.drawing import save_figures
-from rosetta_steps.display.panels import empty_figure
-from rosetta_steps.inversion.figures.animation import empty_canvas, write_animation
-from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.testing import Project
-from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
 
 TABLE = "results/best_buddies/tiny/{}--{}.csv"
 
@@ -89,13 +81,14 @@ def killed(project, step: str, *targets: str) -> str:
     """Run the workflow; the first job of a step dies as by an out-of-memory killer."""
     shim = project.folder / "shim" / "python"
     shim.parent.mkdir(exist_ok=True)
+    python = project.python
     shim.write_text(
-        f'#!/bin/sh\n[ "$2" = rosetta_steps.{step} ] && kill -9 $$\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$2" = rosetta_steps.{step} ] && kill -9 $$\nexec {python} "$@"\n'
     )
     shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
     path = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *targets],
+        [python, "-m", "snakemake", "--cores", "2", *targets],
         cwd=project.folder,
         env=os.environ | {"PATH": path},
         capture_output=True,
@@ -202,131 +195,6 @@ def test_results_that_came_without_the_records_of_snakemake_are_held_against_the
 def test_an_artefact_that_was_lost_on_the_way_is_made_again(project):
     (project.folder / "results/moments/tiny/net.zarr.done.json").unlink()
     assert project.planned(TINY) == {"moments": 1, "correlation": 1, "best_buddies": 1}
-
-
-# --- identities -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def recipes(monkeypatch):
-    """Recipes of our own config, which reads weights that are in the repository alone."""
-    monkeypatch.chdir(ROOT)
-    return Recipes(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
-
-
-# Of the config, what decides how something is done and never what comes out.
-WITHOUT_EFFECT = {
-    "correlation": {"memory_gb", "gpus", "gpu_memory_gb", "scheduler"},
-    "activations": {"store"},  # decides which of two artefacts there are
-}
-
-
-def identities(config: dict) -> dict[str, str]:
-    recipes = Recipes(config)
-    name = config["sample_set"]
-    everyone = recipes.everyone(name)
-    nodes = [("samples", name), ("concepts", name), ("page", name), ("figures", name)]
-    nodes += [("visualisations", name)]
-    nodes += [(kind, name, m) for kind in ("activations", "stream", "moments") for m in everyone]
-    pairs = [(everyone[0], model) for model in everyone]
-    nodes += [(kind, name, *pair) for kind in ("correlations", "best_buddies") for pair in pairs]
-    nodes += [("table", table) for table in config["tables"]]
-    nodes += [("arm", one, arm) for one in config["inversions"] for arm in recipes.arms_of(one)]
-    nodes += [("edit", edit) for edit in config["edits"]]
-    nodes += [("edit_figure", figure) for figure in config["edit_figures"]]
-    nodes += [
-        (file.split(".")[0], one)
-        for one in config["inversions"]
-        for file in recipes.figures_of(one)
-    ]
-    return {file_of(node): recipes._identity(node) for node in nodes}
-
-
-def changed(value):
-    """Another value of the same kind."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, list):
-        return value[:-1] if value else ["another"]
-    return f"{value}-other"
-
-
-def test_every_setting_that_decides_what_comes_out_is_part_of_an_identity(recipes):
-    before = identities(recipes.config)
-    for section in ("activations", "correlation", "clustering", "figures", "inversion"):
-        for key, value in recipes.config[section].items():
-            if key in WITHOUT_EFFECT.get(section, ()) or key in ("arms", "perceptual_network"):
-                continue
-            config = copy.deepcopy(recipes.config)
-            config[section][key] = (
-                "nearest"
-                if (section, key) == ("correlation", "keep")
-                else (changed(value) if key != "metrics" else ["mae-digiface"])
-            )
-            assert identities(config) != before, f"{section}.{key}"
-    for key in ("images", "seed", "layers"):
-        config = copy.deepcopy(recipes.config)
-        config["sample_sets"]["faces"][key] = "all" if key == "layers" else 7
-        assert identities(config) != before, key
-    for edit, chosen in recipes.config["edits"].items():
-        for key in chosen.keys() - {"matches", "source"}:
-            config = copy.deepcopy(recipes.config)
-            config["edits"][edit][key] = changed(chosen[key])
-            assert identities(config) != before, f"{edit}.{key}"
-
-
-@pytest.mark.parametrize("section", WITHOUT_EFFECT)
-def test_settings_that_decide_how_something_is_done_are_no_part_of_any(recipes, section):
-    before = identities(recipes.config)
-    for key in WITHOUT_EFFECT[section] & recipes.config[section].keys() - {"store"}:
-        config = copy.deepcopy(recipes.config)
-        config[section][key] = changed(config[section][key])
-        assert identities(config) == before, key
-
-
-def test_only_what_comes_after_a_setting_follows_from_it(recipes):
-    before = identities(recipes.config)
-    config = copy.deepcopy(recipes.config)
-    config["neighbours"] = 3
-    after = identities(config)
-    same = {file for file in before if before[file] == after[file]}
-    assert FILES["samples"].format(sample_set="faces") in same
-    assert all("correlations/" not in file or file in same for file in before)
-    assert not any("best_buddies/" in file or "rosetta" in file for file in same)
-
-
-def test_figures_of_inversions_and_edits_follow_from_the_maps(recipes):
-    before = identities(recipes.config)
-    config = copy.deepcopy(recipes.config)
-    for chosen in config["sample_sets"].values():
-        if "seed" in chosen:
-            chosen["seed"] += 7
-    after = identities(config)
-    figures = {file for file in before if file.startswith("results/figures/")}
-    assert len(figures) > len(config["edit_figures"])
-    assert all(before[file] != after[file] for file in figures)
-
-
-def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
-    save_figures({tmp_path / "figure": empty_figure("nothing")}, "0123456789ab")
-    write_animation([empty_canvas("nothing")], tmp_path / "still.webp", 100, "0123456789ab")
-    write_animation([empty_canvas("one"), empty_canvas("two")], tmp_path / "x.webp", 100, "ab")
-    recorded = [identity_recorded(tmp_path / name) for name in ("figure.png", "still.webp")]
-    assert recorded == ["0123456789ab"] * 2
-    assert identity_recorded(tmp_path / "x.webp") == "ab"
-    (tmp_path / "x.webp").write_bytes(b"RIFF")
-    assert identity_recorded(tmp_path / "x.webp") is None
-
-
-def test_a_target_that_is_not_known_has_no_recipe(recipes):
-    assert recipes.stale(["report.html", "results/samples/nothing.zarr.done.json"]) == set()
-    chain = recipes.chain(["results/best_buddies/faces/dcgan-digiface--open-nsfw.csv"])
-    kinds = sorted(kind for kind, *_ in chain)
-    assert kinds == ["activations"] * 2 + ["best_buddies", "correlations"] + ["moments"] * 2 + [
-        "samples"
-    ]
 
 
 def test_a_manifest_says_what_its_artefact_was_made_of(mined):

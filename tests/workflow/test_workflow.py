@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from rosetta_steps.testing import Project
 from rosetta_steps.zoo.entries import LOADERS, check, find_entry
 from rosetta_steps.zoo.generators.classes import class_names
 from rosetta_steps.zoo.generators.sample_settings import (
@@ -23,7 +24,7 @@ from rosetta_steps.zoo.generators.sample_settings import (
 
 
 def snakemake(*arguments, folder=ROOT):
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [Project.python, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -275,7 +276,7 @@ def test_a_sample_set_that_a_target_needs_is_held_against_the_zoo_when_it_is_nee
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     files = ["--configfile", str(tmp_path / "mine.yaml")]
     planned = snakemake("-n", "dictionary", *files)
-    assert planned.returncode == 0, planned.stderr
+    assert planned.returncode == 0, planned.stdout + planned.stderr
     refused = snakemake("-n", "results/plans/faces.txt", *files)
     assert refused.returncode != 0
     assert "sample set faces: no model 'dcgan-digiface' in" in refused.stdout + refused.stderr

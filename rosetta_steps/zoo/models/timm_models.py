@@ -19,7 +19,8 @@ from rosetta_steps.zoo.models.torch_models import Model
 
 # Transformers whose tokens lie row by row on a grid that timm gives no size of, most on one that
 # shrinks from stage to stage. (Where an image is marked, the maps of each of them changed most; see
-# tests/test_models.py.) Others are refused: those of Hiera lie in the order of its mask units.
+# tests/zoo/models/test_models.py.) Others are refused: those of Hiera lie in the order of its
+# mask units.
 ROW_BY_ROW = {
     "CoaT",
     "DaVit",
