@@ -141,6 +141,7 @@ def _code_of_steps(
             seen.add(module)
             if module not in code:
                 file = _file_of(module, package)
+                assert file is not None, f"{module} is a step's or was found when it was imported"
                 text = file.read_text(encoding="utf-8")
                 code[module], imports[module] = _digest_of(text, file), _imports_of(text, package)
             users.setdefault(module, []).append(step)
@@ -173,17 +174,20 @@ def code_alone(text: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                lines[first.lineno - 1 : first.end_lineno] = [""] * (
-                    first.end_lineno - first.lineno + 1
-                )
+                start, end = first.lineno - 1, first.end_lineno
+                assert end is not None, "ast.parse says where everything ends"
+                lines[start:end] = [""] * (end - start)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _imports_of(text: str, package: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rosetta_steps"):
-            base = node.module.removeprefix("rosetta_steps").lstrip(".")
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = node.module or ""
+        if module.startswith("rosetta_steps"):
+            base = module.removeprefix("rosetta_steps").lstrip(".")
             names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
             found += [name for name in (base, *names) if name and _file_of(name, package)]
     return found
