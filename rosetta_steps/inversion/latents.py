@@ -1,6 +1,7 @@
 """The latent that is optimised: z, w, or w with a row of its own for every layer (W+)."""
 
 from dataclasses import dataclass
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -98,6 +99,16 @@ class Latents:
         if self.space == "w":
             rows = latents[:, None].expand(-1, network.mapping.rows, -1)
         return network.synthesis(rows)
+
+    @overload
+    def maps_and_images(
+        self, latents: Tensor, layers: list[str], images: Literal[True], gradients: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor]: ...
+
+    @overload
+    def maps_and_images(
+        self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor | None]: ...
 
     def maps_and_images(
         self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True

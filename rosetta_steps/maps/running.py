@@ -56,7 +56,7 @@ PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 def describe(
     name: str,
-    zoo: str,
+    zoo: str | Path,
     samples: Path,
     layers: str | list[str],
     dtype: str,

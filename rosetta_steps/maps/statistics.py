@@ -32,7 +32,7 @@ class MomentSums:
         device: Where they are kept and added to.
     """
 
-    def __init__(self, channels: int, size: Size, device: str = "cpu"):
+    def __init__(self, channels: int, size: Size, device: str | torch.device = "cpu"):
         self.shape, self.count = (channels, size), 0
         self.device = torch.device(device)
         exact = partial(torch.zeros, dtype=torch.float64, device=self.device)
