@@ -29,7 +29,9 @@ class Form:
     normalised = False
     needs_norm = True
 
-    def value(self, product: Tensor, norm: Tensor, square: Tensor, positions: Tensor) -> Tensor:
+    def value(
+        self, product: Tensor, norm: Tensor | None, square: Tensor, positions: Tensor
+    ) -> Tensor:
         """Similarity of each pair on each image, (image, pair).
 
         Args:

@@ -41,7 +41,7 @@ LOADERS = {
 }
 
 
-def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
+def read_entries(path: str | Path = "config/models.yaml") -> dict[str, dict]:
     """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
 
     Raises:
@@ -94,7 +94,7 @@ def _contradiction(entry: dict) -> str | None:
     return None
 
 
-def find_entry(name: str, path: str = "config/models.yaml") -> dict:
+def find_entry(name: str, path: str | Path = "config/models.yaml") -> dict:
     """The entry of one model.
 
     Raises:
