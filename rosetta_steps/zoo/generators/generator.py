@@ -152,7 +152,7 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
     if own.keys() - tensors.keys() == {MEAN_W} and not by_order:
         # Some published .pt files leave out the mean of w, which only truncation needs.
         tensors = {**tensors, MEAN_W: torch.zeros_like(own[MEAN_W])}
-        network.truncates = False
+        network.truncates = False  # type: ignore[assignment]  # torch's says modules and tensors
     other = ""
     if entry["loader"] != "function":
         architecture = entry["architecture"]
