@@ -30,9 +30,10 @@ docs: $(VENV_READY) ## Build the documentation as a site in site/
 	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(IN_VENV) mkdocs build --strict
 
-lint: $(VENV_READY) ## Check the style of the Python code and of the workflow
+lint: $(VENV_READY) ## Check the style and the types of the Python code, the style of the workflow
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
+	$(IN_VENV) mypy
 	$(IN_VENV) snakefmt --check workflow
 	@# One environment is enough here: it is made by this file, and no rule has its own.
 	@! $(IN_VENV) snakemake --lint 2>&1 | grep '^    [*] ' | grep -v 'Specify a conda environment'

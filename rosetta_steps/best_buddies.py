@@ -64,13 +64,14 @@ def nearest_both_ways(correlations: xr.Dataset, neighbours: int) -> tuple[Neares
                 f"with --nearest {neighbours}, or keep the table (in the config: neighbours, "
                 "correlation.keep)."
             )
-        return tuple(
+        a, b = (
             Nearest(
                 correlations[f"partner_{side}"].values[:, :neighbours],
                 correlations[f"correlation_{side}"].values[:, :neighbours],
             )
             for side in "ab"
         )
+        return a, b
     values = correlations["correlation"].values
     if correlations.attrs["model_a"] == correlations.attrs["model_b"]:
         values = values.copy()

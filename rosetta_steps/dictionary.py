@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import add_identity_argument
 
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
-WEBP = {"format": "WEBP", "quality": 84, "method": 2}
+WEBP: dict[str, Any] = {"format": "WEBP", "quality": 84, "method": 2}
 
 
 def write_page(

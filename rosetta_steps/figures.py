@@ -175,8 +175,8 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     count = (
         f"All {total} concepts" if len(shown) == total else f"The first {most} of {total} concepts"
     )
-    label = _image_label(dictionary, index, 24)
-    draw_foot(figure, f"{count} in order of strength, image {label}.")
+    shown_image = _image_label(dictionary, index, 24)
+    draw_foot(figure, f"{count} in order of strength, image {shown_image}.")
     return figure
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -96,7 +97,8 @@ def gather(
     folder, names = matched_files(patterns)
     others = [os.path.relpath(file, folder) for file in other_files(patterns)]
     undecoded = [_shown(name) for name in others if is_image_by_name(name)]
-    noted, kept = Noted(), []
+    noted = Noted()
+    kept: list[str] = []
     of_class = imagenet_classes(folder, names) if per_class else {}
     pictures = _readable(folder, names, size, noted)
     if per_class:
@@ -250,7 +252,7 @@ def _append(
         dataset["label"] = ("image", np.array([of_class[name] for name in names], dtype=np.int64))
     if first:
         chunks = {name: {"chunks": variable.shape} for name, variable in dataset.variables.items()}
-        kind = {"mode": "w", "encoding": chunks}
+        kind: dict[str, Any] = {"mode": "w", "encoding": chunks}
     else:
         kind = {"append_dim": "image"}
     with warnings.catch_warnings():

@@ -109,7 +109,8 @@ def budgets(device: str) -> tuple[float, float]:
 
 def _groups(store: MapSource, splits: int, most: float) -> Iterator[list[str]]:
     """Runs of layers whose sums fit into memory together; every one makes a pass."""
-    group, size = [], 0
+    group: list[str] = []
+    size = 0
     for name in store.layers:
         own = bytes_of_sums((store.channels[name], *store.sizes[name]), splits)
         if group and size + own > most:

@@ -16,7 +16,7 @@ from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, add_identity_argument
 
 INTERPOLATION = "bicubic with antialias; the whole box, so that its aspect ratio may change"
-LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as grey JPEGs have it
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as grey JPEGs have it
 # Standard deviation of the blur by the shorter side: wide enough that eyes, mouth and hair are
 # drawn at 64 pixels a side, narrow enough that cheeks stay paper. Chosen by looking.
 BLUR = 0.05

@@ -71,7 +71,11 @@ def plan(
             fewer units than neighbours are asked for, or there are fewer images than splits need.
     """
     refuse_splits(images, splits)
-    rows, units, made, shard, sums, unused = [], [], [], 0, 0, None
+    rows: list[str] = []
+    units: list[int] = []
+    made: list[tuple[float, dict[str, float]]] = []
+    shard, sums = 0, 0
+    unused: list[str] | None = None
     kept = 1 if splits == 1 else 1 + splits  # of moments and correlations
     for name in models:
         entry = find_entry(name, zoo)

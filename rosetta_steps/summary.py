@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,7 +43,7 @@ def summarise(
     for k in neighbours:
         pairs = {name: table_of(store, k) for name, store in stores.items()}
         selves = pairs.pop(generator)
-        row = {"K": k}
+        row: dict[str, Any] = {"K": k}
         row |= {f"pairs {m}": len(p) for m, p in pairs.items()}
         row |= {f"strongest {m}": f"{p['correlation'].max():.3f}" for m, p in pairs.items()}
         for method, words in CLUSTERINGS.items():

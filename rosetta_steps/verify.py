@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.maps.resampling import comparison_size
+from rosetta_steps.maps.resampling import comparison_size, size_of
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset, open_each
@@ -49,7 +49,9 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
     Raises:
         ValueError: One of the two is NaN and the other is not, or no kept pair has its maps stored.
     """
-    stored, stores = open_dataset(correlations), open_each(MapReader, (a, b))
+    stored = open_dataset(correlations)
+    first, second = open_each(MapReader, (a, b))
+    stores = (first, second)
     ingredients([correlations, a, b])  # refuses what does not belong together
     draw = of_a_table if "correlation" in stored else of_the_nearest
     drawn = list(draw(stored, stores, pairs, np.random.default_rng(seed)))
@@ -76,13 +78,15 @@ def of_a_table(
     table = stored["correlation"].values
     unit_of = [{name: unit for unit, name in enumerate(names(stored, side))} for side in "ab"]
     for _ in range(pairs):
-        places, units = [], []
+        places: list[tuple[str, int]] = []
+        units: list[int] = []
         for store, of_model in zip(stores, unit_of, strict=True):
             layer = random.choice(store.layers)
             place = int(random.integers(store.channels[layer]))
             places.append((layer, place))
             units.append(of_model[layer, int(store.numbers(layer)[place])])
-        yield Pair(tuple(places), tuple(units), float(table[tuple(units)]))
+        correlation = float(table[units[0], units[1]])
+        yield Pair((places[0], places[1]), (units[0], units[1]), correlation)
 
 
 def of_the_nearest(
@@ -96,19 +100,19 @@ def of_the_nearest(
             for layer in store.layers
             for place, channel in enumerate(store.numbers(layer))
         }
-        units = enumerate(names(stored, side))
-        place_of.append({unit: there[name] for unit, name in units if name in there})
-    kept = []
+        named = enumerate(names(stored, side))
+        place_of.append({unit: there[name] for unit, name in named if name in there})
+    kept: list[tuple[tuple[int, int], float]] = []
     for side in "ab":
         partner, correlation = (stored[f"{n}_{side}"].values for n in ("partner", "correlation"))
         for unit, neighbour in np.argwhere(partner >= 0).tolist():
-            both = (unit, int(partner[unit, neighbour]))[:: 1 if side == "a" else -1]
+            other = int(partner[unit, neighbour])
+            both = (unit, other) if side == "a" else (other, unit)
             if both[0] in place_of[0] and both[1] in place_of[1]:
                 kept.append((both, float(correlation[unit, neighbour])))
     for number in random.integers(len(kept), size=pairs) if kept else ():
-        units, correlation = kept[number]
-        places = tuple(of_model[unit] for of_model, unit in zip(place_of, units, strict=True))
-        yield Pair(places, units, correlation)
+        units, of_units = kept[number]
+        yield Pair((place_of[0][units[0]], place_of[1][units[1]]), units, of_units)
 
 
 def names(stored: xr.Dataset, side: str) -> list[tuple[str, int]]:
@@ -125,7 +129,7 @@ def brute_force(stores: tuple[MapReader, MapReader], pair: Pair) -> float:
     ]
     if any(bool(of_unit.min() == of_unit.max()) for of_unit in maps):
         return np.nan
-    size = comparison_size(*(of_unit.shape[2:] for of_unit in maps))
+    size = comparison_size(size_of(maps[0]), size_of(maps[1]))
     large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]
     return float(torch.corrcoef(torch.stack(large))[0, 1])
 
@@ -152,8 +156,8 @@ def main() -> None:
             f"{o.folder}/correlations/{o.sample_set} holds no table: run the workflow first."
         )
     for table in tables:
-        maps = [maps_of(o.folder, o.sample_set, name) for name in table.stem.split("--")]
-        worst = largest_difference(table, *maps, o.pairs, o.seed)
+        a, b = (maps_of(o.folder, o.sample_set, name) for name in table.stem.split("--"))
+        worst = largest_difference(table, a, b, o.pairs, o.seed)
         print(f"{table.stem}: largest difference over {o.pairs} random pairs {worst:.1e}")
 
 

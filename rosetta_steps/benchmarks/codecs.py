@@ -53,8 +53,9 @@ def compare(store: Path, images: int, repeats: int) -> pd.DataFrame:
             ):
                 arrays = {}
                 for layer, value in maps.items():
+                    channels, y, x = value.shape[1:]
                     chunk, shard = shapes(
-                        *value.shape[1:], reader.images_per_shard, value.dtype.itemsize
+                        channels, y, x, reader.images_per_shard, value.dtype.itemsize
                     )
                     arrays[layer] = zarr.create_array(
                         f"{folder}/{layer}", shape=value.shape, dtype=value.dtype, chunks=chunk,

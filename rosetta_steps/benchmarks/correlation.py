@@ -125,9 +125,12 @@ def shapes_of(name: str, zoo: str, preset: str) -> Shapes:
 
 def stores_of(folder: Path, sample_set: str, a: str, b: str) -> tuple[tuple[str, str], ...]:
     """Activations and moments of two models that were mined."""
-    return tuple(
-        tuple(str(folder / kind / sample_set / f"{name}.zarr") for kind in KINDS) for name in (a, b)
-    )
+
+    def both(name: str) -> tuple[str, str]:
+        maps, sums = (str(folder / kind / sample_set / f"{name}.zarr") for kind in KINDS)
+        return maps, sums
+
+    return both(a), both(b)
 
 
 def flop_an_image(case: Case) -> float:
@@ -159,7 +162,7 @@ def prepared(case: Case):
         memory = [random_maps(shapes, case.block) for shapes in case.shapes]
         return None, None, memory, [store.units() for store in memory]
     stores = [MapReader(Path(maps)) for maps, _ in case.stores]
-    trees = [open_tree(m) for _, m in case.stores]
+    trees = [open_tree(Path(m)) for _, m in case.stores]
     units = [units_of(store, tree) for store, tree in zip(stores, trees, strict=True)]
     block = slice(0, case.block)
     memory = [InMemory({n: torch.from_numpy(s.read(n, block)) for n in s.layers}) for s in stores]
@@ -170,7 +173,7 @@ def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
     """The engine's matrix products, the matrices of one block lying ready."""
     sizes = [list(of_model.layers) for of_model in units]
     settings = (case.block, device(), case.precision)
-    order = (0, 1) if holds_first(*units, device() == "cuda") else (1, 0)
+    order = (0, 1) if holds_first(units[0], units[1], device() == "cuda") else (1, 0)
     first, other = (Model(stores[i], units[i], sizes[1 - i], *settings) for i in order)
     held = Held(first)
     held.fill(slice(0, case.block))
@@ -193,8 +196,10 @@ def engine(case: Case, stores, units, first: int = 0) -> tuple[float, float, int
     """The engine, reading included."""
     images = slice(first, first + case.images)
     begin = time.time()
-    settings = (case.block, device(), case.precision)
-    sum_products(*stores, *units, images, *settings, holds_larger=device() == "cuda")
+    sum_products(
+        stores[0], stores[1], units[0], units[1], images,
+        case.block, device(), case.precision, holds_larger=device() == "cuda",
+    )  # fmt: skip
     return begin, time.time(), case.images
 
 

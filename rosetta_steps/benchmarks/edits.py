@@ -86,8 +86,8 @@ class Bench:
     def image_of(self, concept: int) -> int:
         """The image on which a concept's units fire most: mean map over the unit's deviation."""
         units = units_of_concepts([concept], self.table, self.generator.name)
-        means = [self.maps[one.layer][:, one.channel].mean((1, 2)) for one in units.itertuples()]
-        means = torch.stack(means).float()
+        of_units = [self.maps[one.layer][:, one.channel].mean((1, 2)) for one in units.itertuples()]
+        means = torch.stack(of_units).float()
         return int((means / means.std(1, keepdim=True)).sum(0).argmax())
 
     def remove(self, concept: int, settings: Settings, keep: float) -> tuple[dict, dict]:
@@ -107,7 +107,7 @@ class Bench:
             "source",
         )
         image = self.image_of(concept)
-        arrays, table = editor.apply(self.source.part([image]))
+        arrays, table = editor.apply(self.source.part(np.array([image])))
         own = table[table["edited"]]
         own = own[own["mean_before"] > own["mean_target"]]  # those that fire there
         lowered = (own["mean_before"] - own["mean_after"]) / (

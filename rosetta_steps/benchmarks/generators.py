@@ -10,6 +10,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -70,6 +71,7 @@ def with_random_weights(name: str, entry: dict, file: Path) -> dict:
 
 def settle(network: torch.nn.Module) -> None:
     """Give spectral norms the singular vectors that training would have left (one network has)."""
+    module: Any
     for module in network.modules():
         if not hasattr(module, "weight_orig"):
             continue

@@ -12,6 +12,7 @@ import itertools
 import sys
 import time
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,10 +51,8 @@ def main() -> None:
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    kinds = {one.name: one.type for one in fields(Settings)} | {
-        "neighbours": int,
-        "min_correlation": float,
-    }
+    kinds: dict[str, Any] = {one.name: one.type for one in fields(Settings)}
+    kinds |= {"neighbours": int, "min_correlation": float}
     names = [words[0].replace("-", "_") for words in a.vary]
     if unknown := [name for name in names if name not in kinds]:
         raise UserError(f"no setting '{unknown[0]}': choose of {', '.join(kinds)}.")

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import timm
@@ -152,7 +153,7 @@ def random_timm(name: str) -> Model:
     """An architecture of timm with random weights."""
     torch.manual_seed(0)
     module = timm.create_model(name)
-    config = module.pretrained_cfg
+    config: Any = module.pretrained_cfg
     size = tuple(config["input_size"][1:])
     if max(size) > LARGEST_SIDE:
         size = (LARGEST_SIDE, LARGEST_SIDE)
@@ -165,7 +166,7 @@ def random_tower(name: str) -> Model:
     """The image tower of an architecture of open_clip with random weights."""
     torch.manual_seed(0)
     module = open_clip_models.create(name, quick_gelu=False)
-    size = module.visual.image_size
+    size: Any = module.visual.image_size
     size = (size, size) if isinstance(size, int) else tuple(size)
     return _model(name, module, size, open_clip_models._tokens_of(module.visual, size))
 
@@ -186,11 +187,12 @@ def against_hooks(model: Model, layers: list[str]) -> Counter:
         model: With values.
         layers: Names.
     """
-    image = textured(tuple(model.preprocessing.size), 2)
+    y, x = model.preprocessing.size
+    image = textured((y, x), 2)
     maps = model.activations(image, layers)
     raw: dict[str, tuple[Tensor, str]] = {}
     calls: Counter = Counter()
-    last = {"layout": "", "shape": ()}
+    last: dict[str, Any] = {"layout": "", "shape": ()}
 
     def see(name: str):
         def hook(module, _inputs, output):

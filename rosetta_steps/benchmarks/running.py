@@ -85,7 +85,7 @@ def measure(
         for name in both:
             state = describe(name, str(made), samples, layers, "float16", 32)
             write_stream(Stream(state, device), streams[name])
-            threads = settings["threads"]
+            threads = settings.threads_per_worker
             timed(f"moments of {name}", moments.measure, streams[name], measured[name], 1, threads)
         table = place / "table.zarr"
         paths = (*streams.values(), *measured.values(), table)

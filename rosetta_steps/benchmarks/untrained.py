@@ -275,7 +275,7 @@ def compare(
             return maps, sums
 
         made = dump(generator, zoo, generator_layers)
-        found = {}
+        found: dict[str, dict[str, float]] = {}
         total = 1 + (len(initial) if initial else untrained)
         for label, name, of_zoo in networks(model, zoo, place, untrained, initial):
             print(f"network {len(found) + 1} of {total}: {model}, {label}", file=sys.stderr)

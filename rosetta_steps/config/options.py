@@ -158,4 +158,6 @@ def property_of(one: Field) -> dict:
     if one.type is str and not known["pattern"]:
         bounds["minLength"] = 1
     said = {key: value for key, value in bounds.items() if value is not None}
+    # No module with settings has its annotations as text.
+    assert isinstance(one.type, type), f"{one.name} has no plain type"
     return {"type": KINDS[one.type], **said, "description": known["help"]}

@@ -52,7 +52,7 @@ def read_origins(files: Sequence[Path], command_line: Mapping | None = None) -> 
     Raises:
         ValueError: As read_yaml, and where a file holds no keys at its top level.
     """
-    parts = []
+    parts: list[tuple[str, Mapping]] = []
     for number, file in enumerate(map(Path, files)):
         if (number == 0 and not file.exists()) or (file.exists() and not file.is_file()):
             continue

@@ -47,7 +47,8 @@ class _Reader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor):
-        mapping, lines = super().compose_mapping_node(anchor), {}
+        mapping = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
         for key, _ in mapping.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
                 continue

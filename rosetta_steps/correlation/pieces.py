@@ -65,8 +65,10 @@ class Job:
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
-        settings = (block, holds_larger, precision, threads, splits)
-        return cls(*paths, identities(paths), *settings, software())
+        return cls(
+            paths[0], paths[1], paths[2], paths[3], identities(paths),
+            block, holds_larger, precision, threads, splits, software(),
+        )  # fmt: skip
 
     @property
     def paths(self) -> list[str]:
@@ -85,8 +87,8 @@ class Job:
 
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
         """Of both models."""
-        paths = (self.moments_a, self.moments_b)
-        return tuple(open_each(open_tree, map(Path, paths)))
+        a, b = open_each(open_tree, map(Path, (self.moments_a, self.moments_b)))
+        return a, b
 
     def refuse_other_software(self) -> None:
         """Refuse a process, such as a worker that joined meanwhile, with other versions.

@@ -145,7 +145,7 @@ def plan(
     both = [a] if a == b else [a, b]
     running = [outline for outline in both if outline.runs]
 
-    def maps_of(images: int, held: int) -> int:
+    def maps_of(images: int, held: int) -> float:
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 

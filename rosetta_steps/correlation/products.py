@@ -6,7 +6,7 @@ next run is read. For each size of the other model and each size where it meets 
 is one product.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -151,8 +151,8 @@ class Held:
             into = {}
             for meeting in model.projections[run.size].meetings:
                 first = self.rows[run.size, meeting].start
-                rows = slice(first + run.rows.start, first + run.rows.stop)
-                into[meeting] = self.matrices[meeting][rows]
+                place = slice(first + run.rows.start, first + run.rows.stop)
+                into[meeting] = self.matrices[meeting][place]
             model.matrices(run, next(maps), order, into)
 
 
@@ -195,6 +195,7 @@ class Sums:
 
     def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
         """Each size of the held model, with its sums (split, unit of other, unit of held)."""
+        assert self.total is not None, "a block is added first"
         for size in self.sizes:
             rows = held.rows[size, self.meeting]
             here = slice(rows.start - self.rows.start, rows.stop - self.rows.start)
@@ -224,7 +225,7 @@ def sums_of(held: Held, other: Model) -> list[Sums]:
     return found
 
 
-def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Iterator[list[Tensor]]:
+def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Generator[list[Tensor], None, None]:
     """The maps of runs on blocks of images, each read while the one before is used."""
     with ThreadPoolExecutor(1) as reader:
         coming = None
@@ -274,7 +275,7 @@ def sum_products(
     with closing(ahead(reads)) as maps:
         for part in parts:
             order, images_of = None, [part.stop - part.start]
-            if splits > 1:
+            if split is not None and splits > 1:
                 order = torch.from_numpy(np.argsort(split[part], kind="stable")).to(device)
                 images_of = np.bincount(split[part], minlength=splits).tolist()
             held.fill(part, order, maps)
@@ -285,8 +286,8 @@ def sum_products(
                         total.add(held, other, run.rows, matrices[total.meeting], images_of)
     found = {}
     for total in sums:
-        for size, values in total.by_size(held):
-            values = values.cpu().numpy()
+        for size, of_size in total.by_size(held):
+            values = of_size.cpu().numpy()
             found[(total.size, size) if swapped else (size, total.size)] = (
                 values if swapped else values.transpose(0, 2, 1)
             )

@@ -7,6 +7,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import scipy.sparse
 import torch
@@ -25,7 +26,7 @@ class Memory:
     """Memory that is used again for the next block: to ask for new takes as long as to fill it."""
 
     def __init__(self, device: str, dtype: torch.dtype):
-        self.kind = {"device": device, "dtype": dtype}
+        self.kind: dict[str, Any] = {"device": device, "dtype": dtype}
         self._kept: dict[object, Tensor] = {}
 
     def get(self, key: object, shape: tuple[int, ...]) -> Tensor:
@@ -55,7 +56,8 @@ class Projection:
             for meeting in meetings
             if meeting != size
         }
-        self.both = self.rows = None
+        self.both: Tensor | None = None
+        self.rows: Rows | None = None
         self.place: dict[Size, slice] = {}
         self.columns: dict[Size, Tensor] = {}
         self.where: dict[int, slice] = {}
@@ -91,8 +93,10 @@ class Projection:
     def _each_axis(self, maps_NYX: Tensor, into: dict[Size, Tensor]) -> None:
         short = None if self.rows is None else self.rows(maps_NYX, self.memory)
         for meeting, columns in self.columns.items():
-            same = meeting[0] == self.size[0]
-            part = maps_NYX if same else short[:, self.where[meeting[0]]]
+            part = maps_NYX
+            if meeting[0] != self.size[0]:
+                assert short is not None, "rows are projected wherever sizes differ along y"
+                part = short[:, self.where[meeting[0]]]
             if meeting[1] == self.size[1]:
                 into[meeting].copy_(part)
             else:
@@ -142,13 +146,10 @@ def block_diagonal(matrix: Tensor, count: int) -> Tensor:
     """A sparse matrix, in rows, with so many times another on its diagonal."""
     once = scipy.sparse.csr_array(matrix.numpy())
     whole = scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=once.dtype), once, format="csr")
+    starts, columns, values = map(torch.from_numpy, (whole.indptr, whole.indices, whole.data))
     with warnings.catch_warnings():  # once in a process
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            *(torch.from_numpy(part) for part in (whole.indptr, whole.indices, whole.data)),
-            whole.shape,
-            check_invariants=True,
-        )
+        return torch.sparse_csr_tensor(starts, columns, values, whole.shape, check_invariants=True)
 
 
 def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:

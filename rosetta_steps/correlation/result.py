@@ -1,6 +1,7 @@
 """What is kept of the tiles: the whole table, or the nearest partners of every unit."""
 
 from pathlib import Path
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -32,7 +33,7 @@ class WholeTable:
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
         """Write what is kept of a tile, whole or not at all."""
-        arrays = {"table": table}
+        arrays: dict[str, Any] = {"table": table}
         if self.splits > 1:
             arrays["splits"] = np.stack(of_splits)
         with whole_file(file) as temporary, temporary.open("wb") as target:
@@ -51,7 +52,7 @@ class WholeTable:
         chunks = tuple(min(units, CHUNK) for units in shape)
         empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
         dimensions, named = ("unit_a", "unit_b"), {"long_name": "Pearson correlation"}
-        variables = {"correlation": (dimensions, empty, named)}
+        variables: dict[str, tuple] = {"correlation": (dimensions, empty, named)}
         encoding = {"correlation": {"chunks": chunks}}
         if self.splits > 1:
             named = {"long_name": "Pearson correlation over the images of a split"}
@@ -71,12 +72,18 @@ class WholeTable:
                 places = spans(self.stores, tile)
                 kept = load(file)
                 with writing(output):
-                    values = store["correlation"][places] = kept["table"]
+                    values = _array(store, "correlation")[places] = kept["table"]
                     if self.splits > 1:
-                        store["split_correlation"][:, *places] = kept["splits"]
+                        _array(store, "split_correlation")[:, *places] = kept["splits"]
                 for axis, (found, part) in enumerate(zip(varies, places, strict=True)):
                     found[part] |= ~np.isnan(values).all(1 - axis)
             store.attrs.update(never_vary(varies))
+
+
+def _array(store: zarr.Group, name: str) -> zarr.Array:
+    array = store[name]
+    assert isinstance(array, zarr.Array), name
+    return array
 
 
 class NearestOnly:
@@ -92,7 +99,8 @@ class NearestOnly:
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
         """Write what is kept of a tile, whole or not at all."""
-        arrays, places = {}, spans(self.stores, tile)
+        arrays: dict[str, Any] = {}
+        places = spans(self.stores, tile)
         if self.stores[0].attrs["model"] == self.stores[1].attrs["model"]:
             table = table.copy()
             rows, columns = (np.arange(part.start, part.stop) for part in places)
@@ -113,7 +121,8 @@ class NearestOnly:
         provenance: Provenance,
     ) -> None:
         """Put the tiles together as a store."""
-        variables, varies = {}, []
+        variables: dict[str, tuple] = {}
+        varies: list[np.ndarray] = []
         for axis, side in enumerate("ab"):
             parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
             for tile, file in zip(tiles, files, strict=True):
@@ -128,19 +137,20 @@ class NearestOnly:
             variables[f"partner_{side}"] = (dimensions, partner, named)
             named = {"long_name": "Pearson correlation"}
             variables[f"correlation_{side}"] = (dimensions, correlation, named)
-            varies.append((partner >= 0).any(1))
+            varies.append(np.asarray((partner >= 0).any(1)))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output, provenance)
 
 
 def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice]:
     """Units of both models that a tile has, among all."""
-    found = []
-    for store, layers in zip(stores, (tile.a, tile.b), strict=True):
+
+    def span(store: MapSource, layers: list[str]) -> slice:
         names = list(store.channels)
         before = sum(store.channels[name] for name in names[: names.index(layers[0])])
-        found.append(slice(before, before + sum(store.channels[name] for name in layers)))
-    return tuple(found)
+        return slice(before, before + sum(store.channels[name] for name in layers))
+
+    return span(stores[0], tile.a), span(stores[1], tile.b)
 
 
 def models_of(stores: tuple[MapSource, MapSource]) -> dict[str, str]:
@@ -158,7 +168,7 @@ def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
 
 def coordinates(stores: tuple[MapSource, MapSource]) -> dict:
     """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
-    found = {}
+    found: dict[str, tuple] = {}
     for side, store in zip("ab", stores, strict=True):
         dimension = f"unit_{side}"
         names = [name for name in store.layers for _ in range(store.channels[name])]

@@ -67,11 +67,12 @@ def correlate(
         StoreError: A store is damaged or changes meanwhile, or the disk is full.
         ValueError: The two saw different images, the budget is too small, or there are no workers.
     """
-    stores = tuple(open_each(open_maps, (a, b)))
+    first, second = open_each(open_maps, (a, b))
+    stores = (first, second)
     refuse_other_images(a, b, *stores)
     made_of = ingredients([a, b, moments_a, moments_b])
     refuse_impossible(stores, nearest, settings.splits)
-    images, outlines = stores[0].images, [Outline.of(store) for store in stores]
+    images = first.images
     strips = image_blocks(images, settings.images_per_strip)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     budget = (settings.gpu_memory_gb if device == "cuda" else settings.memory_gb) * GIGABYTE
@@ -81,7 +82,7 @@ def correlate(
     torch.set_num_threads(settings.threads_per_worker)
     block = min(settings.images_per_block, settings.images_per_strip, images)
     chosen = plan(
-        *outlines, images, len(strips), block, budget,
+        Outline.of(first), Outline.of(second), images, len(strips), block, budget,
         cores, settings.threads_per_worker, available_bytes(),
         matrix_rate(device, settings.precision), settings.splits, settings.precision, device,
     )  # fmt: skip
@@ -123,7 +124,10 @@ def correlate(
             if finished.is_file():
                 bar.update(images)
                 continue
-            units = tuple(map(units_of, stores, moments, (tile.a, tile.b)))
+            units = (
+                units_of(first, moments[0], tile.a),
+                units_of(second, moments[1], tile.b),
+            )
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
             total = Total(scratch / f"{name}-{index}.npz", files, units)
             compute(client, job, units, strips, total, bar)

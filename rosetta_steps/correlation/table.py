@@ -62,6 +62,6 @@ def correlations_of(
     return table
 
 
-def _moments_of(layer: xr.DataTree, split: int | None) -> xr.Dataset:
+def _moments_of(layer: xr.DataTree | xr.DataArray, split: int | None) -> xr.Dataset:
     moments = layer.to_dataset()
     return moments if split is None else of_split(moments, split)

@@ -31,7 +31,8 @@ def tiles_of(
         pairs: Of units in a tile at most; at least those of the two largest layers.
     """
     read = [sum(of_model.values()) for of_model in values]
-    best, found = math.inf, None
+    best = math.inf
+    found: tuple[list[list[str]], list[list[str]]] | None = None
     for pieces in range(1, len(channels[0]) + 1):
         first = _cut(channels[0], math.ceil(sum(channels[0].values()) / pieces))
         widest = max(sum(channels[0][layer] for layer in part) for part in first)
@@ -41,12 +42,14 @@ def tiles_of(
         cost = read[0] * len(second) + read[1] * len(first)
         if cost < best:
             best, found = cost, (first, second)
+    assert found is not None, "a tile may have the two largest layers"
     return [Tile(*parts) for parts in itertools.product(*found)]
 
 
 def _cut(channels: Mapping[str, int], most: int) -> list[list[str]]:
     """Runs of layers of at most so many channels, where a layer alone does not exceed them."""
-    parts, count = [[]], 0
+    parts: list[list[str]] = [[]]
+    count = 0
     for layer, own in channels.items():
         if parts[-1] and count + own > most:
             parts.append([])

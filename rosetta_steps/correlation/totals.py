@@ -8,6 +8,7 @@ does not grow with the images.
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,9 +70,9 @@ class Total:
             file.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        arrays = {key(sizes): values for sizes, values in self.sums.items()}
+        arrays: dict[str, Any] = {key(sizes): values for sizes, values in self.sums.items()}
         with whole_file(self.file) as temporary, temporary.open("wb") as target:
-            np.savez(target, **arrays, **{COUNT: self.added})
+            np.savez(target, **arrays | {COUNT: self.added})
         for file in self.pieces[self.written : self.added]:
             file.unlink()
         self.written = self.added

@@ -84,7 +84,7 @@ def units_of(source: MapSource, moments: xr.DataTree, layers: Iterable[str] | No
     for name in chosen:
         by_size.setdefault(source.sizes[name], []).append(name)
     offset = {
-        name: moments[name]["mean_map"].mean(("y", "x")).values.astype(np.float32)
+        name: moments[name].to_dataset()["mean_map"].mean(("y", "x")).values.astype(np.float32)
         for name in chosen
     }
     for name, values in offset.items():
@@ -125,7 +125,8 @@ def runs_of(units: Units, images: int, run_bytes: float, together: Sequence[int]
     grain = dict(zip(units.channels, together, strict=False))
     for size, layers in units.layers.items():
         most = int(max(1, run_bytes // (4 * images * size[0] * size[1])))
-        parts, row, begin = [], 0, 0
+        parts: list[tuple[str, slice]] = []
+        row, begin = 0, 0
         for layer in layers:
             channels, step = units.channels[layer], grain.get(layer, 1)
             step = max(step, most // step * step)

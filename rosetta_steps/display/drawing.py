@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,9 +17,10 @@ from rosetta_steps.storage.leftovers import partial
 WIDTH = 7.0  # inches: the text width of a two-column page
 DOTS_PER_INCH = 300
 LARGE = 7.0  # points
-STYLE = {
-    # DejaVu comes with matplotlib, so that figures are the same on every machine
-    "font.family": "DejaVu Sans",
+FONT = "DejaVu Sans"  # comes with matplotlib, so that figures are the same on every machine
+# Of type Any, since matplotlib's own type of it has every key by name.
+STYLE: Any = {
+    "font.family": FONT,
     "font.size": LARGE,
     "pdf.fonttype": 42,
 }
@@ -64,7 +66,7 @@ def write_text(
 
 def can_be_written(text: str) -> bool:
     """Whether the font has a sign for every letter."""
-    font = font_manager.get_font(font_manager.findfont(STYLE["font.family"]))
+    font = font_manager.get_font(font_manager.findfont(FONT))
     return all(ord(letter) in font.get_charmap() for letter in text)
 
 
@@ -123,7 +125,7 @@ def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) ->
     """
     finished: dict[Path, Path] = {}
     first = next(iter(figures), Path())
-    of_kinds = {".pdf": {"CreationDate": None}, ".png": {}}
+    of_kinds: dict[str, dict[str, str | None]] = {".pdf": {"CreationDate": None}, ".png": {}}
     if identity:
         of_kinds[".pdf"]["Keywords"] = of_kinds[".png"]["Description"] = identity
     try:

@@ -91,7 +91,10 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     # Of photos, the first model plays the generator's part.
     first = "First model" if dictionary.files else "Generator"
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
-    facts = [(first, dictionary.generator), ("Models", ", ".join(dictionary.models))]
+    facts: list[tuple[str, object]] = [
+        (first, dictionary.generator),
+        ("Models", ", ".join(dictionary.models)),
+    ]
     facts += [("Images", f"{dictionary.images} ({origin})")]
     left_out = listed(attrs.get("unreadable"))
     facts += [("Left out", _count(len(left_out), "unreadable file"))] if left_out else []

@@ -120,8 +120,8 @@ def open_dictionary(
     everyone = [generator, *models]
     found = open_each(MapReader, (maps_of[model] for model in everyone))
     opened = dict(zip(everyone, found, strict=True))
-    found = open_each(open_tree, (moments_of[model] for model in everyone))
-    measured = dict(zip(everyone, found, strict=True))
+    trees = open_each(open_tree, (moments_of[model] for model in everyone))
+    measured = dict(zip(everyone, trees, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
     return Dictionary(rows, concepts, generator, models, images, opened, measured, made_of)
@@ -348,7 +348,7 @@ def _layer(moments: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.Dat
 def _chunk_sizes(data: xr.DataArray) -> dict[str, int]:
     """Chunk sizes by dimension; the whole length where the store does not say."""
     preferred = data.encoding.get("preferred_chunks", {})
-    return {name: int(preferred.get(name, length)) for name, length in data.sizes.items()}
+    return {str(name): int(preferred.get(name, length)) for name, length in data.sizes.items()}
 
 
 def _by(items: Iterable, key: Callable[..., Hashable]) -> dict:

@@ -38,8 +38,7 @@ def replaced(
             changed = output.clone()
             margin = getattr(module, "margin", 0)
             inside = changed[..., margin:-margin, margin:-margin] if margin else changed
-            channels = torch.as_tensor(channels, device=output.device)
-            inside[:, channels] = values.to(output)
+            inside[:, torch.as_tensor(channels, device=output.device)] = values.to(output)
             return changed
 
         return replace

@@ -11,6 +11,7 @@ OUTPUTS  X.zarr: before, after, direct (image, rgb, y, x), latent, loss, heat of
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ from rosetta_steps.zoo.weights import weights_file
 # 1 lowers maps by 0.86 and others keep 0.86; 2: 0.80, 0.90; 3: 0.74, 0.92; 10: 0.50, 0.97. Cosine
 # is stronger at 3 (0.91, 0.88) and does not leave its start at 10.
 # What differs from an inversion: maps are all there is to reach, from where the image is.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "steps": 100,
     "alpha": 0.1,
     "beta": 1.0,
@@ -272,8 +273,8 @@ def main() -> None:
         "--start", choices=STARTS, help="default: source; of copy_and_paste: random"
     )
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write, and X.csv")
-    own = dict.fromkeys(("space", "truncation", "similarity", "starts"))
-    add_options(parser.add_argument_group("optimisation"), Settings, **own, **DEFAULTS)
+    later: dict[str, Any] = dict.fromkeys(("space", "truncation", "similarity", "starts"))
+    add_options(parser.add_argument_group("optimisation"), Settings, **later, **DEFAULTS)
     add_identity_argument(parser)
     a = parser.parse_args()
     refuse_overwriting(a.output, a.source, "--source")

@@ -25,6 +25,7 @@ from rosetta_steps.inversion.objective import TERMS, Objective
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
+from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.generator import Generator
 
@@ -118,11 +119,14 @@ class Editor:
         self.ranks = units["rank"]
         self.units = units.drop(columns=["order", "watched", "rank"])
         self.groups = dict(list(self.units.groupby("layer", sort=False)))
-        self.sizes, self.range, self.mean, self.deviation = {}, {}, {}, {}
+        self.sizes: dict[str, Size] = {}
+        self.range: dict[str, list[Tensor]] = {}
+        self.mean: dict[str, np.ndarray] = {}
+        self.deviation: dict[str, np.ndarray] = {}
         for layer, group in self.groups.items():
             of_layer = moments[layer].to_dataset()
             channels = group["channel"].to_numpy()
-            self.sizes[layer] = tuple(of_layer["mean_map"].shape[1:])
+            self.sizes[layer] = size_of(of_layer["mean_map"])
             self.range[layer] = [
                 torch.tensor(of_layer[name].values[channels]) for name in ("minimum", "maximum")
             ]
@@ -205,6 +209,7 @@ class Editor:
         )
         kind = torch.device(self.generator.device).type
         guided = objective.similarity
+        assert guided is not None, "an edit is of some units"
         # `measure` has the maps of a layer in float64, and their differences.
         maps = [of.nbytes for of in before.values()]
         image = guided.bytes_of_targets + len(VERSIONS) * (sum(maps) + 4 * max(maps))
@@ -233,8 +238,8 @@ class Editor:
         first = latents[:, None]
         if self.start == "random":
             seed = self.settings.seed
-            first = [space.random(seed, source.images, start) for start in range(starts)]
-            first = torch.stack(first, 1)
+            drawn = [space.random(seed, source.images, start) for start in range(starts)]
+            first = torch.stack(drawn, 1)
         rows = torch.arange(len(latents), device=device).repeat_interleave(first.shape[1])
         found = optimise(
             self.objective(targets), space.of(rows), first.flatten(0, 1), rows, progress
@@ -299,8 +304,8 @@ class Editor:
         for image, of_image in enumerate(places):
             planes = []
             for layer, place in of_image:
-                ends = [float(values[place]) for values in self.range[layer]]
-                scaled = heatmaps.scale(maps[layer][image, place].cpu().numpy(), ends)
+                least, most = (float(values[place]) for values in self.range[layer])
+                scaled = heatmaps.scale(maps[layer][image, place].cpu().numpy(), (least, most))
                 planes.append(np.clip(heatmaps.resize(scaled, size), 0, 1))
             found.append(planes)
         return np.array(found, np.float32)

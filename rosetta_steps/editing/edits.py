@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rosetta_steps.editing.kinds import KINDS
-from rosetta_steps.maps.resampling import Size
+from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
 
@@ -38,7 +38,7 @@ def shift(maps: Tensor, direction: tuple[float, float]) -> Tensor:
         direction: (dy, dx) as shares of the size: (0, 0.25) moves a 4 x 4 map right by one pixel
             and an 8 x 8 map by two. What is no whole number of pixels is rounded to the nearest.
     """
-    down, right = pixels(direction, tuple(maps.shape[2:]))
+    down, right = pixels(direction, size_of(maps))
     y, x = maps.shape[2:]
     moved = torch.zeros_like(maps)
     moved[..., max(down, 0) : y + min(down, 0), max(right, 0) : x + min(right, 0)] = maps[
@@ -100,7 +100,7 @@ def paint(maps: Tensor, mask: Tensor, minimum: Tensor, maximum: Tensor, level: f
         minimum, maximum: Of each unit over the dataset, (unit).
         level: 0 paints the minimum, 1 the maximum.
     """
-    share = functional.adaptive_avg_pool2d(mask[None, None].to(maps), maps.shape[2:])
+    share = functional.adaptive_avg_pool2d(mask[None, None].to(maps), size_of(maps))
     value = (minimum + level * (maximum - minimum)).to(maps)[:, None, None]
     return maps + share * (value - maps)
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.maps.resampling import size_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import check_dataset, open_dataset, remove_store
 from rosetta_steps.storage.digests import digest_of_files
@@ -20,6 +22,9 @@ from rosetta_steps.storage.manifests import (
 )
 
 OF_MATCHES = ("neighbours", "min_correlation")  # they say nothing of an arm without matches
+
+
+ABSENT: Any = None  # what an empty arm does not have
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,16 @@ class Arm:
 
     name: str
     empty: str = ""
-    image: xr.DataArray | None = None
-    start: np.ndarray | None = None
-    failed: np.ndarray | None = None
-    loss: dict[str, np.ndarray] | None = None
-    attrs: dict | None = None
+    image: xr.DataArray = ABSENT
+    start: np.ndarray = ABSENT
+    failed: np.ndarray = ABSENT
+    loss: dict[str, np.ndarray] = ABSENT
+    attrs: dict = ABSENT
 
     @property
     def size(self) -> tuple[int, int]:
         """(y, x) of its images."""
-        return tuple(self.image.shape[2:])
+        return size_of(self.image)
 
 
 def write_empty(store: Path, reason: str, provenance: Provenance) -> None:

@@ -1,4 +1,8 @@
-"""Forms of L_act (eq. 6): how alike two standardised maps are. A new form is one class here.
+"""Forms of L_act (eq. 6): how alike two standardised maps a and b are.
+
+A new form that follows from <a, b>, |a|^2 and |b|^2 is one class here. These three are computed at
+the size of the generator's map; a form that needs the maps themselves needs a way of its own in
+similarity.py.
 
 Nothing here imports torch: a config is held against these names while the workflow is parsed.
 """
@@ -29,7 +33,9 @@ class Form:
     normalised = False
     needs_norm = True
 
-    def value(self, product: Tensor, norm: Tensor, square: Tensor, positions: Tensor) -> Tensor:
+    def value(
+        self, product: Tensor, norm: Tensor | None, square: Tensor, positions: Tensor
+    ) -> Tensor:
         """Similarity of each pair on each image, (image, pair).
 
         Args:

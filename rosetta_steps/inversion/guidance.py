@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rosetta_steps.inversion.matches import mean_and_deviation
 from rosetta_steps.inversion.similarity import Pairs, bytes_of_preparing
-from rosetta_steps.maps.resampling import Size, comparison_size
+from rosetta_steps.maps.resampling import Size, comparison_size, size_of
 
 
 def ordered(matches: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def guidance(
         ["generator_layer", "model", "layer"], sort=False
     ):
         target = maps[model][layer]
-        size = comparison_size(sizes[own], tuple(target.shape[2:]))
+        size = comparison_size(sizes[own], size_of(target))
         channels, others = group["generator_channel"].tolist(), group["channel"].tolist()
         pairs.append(
             Pairs(

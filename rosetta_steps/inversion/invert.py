@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
+from rosetta_steps.maps.resampling import size_of
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
@@ -90,7 +92,7 @@ class Inverter:
         self.origin = origin_of(generator, self.entry)
         self.moments = {name: open_moments(path, name) for name, path in moments.items()}
         self.sizes = {
-            layer: tuple(self._moments_of(generator, layer)["mean_map"].shape[1:])
+            layer: size_of(self._moments_of(generator, layer)["mean_map"])
             for layer in dict.fromkeys(self.matches["generator_layer"])
         }
         self.models = {}
@@ -207,7 +209,7 @@ class Inverter:
     def invert(
         self,
         targets: torch.Tensor,
-        numbers: list[int],
+        numbers: Sequence[int],
         classes: torch.Tensor | None,
         at_once: int,
         progress=lambda rows: None,
@@ -325,7 +327,8 @@ def invert(
                 bar.update,
             )
             with whole_file(file) as temporary, temporary.open("wb") as opened:
-                np.savez(opened, **found)
+                kept: dict[str, Any] = dict(found)
+                np.savez(opened, **kept)
     parts = [np.load(file) for file in files]
     together = {key: np.concatenate([part[key] for part in parts]) for key in parts[0].files}
     report_failures(together["failed"])

@@ -1,19 +1,28 @@
 """The latent that is optimised: z, w, or w with a row of its own for every layer (W+)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol, cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rosetta_steps.inversion.settings import SPACES
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import latent
+from rosetta_steps.zoo.generators.mapping import Mapping
 from rosetta_steps.zoo.hooks import activations_of
 
 # Keys of the Philox stream of random starts lie here, far from those of sample sets.
 STARTS = 2**32
+
+
+class _Parts(Protocol):
+    # Of the networks that have w.
+    mapping: Mapping
+    synthesis: nn.Module
 
 
 @dataclass
@@ -56,7 +65,7 @@ class Latents:
         labels = None if self.labels is None else self.labels[rows]
         return Latents(self.generator, self.space, labels, self.truncation)
 
-    def random(self, seed: int, images: list[int], start: int = 0) -> Tensor:
+    def random(self, seed: int, images: Sequence[int], start: int = 0) -> Tensor:
         """A random latent for each image: it depends on seed, image and start alone.
 
         Args:
@@ -74,30 +83,43 @@ class Latents:
             z *= np.float32(self.truncation)
         return self.from_z(torch.from_numpy(z).to(generator.device))
 
+    @property
+    def _parts(self) -> _Parts:
+        return cast(_Parts, self.generator.network)
+
     def from_z(self, z: Tensor) -> Tensor:
         """Latents of the space that give the images of some z, (image, latent)."""
         if self.space == "z":
             return z
         with torch.no_grad():
-            w = self.generator.network.mapping(z, self.labels, self.truncation)
+            w = self._parts.mapping(z, self.labels, self.truncation)
         return (w[:, 0] if self.space == "w" else w).clone()
 
     def prior(self) -> Tensor:
         """The middle of the space, which broadcasts against its latents: nought, or the mean w."""
         if self.space == "z":
             return torch.zeros((), device=self.generator.device)
-        mean = self.generator.network.mapping.mean(self.labels)
+        mean = self._parts.mapping.mean(self.labels)
         return mean if self.space == "w" or mean.ndim == 1 else mean[:, None]
 
     def raw(self, latents: Tensor) -> Tensor:
         """What the network makes of latents, (image, rgb, y, x) in about [-1, 1], not clamped."""
         if self.space == "z":
             return self.generator.raw(latents, self.labels, self.truncation)
-        network = self.generator.network
         rows = latents
         if self.space == "w":
-            rows = latents[:, None].expand(-1, network.mapping.rows, -1)
-        return network.synthesis(rows)
+            rows = latents[:, None].expand(-1, self._parts.mapping.rows, -1)
+        return self._parts.synthesis(rows)
+
+    @overload
+    def maps_and_images(
+        self, latents: Tensor, layers: list[str], images: Literal[True], gradients: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor]: ...
+
+    @overload
+    def maps_and_images(
+        self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor | None]: ...
 
     def maps_and_images(
         self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True
@@ -124,7 +146,10 @@ class Latents:
             )
         else:
             maps, raw = {}, self.raw(latents)
-        return maps, (raw.float() + 1) / 2 if images else None
+        if not images:
+            return maps, None
+        assert raw is not None, "the pass went to the end"
+        return maps, (raw.float() + 1) / 2
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Images (image, rgb, y, x) float32 in [0, 1], clamped."""

@@ -131,8 +131,8 @@ def mean_and_deviation(
             "another model: give those that belong to these moments."
         )
     mean, variance = mean_and_variance(moments[layer].to_dataset(), size)
-    channels = np.asarray(channels)
-    still = channels[~(variance[channels] > 0)]
+    chosen = np.asarray(channels)
+    still = chosen[~(variance[chosen] > 0)]
     if len(still):
         raise UserError(
             f"{moments.attrs.get('model')}, layer {layer}: channel {still[0]} never varies over "

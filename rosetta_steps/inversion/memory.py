@@ -12,7 +12,7 @@ from rosetta_steps.runtime.errors import UserError
 ON_THE_WAY = 1.5
 
 
-def saved_bytes(run: Callable[[], Tensor], modules: list[nn.Module]) -> int:
+def saved_bytes(run: Callable[[], object], modules: list[nn.Module]) -> int:
     """Bytes that a forward pass keeps for its backward pass, parameters left out.
 
     Args:

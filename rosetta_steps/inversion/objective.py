@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rosetta_steps.inversion.latents import Latents
-from rosetta_steps.inversion.perceptual import Lpips, ZooDistance
+from rosetta_steps.inversion.perceptual import PerceptualDistance
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Similarity
 
@@ -26,7 +26,7 @@ class Reconstruction:
 
     kind: str
     targets: Tensor
-    distance: ZooDistance | Lpips | None = None
+    distance: PerceptualDistance | None = None
 
     def __post_init__(self):
         if self.distance:
@@ -91,7 +91,10 @@ class Objective:
             latents, self.layers, images=self.reconstruction is not None, gradients=gradients
         )
         none = latents.new_zeros(len(latents))
-        reconstruction = self.reconstruction(images, rows) if self.reconstruction else none
+        reconstruction = none
+        if self.reconstruction:
+            assert images is not None, "they were asked for"
+            reconstruction = self.reconstruction(images, rows)
         activation = self.similarity(maps, rows) if self.similarity else none + math.nan
         away = latents - anchor
         size = away.abs() if self.settings.norm == "l1" else away.square()

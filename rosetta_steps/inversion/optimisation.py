@@ -84,6 +84,7 @@ def optimise(
                 group["lr"] = settings.learning_rate * learning_rate(step, settings.steps)
             optimiser.zero_grad()
             torch.where(finite, terms["total"], 0).sum().backward()
+            assert latents.grad is not None, "the regulariser alone has a gradient"
             finite &= torch.isfinite(latents.grad.flatten(1)).all(1)
         values = torch.stack([terms[name].detach() for name in TERMS], 1)
         values[~finite] = torch.nan
@@ -91,6 +92,7 @@ def optimise(
         failed[(whole & ~finite).cpu().numpy()] = step
         whole = finite
         if not last:
+            assert latents.grad is not None
             before = latents.detach().clone()
             latents.grad[~whole] = 0
             optimiser.step()

@@ -6,9 +6,10 @@ named after the model, never LPIPS.
 """
 
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import find_entry
@@ -16,7 +17,7 @@ from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
 
 LPIPS = "lpips"
-LPIPS_BACKBONE = "vgg"
+LPIPS_BACKBONE: Literal["vgg"] = "vgg"
 
 
 # Smaller maps say little of where things are, and cost the second half of a pass.
@@ -34,6 +35,26 @@ def compared_layers(layers: list) -> list[str]:
     large = [layer for layer in layers if min(layer.size) >= SMALLEST_MAP] or layers
     last = {layer.size: layer.name for layer in large}
     return list(last.values()) if len(last) > 1 else [layer.name for layer in large]
+
+
+class PerceptualDistance(Protocol):
+    """What compares images by a network; features are in a form of its own.
+
+    Attributes:
+        label: Of a column of a table.
+    """
+
+    label: str
+
+    @property
+    def network(self) -> nn.Module:
+        """What is run."""
+
+    def features(self, images: Tensor) -> Any:
+        """Of images (image, rgb, y, x) in [0, 1], what `distance` compares."""
+
+    def distance(self, a: Any, b: Any) -> Tensor:
+        """Distance of each image of a to that of b, (image)."""
 
 
 class ZooDistance:
@@ -109,6 +130,6 @@ class Lpips:
         return self.network(a, b, normalize=True).flatten()
 
 
-def distance_of(name: str, zoo: str, size: int, device: str) -> ZooDistance | Lpips:
+def distance_of(name: str, zoo: str, size: int, device: str) -> PerceptualDistance:
     """A perceptual distance by its name: lpips, or a model of the zoo."""
     return Lpips(device) if name == LPIPS else ZooDistance(name, zoo, size, device)

@@ -11,16 +11,17 @@ size. Means pass through U, whose rows sum to 1.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rosetta_steps.inversion.forms import FORMS, NOTHING, Form
-from rosetta_steps.maps.resampling import Size, comparison_size, upsampling
+from rosetta_steps.maps.resampling import Size, comparison_size, size_of, upsampling
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 
@@ -89,11 +90,9 @@ class Similarity:
         """
         whole, others = parts[0], parts[1:]
         parts.clear()
-        for place, group in enumerate(whole._groups):
+        for group in whole._groups:
             # A group at a time, so that only one is in memory twice.
-            group.extend([other._groups[place] for other in others])
-            for other in others:
-                other._groups[place] = None
+            group.extend([other._groups.pop(0) for other in others])
         return whole
 
     @property
@@ -113,7 +112,8 @@ class Similarity:
             maps: (image, channel, y, x) of the generator's layers, float32.
             images: Which targets these are compared with; None: all, in order.
         """
-        return sum(group.similarities(maps[group.layer], images).sum(1) for group in self._groups)
+        of_groups = (group.similarities(maps[group.layer], images).sum(1) for group in self._groups)
+        return cast(Tensor, sum(of_groups))  # there are pairs, so no sum of nothing
 
     def of_pairs(self, maps: Mapping[str, Tensor], images: Tensor | None = None) -> Tensor:
         """Similarity of each pair on each image, (image, pair), in the order of the pairs."""
@@ -129,7 +129,7 @@ def bytes_of_preparing(pairs: Sequence[Pairs]) -> dict[str, int]:
     Returns:
         working and working_at_most of memory.Needs.
     """
-    sizes = [comparison_size(part.size, tuple(part.target.shape[2:])) for part in pairs]
+    sizes = [comparison_size(part.size, size_of(part.target)) for part in pairs]
     of_maps = [ALIVE * 8 * prod(size) for size in sizes]
     wholes = [of * len(part.channels) for of, part in zip(of_maps, pairs, strict=True)]
     most = int(max(PREPARING_BYTES, *of_maps))
@@ -147,7 +147,7 @@ class _Prepared:
     """
 
     def __init__(self, pairs: Pairs, form: Form, weights: float):
-        own, other = pairs.size, tuple(pairs.target.shape[2:])
+        own, other = pairs.size, size_of(pairs.target)
         size = comparison_size(own, other)
         up, up_target = (
             [torch.from_numpy(upsampling(of[axis], size[axis])) for axis in (0, 1)]
@@ -201,7 +201,7 @@ class _Group:
     """Pairs of one layer of the generator, whatever the sizes of their targets."""
 
     def __init__(self, parts: Sequence[_Prepared], form: Form, device: str):
-        def joined(values: Sequence[Tensor], axis: int = 0) -> Tensor:
+        def joined(values: Iterable[Tensor], axis: int = 0) -> Tensor:
             narrow = [
                 part.to(device, torch.float32 if part.is_floating_point() else None)
                 for part in values

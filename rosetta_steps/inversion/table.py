@@ -54,7 +54,9 @@ def measure(targets: Path, arms: Sequence[Arm], metrics: Sequence[Metric], devic
     full = [arm for arm in arms if not arm.empty]
     whole = [np.isfinite(arm.loss["total"]) for arm in full]
     count = samples.sizes["image"]
-    values = {arm.name: {metric.label: [] for metric in metrics} for arm in full}
+    values: dict[str, dict[str, list[np.ndarray]]] = {
+        arm.name: {metric.label: [] for metric in metrics} for arm in full
+    }
     with torch.no_grad(), tqdm(total=count, desc="measuring images", unit="image") as bar:
         for block in image_blocks(count, IMAGES_PER_BLOCK):
             target = resized(torch.from_numpy(samples["image"][block].values), full[0].size)

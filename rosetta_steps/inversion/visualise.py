@@ -13,9 +13,10 @@ import argparse
 import copy
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ from rosetta_steps.zoo.entries import entry_digest, suggestion
 # For three concepts of faces, 100 steps: the mean of the optimised map over positions was at the
 # 54th to 91st percentile of the mined images (11 of 12 starts), with cosine at the 88th to 100th.
 # The settings of a pair alone (eq. 5): no image is reconstructed.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "starts": 4,
     "beta": 1.0,
     "guidance_fraction": 1.0,
@@ -400,7 +401,9 @@ def _write_heads(figure: Figure, concept: Concept, texts, top: float, head: floa
 # --- command line ---------------------------------------------------------------------------------
 
 
-def visualised(dictionary: Dictionary, made_of: dict, a: argparse.Namespace) -> Provenance:
+def visualised(
+    dictionary: Dictionary, made_of: Mapping[str, str], a: argparse.Namespace
+) -> Provenance:
     """Where the images of a command line come from.
 
     Args:

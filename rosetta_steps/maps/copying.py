@@ -40,7 +40,7 @@ def copy_maps(
         ValueError: Maps that cannot be had or are not finite, a unit that the source does not have,
             or a disk that cannot hold the store.
     """
-    kept = {name: range(count) for name, count in source.channels.items()}
+    kept: dict[str, Sequence[int]] = {name: range(count) for name, count in source.channels.items()}
     if units is not None:
         refuse_unknown(source, units)
         kept = {name: sorted(units[name]) for name in source.layers if len(units.get(name, []))}

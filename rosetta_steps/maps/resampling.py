@@ -12,6 +12,8 @@ pooling.) Maps may be rectangular: each axis projects whichever map is larger th
 from functools import lru_cache
 
 import numpy as np
+import xarray as xr
+from torch import Tensor
 
 Size = tuple[int, int]
 
@@ -36,6 +38,12 @@ def upsampling(source: int, target: int) -> np.ndarray:
     np.add.at(matrix, (np.arange(target), low), 1 - weight)
     np.add.at(matrix, (np.arange(target), high), weight)
     return matrix
+
+
+def size_of(maps: np.ndarray | Tensor | xr.DataArray) -> Size:
+    """(y, x) of maps, which are the last two axes."""
+    y, x = maps.shape[-2:]
+    return y, x
 
 
 def meeting_size(a: Size, b: Size) -> Size:

@@ -6,17 +6,19 @@ on what is written down as JSON, a stream (rosetta_steps.streams).
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.budgets import image_blocks, images_at_once
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.runtime.tf32 import rounding_as_set
@@ -54,7 +56,7 @@ PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 def describe(
     name: str,
-    zoo: str,
+    zoo: str | Path,
     samples: Path,
     layers: str | list[str],
     dtype: str,
@@ -129,13 +131,17 @@ class Stream:
     ):
         self.state, self.device, self.progress = state, device, progress
         self.attrs, self.images = state["attrs"], state["images"]
-        self.sizes = {name: tuple(layer["size"]) for name, layer in state["layers"].items()}
+        self.sizes: dict[str, Size] = {
+            name: tuple(layer["size"]) for name, layer in state["layers"].items()
+        }
         self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
         self.dtype = np.dtype(state["dtype"])
         self.tapped = self.layers
-        self._model = self._samples = self._block = None
+        self._loaded: tuple[Any, xr.Dataset] | None = None
+        self._block: slice | None = None
         self._maps: dict[str, Tensor] = {}
-        self._reading, self._coming = Lock(), {}
+        self._reading = Lock()
+        self._coming: dict[tuple[int, int], Future[dict[str, Tensor]]] = {}
         # All passes in one thread, one after the other: a model is tapped while it runs.
         self._passes = ThreadPoolExecutor(1)
 
@@ -198,6 +204,8 @@ class Stream:
 
     def _run(self, block: slice) -> dict[str, Tensor]:
         self.load()
+        assert self._loaded is not None
+        model, samples = self._loaded
         narrow, count = getattr(torch, self.dtype.name), block.stop - block.start
         maps = {
             name: torch.empty(
@@ -209,7 +217,7 @@ class Stream:
             images = slice(block.start + part.start, block.start + part.stop)
             of_part = {name: whole[part] for name, whole in maps.items()}
             with nullcontext() if self.device == "cpu" else rounding_as_set():
-                run_into(of_part, self._model, self.attrs["role"], self._samples, images)
+                run_into(of_part, model, self.attrs["role"], samples, images)
             for name, found in of_part.items():
                 refuse_what_is_not_finite(self.attrs["model"], name, found, images)
             self.progress(part.stop - part.start)
@@ -221,16 +229,16 @@ class Stream:
         Raises:
             ValueError: Bad weights, or a generator that does not make the images of the sample set.
         """
-        if self._model is not None:
+        if self._loaded is not None:
             return
-        name, samples = self.attrs["model"], Path(self.attrs["samples"])
+        name, path = self.attrs["model"], Path(self.attrs["samples"])
         entry = find_entry(name, self.state["zoo"])
         # No Dask arrays: in a Dask worker they would wait for the worker itself.
-        self._samples = open_dataset(samples)
+        samples = open_dataset(path)
         model = load(name, entry, weights_file(name, entry), self.device)
         if entry["role"] == "generator":
-            refuse_another_network(model, self._samples, samples)
-        self._model = model
+            refuse_another_network(model, samples, path)
+        self._loaded = model, samples
 
 
 def read_stream(path: Path) -> dict:

@@ -6,6 +6,7 @@ U^T U is tridiagonal along each axis. So five product maps give both for partner
 exist yet. Sums are additive over images and kept in float64.
 """
 
+from functools import partial
 from math import prod
 
 import numba
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from rosetta_steps.maps.resampling import Size, upsampling
+from rosetta_steps.maps.resampling import Size, size_of, upsampling
 
 # Offsets (y, x) of the neighbour in each product map, the other half follows by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
@@ -31,17 +32,17 @@ class MomentSums:
         device: Where they are kept and added to.
     """
 
-    def __init__(self, channels: int, size: Size, device: str = "cpu"):
+    def __init__(self, channels: int, size: Size, device: str | torch.device = "cpu"):
         self.shape, self.count = (channels, size), 0
         self.device = torch.device(device)
-        exact = {"dtype": torch.float64, "device": self.device}
-        self.minimum = torch.full((channels,), torch.inf, **exact)
-        self.maximum = torch.full((channels,), -torch.inf, **exact)
+        exact = partial(torch.zeros, dtype=torch.float64, device=self.device)
+        self.minimum = exact(channels).fill_(torch.inf)
+        self.maximum = exact(channels).fill_(-torch.inf)
         self.nonfinite = torch.zeros(channels, dtype=torch.int64, device=self.device)
         # Maps as rows one behind the other, with a zero between them: a neighbour is a fixed step
         # away, and one beyond the border adds nothing.
-        self.map_sum = torch.zeros(channels, size[0] * (size[1] + 1), **exact)
-        self.product_sum = torch.zeros(channels, len(NEIGHBOURS), self.map_sum.shape[1], **exact)
+        self.map_sum = exact(channels, size[0] * (size[1] + 1))
+        self.product_sum = exact(channels, len(NEIGHBOURS), self.map_sum.shape[1])
 
     def add(self, activation: np.ndarray | torch.Tensor, first: int = 0) -> None:
         """Add images, or some channels of them; images are counted with the first channel.
@@ -175,7 +176,7 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     """
     mean_map = moments["mean_map"].values
     products = moments["mean_product"].values
-    own = mean_map.shape[1:]
+    own = size_of(mean_map)
     up_y, up_x = (upsampling(own[axis], size[axis]) for axis in (0, 1))
     positions = size[0] * size[1]
     mean = (mean_map @ up_x.sum(0)) @ up_y.sum(0) / positions

@@ -259,7 +259,7 @@ class MapReader:
         if lost := self._lost(layer, block):  # Zarr would read it as fill values
             self._strike(lost)
         try:
-            return self.arrays[layer][block, channels]
+            return np.asarray(self.arrays[layer][block, channels])
         except (RuntimeError, ValueError, OSError) as error:
             if damage := self._undecodable(layer, block):
                 self._strike(damage)
@@ -317,9 +317,7 @@ def _arrays(store: Path, layers: Iterable[str], mode: str) -> dict[str, zarr.Arr
         return {name: zarr.open_array(store / name / "activation", mode=mode) for name in layers}
 
 
-def _damage(
-    store: Path, files: Mapping[str, list], chunks: Mapping[str, int] | None = None
-) -> str | None:
+def _damage(store: Path, files: Mapping[str, list], chunks: Mapping[str, int]) -> str | None:
     """What is wrong with the first damaged file of a store; None where all are as they were."""
     for file, (size, fingerprint) in files.items():
         path = store / file
@@ -380,7 +378,8 @@ def _chunks_of_shards(state: dict) -> dict[str, int]:
     found = {}
     for name, layer in state["layers"].items():
         itemsize = np.dtype(layer["dtype"]).itemsize
-        chunk, shard = shapes(*layer["shape"][1:], state["images_per_shard"], itemsize)
+        channels, y, x = layer["shape"][1:]
+        chunk, shard = shapes(channels, y, x, state["images_per_shard"], itemsize)
         found[name] = prod(whole // part for whole, part in zip(shard, chunk, strict=True))
     return found
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -151,7 +152,7 @@ def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
     return table
 
 
-def _refuse(path: Path, reason: str) -> None:
+def _refuse(path: Path, reason: str) -> NoReturn:
     # Without its manifest it counts as not made: the next run writes it anew.
     manifest_path(path).unlink(missing_ok=True)
     raise StoreError(f"{path} is damaged: {reason}. {step_that_writes(path)}: it is written anew.")

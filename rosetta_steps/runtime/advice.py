@@ -28,4 +28,5 @@ def remedy(error: Exception, path: Path) -> str:
     number = getattr(error, "errno", None)
     if number is None and "(os error " in str(error):
         number = int(str(error).rpartition("(os error ")[2].partition(")")[0])
-    return REMEDIES.get(number, "").format(folder=Path(path).parent) + FINISHED_WORK
+    advice = "" if number is None else REMEDIES.get(number, "")
+    return advice.format(folder=Path(path).parent) + FINISHED_WORK

@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
-_held = []
+_held: list[TextIO] = []
 
 
 def visible_devices() -> list[str]:

@@ -159,7 +159,9 @@ def read_image(
         channels = [_cut(channel, *box) for channel in channels]
     y, x = size
     # In float: resizing 8-bit values clips and rounds between the two axes, by up to 6 / 255.
-    resized = [c.convert("F").resize((x, y), Image.Resampling.BICUBIC) for c in channels]
+    resized = [
+        np.asarray(c.convert("F").resize((x, y), Image.Resampling.BICUBIC)) for c in channels
+    ]
     picture = np.clip(np.stack(resized) / np.float32(white), 0, 1)  # bicubic overshoots
     return np.broadcast_to(picture, (3, y, x)), several
 
@@ -195,7 +197,9 @@ def _images_below(top: str) -> list[str]:
 
 def _files_below(top: str) -> tuple[list[str], list[str]]:
     """Files with the ending of a format that Pillow decodes, and those with another."""
-    seen, found, others = set(), [], []
+    seen: set[str] = set()
+    found: list[str] = []
+    others: list[str] = []
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_raise):
         real = os.path.realpath(folder)
         if real in seen:  # a link back to a folder above

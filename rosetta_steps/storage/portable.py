@@ -7,6 +7,7 @@ fixed width, as in a NumPy array of str: variable-length ones refuse `.astype(st
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -38,7 +39,7 @@ def plain_attrs(attrs: Mapping) -> dict:
     return {str(name): _plain(value) for name, value in attrs.items() if value is not None}
 
 
-def listed(value) -> list | dict:
+def listed(value) -> Any:
     """A list or dict as it was before plain_attrs; of a store written earlier, as it stands.
 
     Args:

@@ -1,11 +1,11 @@
-"""Revisions of steps: which number a step's code has, raised when the same inputs give others.
+"""Revisions of steps: numbers that are raised when a step gives other results for the same inputs.
 
 Snakemake does not see an edit in an imported package. So what a step writes follows from its
 revision, a number in revisions.toml, and is made again when that is raised. Beside the numbers
 stands a digest of the code of every module: where one differs, somebody has to decide.
 
     python -m rosetta_steps.storage.revisions                 what changed, and which steps run it
-    python -m rosetta_steps.storage.revisions raise STEP ...  their numbers or pictures change
+    python -m rosetta_steps.storage.revisions raise STEP ...  their results change, or a step is new
     python -m rosetta_steps.storage.revisions record          they do not
 """
 
@@ -45,7 +45,7 @@ def revision(step: str) -> int:
     """
     steps = _read(FILE)["steps"]
     if step not in steps:
-        raise UserError(f"no step '{step}' in {FILE}. Add it there, with revision 1.")
+        raise UserError(f"step '{step}' has no revision yet: {COMMAND} raise {step}")
     return steps[step]
 
 
@@ -79,7 +79,7 @@ def record(
     """Record the code as it is now, and raise the revisions of some steps.
 
     Args:
-        raised: Steps whose numbers or pictures change.
+        raised: Steps whose numbers or pictures change; a new one gets revision 1.
         file: With revisions and digests.
         package: Its folder.
 
@@ -90,10 +90,10 @@ def record(
         ValueError: There is no such step, or no module of one.
     """
     steps, raised = dict(_read(file)["steps"]), list(raised)
-    if unknown := [step for step in raised if step not in steps]:
-        raise UserError(f"no step '{unknown[0]}'. Steps: {', '.join(sorted(steps))}.")
     for step in raised:
-        steps[step] += 1
+        if step not in steps and _file_of(step, package) is None:
+            raise UserError(f"no step '{step}'. Steps: {', '.join(sorted(steps))}.")
+        steps[step] = steps.get(step, 0) + 1
     code, _ = _code_of_steps(steps, package)
     lines = [HEAD, "[steps]", *(f'"{step}" = {steps[step]}' for step in sorted(steps))]
     lines += ["", "[code]", *(f'"{module}" = "{code[module]}"' for module in sorted(code))]
@@ -110,7 +110,11 @@ def advice(changed: dict[str, list[str]]) -> str:
     """
     if not changed:
         return ""
-    steps = sorted({step for of in changed.values() for step in of})
+    # Steps whose own module changed first: those are most likely meant.
+    steps = sorted(
+        {step for of in changed.values() for step in of},
+        key=lambda step: (step not in changed, step),
+    )
     return (
         f"Changed since revisions were recorded: {', '.join(changed)}. "
         f"Run by {', '.join(steps) or 'no step'}. Where the same inputs now give other numbers or "
@@ -141,6 +145,7 @@ def _code_of_steps(
             seen.add(module)
             if module not in code:
                 file = _file_of(module, package)
+                assert file is not None, f"{module} is a step's or was found when it was imported"
                 text = file.read_text(encoding="utf-8")
                 code[module], imports[module] = _digest_of(text, file), _imports_of(text, package)
             users.setdefault(module, []).append(step)
@@ -173,17 +178,20 @@ def code_alone(text: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                lines[first.lineno - 1 : first.end_lineno] = [""] * (
-                    first.end_lineno - first.lineno + 1
-                )
+                start, end = first.lineno - 1, first.end_lineno
+                assert end is not None, "ast.parse says where everything ends"
+                lines[start:end] = [""] * (end - start)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _imports_of(text: str, package: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rosetta_steps"):
-            base = node.module.removeprefix("rosetta_steps").lstrip(".")
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = node.module or ""
+        if module.startswith("rosetta_steps"):
+            base = module.removeprefix("rosetta_steps").lstrip(".")
             names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
             found += [name for name in (base, *names) if name and _file_of(name, package)]
     return found

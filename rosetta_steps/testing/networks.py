@@ -5,6 +5,7 @@ Weights follow from torch's seed; each function takes one, or None to go on with
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -72,7 +73,7 @@ def write_dcgan(
     Returns:
         An entry whose weights lie at `file`, as it was given.
     """
-    architecture = {"latent": latent, "channels": list(channels)}
+    architecture: dict[str, Any] = {"latent": latent, "channels": list(channels)}
     if classes:
         architecture["classes"] = classes
     if seed is not None:

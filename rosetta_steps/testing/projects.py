@@ -122,7 +122,7 @@ class Project:
             AssertionError: It failed; with all that it wrote.
         """
         python = Path(self.python)
-        command = [python, "-m", "snakemake", *arguments]
+        command = [str(python), "-m", "snakemake", *arguments]
         path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             command,

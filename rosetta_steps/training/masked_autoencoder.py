@@ -16,6 +16,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -150,10 +151,15 @@ class MaskedAutoencoder(nn.Module):
         heads: Of each of its blocks.
     """
 
-    def __init__(self, encoder: nn.Module, components: int = 96, depth: int = 2, heads: int = 4):
+    # Of timm's VisionTransformer, or what has its parts.
+    encoder: Any
+    positions: Tensor
+
+    def __init__(self, encoder: Any, components: int = 96, depth: int = 2, heads: int = 4):
         super().__init__()
         self.encoder = encoder
-        side, self.patch_side = encoder.patch_embed.grid_size[0], encoder.patch_embed.patch_size[0]
+        side = int(encoder.patch_embed.grid_size[0])
+        self.patch_side = int(encoder.patch_embed.patch_size[0])
         self.patches = side * side
         with torch.no_grad():
             encoder.pos_embed[:, :1] = 0

@@ -1,6 +1,7 @@
 """What the user asked of Snakemake, and what has to be made for it whatever Snakemake knows."""
 
 from collections.abc import Callable
+from typing import Any
 
 DEFAULT = "dictionary"
 
@@ -21,7 +22,9 @@ def force(workflow, files_of: Callable[[list[str]], set[str]]) -> None:
         files_of: Targets to files that have to be made on the way to them.
     """
 
-    class Asked(type(workflow)):
+    kind: Any = type(workflow)
+
+    class Asked(kind):
         def __setattr__(self, name, value):
             if name == "dag_settings" and value is not None and self.is_main_process:
                 value.forcerun = {*value.forcerun, *files_of(targets_of(value))}

@@ -44,7 +44,9 @@ def settled(config: dict, origins: Origins = NOWHERE) -> dict:
         section: {name for name, value in _mapping(config, section).items() if value is None}
         for section in NAMED
     }
-    empty = {section: {} for section in NAMED if section in config and config[section] is None}
+    empty: dict[str, dict] = {
+        section: {} for section in NAMED if section in config and config[section] is None
+    }
     for section in empty:  # of which all is taken away
         taken[section] |= {n for _, part in origins.parts for n in _mapping(part, section)}
     left = _without_nulls(config) | empty
@@ -333,9 +335,10 @@ class Checked:
                 f"its latents are of {other}, and {chosen['matches']} was mined with {generator}. "
                 "Take a source of the same generator.",
             )
-        images = None if arm else self.config["sample_sets"][source]["images"]
-        beyond = [n for n in chosen.get("images", []) if images is not None and n >= images]
-        if beyond:
+        if arm:
+            return
+        images = self.config["sample_sets"][source]["images"]
+        if beyond := [n for n in chosen.get("images", []) if n >= images]:
             raise self.error(
                 ("edits", name, "images"),
                 f"image {beyond[0]} of {source}, which has images 0 to {images - 1}.",

@@ -41,7 +41,7 @@ LOADERS = {
 }
 
 
-def read_entries(path: str = "config/models.yaml") -> dict[str, dict]:
+def read_entries(path: str | Path = "config/models.yaml") -> dict[str, dict]:
     """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
 
     Raises:
@@ -94,7 +94,7 @@ def _contradiction(entry: dict) -> str | None:
     return None
 
 
-def find_entry(name: str, path: str = "config/models.yaml") -> dict:
+def find_entry(name: str, path: str | Path = "config/models.yaml") -> dict:
     """The entry of one model.
 
     Raises:
@@ -114,7 +114,13 @@ def loader_module(entry: dict) -> str:
 
 
 def entry_digest(entry: dict) -> str:
-    """What the activations of a model follow from: its entry without words, and its loader."""
+    """Digest of what the maps of a model follow from: its entry and the revision of its loader.
+
+    Source, licence and presets of layers are left out: they change no map.
+
+    Args:
+        entry: Of the model.
+    """
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
     matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}
     modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]

@@ -6,15 +6,19 @@ the output of any module. The map is copied when it appears, before an in-place 
 overwrite it.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.layouts import Reader, Source, channel_axis
+
+Result = TypeVar("Result")
 
 ANY_MODULE = "module:"
 NO_NONLINEARITY = "none"
@@ -145,12 +149,13 @@ class Choice:
                 reason = self.no_maps[name] = maps
             elif one_position and not pattern.startswith(ANY_MODULE):
                 reason = f"has one position only ({ANY_MODULE}{name} takes it all the same)"
-            self._fruitful[pattern] = self._fruitful.get(pattern, False) or reason is None
-            if reason:
-                self._left_out[name] = reason
             else:
+                y, x = maps.shape[2:]
                 kind = nonlinearity or NO_NONLINEARITY
-                self._layers[name] = Layer(name, maps.shape[1], tuple(maps.shape[2:]), kind)
+                self._layers[name] = Layer(name, maps.shape[1], (y, x), kind)
+            self._fruitful[pattern] = self._fruitful.get(pattern, False) or reason is None
+            if reason is not None:
+                self._left_out[name] = reason
 
     def layers(self, remedy: str) -> list[Layer]:
         """Those chosen, in the order in which they were seen.
@@ -188,14 +193,14 @@ def moved(name: str, maps: Tensor, place: Tensor) -> Tensor:
 
 def activations_of(
     module: nn.Module,
-    run: Callable[[], object],
+    run: Callable[[], Result],
     layers: Sequence[str],
     reader: Reader | None = None,
     *,
     gradients: bool = False,
     to_the_end: bool = True,
     into: Mapping[str, Tensor] | None = None,
-) -> tuple[dict[str, Tensor], object]:
+) -> tuple[dict[str, Tensor], Result | None]:
     """Maps of some layers, (image, channel, y, x) each, and what `run` returned.
 
     Args:
@@ -225,10 +230,9 @@ def activations_of(
             if not to_the_end and len(found) == len(wanted):
                 raise _Enough
 
-    try:
+    result: Result | None = None
+    with contextlib.suppress(_Enough):
         result = _record(module, run, lambda name, _: name in modules, keep, gradients)
-    except _Enough:
-        result = None
     if missing := [name for name in layers if name not in found]:
         raise UserError(
             f"{type(module).__name__} has no layer {', '.join(missing)}: no module of this name "
@@ -243,11 +247,11 @@ class _Enough(Exception):
 
 def _record(
     module: nn.Module,
-    run: Callable[[], object],
+    run: Callable[[], Result],
     tapped: Callable[[str, nn.Module], bool],
     keep: Callable[[str, Source, object], None],
     gradients: bool = False,
-) -> object:
+) -> Result:
     # Gives keep the name, the source and the output of every call of a tapped module.
     calls: dict[str, int] = {}
     source = Source()

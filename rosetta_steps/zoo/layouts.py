@@ -102,8 +102,10 @@ class Source:
         if not isinstance(output, Tensor):
             return
         if output.ndim == 4:
-            self.axis = channel_axis(module)
-            self.axes.add(self.axis)
+            axis = channel_axis(module)
+            assert axis is not None, "it is a hook of such modules alone"
+            self.axis = axis
+            self.axes.add(axis)
             self.shape = tuple(output.shape)
         elif output.ndim == 3 and isinstance(module, nn.Linear):
             transposed = bool(inputs) and inputs[0].stride(-1) != 1
@@ -170,7 +172,8 @@ class Reader:
             axis = FIRST if first else LAST
         else:
             declared = source.axis == FIRST and source.declares(output)
-            axis = FIRST if declared and self._in_proportion(*output.shape[2:], DRIFT) else None
+            rows, columns = output.shape[2:]
+            axis = FIRST if declared and self._in_proportion(rows, columns, DRIFT) else None
             if axis is None and self.size is not None:
                 y, x = self.size
                 return (
@@ -194,7 +197,7 @@ class Reader:
         return bool(grids) and output.shape[1] > max(y for y, _ in grids)
 
 
-def channel_axis(module: nn.Module) -> int | None:
+def channel_axis(module: nn.Module | None) -> int | None:
     """Where a module has the channels of an output in four dimensions; None if that is unknown."""
     convolutional = (
         nn.Conv2d,

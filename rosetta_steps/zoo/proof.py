@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 
@@ -268,7 +269,7 @@ def checksums(module: nn.Module | None) -> dict[str, int]:
         return {}
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {
-        name: zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy())
+        name: zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy().data)
         for name, tensor in tensors.items()
         if tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
     }
@@ -431,6 +432,23 @@ def orders(places: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Callable[[Tenso
         places: As `centroids` gives them; of the shape of the maps.
     """
     height, width = places[0].shape
+
+    def of_windows(a: int, b: int, one: Tensor) -> Tensor:
+        windows = one.reshape(height // a, width // b, a, b)
+        return windows.transpose(1, 2).reshape(height, width)
+
+    def of_pixels(a: int, b: int, one: Tensor) -> Tensor:
+        pixels = one.reshape(a, b, height // a, width // b)
+        return pixels.permute(2, 0, 3, 1).reshape(height, width)
+
+    def unfolded(a: int, b: int, one: Tensor) -> Tensor:
+        patches = one.reshape(a, height // a, b, width // b)
+        return patches.permute(1, 0, 3, 2).reshape(height, width)
+
+    def of_neighbours(axis: int, a: int, count: int, one: Tensor) -> Tensor:
+        neighbours = one.unflatten(axis, (a, count // a))
+        return neighbours.transpose(axis, axis + 1).reshape(height, width)
+
     if height == width:
         yield "its rows and columns were swapped", lambda one: one.T
     else:
@@ -444,43 +462,27 @@ def orders(places: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Callable[[Tenso
             if 1 < b < width and width % b == 0:
                 yield (
                     f"its positions lay in windows of {a} x {b}",
-                    lambda one, a=a, b=b: (
-                        one.reshape(height // a, width // b, a, b)
-                        .transpose(1, 2)
-                        .reshape(height, width)
-                    ),
+                    partial(of_windows, a, b),
                 )
                 yield (
                     f"its positions lay pixel by pixel of patches of {a} x {b}",
-                    lambda one, a=a, b=b: (
-                        one.reshape(a, b, height // a, width // b)
-                        .permute(2, 0, 3, 1)
-                        .reshape(height, width)
-                    ),
+                    partial(of_pixels, a, b),
                 )
                 yield (
                     f"its rows and columns were those of patches of {a} x {b}, unfolded",
-                    lambda one, a=a, b=b: (
-                        one.reshape(a, height // a, b, width // b)
-                        .permute(1, 0, 3, 2)
-                        .reshape(height, width)
-                    ),
+                    partial(unfolded, a, b),
                 )
     for axis, count in ((0, height), (1, width)):
         kind = ("rows", "columns")[axis]
         for shift in range(1, count, max(1, count // 32)):
             yield (
                 f"its {kind} were shifted by {min(shift, count - shift)}",
-                lambda one, axis=axis, shift=shift: one.roll(shift, axis),
+                partial(torch.roll, shifts=shift, dims=axis),
             )
         for a in _divisors(count):
             yield (
                 f"every {ceil(count / a)}th of its {kind} were a neighbour",
-                lambda one, axis=axis, a=a, count=count: (
-                    one.unflatten(axis, (a, count // a))
-                    .transpose(axis, axis + 1)
-                    .reshape(height, width)
-                ),
+                partial(of_neighbours, axis, a, count),
             )
 
 

@@ -79,7 +79,7 @@ def test_a_module_that_is_new_or_gone_is_asked_about(package):
 def test_the_advice_is_two_commands(package):
     (package / "sums.py").write_text("y = 1\n")
     words = advice(changed(package))
-    assert "sums" in words and "revisions raise step sums" in words
+    assert "sums" in words and "revisions raise sums step" in words
     assert words.endswith("revisions record")
 
 
@@ -89,6 +89,17 @@ def test_a_raised_revision_is_one_more_and_others_stay(package):
     assert '"step" = 2' in text and '"sums" = 4' in text
     with pytest.raises(ValueError, match="no step 'stpe'. Steps: step, sums"):
         record(["stpe"], package / "revisions.toml", package)
+
+
+def test_a_new_step_begins_with_revision_1(package):
+    assert record(["other"], package / "revisions.toml", package) == {"other": 1}
+    (package / "other.py").write_text("x = 3\n")
+    assert changed(package) == {"other": ["other"]}
+
+
+def test_the_advice_names_first_the_step_that_was_edited(package):
+    (package / "sums.py").write_text("y = 1\n")
+    assert "revisions raise sums step" in advice(changed(package))
 
 
 def test_a_step_whose_module_was_moved_says_so(package):

@@ -7,6 +7,7 @@ OUTPUTS  X.webp or X.gif
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,12 @@ def write_animation(
         identity: What it follows from, written into a WebP as its XMP.
     """
     times = [HOLD, *[milliseconds] * (len(pictures) - 2), HOLD][-len(pictures) :]
-    settings = {"save_all": True, "append_images": list(pictures[1:]), "duration": times, "loop": 0}
+    settings: dict[str, Any] = {
+        "save_all": True,
+        "append_images": list(pictures[1:]),
+        "duration": times,
+        "loop": 0,
+    }
     if output.suffix == ".webp":
         settings |= {"format": "WEBP", "quality": 85, "method": 4}
         settings |= {"xmp": identity.encode()} if identity else {}

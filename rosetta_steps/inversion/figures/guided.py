@@ -189,7 +189,9 @@ def choose_pairs(
         Rows of the matches in order of correlation.
     """
     order = guided.matches["correlation"].sort_values(ascending=False, kind="stable").index
-    taken, planes, used = [], [], set()
+    taken: list[int] = []
+    planes: list[np.ndarray] = []
+    used: set[Unit] = set()
     for pair in order:
         if len(taken) == count:
             break
@@ -217,6 +219,6 @@ def plane_of(maps: Mapping[str, Mapping[str, torch.Tensor]], unit: Unit) -> np.n
     return maps[unit.model][unit.layer][:, unit.channel].float().cpu().numpy()
 
 
-def shown_range(maps: Sequence[np.ndarray], least: float) -> tuple[float, float]:
+def shown_range(maps: Sequence[np.ndarray] | np.ndarray, least: float) -> tuple[float, float]:
     """Colour scale of a unit in a figure: from its least value of all to the greatest one shown."""
     return least, float(np.nanmax([np.nanmax(one) for one in maps]))

@@ -7,6 +7,7 @@ OUTPUTS  the figure (png, pdf)
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -91,7 +92,7 @@ def loss_curve(stores: Sequence[Path]) -> Figure:
             panel.set_xlabel("step")
             panel.margins(x=0)
             panel.tick_params(labelsize=SMALL)
-        lines = {}
+        lines: dict[str, Any] = {}
         for panel in panels:
             handles, labels = panel.get_legend_handles_labels()
             lines |= dict(zip(labels, handles, strict=True))

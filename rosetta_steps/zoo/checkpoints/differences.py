@@ -1,9 +1,13 @@
 """In what a checkpoint and an architecture differ, in words."""
 
+from collections.abc import Sequence
+
 SHOWN = 3
 
 
-def differences(missing: list[str], left_over: list[str], other_shape: list[str] = ()) -> str:
+def differences(
+    missing: Sequence[str], left_over: Sequence[str], other_shape: Sequence[str] = ()
+) -> str:
     """How many names are missing, left over or of another shape, and the first of each.
 
     Returns:

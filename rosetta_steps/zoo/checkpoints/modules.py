@@ -7,6 +7,7 @@ Records may hold one another in circles, or one record a million times: whatever
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.pickles import PLAIN, Inert, described
@@ -91,6 +92,7 @@ def settings_of(module: Inert) -> dict:
         if kept := plain(public, left):
             attributes[path.removesuffix(".")] = kept
     whole = fields_of(module)
+    assert whole is not None, "the walk began with it"
     persistent = module.name == PERSISTENT
     return {
         "class": plain(module.arguments[0].get("class_name")) if persistent else module.name,
@@ -118,7 +120,7 @@ def tensorflow_variables(network: Inert) -> dict[str, Array]:
     """
     found = {}
     for path, state in _walk(network, "/", network_of, "components"):
-        variables = state.get("variables")
+        variables: Any = state.get("variables")
         for entry in variables if type(variables) in (list, tuple) else ():
             match entry:
                 case (str(name), Array() as value) if len(name) < LONGEST_NAME:
@@ -170,7 +172,7 @@ def _walk(whole: Inert, separator: str, look, table: str) -> Iterator[tuple[str,
         waiting += reversed(children)
 
 
-def _entries(fields: dict, table: str) -> list[tuple[str, object]]:
+def _entries(fields: dict, table: str) -> list[tuple[str, Any]]:
     entries = fields.get(table)
     if type(entries) is not dict:
         return []

@@ -16,6 +16,7 @@ import codecs
 import pickle  # for the values of the opcodes
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 
@@ -85,7 +86,8 @@ class Inert:
 
     def __init__(self, name: str, arguments: tuple = (), keywords=None):
         self.name, self.arguments, self.keywords = name, arguments, keywords
-        self.state, self.items = None, []
+        self.state: Any = None
+        self.items: list = []
 
     def build(self, state) -> None:
         """Keep a state: the BUILD opcode."""
@@ -101,7 +103,7 @@ def read_pickle(
     budget: Budget,
     known: dict[str, Callable],
     persistent: Callable | None = None,
-) -> tuple[object, int]:
+) -> tuple[Any, int]:
     """Read one pickle as data.
 
     Args:

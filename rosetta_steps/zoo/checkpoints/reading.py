@@ -407,7 +407,9 @@ def _before_rosinality(state: dict) -> str:
 def _left_out(chosen, content, checkpoint: Checkpoint) -> list[str]:
     """Names of what lies beside the chosen part, and of what it holds that is no tensor."""
     used = ("latent_avg",) if checkpoint.layout == "rosinality" else ()
-    beside = [] if chosen is content else content if type(content) is dict else _networks(content)
+    beside: dict = {}
+    if chosen is not content:
+        beside = content if type(content) is dict else _networks(content)
     names = [name for name in beside if beside[name] is not chosen and name not in used]
     if type(chosen) is dict:
         held = ((name, value) for name, value in chosen.items() if not _is_tensor(value))

@@ -163,7 +163,7 @@ class Array(Inert):
 
     def __init__(self):
         super().__init__("numpy.ndarray")
-        self.dtype = None
+        self.dtype: np.dtype | None = None
 
     def build(self, state) -> None:
         """Fill it from the state ([version,] shape, dtype, fortran order, bytes)."""
@@ -177,7 +177,9 @@ class Array(Inert):
             return
         if type(shape) is not tuple or not isinstance(data, bytes | memoryview | str):
             raise UserError("it has a numpy array of unknown form")
-        claimed = math.prod(map(_whole_number, shape)) * kind.dtype.itemsize
+        elements = math.prod(map(_whole_number, shape))
+        assert kind.dtype is not None, "it has a code"
+        claimed = elements * kind.dtype.itemsize
         if claimed != len(data) or len(shape) > MOST_DIMENSIONS:
             raise UserError(
                 f"it has a numpy array of shape {shape!s:.80} and {len(data)} bytes, "
@@ -195,7 +197,8 @@ class Array(Inert):
 
     def flat(self) -> np.ndarray:
         """A copy of its elements, in the byte order of this machine."""
-        data = self.data.encode("latin-1") if type(self.data) is str else self.data
+        assert self.dtype is not None, "it is numeric"
+        data = self.data.encode("latin-1") if isinstance(self.data, str) else self.data
         return np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="))
 
 

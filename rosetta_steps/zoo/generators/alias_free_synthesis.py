@@ -85,6 +85,9 @@ class FourierFeatures(nn.Module):
     """
 
     nonlinearity = None
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
 
     def __init__(self, w: int, signal: Signal):
         super().__init__()
@@ -137,6 +140,10 @@ class Layer(nn.Module):
         nonlinearity: None for the layer that makes the colours.
     """
 
+    magnitude_ema: Tensor
+    up_filter: Tensor
+    down_filter: Tensor
+
     def __init__(self, w: int, step: Step, kernel: int, radial: bool, clamp: float | None):
         super().__init__()
         self.step, self.margin, self.clamp = step, step.after.margin, clamp
@@ -171,7 +178,8 @@ class Layer(nn.Module):
         """Leaky ReLU of gain sqrt(2) between two filters (section 3.2, figure 4b)."""
         kernel = self.weight.shape[-1]
         taps = self.up_filter.shape[-1], self.down_filter.shape[-1]
-        x = upsample(x, self.up_filter, self.step.up, *self.step.padding(*taps, kernel))
+        padding = self.step.padding(taps[0], taps[1], kernel)
+        x = upsample(x, self.up_filter, self.step.up, *padding)
         x = clamped(leaky_relu(x), self.clamp)
         return downsample(x, self.down_filter, self.step.down)
 

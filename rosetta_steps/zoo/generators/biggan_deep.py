@@ -31,6 +31,9 @@ class _SpectralNorm(nn.Module):
     u and v are those of the checkpoint: no power iteration refines them here.
     """
 
+    weight_u: Tensor
+    weight_v: Tensor
+
     def __init__(self, *shape: int):
         super().__init__()
         self.weight_orig = nn.Parameter(torch.randn(shape) / math.prod(shape[1:]) ** 0.5)
@@ -80,6 +83,9 @@ class _Statistics(nn.Module):
     Rows belong to truncations 0, step, 2 step .. 1 (51 rows: step 0.02).
     """
 
+    running_means: Tensor
+    running_vars: Tensor
+
     def __init__(self, channels: int, rows: int):
         super().__init__()
         self.register_buffer("running_means", torch.zeros(rows, channels))
@@ -96,10 +102,11 @@ class _Statistics(nn.Module):
         row = int(row)
         if share == 0:
             return self.running_means[row], self.running_vars[row]
-        return tuple(
+        mean, variance = (
             share * rows[row] + (1 - share) * rows[row + 1]
             for rows in (self.running_means, self.running_vars)
         )
+        return mean, variance
 
 
 class BatchNorm(_Statistics):
@@ -140,6 +147,11 @@ class Block(nn.Module):
 
     Its one `relu` is called four times, on the normalised input of conv_0 to conv_3.
     """
+
+    bn_0: ConditionalBatchNorm
+    bn_1: ConditionalBatchNorm
+    bn_2: ConditionalBatchNorm
+    bn_3: ConditionalBatchNorm
 
     def __init__(
         self, before: int, after: int, upsamples: bool, condition: int, rows: int, epsilon: float

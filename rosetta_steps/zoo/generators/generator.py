@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Generator:
 
     def __init__(self, name: str, network: nn.Module, device: str, autocast: str | None = None):
         self.name, self.network, self.device = name, network.eval(), device
-        self.latent_size = network.latent_size
+        self.latent_size = cast(int, network.latent_size)
         self.classes = getattr(network, "classes", 0)
         self.truncates = getattr(network, "truncates", False)
         self.no_truncation = getattr(network, "no_truncation", OWN_MODULE)
@@ -72,7 +73,7 @@ class Generator:
 
     def raw(self, latents: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
         """What the network returns, (image, rgb, y, x) in about [-1, 1], not clamped."""
-        arguments = [latents.to(self.device)]
+        arguments: list[Tensor | float | None] = [latents.to(self.device)]
         if self.classes or self.truncates:
             arguments.append(None if labels is None else labels.to(self.device))
         if self.truncates:
@@ -151,7 +152,7 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
     if own.keys() - tensors.keys() == {MEAN_W} and not by_order:
         # Some published .pt files leave out the mean of w, which only truncation needs.
         tensors = {**tensors, MEAN_W: torch.zeros_like(own[MEAN_W])}
-        network.truncates = False
+        network.truncates = False  # type: ignore[assignment]  # torch's says modules and tensors
     other = ""
     if entry["loader"] != "function":
         architecture = entry["architecture"]

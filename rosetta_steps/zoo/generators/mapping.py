@@ -69,6 +69,9 @@ class Mapping(nn.Module):
         class_components: What a class adds to z, as many as w has unless given.
     """
 
+    w_avg: Tensor
+    embed: FullyConnected | nn.Embedding
+
     def __init__(
         self,
         latent: int,
@@ -109,6 +112,7 @@ class Mapping(nn.Module):
             )
         x = unit_rms(z)
         if self.classes:
+            assert labels is not None
             x = torch.cat([x, unit_rms(self.of_class(labels))], 1)
         for index in range(self.layers):
             x = self.get_submodule(f"fc{index}")(x)

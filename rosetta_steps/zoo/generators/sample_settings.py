@@ -89,6 +89,7 @@ def known_names(entry: dict) -> list[str] | None:
     found = find_spec("timm") if names == "imagenet-1k" else None
     if found is None:
         return None
+    assert found.submodule_search_locations, "timm is a package"
     folder = Path(found.submodule_search_locations[0], "data", "_info")
     try:
         synsets = (folder / "imagenet_synsets.txt").read_text("utf-8").split()

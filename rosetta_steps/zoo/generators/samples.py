@@ -55,7 +55,7 @@ def samples_of(
     latents = np.stack([latent(seed, i, generator.latent_size, bound) for i in range(images)])
     if generator.truncation_scales_z:
         latents *= np.float32(truncation)
-    shown = {"latent": (("image", "latent"), latents)}
+    shown: dict[str, tuple] = {"latent": (("image", "latent"), latents)}
     attrs = {"generator": name, "seed": seed, "truncation": truncation}
     indices = None
     if generator.classes or chosen_class is not None:

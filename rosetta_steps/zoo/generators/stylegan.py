@@ -1,5 +1,7 @@
 """What the StyleGANs have in common: a mapping and a synthesis network, one after the other."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
@@ -23,7 +25,7 @@ class StyleGAN(nn.Module):
 
     truncates = True
     no_truncation = "its checkpoint has no mapping.w_avg, the mean of w (use one that has)"
-    published = {
+    published: dict[str, tuple[str, ...]] = {
         "resolution": (":img_resolution", "img_resolution"),
         "latent": (":z_dim", "z_dim"),
         "w": (":w_dim", "w_dim"),
@@ -32,7 +34,7 @@ class StyleGAN(nn.Module):
         "channel_base": ("channel_base",),
         "channel_max": ("channel_max",),
     }
-    built_in = {
+    built_in: dict[str, tuple[Any, tuple[str, ...]]] = {
         "learning rate factor of the mapping": (
             LEARNING_RATE_FACTOR,
             ("mapping.fc*:bias_gain", "mapping_kwargs.lr_multiplier", "mapping_lrmul"),

@@ -94,10 +94,12 @@ class Synthesis(nn.Module):
             ValueError: w has another shape.
         """
         check_w(w, self.rows, self.w)
-        x = image = None
+        x: Tensor | None = None
+        image: Tensor | None = None
         for index, size in enumerate(self.resolutions):
             first = max(2 * index - 1, 0)
             x, image = self.get_submodule(f"b{size}")(x, image, w[:, first : 2 * index + 2])
+        assert image is not None, "there is a block of 4 x 4"
         return image
 
 
@@ -111,6 +113,8 @@ class Block(nn.Module):
         w: Components of w.
         clamp: Bound of all values, or None.
     """
+
+    resample_filter: Tensor
 
     def __init__(self, inputs: int, channels: int, size: int, w: int, clamp: float | None):
         super().__init__()
@@ -145,6 +149,8 @@ class Layer(nn.Module):
     """
 
     nonlinearity = "LeakyReLU"
+    resample_filter: Tensor
+    noise_const: Tensor
 
     def __init__(
         self,
@@ -156,7 +162,7 @@ class Layer(nn.Module):
         double: bool = False,
     ):
         super().__init__()
-        self.clamp, self.double = clamp, double
+        self.clamp, self.doubles = clamp, double
         self.weight = nn.Parameter(torch.randn(channels, inputs, 3, 3))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -167,7 +173,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x (image, channel, y, x) and one row w (image, component) to a map of `size`."""
         styles = self.affine(w)
-        if self.double:
+        if self.doubles:
             x = modulated_convolution(x, self.weight, styles, double=True)
             smooth = partial(downsample, kernel=self.resample_filter * 4, factor=1, padding=1)
             x = in_blocks(smooth, x)

@@ -80,8 +80,8 @@ class StyleGAN3(StyleGAN):
             base,
             most,
         )
-        layers = list(enumerate(steps(found, critical)))
-        synthesis = Synthesis(w, found[0], layers, kernel, radial, clamp)
+        numbered = list(enumerate(steps(found, critical)))
+        synthesis = Synthesis(w, found[0], numbered, kernel, radial, clamp)
         mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes)
         super().__init__(synthesis, mapping, latent, classes)
         self.by_kind = {"channel_base": base, "channel_max": most}

@@ -116,6 +116,7 @@ class ClassMapping(Mapping):
         """What classes add to z, (image, component)."""
         return self.embed_proj(self.embed(labels))
 
-    def mean(self, labels: Tensor) -> Tensor:
+    def mean(self, labels: Tensor | None) -> Tensor:
         """Mean of w of each class, (image, component)."""
+        assert labels is not None, "there are classes"
         return self.w_avg[labels]

@@ -7,10 +7,10 @@ function again, on an image (onnx_models).
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import (
@@ -311,6 +311,7 @@ class _Reading:
                 name = f"{name}#{call}" if call else name
                 reason = tainted.get(activation.tensor)
             if reason is None:
+                assert activation is not None, "else there is a reason"
                 found.layers[name] = activation
             else:
                 found.left_out[name] = (node.op_type, reason)
@@ -406,6 +407,7 @@ class _Reading:
         numbers = [self.scalars[one] for one in node.input if one in self.scalars]
         if node.op_type == "Clip":
             limits = self._clip(node)
+            assert limits is not None, "its values are known"
             return limits.get("min"), limits.get("max")
         one = float(numbers[0]) if numbers else None
         return (one, None) if node.op_type == "Max" else (None, one)
@@ -461,7 +463,7 @@ class _Reading:
                     inner.add(end)
         return inner
 
-    def _value(self, node: NodeProto, values: dict[str, np.ndarray]):
+    def _value(self, node: NodeProto, values: Mapping[str, Any]):
         """What a node makes of values, where it works value by value; else None."""
         if node.domain not in DOMAINS or not node.output or not node.input:
             return None
@@ -658,6 +660,7 @@ def _constant(node: NodeProto) -> float | None:
 def _same(one: Activation, other: Activation) -> bool:
     if one.source != other.source:
         return False
+    assert one.function is not None and other.function is not None, "groups of nodes have one"
     return np.allclose(one.function(GRID), other.function(GRID), TOLERANCE, TOLERANCE)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Timer
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -132,16 +133,20 @@ class Model:
         Raises:
             ValueError: The file cannot be run, or no layer is left.
         """
-        unproven = {name: one for name, one in self.outputs.items() if one.function is not None}
+        unproven = {
+            name: (one, one.source)
+            for name, one in self.outputs.items()
+            if one.source is not None  # as it has a function
+        }
         if not unproven:
             return
-        tensors = [t for one in unproven.values() for t in (one.source, one.tensor)]
+        tensors = [t for one, source in unproven.values() for t in (source, one.tensor)]
         session = self._session(model, tensors, ["CPUExecutionProvider"], optimised=False)
         values = torch.Generator().manual_seed(0)
         noise = torch.rand(self.batch or 1, 3, *self.preprocessing.size, generator=values)
         arrays = dict(zip(tensors, self._run(session, tensors, noise), strict=True))
-        for name, one in unproven.items():
-            reason = _differs(one, arrays[one.source], arrays[one.tensor])
+        for name, (one, source) in unproven.items():
+            reason = _differs(one, arrays[source], arrays[one.tensor])
             if reason:
                 del self.outputs[name]
                 self.left_out[name] = (one.kind, reason)
@@ -197,9 +202,11 @@ class Model:
         maps = {}
         for position, name in enumerate(layers):
             pieces = [part[position] for part in found]
-            if isinstance(pieces[0], str):
-                raise UserError(f"{self.name}: {name} {pieces[0]}.{HOW_TOKENS_LIE}")
-            together = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+            first = pieces[0]
+            if isinstance(first, str):
+                raise UserError(f"{self.name}: {name} {first}.{HOW_TOKENS_LIE}")
+            # One part is like the other: all are maps.
+            together = first if len(pieces) == 1 else torch.cat(cast(list[Tensor], pieces))
             maps[name] = together if into is None else moved(name, together, into[name])
         return maps
 
@@ -212,7 +219,7 @@ class Model:
         # transpose: images with their channels last, and maps with their channels first.)
         axis = LAST if self.channels_last else FIRST
         reader = Reader(self.tokens, len(images), self.preprocessing.size)
-        maps = []
+        maps: list[Tensor | str] = []
         for name, array in zip(layers, arrays, strict=True):
             source = Source(nonlinearity=self.outputs[name].kind, axis=axis, axes={axis})
             if not _is_of_floats(array):
@@ -375,13 +382,14 @@ def _reasons(left_out: dict[str, tuple[str, str]]) -> str:
     return "; ".join(shown) + more
 
 
-def _differs(activation: Activation, source: object, output: object) -> str | None:
+def _differs(activation: Activation, source: Any, output: Any) -> str | None:
     """Why an output is not its function of its input, or None."""
     kind = activation.kind
     if not _is_of_floats(source) or not _is_of_floats(output):
         return f"looks like {kind}, but is {_described(output)}, no tensor of floats"
     if source.shape != output.shape:
         return f"looks like {kind}, but makes shape {output.shape} of {source.shape}"
+    assert activation.function is not None, "it has a source"
     with np.errstate(all="ignore"):
         expected = activation.function(source.astype(np.float64))
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)

@@ -5,6 +5,7 @@ Units lie under `visual.`, as in the files. The text tower is neither built nor 
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -48,7 +49,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     settings = settings_of(name, entry)
     with torch.device("meta" if weights is None else "cpu"):
         module = create(architecture, settings["quick_gelu"])
-    size = module.visual.image_size
+    size: Any = module.visual.image_size
     default = {key: settings[key] for key in NORMALISATION if key in settings}
     default["size"] = (size, size) if isinstance(size, int) else tuple(size)
     preprocessing = preprocessing_of(name, entry, default)
@@ -172,7 +173,7 @@ def _has_gelu(visual: nn.Module) -> bool:
     return isinstance(visual, open_clip.transformer.VisionTransformer)
 
 
-def _tokens_of(visual: nn.Module, size: tuple[int, int]) -> Tokens:
+def _tokens_of(visual: Any, size: tuple[int, int]) -> Tokens:
     if hasattr(visual, "trunk"):
         return timm_models.tokens_of(visual.trunk, size)
     if hasattr(visual, "grid_size"):

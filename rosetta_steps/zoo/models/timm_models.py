@@ -1,7 +1,9 @@
 """Any model of timm whose activations are maps: convolutional, hierarchical, transformers."""
 
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -62,7 +64,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     """
     with torch.device("meta" if weights is None else "cpu"):
         module = create(name, entry)
-    config = module.pretrained_cfg
+    config: Any = module.pretrained_cfg
     default = {
         "size": config["input_size"][1:],
         "interpolation": config["interpolation"],
@@ -86,9 +88,14 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     )
 
 
+def _divided(size: Sequence[int], by: int) -> tuple[int, int]:
+    y, x = size
+    return ceil(y / by), ceil(x / by)
+
+
 def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple) -> None:
     patches = getattr(module, "patch_embed", None)
-    built_for = getattr(patches, "img_size", None)
+    built_for: Any = getattr(patches, "img_size", None)
     if not getattr(patches, "strict_img_size", False) or tuple(built_for) == tuple(size):
         return
     patch = getattr(patches, "patch_size", None) or (1, 1)
@@ -189,15 +196,15 @@ def tokens_of(module: nn.Module, size: tuple[int, int]) -> Tokens:
         size: (y, x) of the images in pixels.
     """
     kind = type(module).__name__
-    patches = getattr(module, "patch_embed", None) or getattr(module, "stem", None)
+    patches: Any = getattr(module, "patch_embed", None) or getattr(module, "stem", None)
     grid = getattr(patches, "grid_size", None)
     if grid and tuple(size) != tuple(patches.img_size):
         grid = patches.dynamic_feat_size(size)
     if kind in ROW_BY_ROW:
         prefix = {"CoaT": 1, "PoolingVisionTransformer": getattr(module, "num_tokens", 1)}
-        grids = {tuple(ceil(side / stride) for side in size) for stride in STRIDES}
+        grids = {_divided(size, stride) for stride in STRIDES}
         if grid:
-            grids |= {tuple(ceil(side / halving) for side in grid) for halving in (1, 2, 4, 8)}
+            grids |= {_divided(grid, halving) for halving in (1, 2, 4, 8)}
         before = prefix.get(kind, getattr(module, "num_prefix_tokens", 0))
         return Tokens(tuple(sorted(grids, reverse=True)), before)
     if grid:
