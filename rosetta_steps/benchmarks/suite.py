@@ -51,7 +51,7 @@ COLOURS = {
 
 
 def picture(table: pd.DataFrame, twice: pd.DataFrame, title: str) -> Figure:
-    """Seconds an image of every way, beside what doubling costs.
+    """A figure of seconds an image, by the engine and its baselines, and of twice the work.
 
     Args:
         table: As `measure` returns it, of several cases.

@@ -33,13 +33,13 @@ class Model:
     """A model's units on blocks of images: read, centred and projected run by run.
 
     Args:
-        source: Of the maps.
-        units: Of the tile.
+        source: Gives the maps.
+        units: Units of the model that are in the tile.
         others: Sizes of the other model's maps.
-        images: In a block.
-        device: To compute on.
+        images: Number of images in a block.
+        device: Device to compute on.
         precision: One of PRECISIONS.
-        run_bytes: About those of a run's maps, as float32.
+        run_bytes: About how many bytes the maps of a run take as float32.
     """
 
     def __init__(

@@ -50,16 +50,16 @@ def optimise(
     rows: Tensor,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Optimised:
-    """Optimise latents from where they are.
+    """The latents, losses and frames of an optimisation by Adam from some starts.
+
+    A latent whose loss or gradient is not finite stays where it was; the others go on.
 
     Args:
         objective: What is minimised.
-        space: Of the latents.
-        start: (image, ...).
-        rows: Which targets of the objective they belong to, (image).
-        progress: Told the number of latents after every step.
-
-    A latent whose loss or gradient is not finite stays where it was; the others go on.
+        space: The space in which latents lie.
+        start: Latents to begin with, (image, ...).
+        rows: For each latent, the number of its target in the objective, (image).
+        progress: Called after every step with the number of latents.
     """
     settings = objective.settings
     latents = start.detach().clone().requires_grad_()

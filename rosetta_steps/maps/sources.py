@@ -75,7 +75,7 @@ class MapSource(Protocol):
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a source of maps is a stream, and no store."""
+    """Whether a path is that of a stream (.json); else it is that of a store."""
     return Path(path).suffix == ".json"
 
 

@@ -2,8 +2,8 @@
 
 With U the bilinear upsampling to a larger size, mean(U b) = <U^T 1, mean map> / positions and
 the mean of (U b)^2 is the sum of (U^T U) times the mean products of neighbouring positions, because
-U^T U is tridiagonal along each axis. So five product maps give both for partners that do not
-exist yet. Sums are additive over images and kept in float64.
+U^T U is tridiagonal along each axis. So five product maps give both at any larger size, also
+for models that are added later. Sums are additive over images and kept in float64.
 """
 
 from functools import partial

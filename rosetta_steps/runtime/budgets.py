@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
-# Of control groups, version 2 and 1: the limit, what is in use, and the part of that which goes by
-# itself when it is wanted (files that were read).
+# Files of a control group, version 2 and 1: its limit, the memory in use, and the part of it that
+# the kernel gives back when memory is short (the cache of files that were read).
 FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

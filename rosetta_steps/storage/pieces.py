@@ -8,11 +8,11 @@ from rosetta_steps.storage.files import writing
 
 
 def pieces_folder(output: Path, identity) -> Path:
-    """A folder beside an output for its finished pieces, which the same job may find again.
+    """A folder beside an output for its finished pieces, which a job that is run again finds there.
 
     Args:
-        output: That the pieces make together.
-        identity: JSON-like: what they follow from. Pieces of anything else are removed.
+        output: The file or store that is put together from the pieces.
+        identity: What the pieces follow from, JSON-like. Pieces with another identity are removed.
 
     Raises:
         StoreError: The disk is full.

@@ -17,7 +17,7 @@ SAMPLES = {"samples on samples": "of a test"}
 
 
 def made(kind: str, *models: str, of: Mapping[str, str] = SAMPLES) -> Provenance:
-    """Where an artefact of a test comes from: of some models on the same images.
+    """The provenance of an artefact in a test: some models on one sample set.
 
     Args:
         kind: Of artefact, such as "activations".

@@ -54,7 +54,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def shard_of(path: Path) -> str:
-    """What a file is a shard of, in words; empty where its name does not say that it is one."""
+    """Advice for a file that is a shard of a checkpoint, by its name; empty for any other."""
     match = SHARD.fullmatch(path.name)
     if match is None or int(match[3]) < 2:
         return ""
