@@ -9,6 +9,7 @@ Nothing here imports torch: a config is held against these names while the workf
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING = 1e-6
 
 
-class Form:
+class Form(ABC):
     """Similarity of a map a of the generator and a map b of a target, both standardised.
 
     Attributes:
@@ -33,6 +34,7 @@ class Form:
     normalised = False
     needs_norm = True
 
+    @abstractmethod
     def value(
         self, product: Tensor, norm: Tensor | None, square: Tensor, positions: Tensor
     ) -> Tensor:
@@ -44,7 +46,6 @@ class Form:
             square: |b|^2, before b was normalised.
             positions: Of the maps, (pair).
         """
-        raise NotImplementedError
 
 
 class Published(Form):
