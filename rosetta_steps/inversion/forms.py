@@ -35,10 +35,10 @@ class Form(ABC):
     needs_norm = True
 
     @abstractmethod
-    def value(
+    def parts(
         self, product: Tensor, norm: Tensor | None, square: Tensor, positions: Tensor
-    ) -> Tensor:
-        """Similarity of each pair on each image, (image, pair).
+    ) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator of the similarity of each pair on each image, (image, pair).
 
         Args:
             product: <a, b>.
@@ -54,9 +54,9 @@ class Published(Form):
     words = "mean of a b: eq. 6; it is linear in the generator's map, and has no maximum"
     needs_norm = False
 
-    def value(self, product, norm, square, positions):
-        """Mean product."""
-        return product / positions
+    def parts(self, product, norm, square, positions):
+        """Of the mean product."""
+        return product, positions
 
 
 class Cosine(Form):
@@ -65,9 +65,9 @@ class Cosine(Form):
     words = "<a, b> / (|a| |b|)"
     normalised = True
 
-    def value(self, product, norm, square, positions):
+    def parts(self, product, norm, square, positions):
         """Product with the normalised target, over the norm."""
-        return product / norm.maximum(NOTHING * positions).sqrt()
+        return product, norm.maximum(NOTHING * positions).sqrt()
 
 
 class Pearson(Cosine):
@@ -82,9 +82,9 @@ class Distance(Form):
 
     words = "minus half the mean of (a - b)^2: at most 0; also places a and b at one level"
 
-    def value(self, product, norm, square, positions):
+    def parts(self, product, norm, square, positions):
         """From the three products."""
-        return (product - (norm + square) / 2) / positions
+        return product - (norm + square) / 2, positions
 
 
 FORMS: dict[str, Form] = {

@@ -240,4 +240,5 @@ class _Group:
             norm = (own * (self.gram[0] @ own @ self.gram[1])).sum((2, 3))
             if self.form.centred:  # targets sum to nought, so the product needs no centring
                 norm = norm - (own * self.sums).sum((2, 3)) ** 2 / self.positions
-        return self.share * self.form.value(product, norm, square, self.positions)
+        numerator, denominator = self.form.parts(product, norm, square, self.positions)
+        return self.share * numerator / denominator
