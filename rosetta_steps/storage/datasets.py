@@ -7,6 +7,7 @@ which are large, have a store of their own (maps.store).
 
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,15 @@ def write_dataset(
         # Strings of a fixed width are read without a word; only this write warns.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         portable(dataset).to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
+
+
+def _remove(folder: Path) -> None:
+    # Zarr writes chunks side by side: where one fails, others may still be on their way.
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def write_template(dataset, folder: Path, encoding: dict) -> None:
@@ -101,7 +111,7 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
             os.replace(temporary, store)
         write_json(manifest_path(store), state)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
 
 
 _checked: dict[tuple, str] = {}
