@@ -10,7 +10,6 @@ import yaml
 from rosetta_steps.config import schema as schemas
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMAS = ROOT / "workflow" / "schemas"
 PAGE = ROOT / "docs" / "reference" / "config.md"
 COMMAND = "python docs/generate_reference.py"
 # Keys whose values are many, each under a name of the user's choice.
@@ -78,10 +77,7 @@ def read_schema(name: str) -> dict:
     Args:
         name: "config", "models" or "pictures".
     """
-    # A package without this function keeps the settings in config.schema.yaml itself.
-    if reader := getattr(schemas, "read_schema", None):
-        return reader(name)
-    return _yaml(SCHEMAS / f"{name}.schema.yaml")
+    return schemas.read_schema(name)
 
 
 def _yaml(path: Path) -> dict:
