@@ -5,16 +5,18 @@ images in [0, 1]. SSIM has its published defaults (Wang et al. 2004): Gaussian w
 pixels with a standard deviation of 1.5, K1 = 0.01, K2 = 0.03, range 1, covariances without Bessel's
 correction; the mean over all positions at which the window lies inside the image, and over the
 three colours.
+
+A metric of one's own is one entry in `METRICS`; a config then names it under `metrics`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.runtime.errors import UserError
+
+if TYPE_CHECKING:  # the workflow reads the names while it is parsed, and torch takes seconds
+    from torch import Tensor
 
 WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels
 
@@ -24,19 +26,24 @@ class Metric:
     """Closeness of two images.
 
     Attributes:
-        label: Column of a table.
+        label: Its name in a config, and the column of a table.
+        title: Its name in print.
         higher_is_better: False of distances.
         features: What it needs of images (image, rgb, y, x) in [0, 1].
         compare: Value of each image, (image), from features of the images and of the targets.
+        features: What it needs of images (image, rgb, y, x) in [0, 1]; default the images.
+        digits: Decimals in print. Four show where a generator's own images differ.
     """
 
     label: str
+    title: str
     higher_is_better: bool
-    features: Callable[[Tensor], Any]
-    compare: Callable[[Any, Any], Tensor]
+    compare: Callable[[Any, Any], "Tensor"]
+    features: Callable[["Tensor"], Any] = lambda images: images
+    digits: int = 4
 
 
-def psnr(images: Tensor, targets: Tensor) -> Tensor:
+def psnr(images: "Tensor", targets: "Tensor") -> "Tensor":
     """Peak signal-to-noise ratio of each image in dB, (image); both (image, rgb, y, x) in [0, 1].
 
     Infinite where both are equal.
@@ -47,7 +54,7 @@ def psnr(images: Tensor, targets: Tensor) -> Tensor:
     return peak_signal_noise_ratio(images, targets, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
-def ssim(images: Tensor, targets: Tensor) -> Tensor:
+def ssim(images: "Tensor", targets: "Tensor") -> "Tensor":
     """Structural similarity of each image, (image) in [-1, 1]; both (image, rgb, y, x) in [0, 1].
 
     Raises:
@@ -76,25 +83,18 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     return everywhere[:, :, border:-border, border:-border].mean((1, 2, 3))
 
 
-def _itself(images: Tensor) -> Tensor:
-    return images
+METRICS = {
+    metric.label: metric
+    for metric in (
+        Metric("psnr", "PSNR", True, psnr, digits=2),
+        Metric("ssim", "SSIM", True, ssim),
+    )
+}
+# The columns of the paper's Table 1 that every table has; others where a config names them.
+IN_EVERY_TABLE = ("psnr", "ssim")
+LPIPS = "lpips"
 
 
-PSNR = Metric("psnr", True, _itself, psnr)
-SSIM = Metric("ssim", True, _itself, ssim)
-
-
-def metrics_of(names: Sequence[str], zoo: str, size: int, device: str) -> list[Metric]:
-    """PSNR, SSIM, and perceptual distances by their names: lpips, or models of the zoo.
-
-    Args:
-        names: Of the perceptual distances.
-        zoo: File with the entries.
-        size: Pixels a side of what a model of the zoo sees.
-        device: "cpu" or "cuda".
-
-    Raises:
-        ValueError: There is no such network, or its weights cannot be had.
-    """
-    distances = [distance_of(name, zoo, size, device) for name in dict.fromkeys(names)]
-    return [PSNR, SSIM, *(Metric(d.label, False, d.features, d.distance) for d in distances)]
+def networks_among(metrics: list[str]) -> list[str]:
+    """Names of the models of the zoo among names of metrics, which measure perceptual distances."""
+    return [name for name in metrics if name not in METRICS and name != LPIPS]

@@ -5,21 +5,20 @@ zoo that has gradients does without such weights: all channels count the same, a
 named after the model, never LPIPS.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from rosetta_steps.inversion.metrics import IN_EVERY_TABLE, LPIPS, METRICS, Metric
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
 
-LPIPS = "lpips"
 LPIPS_BACKBONE: Literal["vgg"] = "vgg"
-
-
 # Smaller maps say little of where things are, and cost the second half of a pass.
 SMALLEST_MAP = 8
 
@@ -133,3 +132,27 @@ class Lpips:
 def distance_of(name: str, zoo: str, size: int, device: str) -> PerceptualDistance:
     """A perceptual distance by its name: lpips, or a model of the zoo."""
     return Lpips(device) if name == LPIPS else ZooDistance(name, zoo, size, device)
+
+
+def metrics_of(names: Sequence[str], zoo: str, size: int, device: str) -> list[Metric]:
+    """The metrics of a table: PSNR, SSIM, then those that are named.
+
+    Args:
+        names: Names of metrics (metrics.METRICS), "lpips", or models of the zoo, each of which
+            measures a perceptual distance.
+        zoo: File with the entries of the models.
+        size: Height and width in pixels of what a model of the zoo sees.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: There is no such metric or model, or its weights cannot be had.
+    """
+    chosen = []
+    for name in dict.fromkeys([*IN_EVERY_TABLE, *names]):
+        if name in METRICS:
+            chosen.append(METRICS[name])
+            continue
+        distance = distance_of(name, zoo, size, device)
+        title = "LPIPS" if name == LPIPS else distance.label
+        chosen.append(Metric(distance.label, title, False, distance.distance, distance.features))
+    return chosen

@@ -6,10 +6,6 @@ import pandas as pd
 
 from rosetta_steps.inversion.metrics import Metric
 
-# Decimals of the printed values: the generator's own pictures differ in the fourth only.
-PRINTED = {"psnr": 2}
-OTHER = 4
-
 
 def markdown(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
     """Means as an aligned Markdown table; arrows point to where better is.
@@ -19,7 +15,7 @@ def markdown(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
         metrics: Its columns.
     """
     arrows = ["↑" if metric.higher_is_better else "↓" for metric in metrics]
-    titles = [f"{title} {arrow}" for title, arrow in zip(_titles(metrics), arrows, strict=True)]
+    titles = [f"{m.title} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
     rows = [["method", *titles, "images"], *_cells(table, metrics)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
@@ -40,21 +36,22 @@ def latex(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
         metrics: Its columns.
     """
     arrows = [r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$" for metric in metrics]
-    titles = [f"{title} {arrow}" for title, arrow in zip(_titles(metrics), arrows, strict=True)]
+    titles = [f"{m.title} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
     rows = [["", *titles, "images"], *_cells(table, metrics)]
     return "\n".join(" & ".join(row).replace("_", r"\_") + r" \\" for row in rows)
 
 
-def comparisons_in_words(compared: pd.DataFrame, baseline: str) -> str:
+def comparisons_in_words(compared: pd.DataFrame, metrics: Sequence[Metric], baseline: str) -> str:
     """Differences from the baseline, a line an arm and metric.
 
     Args:
         compared: As table.comparisons returns them.
+        metrics: Those compared.
         baseline: Name of the arm.
     """
-    lines = []
+    lines, decimals = [], {metric.label: metric.digits for metric in metrics}
     for row in compared[compared["better"].notna()].itertuples():
-        digits = PRINTED.get(row.metric, OTHER)
+        digits = decimals[row.metric]
         low, high = f"{row.difference_low:+.{digits}f}", f"{row.difference_high:+.{digits}f}"
         lines.append(
             f"{row.method}, {row.metric}: {row.difference:+.{digits}f} [{low}, {high}], "
@@ -66,17 +63,11 @@ def comparisons_in_words(compared: pd.DataFrame, baseline: str) -> str:
     return "\n".join([f"Against {baseline}, with 95 % intervals:", *lines])
 
 
-def _titles(metrics: Sequence[Metric]) -> list[str]:
-    known = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
-    return [known.get(metric.label, metric.label) for metric in metrics]
-
-
 def _cells(table: pd.DataFrame, metrics: Sequence[Metric]) -> list[list[str]]:
     cells = []
     for row in table.to_dict("records"):
         values = [
-            "-" if pd.isna(value := row[m.label]) else f"{value:.{PRINTED.get(m.label, OTHER)}f}"
-            for m in metrics
+            "-" if pd.isna(value := row[m.label]) else f"{value:.{m.digits}f}" for m in metrics
         ]
         cells.append([row["method"], *values, str(row["images"])])
     return cells

@@ -17,8 +17,9 @@ import torch
 from tqdm import tqdm
 
 from rosetta_steps.inversion.arms import Arm, other_settings, read_arms
-from rosetta_steps.inversion.metrics import Metric, metrics_of
+from rosetta_steps.inversion.metrics import Metric
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
+from rosetta_steps.inversion.perceptual import metrics_of
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.matching.tables import write_table
@@ -231,7 +232,7 @@ def main() -> None:
         nargs="*",
         default=[],
         metavar="NAME",
-        help="besides PSNR and SSIM: lpips, or models of the zoo as perceptual networks",
+        help="besides PSNR and SSIM: metrics by name, lpips, or models of the zoo as networks",
     )
     parser.add_argument(
         "--perceptual-size",
@@ -257,7 +258,7 @@ def main() -> None:
     made_of = ingredients([a.targets, *a.arms])
     provenance = Provenance("table", [], a.targets.stem, made_of, a.identity)
     write_table(table, a.output, provenance)  # last: where it stands, the others do
-    print(markdown(table, metrics), comparisons_in_words(tested, a.baseline), sep="\n\n")
+    print(markdown(table, metrics), comparisons_in_words(tested, metrics, a.baseline), sep="\n\n")
     print("\nRows for LaTeX:\n", latex(table, metrics), sep="\n")
 
 

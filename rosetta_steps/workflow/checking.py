@@ -10,6 +10,7 @@ from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.editing.kinds import KINDS
+from rosetta_steps.inversion.metrics import networks_among
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
@@ -450,7 +451,7 @@ class Checked:
                 f"inversion {name}: {generator} has no mapping network, so no {chosen['space']}. "
                 "Use space: z.",
             )
-        networks = [metric for metric in chosen["metrics"] if metric != "lpips"]
+        networks = networks_among(chosen["metrics"])
         if chosen["reconstruction"] == "perceptual":
             networks.append(chosen["perceptual_network"])
         for network in networks:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from rosetta_steps.inversion.metrics import networks_among
 from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
@@ -166,4 +167,4 @@ class Chosen:
 
     def networks_of_metrics(self, name: str) -> list[str]:
         """Models of the zoo that measure a perceptual distance of an inversion."""
-        return [metric for metric in self.inversion(name)["metrics"] if metric != "lpips"]
+        return networks_among(self.inversion(name)["metrics"])

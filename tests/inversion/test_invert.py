@@ -20,7 +20,7 @@ from rosetta_steps.inversion import invert as step
 from rosetta_steps.inversion.arms import read_arm
 from rosetta_steps.inversion.figures.loss_curves import curves
 from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
-from rosetta_steps.inversion.metrics import PSNR
+from rosetta_steps.inversion.metrics import METRICS
 from rosetta_steps.inversion.table import measure
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.storage.datasets import write_dataset
@@ -307,7 +307,9 @@ def test_an_arm_that_nothing_guides_has_no_l_act(mined, tmp_path, monkeypatch):
     assert store["loss"].sel(term="activation").isnull().all()
     assert store["loss"].sel(term="total").notnull().all()
     assert set(curves(store)) == {"total", "reconstruction", "regulariser"}
-    images = measure(mined / "targets.zarr", [read_arm(tmp_path / "x.zarr")], [PSNR], "cpu")
+    images = measure(
+        mined / "targets.zarr", [read_arm(tmp_path / "x.zarr")], [METRICS["psnr"]], "cpu"
+    )
     assert images["loss_activation"].isna().all() and images["counted"].all()
 
 

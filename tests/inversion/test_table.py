@@ -16,12 +16,14 @@ from safetensors.torch import save_file
 from scipy import stats
 from scipy.ndimage import correlate1d
 
+from rosetta_steps.inversion import metrics as known
 from rosetta_steps.inversion import table as step
 from rosetta_steps.inversion.arms import other_settings, read_arm, read_arms, why_empty, write_empty
 from rosetta_steps.inversion.invert import dataset_of
-from rosetta_steps.inversion.metrics import PSNR, SSIM, metrics_of, psnr, ssim
+from rosetta_steps.inversion.metrics import Metric, networks_among, psnr, ssim
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
+from rosetta_steps.inversion.perceptual import metrics_of
 from rosetta_steps.inversion.printing import comparisons_in_words, latex, markdown
 from rosetta_steps.inversion.targets import resized
 from rosetta_steps.runtime.errors import StoreError
@@ -29,7 +31,7 @@ from rosetta_steps.storage.datasets import check_dataset, write_dataset
 from rosetta_steps.storage.manifests import ingredients, manifest_path
 from rosetta_steps.testing import made
 
-METRICS = [PSNR, SSIM]
+METRICS = metrics_of([], "models.yaml", 32, "cpu")
 SIZE = (14, 12)
 
 
@@ -163,6 +165,24 @@ def test_a_perceptual_column_is_named_after_its_network_and_never_lpips(tmp_path
     assert nearer["exact", "perceptual_one"] == 6  # of a distance, less is better
     with pytest.raises(ValueError, match="no model 'on'"):
         metrics_of(["on"], str(zoo), 32, "cpu")
+
+
+def test_a_metric_of_ones_own_is_one_entry_that_a_config_names(faces, monkeypatch):
+    def largest_error(images, targets):
+        return (images - targets).abs().amax((1, 2, 3))
+
+    own = Metric("largest", "largest error", False, largest_error, digits=3)
+    monkeypatch.setitem(known.METRICS, "largest", own)
+    assert networks_among(["largest", "lpips", "one"]) == ["one"]
+    metrics = metrics_of(["largest"], "models.yaml", 32, "cpu")
+    targets, arms, images, pictured = faces
+    table, _, tests = step.compare(targets, arms, metrics, "reconstruction", "cpu")
+    expected = np.abs(pictured["all"] - images).max((1, 2, 3)).mean()
+    assert table.set_index("method")["largest"]["all"] == pytest.approx(expected, rel=1e-6)
+    assert "largest error ↓" in markdown(table, metrics) and f"{expected:.3f} " in latex(
+        table, metrics
+    )
+    assert "all, largest: " in comparisons_in_words(tests, metrics, "reconstruction")
 
 
 def test_the_table_has_the_mean_of_every_arm_in_the_order_given(faces):
@@ -438,11 +458,11 @@ def test_the_printed_table_can_be_pasted():
 def test_a_comparison_in_words_has_no_line_for_the_baseline(faces):
     targets, arms, *_ = faces
     *_, tests = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
-    lines = comparisons_in_words(tests, "reconstruction").splitlines()
+    lines = comparisons_in_words(tests, METRICS, "reconstruction").splitlines()
     assert len(lines) == 3 and lines[0] == "Against reconstruction, with 95 % intervals:"
     assert lines[1].startswith("all, psnr: +") and lines[2].startswith("all, ssim: +")
     alone = tests[tests["method"] == "reconstruction"]
-    assert comparisons_in_words(alone, "reconstruction").startswith("There is no arm")
+    assert comparisons_in_words(alone, METRICS, "reconstruction").startswith("There is no arm")
 
 
 @pytest.mark.parametrize("origin", ["generator", "photos", "pictures"])
