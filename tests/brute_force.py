@@ -34,7 +34,9 @@ def brute_force(a: dict, b: dict) -> np.ndarray:
 def run(a, b, output, **settings):
     if "memory_gb" in settings:
         settings["gpu_memory_gb"] = settings["memory_gb"]
-    own = {name: settings.pop(name) for name in ("nearest", "workers") if name in settings}
+    own = {
+        name: settings.pop(name) for name in ("nearest", "workers", "samples") if name in settings
+    }
     chosen = Correlation(**settings)
     correlate(a, b, moments_of(a), moments_of(b), output, settings=chosen, threads=2, **own)
     return xr.open_zarr(output)

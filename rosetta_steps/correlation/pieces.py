@@ -23,7 +23,7 @@ from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.runtime.errors import StoreError, UserError
-from rosetta_steps.storage.datasets import open_each, open_tree
+from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
 from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.revisions import code_of
 
@@ -43,6 +43,8 @@ class Job:
         precision: One of precision.PRECISIONS.
         threads: Of a worker on a CPU; the last bit of a sum may depend on it.
         splits: Parts of the images whose sums are kept apart.
+        decoys: Number of sums with the images of b moved.
+        samples: Store of the images, whose classes the decoys keep; empty: there are none.
         software: What it was made with; a worker with another is refused.
     """
 
@@ -56,18 +58,21 @@ class Job:
     precision: str
     threads: int
     splits: int
+    decoys: int
+    samples: str
     software: tuple[str, ...]
 
     @classmethod
     def of(
         cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, holds_larger: bool,
-        precision: str, threads: int, splits: int = 1,
+        precision: str, threads: int, splits: int = 1, decoys: int = 0, samples: Path | None = None,
     ) -> "Job":  # fmt: skip
         """The job of correlating stores as they are now."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
         return cls(
             paths[0], paths[1], paths[2], paths[3], identities(paths),
-            block, holds_larger, precision, threads, splits, software(),
+            block, holds_larger, precision, threads, splits, decoys,
+            str(samples.absolute()) if samples else "", software(),
         )  # fmt: skip
 
     @property
@@ -84,6 +89,11 @@ class Job:
         self.refuse_changes()
         a = opened(self.a, self.digests[0])
         return a, a if self.a == self.b else opened(self.b, self.digests[1])
+
+    def labels(self) -> np.ndarray | None:
+        """Class of each image, (image); None where the images have no classes."""
+        samples = open_dataset(Path(self.samples)) if self.samples else {}
+        return samples["label"].values if "label" in samples else None
 
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
         """Of both models."""
@@ -159,6 +169,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         of_source = [u for s, u in zip(sources, units, strict=True) if s is source]
         source.tap([name for of_tile in of_source for name in of_tile.channels])
     split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
+    labels = job.labels() if job.decoys else None
     sums = _with_smaller_blocks(
         lambda block: sum_products(
             *sources,
@@ -168,6 +179,8 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
             device,
             job.precision,
             split,
+            job.decoys,
+            labels,
             RUN_BYTES[device] * block / job.block,
             job.holds_larger,
         ),

@@ -115,7 +115,8 @@ class Plan:
 
 def plan(
     a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, cores: int,
-    threads: int, free: float, rate: float, splits: int = 1, precision: str = "float32",
+    threads: int, free: float, rate: float, splits: int = 1, decoys: int = 0,
+    precision: str = "float32",
     device: str = "cpu",
 ) -> Plan:  # fmt: skip
     """Plan a correlation within the memory that a worker may take.
@@ -131,6 +132,7 @@ def plan(
         free: Bytes of memory that are there for all workers, where they share them.
         rate: Multiplications and additions a second of a worker (matrix_rate).
         splits: Parts of the images whose sums are kept apart.
+        decoys: Number of further sums with images moved.
         precision: One of precision.PRECISIONS.
         device: "cpu" or "cuda": of the workers, one on each CUDA device.
 
@@ -149,9 +151,10 @@ def plan(
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
+    sums_a_pair, tables = splits + decoys, 1 + (splits if splits > 1 else 0) + decoys
     weights = sum(outline.weights for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
-    beside_all = budget - fixed - weights - of_sum * splits * a.units * b.units
+    beside_all = budget - fixed - weights - of_sum * sums_a_pair * a.units * b.units
     # Of models that run, a second tile would be a second pass: rather fewer images at once.
     if running and maps_of(min(block, FEWEST), smaller) <= beside_all:
         room = min(room, beside_all)
@@ -161,7 +164,7 @@ def plan(
         block = -(-block // 2)
     held = maps_of(block, larger if holds_larger else smaller) + weights
     least = fixed + held
-    least += of_sum * splits * max(a.channels.values()) * max(b.channels.values())
+    least += of_sum * sums_a_pair * max(a.channels.values()) * max(b.channels.values())
     if least > budget:
         raise UserError(
             f"{a.model} x {b.model}: correlation.{BUDGETS[device]} is {budget / GIGABYTE:.3g}, "
@@ -169,13 +172,13 @@ def plan(
             f"itself, {held / GIGABYTE:.2g} for maps{' and models' if running else ''}, the "
             "rest for sums of the two largest layers. Raise it, or take fewer layers."
         )
-    pairs = (budget - fixed - held) / (of_sum * splits)
+    pairs = (budget - fixed - held) / (of_sum * sums_a_pair)
     tiles = tiles_of((a.channels, b.channels), (a.values(), b.values()), pairs)
     largest = max(_units(a, tile.a) * _units(b, tile.b) for tile in tiles)
-    sums = of_sum * splits * largest
+    sums = of_sum * sums_a_pair * largest
     worker_bytes = fixed + held + sums
-    # Sums in float64, and the tile's correlations, of each split as well.
-    together = largest * (8 * splits + 4 * (1 if splits == 1 else 1 + 2 * splits))
+    # Sums in float64, and the tile's correlations, of each split and decoy as well, twice.
+    together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
     workers = min(cores // threads, strips)
     if device == "cpu":
         workers = min(workers, int((free - together) // worker_bytes))
@@ -187,7 +190,7 @@ def plan(
         for tile in tiles
         for outline, layers in ((a, tile.a), (b, tile.b))
     )
-    products = images * flop_of(a, b)
+    products = images * flop_of(a, b) * (1 + decoys)
     seconds = products / rate
     seconds += read / PREPARE_RATE[device] / (threads if device == "cpu" else 1)
     seconds += sum(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.correlation.decoys import moved_images
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
@@ -163,7 +164,7 @@ class Sums:
         meeting: Size at which they meet.
         sizes: Of the held model.
         rows: Of the held matrix of that meeting.
-        total: (split, unit of the other model, row) float32 or float64.
+        total: (split or decoy, unit of the other model, row) float32 or float64.
     """
 
     def __init__(self, held: Held, size: Size, meeting: Size, sizes: list[Size]):
@@ -172,7 +173,13 @@ class Sums:
         self.total: Tensor | None = None
 
     def add(
-        self, held: Held, other: Model, rows: slice, matrix: Tensor, images: Sequence[int]
+        self,
+        held: Held,
+        other: Model,
+        rows: slice,
+        matrix: Tensor,
+        images: Sequence[int],
+        moved: Tensor,
     ) -> None:
         """Add a block of images of some units of the other model.
 
@@ -180,21 +187,27 @@ class Sums:
             held: The one model.
             other: The other.
             rows: Its units.
-            matrix: Of them.
-            images: Number of those in each split, which stand one split after the other.
+            matrix: Their maps, (unit, image x position).
+            images: Number of images in each split; they stand one split after the other.
+            moved: (decoy, image) columns whose maps of the other model take each image's place.
         """
         left = held.matrices[self.meeting][self.rows]
         if self.total is None:
-            shape = (len(images), other.units.count(self.size), len(left))
+            shape = (len(images) + len(moved), other.units.count(self.size), len(left))
             self.total = torch.zeros(shape, **other.memory.kind)
         positions, end = self.meeting[0] * self.meeting[1], 0
         for split, count in enumerate(images):
             columns, end = slice(end, end + count * positions), end + count * positions
             total, a, b = self.total[split, rows], matrix[:, columns], left[:, columns]
             add_product(total, a, b, other.precision)
+        for decoy, order in enumerate(moved, len(images)):
+            maps = matrix.view(len(matrix), -1, positions)
+            elsewhere = other.memory.get("moved", tuple(maps.shape))
+            torch.index_select(maps, 1, order, out=elsewhere)
+            add_product(self.total[decoy, rows], elsewhere.flatten(1), left, other.precision)
 
     def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
-        """Each size of the held model, with its sums (split, unit of other, unit of held)."""
+        """Each size of the held model, with its sums (split or decoy, unit of other, of held)."""
         assert self.total is not None, "a block is added first"
         for size in self.sizes:
             rows = held.rows[size, self.meeting]
@@ -241,6 +254,7 @@ def sum_products(
     a: MapSource, b: MapSource, units_a: Units, units_b: Units, images: slice,
     block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
+    decoys: int = 0, labels: np.ndarray | None = None,
     run_bytes: float | None = None, holds_larger: bool = False,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Sums of products of centred maps over some images, at the size of comparison.
@@ -253,11 +267,13 @@ def sum_products(
         device: To compute on.
         precision: One of PRECISIONS.
         split: Which part each image is in, from 0; None: there is one.
+        decoys: Number of sums with the images of b moved (correlation.decoys), within each block.
+        labels: Class of each image, (image), within which they are moved; None: there are none.
         run_bytes: About those of the maps that are read together, as float32.
         holds_larger: Hold the model with more to hold: fewer, larger products, and more memory.
 
     Returns:
-        For each two sizes (split, units of a, units of b).
+        For each two sizes (split or decoy, units of a, units of b), decoys after the splits.
     """
     swapped = not holds_first(units_a, units_b, holds_larger)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
@@ -275,15 +291,22 @@ def sum_products(
     with closing(ahead(reads)) as maps:
         for part in parts:
             order, images_of = None, [part.stop - part.start]
+            moved = moved_images(part, decoys, None if labels is None else labels[part])
+            if swapped:  # the images of a move the other way
+                moved = np.argsort(moved, 1)
             if split is not None and splits > 1:
-                order = torch.from_numpy(np.argsort(split[part], kind="stable")).to(device)
+                standing = np.argsort(split[part], kind="stable")
+                moved = np.argsort(standing)[moved[:, standing]]
+                order = torch.from_numpy(standing).to(device)
                 images_of = np.bincount(split[part], minlength=splits).tolist()
+            elsewhere = torch.from_numpy(moved).to(device)
             held.fill(part, order, maps)
             for run in other.runs:
                 matrices = other.matrices(run, next(maps), order)
                 for total in sums:
                     if total.size == run.size:
-                        total.add(held, other, run.rows, matrices[total.meeting], images_of)
+                        matrix = matrices[total.meeting]
+                        total.add(held, other, run.rows, matrix, images_of, elsewhere)
     found = {}
     for total in sums:
         for size, of_size in total.by_size(held):

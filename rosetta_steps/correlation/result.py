@@ -1,5 +1,6 @@
 """What is kept of the tiles: the whole table, or the nearest partners of every unit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,39 @@ CHUNK = 1024  # units of either model in a chunk of the table
 class WholeTable:
     """Every correlation: `correlation` (unit_a, unit_b), and of each split `split_correlation`.
 
+    With decoys also `decoy_correlation` (decoy, unit_a, unit_b).
+
     Args:
-        stores: Of the maps of both models.
-        splits: Parts of the images; 1: none.
+        stores: Maps of both models.
+        splits: Number of parts of the images; 1: none.
+        decoys: Number of decoys.
     """
 
-    def __init__(self, stores: tuple[MapSource, MapSource], splits: int):
-        self.stores, self.splits = stores, splits
+    def __init__(self, stores: tuple[MapSource, MapSource], splits: int, decoys: int):
+        self.stores = stores
+        # Further tables by the dimension that numbers them: how many, and what they are.
+        self.further = {
+            dimension: (count, f"Pearson correlation {what}")
+            for dimension, count, what in (
+                ("split", splits if splits > 1 else 0, "over the images of a split"),
+                ("decoy", decoys, "with the images of b moved"),
+            )
+            if count
+        }
 
-    def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
+    def keep(
+        self,
+        file: Path,
+        tile: Tile,
+        table: np.ndarray,
+        splits: Sequence[np.ndarray],
+        decoys: Sequence[np.ndarray],
+    ) -> None:
         """Write what is kept of a tile, whole or not at all."""
         arrays: dict[str, Any] = {"table": table}
-        if self.splits > 1:
-            arrays["splits"] = np.stack(of_splits)
+        for dimension, tables in (("split", splits), ("decoy", decoys)):
+            if dimension in self.further:
+                arrays[dimension] = np.stack(tables)
         with whole_file(file) as temporary, temporary.open("wb") as target:
             np.savez(target, **arrays)
 
@@ -54,14 +75,18 @@ class WholeTable:
         dimensions, named = ("unit_a", "unit_b"), {"long_name": "Pearson correlation"}
         variables: dict[str, tuple] = {"correlation": (dimensions, empty, named)}
         encoding = {"correlation": {"chunks": chunks}}
-        if self.splits > 1:
-            named = {"long_name": "Pearson correlation over the images of a split"}
-            several = dask.array.stack([empty] * self.splits)
-            variables["split_correlation"] = (("split", *dimensions), several, named)
-            named = {"long_name": "split that an image is in"}
-            split = split_of(attrs["images"], self.splits)
-            variables["split_of_image"] = ("image", split, named)
-            encoding["split_correlation"] = {"chunks": (1, *chunks)}
+        for dimension, (count, words) in self.further.items():
+            several = dask.array.stack([empty] * count)
+            name, named = f"{dimension}_correlation", {"long_name": words}
+            variables[name] = ((dimension, *dimensions), several, named)
+            encoding[name] = {"chunks": (1, *chunks)}
+        if "split" in self.further:
+            split = split_of(attrs["images"], self.further["split"][0])
+            variables["split_of_image"] = (
+                "image",
+                split,
+                {"long_name": "split that an image is in"},
+            )
         attrs = attrs | models_of(self.stores)
         template = xr.Dataset(variables, coordinates(self.stores), attrs)
         varies = [np.zeros(units, bool) for units in shape]
@@ -73,8 +98,8 @@ class WholeTable:
                 kept = load(file)
                 with writing(output):
                     values = _array(store, "correlation")[places] = kept["table"]
-                    if self.splits > 1:
-                        _array(store, "split_correlation")[:, *places] = kept["splits"]
+                    for dimension in self.further:
+                        _array(store, f"{dimension}_correlation")[:, *places] = kept[dimension]
                 for axis, (found, part) in enumerate(zip(varies, places, strict=True)):
                     found[part] |= ~np.isnan(values).all(1 - axis)
             store.attrs.update(never_vary(varies))
@@ -89,28 +114,39 @@ def _array(store: zarr.Group, name: str) -> zarr.Array:
 class NearestOnly:
     """The K nearest partners, both ways: `partner_a`, `correlation_a` (unit_a, neighbour), and b.
 
+    With decoys also `decoy_partner_a`, `decoy_correlation_a` (decoy, unit_a, neighbour), and b.
+
     Args:
-        stores: Of the maps of both models.
+        stores: Maps of both models.
         neighbours: K.
+        decoys: Number of decoys.
     """
 
-    def __init__(self, stores: tuple[MapSource, MapSource], neighbours: int):
-        self.stores, self.neighbours = stores, neighbours
+    def __init__(self, stores: tuple[MapSource, MapSource], neighbours: int, decoys: int):
+        self.stores, self.neighbours, self.decoys = stores, neighbours, decoys
 
-    def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
-        """Write what is kept of a tile, whole or not at all."""
-        arrays: dict[str, Any] = {}
+    def keep(
+        self,
+        file: Path,
+        tile: Tile,
+        table: np.ndarray,
+        splits: Sequence[np.ndarray],
+        decoys: Sequence[np.ndarray],
+    ) -> None:
+        """Write what is kept of a tile, whole or not at all; first the table, then decoys."""
+        arrays: dict[str, list[np.ndarray]] = {}
         places = spans(self.stores, tile)
-        if self.stores[0].attrs["model"] == self.stores[1].attrs["model"]:
-            table = table.copy()
-            rows, columns = (np.arange(part.start, part.stop) for part in places)
-            table[rows[:, None] == columns] = np.nan  # no unit is its own neighbour
-        others = places[::-1]
-        for side, other, values in zip("ab", others, (table, table.T), strict=True):
-            found = nearest(values, self.neighbours, other.start)
-            arrays |= {f"partner_{side}": found.partner, f"correlation_{side}": found.correlation}
+        for values in (table, *decoys):
+            if self.stores[0].attrs["model"] == self.stores[1].attrs["model"]:
+                values = values.copy()
+                rows, columns = (np.arange(part.start, part.stop) for part in places)
+                values[rows[:, None] == columns] = np.nan  # no unit is its own neighbour
+            for side, other, oriented in zip("ab", places[::-1], (values, values.T), strict=True):
+                found = nearest(oriented, self.neighbours, other.start)
+                arrays.setdefault(f"partner_{side}", []).append(found.partner)
+                arrays.setdefault(f"correlation_{side}", []).append(found.correlation)
         with whole_file(file) as temporary, temporary.open("wb") as target:
-            np.savez(target, **arrays)
+            np.savez(target, **{name: np.stack(values) for name, values in arrays.items()})
 
     def write(
         self,
@@ -124,22 +160,32 @@ class NearestOnly:
         variables: dict[str, tuple] = {}
         varies: list[np.ndarray] = []
         for axis, side in enumerate("ab"):
-            parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
-            for tile, file in zip(tiles, files, strict=True):
-                kept = load(file)
-                found = Nearest(kept[f"partner_{side}"], kept[f"correlation_{side}"])
-                parts.setdefault(spans(self.stores, tile)[axis].start, []).append(found)
-            merged = [nearest_of_all(parts[first], self.neighbours) for first in sorted(parts)]
-            partner = np.concatenate([of_units.partner for of_units in merged])
-            correlation = np.concatenate([of_units.correlation for of_units in merged])
-            dimensions = (f"unit_{side}", "neighbour")
-            named = {"long_name": "position of the partner; -1: none"}
-            variables[f"partner_{side}"] = (dimensions, partner, named)
-            named = {"long_name": "Pearson correlation"}
-            variables[f"correlation_{side}"] = (dimensions, correlation, named)
-            varies.append(np.asarray((partner >= 0).any(1)))
+            merged = [self._merged(tiles, files, axis, table) for table in range(1 + self.decoys)]
+            words = {"partner": "position of the partner; -1: none"}
+            words["correlation"] = "Pearson correlation"
+            for what, long_name in words.items():
+                values = [getattr(table, what) for table in merged]
+                dimensions, named = (f"unit_{side}", "neighbour"), {"long_name": long_name}
+                variables[f"{what}_{side}"] = (dimensions, values[0], named)
+                if self.decoys:
+                    dimensions = ("decoy", *dimensions)
+                    variables[f"decoy_{what}_{side}"] = (dimensions, np.stack(values[1:]), named)
+            varies.append(np.asarray((merged[0].partner >= 0).any(1)))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output, provenance)
+
+    def _merged(self, tiles: list[Tile], files: list[Path], axis: int, table: int) -> Nearest:
+        side = "ab"[axis]
+        parts: dict[int, list[Nearest]] = {}  # by the first unit of this side
+        for tile, file in zip(tiles, files, strict=True):
+            kept = load(file)
+            found = Nearest(kept[f"partner_{side}"][table], kept[f"correlation_{side}"][table])
+            parts.setdefault(spans(self.stores, tile)[axis].start, []).append(found)
+        merged = [nearest_of_all(parts[first], self.neighbours) for first in sorted(parts)]
+        return Nearest(
+            np.concatenate([of_units.partner for of_units in merged]),
+            np.concatenate([of_units.correlation for of_units in merged]),
+        )
 
 
 def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice]:

@@ -11,7 +11,10 @@ NO_SCHEDULER = "none"
 
 @dataclass(frozen=True)
 class Correlation:
-    """Settings of a correlation (eq. 2). Of a table, the numbers follow from none but `precision`.
+    """Settings of a correlation (eq. 2).
+
+    The numbers of a table follow from `precision` alone, those of decoys also from the images that
+    are read at once.
 
     Raises:
         ValueError: One of them is none of its choices or out of its range.
@@ -29,6 +32,9 @@ class Correlation:
     gpu_memory_gb: float = setting(16.0, "GB that a worker may take of a GPU", above=0, most=10**6)
     splits: int = setting(
         1, "parts of the images correlated besides, at least 2 images each", least=1, most=1000
+    )
+    decoys: int = setting(
+        1, "tables with images moved, against which best buddies are tested", least=0, most=100
     )
     precision: str = setting("float32", "of the products", choices=PRECISIONS)
     scheduler: str = setting(

@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
+from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
@@ -45,6 +47,7 @@ def correlate(
     moments_b: Path,
     output: Path,
     *,
+    samples: Path | None = None,
     settings: Correlation = DEFAULTS,
     threads: int = 1,
     workers: int | None = None,
@@ -57,6 +60,7 @@ def correlate(
         a: Activations of the first model, or a stream of them; b: of the second.
         moments_a: Of the first; moments_b: of the second.
         output: Store to write.
+        samples: Store of the images, within whose classes decoys move them; None: there are none.
         settings: How it is computed; the moments must have been measured with as many splits.
         threads: Cores this job was given.
         workers: Dask workers on this machine; by default as many as cores and memory allow.
@@ -70,7 +74,8 @@ def correlate(
     first, second = open_each(open_maps, (a, b))
     stores = (first, second)
     refuse_other_images(a, b, *stores)
-    made_of = ingredients([a, b, moments_a, moments_b])
+    sources = [a, b, moments_a, moments_b, *([samples] if samples else [])]
+    made_of = ingredients(sources)
     refuse_impossible(stores, nearest, settings.splits)
     images = first.images
     strips = image_blocks(images, settings.images_per_strip)
@@ -84,12 +89,13 @@ def correlate(
     chosen = plan(
         Outline.of(first), Outline.of(second), images, len(strips), block, budget,
         cores, settings.threads_per_worker, available_bytes(),
-        matrix_rate(device, settings.precision), settings.splits, settings.precision, device,
+        matrix_rate(device, settings.precision), settings.splits, settings.decoys,
+        settings.precision, device,
     )  # fmt: skip
     print(chosen.text, flush=True)
     job = Job.of(
         a, b, moments_a, moments_b, chosen.block, chosen.holds_larger, settings.precision,
-        settings.threads_per_worker, settings.splits,
+        settings.threads_per_worker, settings.splits, settings.decoys, samples,
     )  # fmt: skip
     moments = job.moments()
     paths = (moments_a, moments_b)
@@ -106,7 +112,11 @@ def correlate(
     scratch = pieces_folder(output, work)
     # In the names as well: a task of an earlier run may still write into a new folder.
     name = digest_of(work)
-    result = NearestOnly(stores, nearest) if nearest else WholeTable(stores, settings.splits)
+    result = (
+        NearestOnly(stores, nearest, settings.decoys)
+        if nearest
+        else WholeTable(stores, settings.splits, settings.decoys)
+    )
     open_workers = (
         workers_at(settings.scheduler, job, scratch)
         if settings.scheduler != NO_SCHEDULER
@@ -131,21 +141,38 @@ def correlate(
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
             total = Total(scratch / f"{name}-{index}.npz", files, units)
             compute(client, job, units, strips, total, bar)
-            table = correlations_of(total.sums, units, moments, images)
-            of_splits = [
-                correlations_of(total.sums, units, moments, images, split)
-                for split in range(settings.splits if settings.splits > 1 else 0)
-            ]
-            result.keep(finished, table, of_splits, tile)
+            correlations = partial(
+                correlations_of, total.sums, units, moments, images, settings.splits
+            )
+            splits = range(settings.splits if settings.splits > 1 else 0)
+            result.keep(
+                finished,
+                tile,
+                correlations(),
+                [correlations(split=split) for split in splits],
+                [correlations(decoy=decoy) for decoy in range(settings.decoys)],
+            )
             total.remove()
     job.refuse_changes()
     files = [scratch / f"{name}-tile-{index}.npz" for index in range(len(chosen.tiles))]
     models = [store.attrs["model"] for store in stores]
     sample_set = stores[0].state["sample_set"]
     provenance = Provenance("correlations", models, sample_set, made_of, identity)
-    attrs = {"images": images, "precision": settings.precision}
+    attrs = {"images": images, "precision": settings.precision, "decoys": settings.decoys}
+    if settings.decoys:
+        attrs |= _what_was_moved(images, settings.images_per_strip, job)
     result.write(chosen.tiles, files, output, attrs, provenance)
     shutil.rmtree(scratch)
+
+
+def _what_was_moved(images: int, images_per_strip: int, job: Job) -> dict[str, int]:
+    labels = job.labels()
+    stay = 0
+    for strip in image_blocks(images, images_per_strip):
+        for part in image_blocks(strip.stop - strip.start, job.block):
+            block = slice(strip.start + part.start, strip.start + part.stop)
+            stay += images_that_stay(block, None if labels is None else labels[block])
+    return {"decoy_images_per_block": job.block, "decoy_images_that_stay": stay}
 
 
 def refuse_other_images(a: Path, b: Path, store_a: MapSource, store_b: MapSource) -> None:
@@ -262,6 +289,9 @@ def main() -> None:
         parser.add_argument(
             f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
         )
+    parser.add_argument(
+        "--samples", type=Path, help="X.zarr of the images, within whose classes decoys move them"
+    )
     add_options(parser.add_argument_group("computation"), Correlation)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     parser.add_argument(
@@ -281,6 +311,7 @@ def main() -> None:
         o.moments_a,
         o.moments_b,
         o.output,
+        samples=o.samples,
         settings=options_from(o, Correlation),
         threads=o.threads,
         nearest=o.nearest,

@@ -18,16 +18,21 @@ def correlations_of(
     units: tuple[Units, Units],
     moments: tuple[xr.DataTree, xr.DataTree],
     images: int,
+    splits: int = 1,
     split: int | None = None,
+    decoy: int | None = None,
 ) -> np.ndarray:
     """From sums over images to correlations.
 
     Args:
-        sums: Of products of centred maps, for each two sizes (split, units of a, units of b).
-        units: Of both models.
-        moments: Of both models.
-        images: In the stores.
-        split: Of which images; None: of all.
+        sums: Sums of products of centred maps, for each two sizes (split or decoy, units of a,
+            units of b), decoys after the splits.
+        units: Units of both models.
+        moments: Moments of both models.
+        images: Number of images in the stores.
+        splits: Number of splits.
+        split: The split to correlate over; None: all images.
+        decoy: The decoy to correlate; None: the maps as they are.
 
     Returns:
         (unit_a, unit_b) float32, units in the order of the layers; NaN where one never varies.
@@ -44,17 +49,20 @@ def correlations_of(
         mean, variance = map(np.concatenate, zip(*found, strict=True))
         return mean - units[side].centre(size), np.sqrt(variance)
 
-    for (size_a, size_b), of_splits in sums.items():
+    for (size_a, size_b), parts in sums.items():
         compared = comparison_size(size_a, size_b)
         both = [moments_of(side, size, compared) for side, size in enumerate((size_a, size_b))]
         centre, deviation = zip(*both, strict=True)
         count = images
         if split is not None:
-            count = int((split_of(images, len(of_splits)) == split).sum())
+            count = int((split_of(images, splits) == split).sum())
         positions = count * compared[0] * compared[1]
-        for start in range(0, of_splits.shape[1], ROWS):
+        chosen = slice(splits) if split is None else slice(split, split + 1)
+        if decoy is not None:
+            chosen = slice(splits + decoy, splits + decoy + 1)
+        for start in range(0, parts.shape[1], ROWS):
             rows = slice(start, start + ROWS)
-            products = of_splits[:, rows].sum(0) if split is None else of_splits[split, rows]
+            products = parts[chosen, rows].sum(0)
             covariance = products / positions - np.outer(centre[0][rows], centre[1])
             with np.errstate(invalid="ignore", divide="ignore"):
                 r = covariance / deviation[0][rows, None] / deviation[1]

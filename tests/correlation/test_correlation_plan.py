@@ -112,6 +112,14 @@ def test_splits_and_precision_count_in_the_plan():
     assert of[64] - of[1] > 4e8
 
 
+def test_each_decoy_takes_the_memory_and_the_products_of_another_table():
+    a, b = outline("a", 3000), outline("b", 5000)
+    none, four = (planned(a, b, 9e9, decoys=decoys) for decoys in (0, 4))
+    assert four.worker_bytes - none.worker_bytes == 4 * 4 * 3000 * 5000
+    flop = [float(plan.text.partition(" TFLOP")[0].split()[-1]) for plan in (none, four)]
+    assert flop[1] == pytest.approx(5 * flop[0], rel=0.01)
+
+
 def test_there_are_no_more_workers_than_pieces_cores_or_room():
     a, b = outline("a", 1000), outline("b", 1000)
     assert planned(a, b, 2e9, cores=64).workers == 10
