@@ -1,0 +1,1 @@
+"""Evidence: what speaks for a match, test by test (docs/explanation/evidence.md)."""

@@ -1,0 +1,373 @@
+"""Sums over each image of the maps of matched pairs, from one pass over them.
+
+From these follow intervals, the influence of images, the amount's part of r, and what low-level
+features explain, without reading a map again. Units are compared at the larger size of the two;
+products are taken at the smaller one, by the adjoint of the upsampling (maps.resampling).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+
+import numba
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from rosetta_steps.evidence import low_level
+from rosetta_steps.evidence.intervals import ImageSums, effective_images
+from rosetta_steps.evidence.parts import LAYERS, PAIR, parts_of_variance, sizes_compared
+from rosetta_steps.maps.channels import places_of, planes
+from rosetta_steps.maps.resampling import Size, meeting_size, upsampling
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.matching.tables import read_best_buddies
+from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
+from rosetta_steps.storage.manifests import Provenance, ingredients
+
+KIND = "image sums"
+TOP_SHARE = 0.01  # of all products of a pair, whose share of their sum is kept
+# Products are counted by their leading bits, eight bins to an octave: nothing has to be sorted.
+SHIFT, BINS = 20, 1 << 11
+UNIT_BYTES = 64e6  # of the maps that are upsampled together
+
+
+def measure(
+    maps: Sequence[Path],
+    moments: Sequence[Path],
+    buddies: Path,
+    samples: Path,
+    output: Path,
+    *,
+    identity: str | None = None,
+) -> None:
+    """Write the sums of every best buddy of two models.
+
+    Args:
+        maps: Stores of the maps of both models' matched units.
+        moments: Moments of both models.
+        buddies: Table of their best buddies.
+        samples: Store of the images.
+        output: Store to write.
+        identity: Identity of the result, as Provenance takes it.
+
+    Raises:
+        StoreError: A store is damaged, or does not belong to the others.
+    """
+    made_of = ingredients([*maps, *moments, buddies, samples])
+    readers, trees = open_each(MapReader, maps), open_each(open_tree, moments)
+    models = [reader.attrs["model"] for reader in readers]
+    pairs = read_best_buddies(buddies, models)[PAIR]
+    found = sums_of(readers, trees, pairs, open_dataset(samples)["image"])
+    found = found.assign_attrs({f"model_{s}": m for s, m in zip("ab", models, strict=True)})
+    provenance = Provenance(KIND, models, readers[0].state["sample_set"], made_of, identity)
+    write_dataset(found, output, provenance)
+
+
+def sums_of(
+    readers: Sequence[MapReader],
+    moments: Sequence[xr.DataTree],
+    pairs: pd.DataFrame,
+    images: xr.DataArray,
+) -> xr.Dataset:
+    """Sums of pairs of units over the maps of both models on the same images.
+
+    Args:
+        readers: Maps of both models, at least those of the pairs.
+        moments: Moments of both models.
+        pairs: layer_a, channel_a, layer_b, channel_b.
+        images: The images, (image, rgb, y, x) in [0, 1].
+
+    Returns:
+        By (pair, image) float32, at the size of comparison: `sum_a`, `sum_b`, `sum_aa`, `sum_bb`,
+        `sum_ab` of values about each unit's mean, and `left_aa`, `left_bb`, `left_ab` of values
+        about its mean map. By (pair): `positions`; `top_positions`, the share of the sum of
+        `left_ab` that the largest hundredth of all products has, at the size where both meet;
+        `effective_images_a`, `_b`; `explained_a`, `_b`, R^2 of the low-level features;
+        `partial_low_level`. By (pair, feature): `low_level_a`, `_b`, correlations with each.
+    """
+    pairs = pairs.reset_index(drop=True)
+    shape = (len(pairs), readers[0].images)
+    names = [f"{what}_{of}" for what in ("sum", "left") for of in ("aa", "bb", "ab")]
+    sums = {name: np.zeros(shape, np.float32) for name in ("sum_a", "sum_b", *names)}
+    layers = [
+        {
+            layer: LayerMaps(readers[side], moments[side][layer].to_dataset(), layer, channels)
+            for layer, channels in pairs.groupby(LAYERS[side])[f"channel_{name}"].unique().items()
+        }
+        for side, name in enumerate("ab")
+    ]
+    compared = sizes_compared(*moments)
+    groups = [
+        Group(part, (layers[0][a].at(compared(a, b)), layers[1][b].at(compared(a, b))))
+        for (a, b), part in pairs.groupby(LAYERS, sort=False)
+    ]
+    shown = {group.size: FeatureSums(group.size) for group in groups}
+    for block in tqdm(
+        image_blocks(shape[1], readers[0].images_per_shard), "sums over images", unit="block"
+    ):
+        pictures = torch.from_numpy(images.isel(image=block).values)
+        for of_size in shown.values():
+            of_size.add(pictures)
+        for of_model in layers:
+            for layer in of_model.values():
+                layer.read(block)
+                for units in layer.sizes.values():
+                    units.add(shown[units.size])
+        for group in groups:
+            group.add(sums, block)
+    return _dataset(pairs, sums, groups, shown)
+
+
+class FeatureSums:
+    """Low-level features at one size: their maps on a block of images, and sums over all.
+
+    Args:
+        size: Height and width at which units are compared.
+    """
+
+    def __init__(self, size: Size):
+        count = len(low_level.FEATURES)
+        self.size, self.values = size, 0
+        self.sum, self.product = np.zeros(count), np.zeros((count, count))
+
+    def add(self, images: Tensor) -> None:
+        """Take a block of images, (image, rgb, y, x)."""
+        self.maps = low_level.features_at(images, self.size)
+        rows = self.maps.transpose(0, 1).flatten(1).double()
+        self.values += rows.shape[1]
+        self.sum += rows.sum(1).numpy()
+        self.product += (rows @ rows.T).numpy()
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each feature."""
+        return self.sum / self.values
+
+    def covariance(self) -> np.ndarray:
+        """Covariance of the features, (feature, feature)."""
+        return self.product / self.values - np.outer(self.mean, self.mean)
+
+
+class LayerMaps:
+    """Maps of some units of a layer on a block of images.
+
+    Args:
+        reader: Maps of the model.
+        moments: Moments of the layer.
+        layer: Its name.
+        channels: Channel numbers of the units.
+    """
+
+    def __init__(self, reader: MapReader, moments: xr.Dataset, layer: str, channels: np.ndarray):
+        self.reader, self.moments, self.layer = reader, moments, layer
+        self.channels = np.sort(channels)
+        self.places = list(places_of(reader, layer, self.channels.tolist()).values())
+        self.sizes: dict[Size, UnitsAtSize] = {}
+
+    def at(self, size: Size) -> "UnitsAtSize":
+        """The units at a size of comparison; one object a size."""
+        if size not in self.sizes:
+            self.sizes[size] = UnitsAtSize(self, size)
+        return self.sizes[size]
+
+    def read(self, block: slice) -> None:
+        """Take a block of images."""
+        maps = planes(self.reader, self.layer, block, self.places)
+        self.maps = torch.from_numpy(maps.astype(np.float32)).transpose(0, 1).contiguous()
+
+
+class UnitsAtSize:
+    """Units of a layer at a size of comparison.
+
+    Args:
+        layer: Their maps.
+        size: Height and width, at least those of the layer.
+
+    Attributes:
+        variance: Of each unit at that size.
+        sum, square, left: Of each unit and image of the block, (unit, image): sums of values and
+            their squares about the unit's mean, and of squares about its mean map.
+        with_features: Sum of each unit's products with each feature over all images.
+    """
+
+    def __init__(self, layer: LayerMaps, size: Size):
+        self.layer, self.size = layer, size
+        parts = {k: v[layer.channels] for k, v in parts_of_variance(layer.moments, size).items()}
+        self.mean = torch.from_numpy(parts["mean"]).float()
+        self.variance = parts["variance"]
+        self.mean_map = torch.from_numpy(parts["mean_map"]).float().unflatten(1, size)
+        own_mean = layer.moments["mean_map"].values[layer.channels] - parts["mean"][:, None, None]
+        self.own_mean_map = torch.from_numpy(own_mean).float()
+        own = layer.reader.sizes[layer.layer]
+        self.up = [
+            torch.from_numpy(upsampling(o, s)).float() for o, s in zip(own, size, strict=True)
+        ]
+        self.with_features = np.zeros((len(layer.channels), len(low_level.FEATURES)))
+
+    def add(self, shown: FeatureSums) -> None:
+        """Take the layer's block of images, and the features on it."""
+        own = self.about_the_mean()
+        step = max(1, int(UNIT_BYTES // (4 * len(own[0]) * prod(self.size))))
+        sums = []
+        for start in range(0, len(own), step):
+            some = slice(start, start + step)
+            maps = self.up[0] @ own[some] @ self.up[1].T
+            left = maps - self.mean_map[some, None]
+            sums.append([maps.sum((2, 3)), maps.square().sum((2, 3)), left.square().sum((2, 3))])
+        self.sum, self.square, self.left = (
+            torch.cat(parts).numpy() for parts in zip(*sums, strict=True)
+        )
+        # <U b, F> = <b, U^T F>, at the layer's own size.
+        below = self.up[0].T @ shown.maps @ self.up[1]
+        self.with_features += torch.einsum("ubyx,bfyx->uf", own, below).double().numpy()
+
+    def about_the_mean(self) -> Tensor:
+        """Maps of the block about each unit's mean at this size, (unit, image, y, x)."""
+        return self.layer.maps - self.mean[:, None, None, None]
+
+    def where_they_meet(self, meeting: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Maps of the block, (unit, image, position), and mean maps, about each unit's mean.
+
+        Args:
+            meeting: Size at which they meet another layer's, at most their own.
+        """
+        own = self.layer.reader.sizes[self.layer.layer]
+        down = [
+            torch.from_numpy(upsampling(m, o)).float() for m, o in zip(meeting, own, strict=True)
+        ]
+        both = (self.about_the_mean(), self.own_mean_map)
+        maps, mean_maps = ((down[0].T @ m @ down[1]).flatten(-2).numpy() for m in both)
+        return maps, mean_maps
+
+    def rows(self, channels: pd.Series) -> np.ndarray:
+        """Where units stand among these, by their channel numbers."""
+        return np.searchsorted(self.layer.channels, channels.to_numpy())
+
+    def correlation_with(self, shown: FeatureSums) -> np.ndarray:
+        """Correlation of each unit with each feature, (unit, feature); 0 where one never varies."""
+        covariance = self.with_features / shown.values
+        deviations = np.sqrt(np.outer(self.variance, np.diag(shown.covariance())))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(deviations > 1e-12, covariance / deviations, 0.0)
+
+
+class Group:
+    """Pairs of units of two layers.
+
+    Args:
+        pairs: Their rows of the table.
+        units: Units of both layers at the size of comparison.
+    """
+
+    def __init__(self, pairs: pd.DataFrame, units: tuple[UnitsAtSize, UnitsAtSize]):
+        self.units, self.size = units, units[0].size
+        self.pairs = pairs.index.to_numpy()
+        self.rows = [u.rows(pairs[f"channel_{s}"]) for u, s in zip(units, "ab", strict=True)]
+        own = [u.layer.reader.sizes[u.layer.layer] for u in units]
+        self.meeting = meeting_size(*own)
+        self.count = np.zeros((len(pairs), BINS), np.int64)
+        self.total = np.zeros((len(pairs), BINS))
+
+    def add(self, sums: Mapping[str, np.ndarray], block: slice) -> None:
+        """Add the block of images that both layers have read."""
+        for units, rows, side in zip(self.units, self.rows, "ab", strict=True):
+            sums[f"sum_{side}"][self.pairs, block] = units.sum[rows]
+            sums[f"sum_{side}{side}"][self.pairs, block] = units.square[rows]
+            sums[f"left_{side}{side}"][self.pairs, block] = units.left[rows]
+        (a, mean_a), (b, mean_b) = (units.where_they_meet(self.meeting) for units in self.units)
+        products = np.zeros((2, len(self.pairs), a.shape[1]), np.float32)
+        _multiply(a, mean_a, b, mean_b, *self.rows, *products, self.count, self.total)
+        sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
+
+    def top_positions(self, left: np.ndarray) -> np.ndarray:
+        """Share of the sum of products that the largest hundredth of them has, (pair).
+
+        Args:
+            left: Sum of the products of each pair; NaN where that is not above 0.
+        """
+        images = self.units[0].layer.reader.images
+        wanted = TOP_SHARE * images * prod(self.meeting)
+        count, total = (bins[:, ::-1].cumsum(1) for bins in (self.count, self.total))
+        # Of the bin in which the hundredth ends, the part that is needed.
+        last = np.minimum((count < wanted).sum(1), BINS - 1)
+        rows = np.arange(len(last))
+        before = np.where(last > 0, count[rows, last - 1], 0)
+        sum_before = np.where(last > 0, total[rows, last - 1], 0.0)
+        inside = count[rows, last] - before
+        share = np.clip((wanted - before) / np.maximum(inside, 1), 0, 1)
+        top = sum_before + share * (total[rows, last] - sum_before)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(left > 0, top / left, np.nan)
+
+
+@numba.njit(parallel=True, cache=True)
+def _multiply(a, mean_a, b, mean_b, rows_a, rows_b, whole, left, count, total):
+    # Products of maps, of which each image's sums are kept, and the positive ones by size.
+    images, positions = a.shape[1:]
+    for pair in numba.prange(len(rows_a)):
+        of_a, of_b = a[rows_a[pair]], b[rows_b[pair]]
+        centre_a, centre_b = mean_a[rows_a[pair]], mean_b[rows_b[pair]]
+        bits = np.empty(positions, np.float32)
+        for image in range(images):
+            whole_sum = left_sum = 0.0
+            for position in range(positions):
+                x, y = of_a[image, position], of_b[image, position]
+                rest = (x - centre_a[position]) * (y - centre_b[position])
+                whole_sum += x * y
+                left_sum += rest
+                bits[position] = max(rest, np.float32(0))
+            whole[pair, image], left[pair, image] = whole_sum, left_sum
+            leading = bits.view(np.int32)
+            for position in range(positions):
+                if bits[position] > 0:
+                    index = leading[position] >> SHIFT
+                    count[pair, index] += 1
+                    total[pair, index] += bits[position]
+
+
+def _dataset(
+    pairs: pd.DataFrame,
+    sums: dict[str, np.ndarray],
+    groups: list[Group],
+    shown: Mapping[Size, FeatureSums],
+) -> xr.Dataset:
+    empty = partial(np.full, fill_value=np.nan)
+    positions = empty(len(pairs))
+    top, partials = empty(len(pairs)), empty(len(pairs))
+    features = [empty((len(pairs), len(low_level.FEATURES))) for _ in "ab"]
+    explained = [empty(len(pairs)) for _ in "ab"]
+    r = np.full(len(pairs), np.nan)
+    for group in groups:
+        positions[group.pairs] = prod(group.size)
+    of_pairs = [sums[f"sum_{name}"].T for name in ("a", "b", "aa", "bb", "ab")]
+    r = ImageSums(*of_pairs, positions).correlation()[0]
+    for group in groups:
+        rows = group.pairs
+        top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))
+        of_size = shown[group.size]
+        deviations = np.sqrt(np.diag(of_size.covariance()))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            between = of_size.covariance() / np.outer(deviations, deviations)
+        between = np.nan_to_num(between)
+        for side, units in enumerate(group.units):
+            features[side][rows] = units.correlation_with(of_size)[group.rows[side]]
+            explained[side][rows] = low_level.explained(features[side][rows], between)
+        partials[rows] = low_level.partial_correlation(
+            r[rows], features[0][rows], features[1][rows], between
+        )
+    variables: dict = {name: (("pair", "image"), values) for name, values in sums.items()}
+    variables["positions"] = ("pair", positions.astype(np.int64))
+    variables["top_positions"] = ("pair", top)
+    variables["partial_low_level"] = ("pair", partials)
+    for side, name in enumerate("ab"):
+        energy = sums[f"left_{name}{name}"].T
+        variables[f"effective_images_{name}"] = ("pair", effective_images(energy))
+        variables[f"low_level_{name}"] = (("pair", "feature"), features[side])
+        variables[f"explained_{name}"] = ("pair", explained[side])
+    coordinates = {name: ("pair", pairs[name].to_numpy()) for name in PAIR}
+    return xr.Dataset(variables, coordinates | {"feature": list(low_level.FEATURES)})

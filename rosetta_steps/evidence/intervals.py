@@ -1,0 +1,115 @@
+"""What sums over each image say of a pair: intervals, and images that carry it.
+
+Correlations are over positions and images, but images are what was drawn: they are resampled, left
+out and counted here, never positions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageSums:
+    """Sums over the positions of each image at the size of comparison, (image, pair) each.
+
+    Attributes:
+        a, b: Values of both units about their means.
+        aa, bb, ab: Their squares and products.
+        positions: Positions of a map, (pair).
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    aa: np.ndarray
+    bb: np.ndarray
+    ab: np.ndarray
+    positions: np.ndarray
+
+    def correlation(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """r with images counted so often.
+
+        Args:
+            weights: (resample, image); None: every image once.
+
+        Returns:
+            (resample, pair) float64, NaN where a unit does not vary on these images.
+        """
+        if weights is None:
+            weights = np.ones((1, len(self.a)))
+        values = weights.sum(1)[:, None] * self.positions
+        a, b, aa, bb, ab = (
+            weights @ sums.astype(np.float64) / values
+            for sums in (self.a, self.b, self.aa, self.bb, self.ab)
+        )
+        return _correlation(a, b, aa, bb, ab)
+
+    def without_each(self) -> np.ndarray:
+        """r without each image, (image, pair): the jackknife."""
+        left = (len(self.a) - 1) * self.positions
+        means = [
+            (sums.sum(0, dtype=np.float64) - sums) / left
+            for sums in (self.a, self.b, self.aa, self.bb, self.ab)
+        ]
+        return _correlation(*means)
+
+    def amount(self) -> np.ndarray:
+        """Covariance over images of both units' means on an image, (pair)."""
+        a, b = (sums.astype(np.float64) / self.positions for sums in (self.a, self.b))
+        return (a * b).mean(0) - a.mean(0) * b.mean(0)
+
+
+def _correlation(a, b, aa, bb, ab) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
+    return np.clip(r, -1, 1)
+
+
+def interval(sums: ImageSums, resamples: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of r by bootstrap over images, the same draws for every pair.
+
+    Args:
+        sums: Sums of the pairs.
+        resamples: Number of bootstrap draws.
+        level: Share of the draws that lie within.
+
+    Returns:
+        Low and high end, (pair) each.
+    """
+    images = len(sums.a)
+    draw = np.random.default_rng(SEED)
+    weights = draw.multinomial(images, np.full(images, 1 / images), size=resamples)
+    r = sums.correlation(weights.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(r, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def without_top_images(sums: ImageSums, count: int) -> np.ndarray:
+    """r without the images that raise it most, (pair).
+
+    Args:
+        sums: Sums of the pairs.
+        count: Number of images left out: those without which, one at a time, r falls most.
+    """
+    r = sums.without_each()
+    top = np.argsort(np.where(np.isnan(r), np.inf, r), axis=0, kind="stable")[:count]
+    left = (len(sums.a) - count) * sums.positions
+    means = [
+        (s.sum(0, dtype=np.float64) - np.take_along_axis(s, top, 0).sum(0, dtype=np.float64)) / left
+        for s in (sums.a, sums.b, sums.aa, sums.bb, sums.ab)
+    ]
+    return _correlation(*means)
+
+
+def effective_images(energy: np.ndarray) -> np.ndarray:
+    """Number of images that carry a unit's variance, (unit): (sum e)^2 / sum e^2.
+
+    Args:
+        energy: Sum over positions of the squared map about its mean map, (image, unit).
+    """
+    energy = energy.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return energy.sum(0) ** 2 / np.square(energy).sum(0)
