@@ -22,8 +22,9 @@ from rosetta_steps.storage.manifests import (
     step_that_writes,
 )
 
-# Kinds of columns: text, a number counted from 0, one counted from 1, a correlation.
-NAME, INDEX, RANK, CORRELATION = "name", "index", "rank", "correlation"
+# Kinds of columns: text, a number counted from 0, one counted from 1, a correlation, any number or
+# nothing.
+NAME, INDEX, RANK, CORRELATION, NUMBER = "name", "index", "rank", "correlation", "number"
 
 BEST_BUDDIES = {
     "layer_a": NAME,
@@ -43,6 +44,29 @@ DICTIONARY = {
     "layer": NAME,
     "channel": INDEX,
     "correlation": CORRELATION,
+}
+# What speaks for each best buddy (rosetta_steps.evidence): NUMBER is empty where it was not computed.
+EVIDENCE = {
+    "layer_a": NAME,
+    "channel_a": INDEX,
+    "layer_b": NAME,
+    "channel_b": INDEX,
+    "correlation": CORRELATION,
+    "where": NUMBER,
+    "amount": NUMBER,
+    "place": NUMBER,
+    "q": NUMBER,
+    "q_place": NUMBER,
+    "low": NUMBER,
+    "high": NUMBER,
+    "held_out": NUMBER,
+    "without_top_images": NUMBER,
+    "top_positions": NUMBER,
+    "partial_low_level": NUMBER,
+    "untrained_excess": NUMBER,
+    "rotation_excess": NUMBER,
+    "one_unit_share": NUMBER,
+    "verdict": NAME,
 }
 # A pair of units has one row.
 ONE_ROW = {
@@ -84,6 +108,19 @@ def read_best_buddies(path: Path, models: Sequence[str] | None = None) -> pd.Dat
         StoreError: It is not finished, damaged, or of other models.
     """
     return _read(Path(path), BEST_BUDDIES, ONE_ROW["best buddies"], models)
+
+
+def read_evidence(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Evidence of the best buddies of two models: EVIDENCE, a row a pair; NaN: not computed.
+
+    Args:
+        path: As rosetta_steps.evidence writes it.
+        models: Names of the two, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), EVIDENCE, ONE_ROW["best buddies"], models)
 
 
 def read_dictionary(path: Path) -> pd.DataFrame:
@@ -128,21 +165,26 @@ def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
         columns: Names and kinds, in order.
     """
     names = {name: str for name, kind in columns.items() if kind == NAME}
+    empty = {name: [""] for name, kind in columns.items() if kind == NUMBER}
     try:
-        table = pd.read_csv(io.BytesIO(text), dtype=names, keep_default_na=False)
+        table = pd.read_csv(
+            io.BytesIO(text), dtype=names, keep_default_na=False, na_values=empty
+        )
     except (ValueError, pd.errors.ParserError) as error:
         return f"it cannot be read ({error})"
     if list(table.columns) != list(columns):
         return f"its columns are {', '.join(map(str, table.columns))}, not {', '.join(columns)}"
     if table.empty:
-        kinds = {NAME: str, CORRELATION: float}
+        kinds = {NAME: str, CORRELATION: float, NUMBER: float}
         return table.astype({name: kinds.get(kind, int) for name, kind in columns.items()})
     for name, kind in columns.items():
         values = table[name]
         if kind == NAME:
             continue
-        if values.dtype.kind not in ("iu" if kind != CORRELATION else "iuf"):
+        if values.dtype.kind not in ("iuf" if kind in (CORRELATION, NUMBER) else "iu"):
             return f"its column {name} holds {values.iloc[0]!r}, which is no {kind}"
+        if kind == NUMBER:
+            continue
         low, high = {INDEX: (0, np.inf), RANK: (1, np.inf)}.get(
             kind, (-1 - BEYOND_ONE, 1 + BEYOND_ONE)
         )

@@ -1,0 +1,24 @@
+"""How the evidence of matches is computed and judged."""
+
+from dataclasses import dataclass
+
+from rosetta_steps.config.options import check, setting
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Settings of the evidence of best buddies.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+
+    level: float = setting(
+        0.05, "largest q-value of a pair that counts as above chance", above=0, most=1
+    )
+    resamples: int = setting(
+        1000, "bootstrap draws of the images, for intervals", least=100, most=10**6
+    )
+
+    def __post_init__(self):
+        check(self)

@@ -1,0 +1,166 @@
+"""The evidence of every best buddy of two models, as a table.
+
+From the correlations and their decoys, the moments, and the sums over images; no map is read.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rosetta_steps.evidence.chance import q_values
+from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
+from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
+from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.evidence.verdicts import failures, verdicts
+from rosetta_steps.matching.best_buddies import table_of
+from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
+from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+
+KIND = "evidence"
+TOP_IMAGES = 10  # that are left out
+FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
+DEFAULTS = Evidence()
+
+
+def write_evidence(
+    correlations: Path,
+    buddies: Path,
+    moments: Sequence[Path],
+    sums: Path,
+    output: Path,
+    *,
+    neighbours: int,
+    settings: Evidence = DEFAULTS,
+    identity: str | None = None,
+) -> None:
+    """Write the evidence of every best buddy of two models.
+
+    Args:
+        correlations: Correlations of the models, with decoys.
+        buddies: Table of their best buddies.
+        moments: Moments of both models.
+        sums: Sums over images of these pairs (evidence.image_sums).
+        output: X.csv to write.
+        neighbours: K with which the best buddies were mined.
+        settings: How evidence is computed and judged.
+        identity: Identity of the result, as Provenance takes it.
+
+    Raises:
+        StoreError: A store or table is damaged, belongs to others, or was mined with another K.
+    """
+    made_of = ingredients([correlations, buddies, *moments, sums])
+    table, of_images, trees = (
+        open_dataset(correlations),
+        open_dataset(sums),
+        open_each(open_tree, moments),
+    )
+    models = [table.attrs["model_a"], table.attrs["model_b"]]
+    pairs = read_best_buddies(buddies, models)
+    if not table_of(table, neighbours)[PAIR].equals(pairs[PAIR]):
+        raise StoreError(
+            f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
+            "it mines and tests with one config."
+        )
+    found = evidence_of(table, pairs, trees, of_images, neighbours, settings)
+    sample_set = read_manifest(correlations)["sample_set"]
+    write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
+
+
+def evidence_of(
+    correlations: xr.Dataset,
+    pairs: pd.DataFrame,
+    moments: Sequence[xr.DataTree],
+    of_images: xr.Dataset,
+    neighbours: int,
+    settings: Evidence = DEFAULTS,
+) -> pd.DataFrame:
+    """The evidence of best buddies, a row a pair: columns EVIDENCE of matching.tables.
+
+    Args:
+        correlations: Correlations of both models, with or without decoys and splits.
+        pairs: Their best buddies.
+        moments: Moments of both models.
+        of_images: Sums over images of the pairs, in their order.
+        neighbours: K.
+        settings: How evidence is computed and judged.
+    """
+    found = pd.DataFrame(np.nan, pairs.index, list(EVIDENCE)).astype({"verdict": object})
+    found[PAIR] = pairs[PAIR]
+    if pairs.empty:
+        return found
+    of_pairs = where_of_pairs(*moments, pairs)
+    r = pairs["correlation"].to_numpy()
+    names = ("sum_a", "sum_b", "sum_aa", "sum_bb", "sum_ab")
+    sums = ImageSums(*(of_images[n].values.T for n in names), of_images["positions"].values)
+    found["correlation"] = r
+    found["where"] = of_pairs["where"]
+    found["amount"] = sums.amount() / of_pairs["deviations"]
+    found["place"] = found["correlation"] - found["where"] - found["amount"]
+    decoys = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
+    if decoys:
+        of_decoys = [d["correlation"].to_numpy() for d in decoys]
+        found["q"] = q_values(r, of_decoys)
+        left = [
+            correlation_left(values, where_of_pairs(*moments, decoy))
+            for values, decoy in zip(of_decoys, decoys, strict=True)
+        ]
+        found["q_place"] = q_values(correlation_left(r, of_pairs), left)
+    found["low"], found["high"] = interval(sums, settings.resamples)
+    found["held_out"] = _held_out(correlations, pairs, neighbours)
+    images = of_images.sizes["image"]
+    if images >= FEWEST:
+        found["without_top_images"] = without_top_images(sums, TOP_IMAGES)
+    else:
+        print(
+            f"{images} images are too few to leave out the {TOP_IMAGES} most influential: "
+            f"{FEWEST} would do. without_top_images stays empty.",
+            file=sys.stderr,
+        )
+    found["top_positions"] = of_images["top_positions"].values
+    found["partial_low_level"] = of_images["partial_low_level"].values
+    found["verdict"] = verdicts(failures(found, settings.level))
+    return found
+
+
+def _decoys(correlations: xr.Dataset) -> Iterator[xr.Dataset]:
+    # Each decoy as a store of correlations of its own.
+    names = {str(n): str(n).removeprefix("decoy_") for n in correlations if "decoy_" in str(n)}
+    for decoy in range(correlations.sizes.get("decoy", 0)):
+        yield correlations[list(names)].isel(decoy=decoy).rename(names)
+
+
+def _held_out(correlations: xr.Dataset, pairs: pd.DataFrame, neighbours: int) -> np.ndarray:
+    """r on images that a pair was not chosen on, the mean over the splits that choose it."""
+    splits = correlations.sizes.get("split", 0)
+    if not splits:
+        return np.full(len(pairs), np.nan)
+    tables = [
+        correlations[["split_correlation"]].isel(split=s).rename(split_correlation="correlation")
+        for s in range(splits)
+    ]
+    values = np.stack([_values(table, pairs) for table in tables])
+    chosen = np.zeros((splits, len(pairs)), bool)
+    wanted = pd.MultiIndex.from_frame(pairs[PAIR])
+    for split, table in enumerate(tables):
+        chosen[split] = wanted.isin(
+            pd.MultiIndex.from_frame(table_of(table, neighbours)[PAIR])
+        )
+    others = (values.sum(0) - values) / (splits - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (others * chosen).sum(0) / chosen.sum(0)
+
+
+def _values(table: xr.Dataset, pairs: pd.DataFrame) -> np.ndarray:
+    rows = []
+    for side in "ab":
+        units = pd.MultiIndex.from_arrays(
+            [table[f"layer_{side}"].values.astype(str), table[f"channel_{side}"].values]
+        )
+        rows.append(units.get_indexer(pd.MultiIndex.from_frame(pairs[[f"layer_{side}", f"channel_{side}"]])))
+    return table["correlation"].values[rows[0], rows[1]]
