@@ -153,8 +153,11 @@ def test_a_full_disk_is_named_and_the_next_run_does_the_images_that_are_left(
 
 
 def test_pieces_of_other_settings_are_not_used(inverter, mined, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
     monkeypatch.setitem(inverting.MOST_AT_ONCE, "cpu", 4)
-    monkeypatch.setattr(step, "write_dataset", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(inverting, "write_dataset", killed)
     with pytest.raises(KeyboardInterrupt):
         inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     monkeypatch.undo()
