@@ -176,6 +176,3 @@ def _put_in_place(building: Path, output: Path) -> None:
         os.replace(pictures, building / "replaced")
     os.replace(building / PICTURES, pictures)
     os.replace(building / output.name, output)
-
-
-# --- page -----------------------------------------------------------------------------------------
