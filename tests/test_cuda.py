@@ -7,22 +7,23 @@ import xarray as xr
 from brute_force import brute_force, run
 from conftest import plain_settings
 
-from rosetta_steps import moments, sampling
-from rosetta_steps.activations import dump
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.precision import add_product, rounded_to_tf32
 from rosetta_steps.correlation.step import correlate
-from rosetta_steps.inversion.invert import Inverter
+from rosetta_steps.inversion.inverter import Inverter
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.maps import moments
+from rosetta_steps.maps.activations import dump
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.maps.statistics import MomentSums
+from rosetta_steps.maps.streams import write_stream
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.storage.manifests import ingredients
-from rosetta_steps.streams import write_stream
 from rosetta_steps.testing import Project, made, moments_of, random_maps, write_maps
+from rosetta_steps.zoo.generators import sampling
 
 pytestmark = [
     pytest.mark.cuda,

@@ -1,6 +1,7 @@
 """The package's rooms: what each may import, and what the root may list."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_the_root_lists_the_steps_of_the_paper_and_nothing_else():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == STEPS
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert rooms == set(ROOMS) - {""}
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_a_step_of_the_root_is_a_command_line_and_its_work_is_done_in_a_room(step):
+    tree = ast.parse((PACKAGE / f"{step}.py").read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    assert [node.name for node in tree.body if isinstance(node, kinds)] == ["main"]
+    names = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names += [n.name for node in tree.body if isinstance(node, ast.Import) for n in node.names]
+    light = {*sys.stdlib_module_names, "rosetta_steps"}
+    assert [name for name in names if name.partition(".")[0] not in light] == []
 
 
 @pytest.mark.parametrize("module", sorted(MODULES - {""}))

@@ -181,13 +181,15 @@ def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
     for part in other.runs:
         read = other.read(part, slice(0, case.block))
         ready.append((part, {m: v.clone() for m, v in other.matrices(part, read).items()}))
+    none_moved = torch.empty((0, case.block), dtype=torch.long)
     blocks = len(image_blocks(case.images, case.block))
     begin = time.time()
     for _ in range(blocks):
         for part, matrices in ready:
             for total in sums:
                 if total.size == part.size:
-                    total.add(held, other, part.rows, matrices[total.meeting], [case.block])
+                    matrix = matrices[total.meeting]
+                    total.add(held, other, part.rows, matrix, [case.block], none_moved)
     wait()
     return begin, time.time(), blocks * case.block
 

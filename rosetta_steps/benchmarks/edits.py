@@ -22,14 +22,14 @@ import pandas as pd
 import torch
 
 from rosetta_steps.config.options import add_options, options_from
-from rosetta_steps.editing.edit import DEFAULTS, KEEP
 from rosetta_steps.editing.editor import Editor, units_to_edit
 from rosetta_steps.editing.edits import Edit
 from rosetta_steps.editing.kinds import KINDS
+from rosetta_steps.editing.settings import DEFAULTS, KEEP
 from rosetta_steps.editing.sources import Source
+from rosetta_steps.inversion.arguments import add_match_arguments
 from rosetta_steps.inversion.choices import UNIT, units_of_concepts, units_of_matches
-from rosetta_steps.inversion.invert import add_match_arguments, matches_from
-from rosetta_steps.inversion.matches import open_moments
+from rosetta_steps.inversion.matches import matches_from, open_moments
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.runtime.devices import lease

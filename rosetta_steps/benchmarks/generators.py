@@ -15,12 +15,14 @@ from typing import Any
 import torch
 import yaml
 
-from rosetta_steps import activations, sampling
+from rosetta_steps.maps import activations
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
-from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
+from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
+from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.generator import build
 
 

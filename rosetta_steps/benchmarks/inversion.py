@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from rosetta_steps.config.options import add_options, options_from
-from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
+from rosetta_steps.inversion.arguments import add_match_arguments
+from rosetta_steps.inversion.inverter import Inverter
 from rosetta_steps.inversion.latents import Latents
+from rosetta_steps.inversion.matches import matches_from
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.settings import Settings

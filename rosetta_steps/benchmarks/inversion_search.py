@@ -19,7 +19,9 @@ import torch
 from scipy import stats
 
 from rosetta_steps.config.options import add_options, options_from
-from rosetta_steps.inversion.invert import Inverter, add_match_arguments, matches_from
+from rosetta_steps.inversion.arguments import add_match_arguments
+from rosetta_steps.inversion.inverter import Inverter
+from rosetta_steps.inversion.matches import matches_from
 from rosetta_steps.inversion.metrics import psnr
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.runtime.devices import lease

@@ -19,17 +19,18 @@ import pandas as pd
 import torch
 import yaml
 
-from rosetta_steps import moments, sampling
 from rosetta_steps.benchmarks.generators import with_random_weights
 from rosetta_steps.benchmarks.untrained import initialise, with_weights
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
+from rosetta_steps.maps import moments
 from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.maps.streams import write_stream
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
-from rosetta_steps.streams import write_stream
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators import sampling
 
 
 def measure(

@@ -27,16 +27,18 @@ import pandas as pd
 import torch
 import yaml
 
-from rosetta_steps import activations, moments, sampling
-from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.correlation.step import correlate
+from rosetta_steps.maps import activations, moments
 from rosetta_steps.maps.running import Stream, describe
+from rosetta_steps.matching.best_buddies import best_buddies
 from rosetta_steps.matching.nearest import nearest
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset
-from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
+from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
+from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.loading import choose_layers, load
 
 NEIGHBOURS = (1, 5)  # K

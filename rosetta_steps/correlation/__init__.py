@@ -25,7 +25,8 @@ Rows of U sum to 1, so constants pass through it.
     totals      pieces added up in the order of the images
     table       sums to correlations
     result      what is kept of them
-    step        all of it, for two models, and the command line
+    step        all of it, for two models
+    verification  random pairs by brute force
 
 Maps come from a store of activations or from a model that runs (rosetta_steps.streams).
 """

@@ -146,7 +146,8 @@ class NearestOnly:
                 arrays.setdefault(f"partner_{side}", []).append(found.partner)
                 arrays.setdefault(f"correlation_{side}", []).append(found.correlation)
         with whole_file(file) as temporary, temporary.open("wb") as target:
-            np.savez(target, **{name: np.stack(values) for name, values in arrays.items()})
+            stacked: dict[str, Any] = {name: np.stack(values) for name, values in arrays.items()}
+            np.savez(target, **stacked)
 
     def write(
         self,
@@ -165,11 +166,11 @@ class NearestOnly:
             words["correlation"] = "Pearson correlation"
             for what, long_name in words.items():
                 values = [getattr(table, what) for table in merged]
-                dimensions, named = (f"unit_{side}", "neighbour"), {"long_name": long_name}
+                dimensions, named = [f"unit_{side}", "neighbour"], {"long_name": long_name}
                 variables[f"{what}_{side}"] = (dimensions, values[0], named)
                 if self.decoys:
-                    dimensions = ("decoy", *dimensions)
-                    variables[f"decoy_{what}_{side}"] = (dimensions, np.stack(values[1:]), named)
+                    further = (["decoy", *dimensions], np.stack(values[1:]), named)
+                    variables[f"decoy_{what}_{side}"] = further
             varies.append(np.asarray((merged[0].partner >= 0).any(1)))
         attrs = attrs | models_of(self.stores) | never_vary(varies)
         write_dataset(xr.Dataset(variables, coordinates(self.stores), attrs), output, provenance)

@@ -1,7 +1,5 @@
 """Correlate two models, stored or running: plan, compute piece by piece, write the table."""
 
-import argparse
-import os
 import shutil
 from contextlib import ExitStack
 from functools import partial
@@ -12,7 +10,6 @@ import xarray as xr
 from distributed import Client, KilledWorker, as_completed
 from tqdm import tqdm
 
-from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.pieces import Job, piece
@@ -25,13 +22,11 @@ from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.maps.sources import MapSource, open_maps
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
-from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.storage.datasets import open_each
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.manifests import (
     Provenance,
-    add_identity_argument,
     ingredients,
     read_manifest,
 )
@@ -277,43 +272,3 @@ def compute(
         bar.update(strip.stop - strip.start)
         finished.add(number_of[task])
         total.add(finished)
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Correlate all units of two models.")
-    for side, which in (("a", "first"), ("b", "second")):
-        parser.add_argument(
-            f"--{side}", type=Path, required=True, help=f"X.zarr or X.json of the {which}"
-        )
-        parser.add_argument(
-            f"--moments-{side}", type=Path, required=True, help=f"moments of the {which}"
-        )
-    parser.add_argument(
-        "--samples", type=Path, help="X.zarr of the images, within whose classes decoys move them"
-    )
-    add_options(parser.add_argument_group("computation"), Correlation)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
-    parser.add_argument(
-        "--nearest",
-        type=int,
-        default=0,
-        metavar="K",
-        help="keep the K best partners of each unit, in both directions, and not the table",
-    )
-    add_identity_argument(parser)
-    parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
-    o = parser.parse_args()
-    lease(count=o.gpus)
-    correlate(
-        o.a,
-        o.b,
-        o.moments_a,
-        o.moments_b,
-        o.output,
-        samples=o.samples,
-        settings=options_from(o, Correlation),
-        threads=o.threads,
-        nearest=o.nearest,
-        identity=o.identity,
-    )

@@ -17,7 +17,7 @@ from rosetta_steps.editing.direct import replaced
 from rosetta_steps.editing.edits import Edit
 from rosetta_steps.editing.sources import Source
 from rosetta_steps.inversion.choices import UNIT, names_of
-from rosetta_steps.inversion.invert import MOST_AT_ONCE
+from rosetta_steps.inversion.inverter import MOST_AT_ONCE
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.matches import mean_and_deviation
 from rosetta_steps.inversion.memory import Needs, saved_bytes
@@ -29,7 +29,6 @@ from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.generator import Generator
 
-STARTS = ("source", "random")
 VERSIONS = ("before", "target", "after", "direct")  # of maps
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
 NOTHING = 1e-3
@@ -79,7 +78,7 @@ class Editor:
         units: As units_to_edit returns them.
         edit: What is done to the maps of those that are edited.
         settings: Of the optimisation; reconstruction none.
-        start: One of STARTS: where the optimisation begins.
+        start: One of settings.STARTS: where the optimisation begins.
 
     Raises:
         ValueError: The moments have no such layer, an edited or kept unit never varies, or the

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from rosetta_steps.editing.kinds import KINDS
+from rosetta_steps.editing.kinds import DIRECTION, FACTOR, KINDS, LEVEL
 from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
@@ -121,9 +121,9 @@ class Edit:
     """
 
     kind: str
-    direction: tuple[float, float] = (0.0, 0.25)
-    factor: float = 2.0
-    level: float = 0.5
+    direction: tuple[float, float] = DIRECTION
+    factor: float = FACTOR
+    level: float = LEVEL
     mask: np.ndarray | None = None
 
     def __post_init__(self):

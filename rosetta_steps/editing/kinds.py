@@ -6,6 +6,11 @@ Nothing here imports torch: a config is held against these names while the workf
 
 from dataclasses import dataclass
 
+# Numbers of edits where none are given.
+DIRECTION = (0.0, 0.25)  # (dy, dx) as shares of the size
+FACTOR = 2.0
+LEVEL = 0.5
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -60,7 +60,7 @@ def measure(
     """
     made_of = ingredients([*maps, *moments, buddies, samples])
     readers, trees = open_each(MapReader, maps), open_each(open_tree, moments)
-    models = [reader.attrs["model"] for reader in readers]
+    models = [str(reader.attrs["model"]) for reader in readers]
     pairs = read_best_buddies(buddies, models)[PAIR]
     found = sums_of(readers, trees, pairs, open_dataset(samples)["image"])
     found = found.assign_attrs({f"model_{s}": m for s, m in zip("ab", models, strict=True)})
@@ -101,7 +101,7 @@ def sums_of(
         }
         for side, name in enumerate("ab")
     ]
-    compared = sizes_compared(*moments)
+    compared = sizes_compared(moments)
     groups = [
         Group(part, (layers[0][a].at(compared(a, b)), layers[1][b].at(compared(a, b))))
         for (a, b), part in pairs.groupby(LAYERS, sort=False)
@@ -281,7 +281,10 @@ class Group:
             sums[f"left_{side}{side}"][self.pairs, block] = units.left[rows]
         (a, mean_a), (b, mean_b) = (units.where_they_meet(self.meeting) for units in self.units)
         products = np.zeros((2, len(self.pairs), a.shape[1]), np.float32)
-        _multiply(a, mean_a, b, mean_b, *self.rows, *products, self.count, self.total)
+        rows_a, rows_b = self.rows
+        _multiply(
+            a, mean_a, b, mean_b, rows_a, rows_b, products[0], products[1], self.count, self.total
+        )
         sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
 
     def top_positions(self, left: np.ndarray) -> np.ndarray:
@@ -341,11 +344,10 @@ def _dataset(
     top, partials = empty(len(pairs)), empty(len(pairs))
     features = [empty((len(pairs), len(low_level.FEATURES))) for _ in "ab"]
     explained = [empty(len(pairs)) for _ in "ab"]
-    r = np.full(len(pairs), np.nan)
     for group in groups:
         positions[group.pairs] = prod(group.size)
-    of_pairs = [sums[f"sum_{name}"].T for name in ("a", "b", "aa", "bb", "ab")]
-    r = ImageSums(*of_pairs, positions).correlation()[0]
+    a, b, aa, bb, ab = (sums[f"sum_{name}"].T for name in ("a", "b", "aa", "bb", "ab"))
+    r = ImageSums(a, b, aa, bb, ab, positions).correlation()[0]
     for group in groups:
         rows = group.pairs
         top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))

@@ -7,6 +7,7 @@ out and counted here, never positions.
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
 SEED = 0
 
@@ -27,6 +28,12 @@ class ImageSums:
     bb: np.ndarray
     ab: np.ndarray
     positions: np.ndarray
+
+    @classmethod
+    def of(cls, store: xr.Dataset) -> "ImageSums":
+        """Those of a store of sums over images (evidence.image_sums)."""
+        a, b, aa, bb, ab = (store[f"sum_{name}"].values.T for name in ("a", "b", "aa", "bb", "ab"))
+        return cls(a, b, aa, bb, ab, store["positions"].values)
 
     def correlation(self, weights: np.ndarray | None = None) -> np.ndarray:
         """r with images counted so often.

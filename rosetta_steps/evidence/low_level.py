@@ -48,7 +48,8 @@ def features(images: Tensor) -> Tensor:
     largest, least = images.amax(1), images.amin(1)
     found = [light, red - green, (red + green) / 2 - blue, largest - least]
     size = light.shape[1:]
-    contrasts, edges = [], []
+    contrasts: list[Tensor] = []
+    edges: list[Tensor] = []
     for scale in SCALES:
         small = light[:, None]
         if min(size) >= 2 * scale:

@@ -11,7 +11,7 @@ each divided by both standard deviations: their sum is r. `where` and `amount` a
 on average, when images are permuted and when the maps of each image are rolled (Hoeffding 1951).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -49,24 +49,24 @@ def parts_of_variance(moments: xr.Dataset, size: Size) -> dict[str, np.ndarray]:
     }
 
 
-def sizes_compared(moments_a: xr.DataTree, moments_b: xr.DataTree) -> Callable[[str, str], Size]:
+def sizes_compared(moments: Sequence[xr.DataTree]) -> Callable[[str, str], Size]:
     """Function from a layer of each model to the size at which their units are compared."""
 
     def compared(layer_a: str, layer_b: str) -> Size:
-        sizes = (size_of(m[n]["mean_map"]) for m, n in ((moments_a, layer_a), (moments_b, layer_b)))
-        return comparison_size(*sizes)
+        a, b = (
+            size_of(of_model[layer].to_dataset()["mean_map"])
+            for of_model, layer in zip(moments, (layer_a, layer_b), strict=True)
+        )
+        return comparison_size(a, b)
 
     return compared
 
 
-def where_of_pairs(
-    moments_a: xr.DataTree, moments_b: xr.DataTree, pairs: pd.DataFrame
-) -> pd.DataFrame:
+def where_of_pairs(moments: Sequence[xr.DataTree], pairs: pd.DataFrame) -> pd.DataFrame:
     """What moments say of pairs of units; no image is read.
 
     Args:
-        moments_a: Moments of the first model, splits are not looked at.
-        moments_b: Moments of the second.
+        moments: Moments of both models; those of splits are not looked at.
         pairs: layer_a, channel_a, layer_b, channel_b.
 
     Returns:
@@ -74,12 +74,11 @@ def where_of_pairs(
         deviations), `where` (of r), `left` (product of the standard deviations that both units
         have about their own mean maps); NaN where a unit never varies.
     """
-    compared = sizes_compared(moments_a, moments_b)
+    compared = sizes_compared(moments)
 
     @cache
     def parts(side: str, layer: str, size: Size) -> dict[str, np.ndarray]:
-        moments = {"a": moments_a, "b": moments_b}[side]
-        return parts_of_variance(moments[layer].to_dataset(), size)
+        return parts_of_variance(moments["ab".index(side)][layer].to_dataset(), size)
 
     found = pd.DataFrame(np.nan, pairs.index, ["deviations", "where", "left"])
     for (layer_a, layer_b), group in pairs.groupby(LAYERS, sort=False):

@@ -94,10 +94,9 @@ def evidence_of(
     found[PAIR] = pairs[PAIR]
     if pairs.empty:
         return found
-    of_pairs = where_of_pairs(*moments, pairs)
+    of_pairs = where_of_pairs(moments, pairs)
     r = pairs["correlation"].to_numpy()
-    names = ("sum_a", "sum_b", "sum_aa", "sum_bb", "sum_ab")
-    sums = ImageSums(*(of_images[n].values.T for n in names), of_images["positions"].values)
+    sums = ImageSums.of(of_images)
     found["correlation"] = r
     found["where"] = of_pairs["where"]
     found["amount"] = sums.amount() / of_pairs["deviations"]
@@ -107,7 +106,7 @@ def evidence_of(
         of_decoys = [d["correlation"].to_numpy() for d in decoys]
         found["q"] = q_values(r, of_decoys)
         left = [
-            correlation_left(values, where_of_pairs(*moments, decoy))
+            correlation_left(values, where_of_pairs(moments, decoy))
             for values, decoy in zip(of_decoys, decoys, strict=True)
         ]
         found["q_place"] = q_values(correlation_left(r, of_pairs), left)
@@ -148,9 +147,7 @@ def _held_out(correlations: xr.Dataset, pairs: pd.DataFrame, neighbours: int) ->
     chosen = np.zeros((splits, len(pairs)), bool)
     wanted = pd.MultiIndex.from_frame(pairs[PAIR])
     for split, table in enumerate(tables):
-        chosen[split] = wanted.isin(
-            pd.MultiIndex.from_frame(table_of(table, neighbours)[PAIR])
-        )
+        chosen[split] = wanted.isin(pd.MultiIndex.from_frame(table_of(table, neighbours)[PAIR]))
     others = (values.sum(0) - values) / (splits - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (others * chosen).sum(0) / chosen.sum(0)
@@ -162,5 +159,7 @@ def _values(table: xr.Dataset, pairs: pd.DataFrame) -> np.ndarray:
         units = pd.MultiIndex.from_arrays(
             [table[f"layer_{side}"].values.astype(str), table[f"channel_{side}"].values]
         )
-        rows.append(units.get_indexer(pd.MultiIndex.from_frame(pairs[[f"layer_{side}", f"channel_{side}"]])))
+        rows.append(
+            units.get_indexer(pd.MultiIndex.from_frame(pairs[[f"layer_{side}", f"channel_{side}"]]))
+        )
     return table["correlation"].values[rows[0], rows[1]]

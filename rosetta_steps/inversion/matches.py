@@ -1,5 +1,6 @@
 """Which units guide an inversion: best buddies of a generator, and their mean and variance."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -139,3 +140,22 @@ def mean_and_deviation(
             "the mined images, so it guides nothing."
         )
     return mean[channels], np.sqrt(variance[channels])
+
+
+def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """Matches, and moments by name, of a command line.
+
+    Raises:
+        NoMatches: No pair is left.
+        ValueError: The numbers of models, tables and moments differ.
+    """
+    if len(a.models) != len(a.buddies) or (a.models and len(a.moments) != len(a.models) + 1):
+        raise UserError(
+            f"{len(a.models)} models, {len(a.buddies)} tables and {len(a.moments)} moments: give "
+            "one table a model, and the moments of the generator and of every model."
+        )
+    tables = dict(zip(a.models, a.buddies, strict=True))
+    matches = read_matches(tables, a.neighbours, a.min_correlation, a.generator)
+    if tables:
+        refuse_no_matches(matches, tables, a.neighbours, a.min_correlation)
+    return matches, dict(zip([a.generator, *a.models], a.moments, strict=False))

@@ -4,6 +4,7 @@ Defaults are those of config/config.yaml, with which Table 1 is made.
 """
 
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from rosetta_steps.config.options import check, setting
 from rosetta_steps.inversion.forms import FORMS
@@ -11,6 +12,19 @@ from rosetta_steps.runtime.errors import UserError
 
 SPACES = ("z", "w", "w+")
 RECONSTRUCTIONS = ("none", "l1", "l2", "perceptual", "lpips")
+
+# Pearson's correlation leaves out how strongly a unit fires, which is half of what it stands for.
+# For three concepts of faces, 100 steps: the mean of the optimised map over positions was at the
+# 54th to 91st percentile of the mined images (11 of 12 starts), with cosine at the 88th to 100th.
+# The settings of a pair alone (eq. 5): no image is reconstructed.
+DEFAULTS_OF_A_PAIR: dict[str, Any] = {
+    "starts": 4,
+    "beta": 1.0,
+    "guidance_fraction": 1.0,
+    "reconstruction": "none",
+    "frames": 0,
+}
+CONCEPTS = 3  # visualised where none is named
 
 
 @dataclass(frozen=True)

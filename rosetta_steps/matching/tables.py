@@ -45,7 +45,7 @@ DICTIONARY = {
     "channel": INDEX,
     "correlation": CORRELATION,
 }
-# What speaks for each best buddy (rosetta_steps.evidence): NUMBER is empty where it was not computed.
+# What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {
     "layer_a": NAME,
     "channel_a": INDEX,
@@ -167,9 +167,7 @@ def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
     names = {name: str for name, kind in columns.items() if kind == NAME}
     empty = {name: [""] for name, kind in columns.items() if kind == NUMBER}
     try:
-        table = pd.read_csv(
-            io.BytesIO(text), dtype=names, keep_default_na=False, na_values=empty
-        )
+        table = pd.read_csv(io.BytesIO(text), dtype=names, keep_default_na=False, na_values=empty)
     except (ValueError, pd.errors.ParserError) as error:
         return f"it cannot be read ({error})"
     if list(table.columns) != list(columns):

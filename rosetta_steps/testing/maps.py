@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rosetta_steps import moments
-from rosetta_steps.activations import dump
+from rosetta_steps.maps import moments
+from rosetta_steps.maps.activations import dump
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.store import MapWriter
 from rosetta_steps.runtime.budgets import image_blocks

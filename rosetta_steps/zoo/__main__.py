@@ -4,53 +4,7 @@ import argparse
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import run
-from rosetta_steps.zoo.entries import (
-    add_layer_arguments,
-    find_entry,
-    layers_from,
-    read_entries,
-)
-from rosetta_steps.zoo.loading import choose_layers, hold, load
-from rosetta_steps.zoo.weights import describe, sha256_of_weights, weights_file
-
-
-def list_models(zoo: str) -> None:
-    """Print a line a model."""
-    for name, entry in read_entries(zoo).items():
-        print(f"{name:24} {entry['role']:10} {entry['loader']:12} {entry['source']}")
-
-
-def show(name: str, zoo: str, layers: str | list[str]) -> None:
-    """Print layers, channels, map sizes, bytes an image, source and licence of a model."""
-    entry = find_entry(name, zoo)
-    model = load(name, entry)
-    chosen = choose_layers(name, entry, model, layers)
-    print(f"{name}: {entry['source']}\nlicence: {entry['licence']}")
-    print(f"weights: {describe(entry['weights'])}\n")
-    print(f"{'layer':32} {'channels':>8} {'y x x':>9}  nonlinearity")
-    units = size = 0
-    for layer in chosen:
-        y, x = layer.size
-        units += layer.channels
-        size += 2 * layer.channels * y * x
-        print(f"{layer.name:32} {layer.channels:8} {f'{y} x {x}':>9}  {layer.nonlinearity}")
-    print(f"\n{len(chosen)} layers, {units} units, {size} bytes an image (float16)")
-    print(f"presets: {', '.join(['all', *entry.get('layers', {})])}")
-
-
-def fetch(name: str, zoo: str, output: Path | None) -> None:
-    """Fetch and check the weights of a model and open them, held against its entry.
-
-    Writes where they lie and, below it, their sha256.
-    """
-    entry = find_entry(name, zoo)
-    path, digest = weights_file(name, entry), sha256_of_weights(name, entry)
-    hold(name, entry, path)
-    lines = f"{path}\n{digest}" if digest else str(path)
-    print(lines)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(lines + "\n", encoding="utf-8")
+from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
 
 
 def main() -> None:
@@ -77,6 +31,9 @@ def main() -> None:
     )
     converter.add_argument("--overwrite", action="store_true", help="replace what is there")
     a = parser.parse_args()
+
+    from rosetta_steps.zoo.commands import fetch, list_models, show
+
     if a.command == "show":
         show(a.name, a.zoo, layers_from(a))
     elif a.command == "fetch":

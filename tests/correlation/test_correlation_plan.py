@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from brute_force import run
 
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import FIXED_BYTES, Outline, plan
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.tiles import Tile, tiles_of
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.testing import moments_of, random_maps, write_maps
 
 SIZE = (7, 7)

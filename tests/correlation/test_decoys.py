@@ -6,8 +6,8 @@ import xarray as xr
 from brute_force import brute_force, run
 
 from rosetta_steps.correlation.decoys import images_that_stay, moved_images
+from rosetta_steps.maps.moments import measure
 from rosetta_steps.matching.nearest import nearest
-from rosetta_steps.moments import measure
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance
 from rosetta_steps.testing import moments_of

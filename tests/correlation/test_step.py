@@ -9,14 +9,14 @@ import torch
 import xarray as xr
 from brute_force import brute_force, run, upsample
 
-from rosetta_steps import moments
 from rosetta_steps.benchmarks.correlation import InMemory
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation import products, projection
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.step import correlate
+from rosetta_steps.maps import moments
 from rosetta_steps.maps.resampling import upsampling
 from rosetta_steps.maps.statistics import mean_and_variance
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.runtime.tf32 import rounding_as_set, rounding_to_tf32
 from rosetta_steps.testing import moments_of, random_maps, write_maps

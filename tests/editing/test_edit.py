@@ -13,7 +13,7 @@ from conftest import plain_settings
 from PIL import Image
 from safetensors.torch import save_file
 
-from rosetta_steps import moments, sampling
+from rosetta_steps.editing import drawing, images
 from rosetta_steps.editing import edit as step
 from rosetta_steps.editing import figure as edit_figure
 from rosetta_steps.editing.direct import replaced
@@ -23,10 +23,12 @@ from rosetta_steps.editing.edits import (
 )
 from rosetta_steps.editing.sources import read_source
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
+from rosetta_steps.maps import moments
 from rosetta_steps.matching.tables import BEST_BUDDIES, DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.testing import dump_maps, made
 from rosetta_steps.zoo.entries import read_entries
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.hooks import activations_of
@@ -300,7 +302,7 @@ def test_the_figure_is_written_twice_and_says_what_the_edits_are(folder, monkeyp
     output = folder / "shifted.zarr"
     given = {"edit": "shift", "shift": [0.25, -0.25], "images": [0, 1], "output": output}
     store, _ = run_step(folder, monkeypatch, **given)
-    assert edit_figure.words(store) == "Shift by 0.25 down and 0.25 left: 4 units of tiny"
+    assert drawing.words(store) == "Shift by 0.25 down and 0.25 left: 4 units of tiny"
     words = ["edit_figure", "--edits", output, "--output", folder / "figures" / "figure8.png"]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     edit_figure.main()
@@ -324,7 +326,7 @@ def test_the_summary_is_medians_over_units_and_then_over_images():
     ]  # fmt: skip
     names = ["image", *UNIT, "edited", "mean_before", "mean_target", "mean_after", "mean_direct"]
     names += ["correlation_before", "correlation_target", "correlation_direct", "moved"]
-    text = step.summary(pd.DataFrame(rows, columns=names))
+    text = images.summary(pd.DataFrame(rows, columns=names))
     assert "2 images, 3 units edited: moved 0.60 of the way to their targets" in text
     assert "2 other units: correlation with before 0.80 (1 of 4 maps were flat before" in text
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rosetta_steps.best_buddies import best_buddies
 from rosetta_steps.evidence.chance import q_values
+from rosetta_steps.matching.best_buddies import best_buddies
 from rosetta_steps.matching.nearest import nearest
 
 

@@ -45,16 +45,11 @@ def both_maps(pair, maps):
     return [upsample(one, size)[:, 0] for one in found]
 
 
-def image_sums(sums):
-    names = ("sum_a", "sum_b", "sum_aa", "sum_bb", "sum_ab")
-    return ImageSums(*(sums[name].values.T for name in names), sums["positions"].values)
-
-
 def test_the_three_parts_are_those_of_their_formulas_and_sum_to_r(measured):
     pairs, maps, moments, sums, _ = measured
-    of_pairs = where_of_pairs(*moments, pairs)
-    r = image_sums(sums).correlation()[0]
-    amount = image_sums(sums).amount() / of_pairs["deviations"].to_numpy()
+    of_pairs = where_of_pairs(moments, pairs)
+    r = ImageSums.of(sums).correlation()[0]
+    amount = ImageSums.of(sums).amount() / of_pairs["deviations"].to_numpy()
     for row, pair in enumerate(pairs.itertuples(index=False)):
         a, b = both_maps(pair, maps)
         deviations = a.std() * b.std()
@@ -75,7 +70,7 @@ def test_the_three_parts_are_those_of_their_formulas_and_sum_to_r(measured):
 
 def test_what_is_left_is_the_correlation_without_both_mean_maps(measured):
     pairs, maps, moments, sums, _ = measured
-    left = correlation_left(image_sums(sums).correlation()[0], where_of_pairs(*moments, pairs))
+    left = correlation_left(ImageSums.of(sums).correlation()[0], where_of_pairs(moments, pairs))
     for row, pair in enumerate(pairs.itertuples(index=False)):
         a, b = both_maps(pair, maps)
         expected = np.corrcoef((a - a.mean(0)).ravel(), (b - b.mean(0)).ravel())[0, 1]
@@ -140,7 +135,7 @@ def test_partial_correlations_are_those_of_the_residuals_of_a_regression(measure
 def test_the_correlation_of_the_sums_is_that_of_the_table(measured):
     pairs, maps, _, sums, _ = measured
     table = brute_force(*maps)
-    r = image_sums(sums).correlation()[0]
+    r = ImageSums.of(sums).correlation()[0]
     places = [
         {
             (n, c): i

@@ -11,21 +11,24 @@ from conftest import plain_settings
 from PIL import Image
 from torch.nn import functional
 
-from rosetta_steps import moments, sampling
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.display import drawing, panels
 from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import open_dictionary
-from rosetta_steps.inversion import invert, visualise
+from rosetta_steps.inversion import inverter as inverting
+from rosetta_steps.inversion import visualisation, visualise
 from rosetta_steps.inversion.arms import read_arms, write_empty
-from rosetta_steps.inversion.figures import animation, guided, loss_curves, paper
+from rosetta_steps.inversion.figures import animation, curves, guided, loss_curves, paper, printed
+from rosetta_steps.inversion.figures.frames import FORMATS, GAP, LEAST, LINE, animate, frames_of
 from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
+from rosetta_steps.maps import moments
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 from rosetta_steps.testing import Project, dump_maps
+from rosetta_steps.zoo.generators import sampling
 
 ZOO = "config/models.yaml"
 NAMES = ["generator", "one", "two"]
@@ -64,8 +67,8 @@ def mined(tmp_path_factory):
         settings = plain_settings(
             **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guidance_fraction": 0.5})
         )
-        inverter = invert.Inverter("generator", ZOO, *guides(models), settings, "cpu")
-        invert.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
+        inverter = inverting.Inverter("generator", ZOO, *guides(models), settings, "cpu")
+        inverting.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
     yield folder
     before.undo()
 
@@ -98,10 +101,10 @@ def dictionary(mined):
 
 def shown(dictionary, concepts, starts=3, images=2, **settings):
     settings = plain_settings(**(SETTINGS.attrs() | {"starts": 1} | settings))
-    pairs = visualise.pairs_of(concepts)
+    pairs = visualisation.pairs_of(concepts)
     moments_of = {name: f"moments/{name}.zarr" for name in NAMES}
-    inverter = invert.Inverter("generator", ZOO, pairs, moments_of, settings, "cpu")
-    found = visualise.visualise(
+    inverter = inverting.Inverter("generator", ZOO, pairs, moments_of, settings, "cpu")
+    found = visualisation.visualise(
         inverter, dictionary, concepts, starts=starts, images=images, memory=1.0
     )
     return found.assign_attrs(similarity=settings.similarity)
@@ -140,14 +143,14 @@ def test_the_target_is_the_image_on_which_both_units_fire_most(dictionary):
         maps = store["activation"].values[:, unit.channel]
         both = both + (maps.max((1, 2)) - maps.min()) / (maps.max() - maps.min())
     expected = np.argsort(-both)[:3].tolist()
-    assert visualise.strongest_images(dictionary, [concept], 3) == [expected]
+    assert visualisation.strongest_images(dictionary, [concept], 3) == [expected]
 
 
 def test_a_start_is_optimised_for_its_pair_alone(dictionary):
     """L_act of the stored latents, against upsampled and standardised maps in float64."""
     concepts = dictionary.concepts[1:3]
     found = shown(dictionary, concepts, steps=4)
-    generator = invert.Inverter(
+    generator = inverting.Inverter(
         "generator", ZOO, *guides([]), plain_settings(reconstruction="l2"), "cpu"
     )
     latents = torch.from_numpy(found["latent"].values)
@@ -182,11 +185,11 @@ def test_a_start_is_optimised_for_its_pair_alone(dictionary):
 def test_a_unit_is_shown_with_its_own_buddies(dictionary):
     unit = dictionary.concepts[2].generator_unit
     name = f"{unit.layer}:{unit.channel}"
-    (one,) = visualise.concepts_of_units(dictionary, [f"generator:{name}", name])
+    (one,) = visualisation.concepts_of_units(dictionary, [f"generator:{name}", name])
     assert one.generator_unit == unit and one.number == 3
     rows = dictionary.table[dictionary.table["concept"] == 3]
     best = rows.loc[rows["correlation"].idxmax()]
-    pair = visualise.pairs_of([one]).iloc[0]
+    pair = visualisation.pairs_of([one]).iloc[0]
     assert (
         pair[["model", "layer", "channel"]].tolist() == best[["model", "layer", "channel"]].tolist()
     )
@@ -195,23 +198,23 @@ def test_a_unit_is_shown_with_its_own_buddies(dictionary):
 def test_what_does_not_exist_is_answered_with_the_nearest(dictionary):
     last = dictionary.concepts[-1].number
     with pytest.raises(ValueError, match=rf"no concept {last + 9}.* nearest are .*{last}\."):
-        visualise.concepts_numbered(dictionary, [last + 9])
+        visualisation.concepts_numbered(dictionary, [last + 9])
     layer = dictionary.table["generator_layer"].iloc[0]
     known = sorted(
         set(dictionary.table[dictionary.table["generator_layer"] == layer]["generator_channel"])
     )
     with pytest.raises(ValueError, match=f"the nearest that have are .*{layer}:{known[-1]}"):
-        visualise.concepts_of_units(dictionary, [f"{layer}:99"])
+        visualisation.concepts_of_units(dictionary, [f"{layer}:99"])
     with pytest.raises(ValueError, match=f"no unit of layer {layer}x. Did you mean '{layer}'"):
-        visualise.concepts_of_units(dictionary, [f"{layer}x:0"])
+        visualisation.concepts_of_units(dictionary, [f"{layer}x:0"])
     with pytest.raises(ValueError, match="'17' names no unit of generator: write layer:channel"):
-        visualise.concepts_of_units(dictionary, ["17"])
+        visualisation.concepts_of_units(dictionary, ["17"])
 
 
 def test_figure_1_has_examples_in_all_models_beside_the_optimised_images(dictionary):
     concepts = dictionary.concepts[:2]
     found = shown(dictionary, concepts)
-    figure = visualise.figure1(dictionary, concepts, found)
+    figure = visualisation.figure1(dictionary, concepts, found)
     # image, generator and two models on two examples, and three starts; the colour key
     assert len(figure.axes) == 2 * (2 * 4 + 3) + 1
     words = words_of(figure)
@@ -242,13 +245,13 @@ def test_the_command_line_visualises_and_draws(dictionary, mined, tmp_path, monk
 
 def test_images_are_chosen_evenly_over_the_quantiles():
     gain = np.array([7, 3, 9, 1, 5, 0, 8, 2, 6, 4.0])
-    chosen = paper.evenly_chosen(gain, 5)
+    chosen = printed.evenly_chosen(gain, 5)
     assert gain[chosen].tolist() == [1, 3, 5, 7, 9]
-    assert gain[paper.evenly_chosen(gain, 2)].tolist() == [2, 7]
-    assert paper.evenly_chosen(gain, 99) == np.argsort(gain).tolist()
+    assert gain[printed.evenly_chosen(gain, 2)].tolist() == [2, 7]
+    assert printed.evenly_chosen(gain, 99) == np.argsort(gain).tolist()
     gain[[2, 5]] = np.nan  # of the eight others
-    assert gain[paper.evenly_chosen(gain, 4)].tolist() == [2, 4, 6, 8]
-    assert paper.evenly_chosen(np.full(3, np.nan), 2) == []
+    assert gain[printed.evenly_chosen(gain, 4)].tolist() == [2, 4, 6, 8]
+    assert printed.evenly_chosen(np.full(3, np.nan), 2) == []
 
 
 def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
@@ -259,9 +262,9 @@ def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
     errors = [((arms[i].image.values - targets) ** 2).mean((1, 2, 3)) for i in (0, 2)]
     psnr = -10 * np.log10(errors)
     np.testing.assert_allclose(
-        paper.measured(mined / "targets.zarr", [arms[0], arms[2]]), psnr, rtol=1e-5
+        printed.measured(mined / "targets.zarr", [arms[0], arms[2]]), psnr, rtol=1e-5
     )
-    figure = paper.comparison(mined / "targets.zarr", arms, count=4)
+    figure = printed.comparison(mined / "targets.zarr", arms, count=4)
     words = words_of(figure)
     order = np.argsort(psnr[1] - psnr[0])[[1, 3, 5, 7]]
     assert [word for word in words if word.startswith("image ")] == [f"image {i}" for i in order]
@@ -277,16 +280,16 @@ def test_an_image_that_failed_says_so_and_is_not_chosen_by_the_rule(mined, tmp_p
     write_dataset(store, tmp_path / "failed.zarr", arm_of(mined, "failed"))
     stores = [mined / "reconstruction.zarr", tmp_path / "failed.zarr"]
     arms = read_arms(stores, mined / "targets.zarr")
-    chosen = words_of(paper.comparison(mined / "targets.zarr", arms, count=8))
+    chosen = words_of(printed.comparison(mined / "targets.zarr", arms, count=8))
     assert "image 3" not in chosen and "failed" not in chosen
-    by_hand = words_of(paper.comparison(mined / "targets.zarr", arms, count=8, images=[3]))
+    by_hand = words_of(printed.comparison(mined / "targets.zarr", arms, count=8, images=[3]))
     assert "failed" in by_hand
 
 
 def test_photos_are_named_by_their_files_and_others_by_their_numbers():
     files = xr.Dataset({"file": ("image", np.array(["a/astronaut.png", "面.png"]))})
-    assert paper.image_names(files, [1, 0], 20) == {1: "image 1", 0: "astronaut"}
-    assert paper.image_names(xr.Dataset(), [4], 20) == {4: "image 4"}
+    assert printed.image_names(files, [1, 0], 20) == {1: "image 1", 0: "astronaut"}
+    assert printed.image_names(xr.Dataset(), [4], 20) == {4: "image 4"}
 
 
 # --- guidance and translation ---------------------------------------------------------------------
@@ -337,7 +340,7 @@ def test_pairs_that_fire_and_differ_are_shown_first():
 
 
 def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
-    figure = paper.guidance_figure(arm, pairs=3)
+    figure = printed.guidance_figure(arm, pairs=3)
     assert len(figure.axes) == 3 * (1 + 3) + 1
     loss = arm.store["loss"].values[np.arange(8), arm.store["start"].values]
     last = loss[:, -1, TERMS.index("activation")]
@@ -349,7 +352,7 @@ def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
 
 
 def test_translation_shows_targets_maps_and_images_column_by_column(arm):
-    figure = paper.translation(arm, images=[4, 1], pairs=2)
+    figure = printed.translation(arm, images=[4, 1], pairs=2)
     assert len(figure.axes) == 2 * (2 + 2 * 2) + 1
     assert [word for word in words_of(figure) if word.startswith("image ")][:2] != []
     assert {"image 4", "image 1"} <= set(words_of(figure))
@@ -366,7 +369,7 @@ def test_maps_need_the_matches_that_guided_the_arm(mined):
 def test_an_empty_arm_has_a_figure_that_says_why(mined, tmp_path, monkeypatch):
     write_empty(tmp_path / "two.zarr", "no best buddies of two", arm_of(mined, "two"))
     said = []
-    monkeypatch.setattr(paper, "save_figures", lambda made, _: said.extend(made.values()))
+    monkeypatch.setattr(printed, "save_figures", lambda made, _: said.extend(made.values()))
     known = ("--targets", mined / "targets.zarr", "--arms", tmp_path / "two.zarr")
     for kind in ("guidance", "translation"):
         command_line(paper, monkeypatch, *known, "--kind", kind, "--output", tmp_path / "x.png")
@@ -391,28 +394,28 @@ def test_the_command_line_draws_every_kind(mined, kind, tmp_path, monkeypatch):
 
 
 def test_frames_go_from_the_random_start_to_the_result(arm):
-    steps, frames = animation.frames_of(arm.store, arm.inverter.generator, [3, 6])
+    steps, frames = frames_of(arm.store, arm.inverter.generator, [3, 6])
     assert steps == [0, 2, 4, 6] and frames.shape == (4, 2, 3, 16, 16)
     _, first = arm.generated([3, 6], [], start=True)
     np.testing.assert_allclose(frames[0], first, atol=1e-5)
     np.testing.assert_allclose(frames[-1], arm.store["image"].values[[3, 6]], atol=1e-5)
 
 
-@pytest.mark.parametrize("ending", animation.FORMATS)
+@pytest.mark.parametrize("ending", FORMATS)
 def test_an_animation_has_a_picture_a_frame_and_begins_again(mined, tmp_path, ending):
     out = tmp_path / f"x{ending}"
-    animation.animate(mined / "all.zarr", [0, 5, 2], out, zoo=ZOO)
+    animate(mined / "all.zarr", [0, 5, 2], out, zoo=ZOO)
     with Image.open(out) as opened:
         assert opened.n_frames == 4 and opened.info["loop"] == 0
-        width = 3 * (animation.LEAST + animation.GAP) + animation.GAP
-        height = 2 * (animation.LEAST + animation.LINE + animation.GAP)
+        width = 3 * (LEAST + GAP) + GAP
+        height = 2 * (LEAST + LINE + GAP)
         assert opened.size == (width, height)
 
 
 def test_what_cannot_be_animated_is_refused(mined, tmp_path):
     def refused(match, inversion="all.zarr", images=(0,), output="x.gif"):
         with pytest.raises(ValueError, match=match):
-            animation.animate(mined / inversion, images, tmp_path / output, zoo=ZOO)
+            animate(mined / inversion, images, tmp_path / output, zoo=ZOO)
 
     refused("x.mp4: write an animation as .webp or .gif", output="x.mp4")
     refused("has images 0 to 7, not 8, -1", images=[8, 0, -1])
@@ -430,9 +433,9 @@ def test_an_animation_shows_the_first_images_and_no_more_than_there_are(
     mined, tmp_path, monkeypatch
 ):
     for count, shown in ((3, 3), (9, 8)):
-        animation.animate(mined / "all.zarr", count, tmp_path / "x.webp", zoo=ZOO)
+        animate(mined / "all.zarr", count, tmp_path / "x.webp", zoo=ZOO)
         with Image.open(tmp_path / "x.webp") as opened:
-            assert opened.width == shown * (animation.LEAST + animation.GAP) + animation.GAP
+            assert opened.width == shown * (LEAST + GAP) + GAP
     given = ["--inversion", mined / "all.zarr", "--output", tmp_path / "y.webp", "--count"]
     with pytest.raises(ValueError, match="--count 0: an animation shows at least one image"):
         command_line(animation, monkeypatch, *given, 0)
@@ -462,7 +465,7 @@ def test_loss_curves_are_quartiles_over_the_images_that_did_not_fail():
         {"loss": (("image", "start", "step", "term"), loss), "start": ("image", start)},
         attrs={"reconstruction": "none", "pairs": 3},
     )
-    found = loss_curves.curves(store)
+    found = curves.curves(store)
     assert list(found) == ["total", "activation", "regulariser"]
     kept = np.sort([loss[0, 1], loss[2, 0], loss[3, 1], loss[4, 1]], axis=0)
     # of four sorted values, the quartiles lie a quarter, half and three quarters of three steps on
@@ -475,14 +478,14 @@ def test_loss_curves_are_quartiles_over_the_images_that_did_not_fail():
 def test_loss_curves_have_a_panel_a_term_and_a_line_an_arm_that_has_it(mined, tmp_path):
     write_empty(tmp_path / "two.zarr", "no matches", arm_of(mined, "two"))
     stores = [mined / "reconstruction.zarr", tmp_path / "two.zarr", mined / "all.zarr"]
-    figure = loss_curves.loss_curve(stores)
+    figure = curves.loss_curve(stores)
     lines = [[line.get_label() for line in panel.lines] for panel in figure.axes]
     assert lines == [["reconstruction", "all"], ["reconstruction", "all"], ["all"], lines[0]]
     assert lines[3] == ["reconstruction", "all"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.texts] == ["reconstruction", "all"]
     with pytest.raises(ValueError, match="no arm has a loss"):
-        loss_curves.loss_curve([tmp_path / "two.zarr"])
+        curves.loss_curve([tmp_path / "two.zarr"])
 
 
 def test_the_command_line_draws_loss_curves(mined, tmp_path, monkeypatch):

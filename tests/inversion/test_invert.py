@@ -12,20 +12,22 @@ import yaml
 from conftest import ROOT, plain_settings
 from full_disk import full_disk, message_of
 
-from rosetta_steps import moments, sampling
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.config.options import add_options
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
+from rosetta_steps.inversion import inverter as inverting
 from rosetta_steps.inversion.arms import read_arm
-from rosetta_steps.inversion.figures.loss_curves import curves
+from rosetta_steps.inversion.comparison import measure
+from rosetta_steps.inversion.figures.curves import curves
 from rosetta_steps.inversion.matches import read_matches, refuse_no_matches
 from rosetta_steps.inversion.metrics import METRICS
-from rosetta_steps.inversion.table import measure
+from rosetta_steps.maps import moments
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients, manifest_path
 from rosetta_steps.testing import Project, dump_maps, made
+from rosetta_steps.zoo.generators import sampling
 
 SETTINGS = plain_settings(steps=6, starts=2, reconstruction="l2", similarity="cosine", frames=3)
 FOUND = ["latent", "image", "loss", "start", "failed", "frame"]
@@ -65,11 +67,11 @@ def make(folder, settings=SETTINGS, guided=True):
     tables = {"one": folder / "buddies.csv"} if guided else {}
     found = {name: folder / f"{name}.zarr" for name in ("generator", "one")} if guided else {}
     matches = read_matches(tables, 2, -1.0)
-    return step.Inverter("generator", "config/models.yaml", matches, found, settings, "cpu")
+    return inverting.Inverter("generator", "config/models.yaml", matches, found, settings, "cpu")
 
 
 def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp_path):
-    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     store = xr.open_zarr(tmp_path / "x.zarr")
     assert store["image"].sizes == {"image": 8, "rgb": 3, "y": 16, "x": 16}
     assert store["latent"].dims == ("image", "latent")
@@ -84,7 +86,7 @@ def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp
 
 def test_images_of_the_store_are_those_of_its_latents(inverter, mined, tmp_path):
 
-    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     store = xr.open_zarr(tmp_path / "x.zarr")
     again = inverter.generator.generate(torch.from_numpy(store["latent"].values))
     np.testing.assert_allclose(again, store["image"], atol=1e-6)
@@ -93,9 +95,9 @@ def test_images_of_the_store_are_those_of_its_latents(inverter, mined, tmp_path)
 def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
     inverter, mined, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
+    monkeypatch.setitem(inverting.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
     whole, targets = tmp_path / "whole.zarr", mined / "targets.zarr"
-    step.invert(inverter, targets, whole, memory=1.0)
+    inverting.invert(inverter, targets, whole, memory=1.0)
     real, done = inverter.invert, []
 
     def dies_at_the_third(images, numbers, *rest):
@@ -106,7 +108,7 @@ def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
 
     monkeypatch.setattr(inverter, "invert", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        step.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
+        inverting.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
     assert not manifest_path(tmp_path / "x.zarr").exists()
     left = []
     monkeypatch.setattr(
@@ -114,7 +116,7 @@ def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
         "invert",
         lambda images, numbers, *r: left.append(numbers) or real(images, numbers, *r),
     )
-    step.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(inverter, targets, tmp_path / "x.zarr", memory=1.0)
     assert left == [[4, 5], [6, 7]]
     for name in FOUND:
         np.testing.assert_array_equal(
@@ -125,7 +127,7 @@ def test_a_killed_job_goes_on_with_the_images_not_done_and_gives_the_same_bits(
 def test_a_full_disk_is_named_and_the_next_run_does_the_images_that_are_left(
     inverter, mined, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
+    monkeypatch.setitem(inverting.MOST_AT_ONCE, "cpu", 4)  # two images of two starts
     targets, output = mined / "targets.zarr", tmp_path / "x.zarr"
     real, done = inverter.invert, []
 
@@ -143,23 +145,26 @@ def test_a_full_disk_is_named_and_the_next_run_does_the_images_that_are_left(
             file.flush()
 
     monkeypatch.setattr(np, "savez", filling_up)
-    said = message_of(lambda: step.invert(inverter, targets, output, memory=1.0))
+    said = message_of(lambda: inverting.invert(inverter, targets, output, memory=1.0))
     assert str(tmp_path) in said and not manifest_path(output).exists()
-    step.invert(inverter, targets, output, memory=1.0)
+    inverting.invert(inverter, targets, output, memory=1.0)
     assert done == [[0, 1], [2, 3], [4, 5], [4, 5], [6, 7]]
     assert xr.open_zarr(output).sizes["image"] == 8
 
 
 def test_pieces_of_other_settings_are_not_used(inverter, mined, tmp_path, monkeypatch):
-    monkeypatch.setitem(step.MOST_AT_ONCE, "cpu", 4)
-    monkeypatch.setattr(step, "write_dataset", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(inverting.MOST_AT_ONCE, "cpu", 4)
+    monkeypatch.setattr(inverting, "write_dataset", killed)
     with pytest.raises(KeyboardInterrupt):
-        step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+        inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     monkeypatch.undo()
     monkeypatch.chdir(mined)
     other = plain_settings(**(SETTINGS.attrs() | {"seed": 5}))
-    step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
-    step.invert(make(mined, other), mined / "targets.zarr", tmp_path / "y.zarr", memory=1.0)
+    inverting.invert(make(mined, other), mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(make(mined, other), mined / "targets.zarr", tmp_path / "y.zarr", memory=1.0)
     np.testing.assert_array_equal(
         xr.open_zarr(tmp_path / "x.zarr")["latent"], xr.open_zarr(tmp_path / "y.zarr")["latent"]
     )
@@ -179,13 +184,13 @@ def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch
     with pytest.raises(
         ValueError, match="one.zarr is moments of one on mined, .* read as that of generator"
     ):
-        step.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
+        inverting.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
 
 
 def test_memory_is_known_in_advance(inverter):
     needs = inverter.needs
     assert needs.row > 4 * (6 * 16 + 4 * 64 + 3 * 256)  # the maps of the generator at least
-    assert inverter.rows_at_once(1.0) == step.MOST_AT_ONCE["cpu"]
+    assert inverter.rows_at_once(1.0) == inverting.MOST_AT_ONCE["cpu"]
     assert inverter.rows_at_once(1e-9 * (needs.once + 5.2 * needs.of_a_row)) == 5
     with pytest.raises(ValueError, match=r"needs [0-9.e-]+ GB .* budget .* raise memory_gb"):
         inverter.rows_at_once(0.5e-9 * needs.of_a_row)
@@ -202,7 +207,7 @@ def test_images_that_fail_are_named_and_the_rest_is_kept(inverter, mined, tmp_pa
         return objective
 
     inverter.objective = broken
-    step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     store = xr.open_zarr(tmp_path / "x.zarr")
     assert (
         "image 3: the loss of 2 of 2 starts was not finite from step 0 on"
@@ -257,12 +262,12 @@ def test_targets_that_are_no_images_are_refused(dims, values, message, inverter,
     store = xr.Dataset({dims: (("n", "rgb", "y", "x"), values)})
     write_dataset(store, tmp_path / "t.zarr", made("samples"))
     with pytest.raises(ValueError, match=message):
-        step.invert(inverter, tmp_path / "t.zarr", tmp_path / "x.zarr", memory=1.0)
+        inverting.invert(inverter, tmp_path / "t.zarr", tmp_path / "x.zarr", memory=1.0)
 
 
 def test_a_class_of_a_generator_without_classes_is_refused(inverter, mined, tmp_path):
     with pytest.raises(ValueError, match="generator has no classes: leave out class: 3"):
-        step.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", 1.0, "3")
+        inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", 1.0, "3")
 
 
 def by_hand(monkeypatch, *words):
@@ -293,7 +298,7 @@ def test_defaults_by_hand_are_those_of_the_config():
     import argparse
 
     parser = argparse.ArgumentParser()
-    add_options(parser, step.Settings)
+    add_options(parser, inverting.Settings)
     found = vars(parser.parse_args([]))
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
     assert found == {name: config[name] for name in found}
@@ -302,7 +307,7 @@ def test_defaults_by_hand_are_those_of_the_config():
 def test_an_arm_that_nothing_guides_has_no_l_act(mined, tmp_path, monkeypatch):
     monkeypatch.chdir(mined)
     alone = make(mined, guided=False)
-    step.invert(alone, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
+    inverting.invert(alone, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0)
     store = xr.open_zarr(tmp_path / "x.zarr")
     assert store["loss"].sel(term="activation").isnull().all()
     assert store["loss"].sel(term="total").notnull().all()

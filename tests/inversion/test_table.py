@@ -19,7 +19,8 @@ from scipy.ndimage import correlate1d
 from rosetta_steps.inversion import metrics as known
 from rosetta_steps.inversion import table as step
 from rosetta_steps.inversion.arms import other_settings, read_arm, read_arms, why_empty, write_empty
-from rosetta_steps.inversion.invert import dataset_of
+from rosetta_steps.inversion.comparison import compare
+from rosetta_steps.inversion.inverter import dataset_of
 from rosetta_steps.inversion.metrics import Metric, networks_among, psnr, ssim
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.paired import mean_and_interval, paired_tests
@@ -156,7 +157,7 @@ def test_a_perceptual_column_is_named_after_its_network_and_never_lpips(tmp_path
     assert [metric.label for metric in metrics] == ["psnr", "ssim", "perceptual_one"]
     targets, arms, images, _ = faces
     write_arm(tmp_path, "exact", images)
-    found, _, tests = step.compare(
+    found, _, tests = compare(
         targets, [*arms, tmp_path / "exact.zarr"], metrics, "reconstruction", "cpu"
     )
     distance = found.set_index("method")["perceptual_one"]
@@ -176,7 +177,7 @@ def test_a_metric_of_ones_own_is_one_entry_that_a_config_names(faces, monkeypatc
     assert networks_among(["largest", "lpips", "one"]) == ["one"]
     metrics = metrics_of(["largest"], "models.yaml", 32, "cpu")
     targets, arms, images, pictured = faces
-    table, _, tests = step.compare(targets, arms, metrics, "reconstruction", "cpu")
+    table, _, tests = compare(targets, arms, metrics, "reconstruction", "cpu")
     expected = np.abs(pictured["all"] - images).max((1, 2, 3)).mean()
     assert table.set_index("method")["largest"]["all"] == pytest.approx(expected, rel=1e-6)
     assert "largest error ↓" in markdown(table, metrics) and f"{expected:.3f} " in latex(
@@ -187,7 +188,7 @@ def test_a_metric_of_ones_own_is_one_entry_that_a_config_names(faces, monkeypatc
 
 def test_the_table_has_the_mean_of_every_arm_in_the_order_given(faces):
     targets, arms, images, pictured = faces
-    table, values, _ = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    table, values, _ = compare(targets, arms, METRICS, "reconstruction", "cpu")
     assert list(table) == ["method", "psnr", "ssim", "images", "note"]
     assert list(table["method"]) == ["reconstruction", "all"]
     assert list(table["images"]) == [6, 6] and not table["note"].any()
@@ -201,7 +202,7 @@ def test_the_table_has_the_mean_of_every_arm_in_the_order_given(faces):
 
 def test_every_image_has_the_last_loss_of_its_kept_start(faces):
     targets, arms, *_ = faces
-    _, values, _ = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    _, values, _ = compare(targets, arms, METRICS, "reconstruction", "cpu")
     store = xr.open_zarr(arms[0])
     for row in values[values["method"] == "reconstruction"].itertuples():
         kept = store["loss"][row.image, row.start, -1]
@@ -215,7 +216,7 @@ def test_images_keep_the_files_and_labels_of_the_targets(tmp_path):
     names = np.array(["a.png", "b, c.png"], dtype=np.dtypes.StringDType())
     targets = write_targets(tmp_path, images, file=names, label=[7, 3])
     arm = write_arm(tmp_path, "reconstruction", near(images, 1, 0.1))
-    _, values, _ = step.compare(targets, [arm], METRICS, "reconstruction", "cpu")
+    _, values, _ = compare(targets, [arm], METRICS, "reconstruction", "cpu")
     assert list(values)[:4] == ["image", "file", "label", "method"]
     assert list(values["file"]) == ["a.png", "b, c.png"] and list(values["label"]) == [7, 3]
 
@@ -228,7 +229,7 @@ def test_targets_are_resized_to_the_images_of_the_generator(tmp_path, size):
     targets = write_targets(tmp_path, images)
     arm = near(small, 1, 0.1)
     write_arm(tmp_path, "reconstruction", arm)
-    table, *_ = step.compare(
+    table, *_ = compare(
         targets, [tmp_path / "reconstruction.zarr"], METRICS, "reconstruction", "cpu"
     )
     assert table["psnr"][0] == pytest.approx(brute_psnr(arm, small).mean(), rel=1e-6)
@@ -237,7 +238,7 @@ def test_targets_are_resized_to_the_images_of_the_generator(tmp_path, size):
 def test_an_image_on_which_one_arm_failed_counts_in_no_mean(tmp_path, faces, capsys):
     targets, arms, images, pictured = faces
     write_arm(tmp_path, "all", pictured["all"], failed=[1, 4])
-    table, values, tests = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    table, values, tests = compare(targets, arms, METRICS, "reconstruction", "cpu")
     kept = [0, 2, 3, 5]
     assert list(table["images"]) == [4, 4] and set(tests["images"]) == {4}
     expected = brute_psnr(pictured["reconstruction"][kept], images[kept]).mean()
@@ -255,7 +256,7 @@ def test_arms_that_fail_on_every_image_between_them_cannot_be_compared(tmp_path,
     write_arm(tmp_path, "reconstruction", pictured["reconstruction"], failed=[0, 1, 2])
     write_arm(tmp_path, "all", pictured["all"], failed=[3, 4, 5])
     with pytest.raises(ValueError, match="on every image some arm failed"):
-        step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+        compare(targets, arms, METRICS, "reconstruction", "cpu")
 
 
 def test_an_empty_arm_is_a_row_without_values_that_says_why(tmp_path, faces, capsys):
@@ -264,7 +265,7 @@ def test_an_empty_arm_is_a_row_without_values_that_says_why(tmp_path, faces, cap
     write_empty(empty, "no best buddies with r of at least 0.9.", arm_of(empty.parent, "empty"))
     assert why_empty(empty) and not why_empty(arms[0])
     given = [arms[0], empty, arms[1]]
-    table, values, tests = step.compare(targets, given, METRICS, "reconstruction", "cpu")
+    table, values, tests = compare(targets, given, METRICS, "reconstruction", "cpu")
     assert list(table["method"]) == ["reconstruction", "open-nsfw", "all"]
     assert list(table["images"]) == [6, 0, 6]
     row = table.set_index("method").loc["open-nsfw"]
@@ -286,7 +287,7 @@ def test_an_empty_arm_takes_the_place_of_a_store_and_gives_it_back(tmp_path, fac
 
 def test_intervals_and_tests_are_those_of_scipy(faces):
     targets, arms, *_ = faces
-    _, values, tests = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    _, values, tests = compare(targets, arms, METRICS, "reconstruction", "cpu")
     for metric in ("psnr", "ssim"):
         base, guided = (
             values[values["method"] == name][metric].to_numpy()
@@ -328,7 +329,7 @@ def test_arms_that_do_not_differ_have_no_p():
 def test_exact_inversions_have_an_infinite_psnr_and_no_test(tmp_path, faces):
     targets, arms, images, _ = faces
     exact = write_arm(tmp_path, "exact", images)
-    table, _, tests = step.compare(targets, [*arms, exact], METRICS, "reconstruction", "cpu")
+    table, _, tests = compare(targets, [*arms, exact], METRICS, "reconstruction", "cpu")
     assert table["psnr"][2] == np.inf and table["ssim"][2] == pytest.approx(1)
     row = tests[(tests["method"] == "exact") & (tests["metric"] == "psnr")].iloc[0]
     assert np.isnan(row["p_t"]) and row["better"] == 6
@@ -336,7 +337,7 @@ def test_exact_inversions_have_an_infinite_psnr_and_no_test(tmp_path, faces):
 
 def refused(what, targets, arms, match, error=ValueError):
     with pytest.raises(error, match=match):
-        step.compare(targets, arms, METRICS, what, "cpu")
+        compare(targets, arms, METRICS, what, "cpu")
 
 
 def test_arms_that_cannot_be_compared_are_refused(tmp_path, faces):
@@ -370,10 +371,10 @@ def test_the_same_targets_may_be_named_in_another_way(tmp_path, faces, monkeypat
 
 def test_settings_in_which_arms_differ_are_said(tmp_path, faces, capsys):
     targets, arms, _, pictured = faces
-    step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    compare(targets, arms, METRICS, "reconstruction", "cpu")
     assert "differ" not in capsys.readouterr().err
     other = write_arm(tmp_path, "long", pictured["all"], steps=500)
-    step.compare(targets, [arms[0], other], METRICS, "reconstruction", "cpu")
+    compare(targets, [arms[0], other], METRICS, "reconstruction", "cpu")
     assert "steps: 3 (reconstruction), 500 (long)" in capsys.readouterr().err
 
 
@@ -457,7 +458,7 @@ def test_the_printed_table_can_be_pasted():
 
 def test_a_comparison_in_words_has_no_line_for_the_baseline(faces):
     targets, arms, *_ = faces
-    *_, tests = step.compare(targets, arms, METRICS, "reconstruction", "cpu")
+    *_, tests = compare(targets, arms, METRICS, "reconstruction", "cpu")
     lines = comparisons_in_words(tests, METRICS, "reconstruction").splitlines()
     assert len(lines) == 3 and lines[0] == "Against reconstruction, with 95 % intervals:"
     assert lines[1].startswith("all, psnr: +") and lines[2].startswith("all, ssim: +")

@@ -11,27 +11,27 @@ import xarray as xr
 import yaml
 from conftest import ROOT
 
-from rosetta_steps import moments, sampling
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.units import units_of
 from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import read_maps, unit_maxima
-from rosetta_steps.maps import running, sources
+from rosetta_steps.maps import moments, running, sources
 from rosetta_steps.maps.copying import copy_maps, runs_of_channels
+from rosetta_steps.maps.matched import keep_matched, matched_units
 from rosetta_steps.maps.running import Stream, describe, provenance_of
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matched_maps import keep_matched, matched_units
+from rosetta_steps.maps.streams import write_stream
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import manifest_path
-from rosetta_steps.streams import write_stream
 from rosetta_steps.testing import Project, dump_maps, made
 from rosetta_steps.zoo.entries import check
+from rosetta_steps.zoo.generators import sampling
 
 ZOO = "config/models.yaml"
 NAMES = {"generator": "all", "one": ["layer1*", "layer2*"]}

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.concepts import dictionary
 from rosetta_steps.display.exemplars import choose_concepts
 from rosetta_steps.inversion.matches import read_matches
-from rosetta_steps.matched_maps import matched_units
+from rosetta_steps.maps.matched import matched_units
 from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.matching.concepts import dictionary
 from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.matching.tables import (
     BEST_BUDDIES,

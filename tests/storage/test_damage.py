@@ -21,7 +21,10 @@ EVERYONE = ["generator", *MODELS]
 
 def step(module: str, *words) -> None:
     """Run a step as its command line does, in this process."""
-    found = importlib.import_module(f"rosetta_steps.{module}")
+    name = f"rosetta_steps.{module}"
+    found = importlib.import_module(name)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{name}.__main__")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [module, *map(str, words)])
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -41,7 +44,7 @@ def mine(folder: Path, seed: int) -> None:
         step("moments", "--activations", maps, "--output", folder / f"moments/{model}.zarr")
     for model in EVERYONE:
         pair = f"generator--{model}"
-        step("correlation.step", *correlation(folder, model), folder / f"correlations/{pair}.zarr")
+        step("correlation", *correlation(folder, model), folder / f"correlations/{pair}.zarr")
         step("best_buddies", *best_buddies(folder, model), folder / f"buddies/{pair}.csv")
     step("concepts", *concepts(folder), folder / "rosetta.csv")
     for arm, models in (("reconstruction", []), ("all", MODELS)):
@@ -142,7 +145,7 @@ READERS = {
         "moments", lambda f: ["--activations", f / MAPS[1], "--output"], "one.zarr", [MAPS[1]]
     ),
     "correlation": (
-        "correlation.step", lambda f: correlation(f, "one"), "r.zarr", [*MAPS[:2], *MOMENTS[:2]]
+        "correlation", lambda f: correlation(f, "one"), "r.zarr", [*MAPS[:2], *MOMENTS[:2]]
     ),
     "best_buddies": (
         "best_buddies", lambda f: best_buddies(f, "one"), "b.csv",

@@ -13,18 +13,20 @@ import zarr
 from conftest import ROOT, plain_settings
 from PIL import Image
 
-from rosetta_steps import image_folder, moments, sampling
-from rosetta_steps.best_buddies import table_of
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.editing import edit
-from rosetta_steps.inversion import invert
+from rosetta_steps.inversion import inverter as inverting
 from rosetta_steps.inversion.matches import read_matches
+from rosetta_steps.maps import moments
+from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import write_table
+from rosetta_steps.stimuli import image_folder
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.storage.portable import fixed_width, listed, plain_attrs, portable
 from rosetta_steps.testing import Project, dump_maps, made, write_maps
+from rosetta_steps.zoo.generators import sampling
 
 matplotlib.use("Agg")
 ZOO = "config/models.yaml"
@@ -65,8 +67,8 @@ def stores(tmp_path_factory):
     guides = {name: folder / f"moments/{name}.zarr" for name in NAMES}
     matches = read_matches({"one": folder / "buddies.csv"}, 2, -1.0)
     settings = plain_settings(steps=2, reconstruction="l2", frames=2)
-    inverter = invert.Inverter("generator", ZOO, matches, guides, settings, "cpu")
-    invert.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
+    inverter = inverting.Inverter("generator", ZOO, matches, guides, settings, "cpu")
+    inverting.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
     options = {"generator": "generator", "models": "one", "buddies": "buddies.csv", "steps": 2}
     options |= {"neighbours": 2, "min-correlation": -1, "edit": "zoom_in"}
     options |= {"source": "samples.zarr", "output": "edit.zarr"}

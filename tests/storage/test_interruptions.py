@@ -17,14 +17,15 @@ import yaml
 from conftest import ROOT
 from full_disk import full_disk, message_of
 
-from rosetta_steps import moments, sampling
 from rosetta_steps.correlation import pieces, step, totals
 from rosetta_steps.correlation.settings import Correlation
+from rosetta_steps.maps import moments
 from rosetta_steps.maps.store import MapReader, MapWriter
 from rosetta_steps.runtime import errors
 from rosetta_steps.storage.datasets import check_dataset
 from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.testing import dump_maps, moments_of, random_maps, write_maps
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
 IMAGES = slice(0, 10)  # of all stores here: blocks of four end in a short one

@@ -11,7 +11,7 @@ from full_disk import full_disk, message_of
 from PIL import Image
 
 from rosetta_steps.display import drawing
-from rosetta_steps.inversion.figures.animation import write_animation
+from rosetta_steps.inversion.figures.frames import write_animation
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import room_for
 from rosetta_steps.storage.leftovers import LET_ALONE, partial, remove_leftovers

@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 from brute_force import brute_force, run
 
-from rosetta_steps import moments
 from rosetta_steps.correlation import pieces, step
+from rosetta_steps.maps import moments
 from rosetta_steps.maps.copying import copy_maps
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.store import MapReader

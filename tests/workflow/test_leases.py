@@ -59,8 +59,6 @@ def rules():
 )
 def test_a_rule_asks_for_a_gpu_if_its_step_takes_one(rule, body, step):
     main = step if "main" in module(step)[0] else f"{step}.__main__"
-    if step == "rosetta_steps.correlation":
-        main = "rosetta_steps.correlation.step"
     takes = leases(main)
     if rule in NEVER:
         assert NEVER[rule] in body

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from rosetta_steps.display.drawing import save_figures
 from rosetta_steps.display.panels import empty_figure
-from rosetta_steps.inversion.figures.animation import empty_canvas, write_animation
+from rosetta_steps.inversion.figures.frames import empty_canvas, write_animation
 from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
 

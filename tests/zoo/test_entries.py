@@ -11,11 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from rosetta_steps import sampling
 from rosetta_steps.maps import running
 from rosetta_steps.maps.copying import refuse_what_does_not_fit
+from rosetta_steps.maps.plan import plan
 from rosetta_steps.maps.store import MapReader, MapWriter
-from rosetta_steps.plan import plan
 from rosetta_steps.testing import dump_maps
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import (
@@ -25,6 +24,7 @@ from rosetta_steps.zoo.entries import (
     read_entries,
     read_yaml,
 )
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.hooks import activations_of, layers_of
 from rosetta_steps.zoo.loading import choose_layers, load

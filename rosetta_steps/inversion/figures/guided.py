@@ -17,7 +17,7 @@ from rosetta_steps.display.reading import unit_ranges
 from rosetta_steps.inversion.arms import read_arms
 from rosetta_steps.inversion.figures.kept import first_latents, last_latents, settings_of, space_of
 from rosetta_steps.inversion.guidance import guidance
-from rosetta_steps.inversion.invert import Inverter
+from rosetta_steps.inversion.inverter import Inverter
 from rosetta_steps.inversion.similarity import Similarity
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError

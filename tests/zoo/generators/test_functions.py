@@ -7,9 +7,9 @@ import torch
 import xarray as xr
 import yaml
 
-from rosetta_steps import sampling
 from rosetta_steps.testing import dump_maps
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.functions import build_module
 

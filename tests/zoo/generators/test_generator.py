@@ -10,11 +10,11 @@ import xarray as xr
 import yaml
 from safetensors.torch import save_file
 
-from rosetta_steps import sampling
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.budgets import images_at_once
 from rosetta_steps.testing import dump_maps
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.biggan_deep import BigGANDeep
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.generators.dcgan import DCGAN

@@ -14,8 +14,8 @@ import xarray as xr
 from full_disk import full_disk, message_of
 from PIL import Image
 
-from rosetta_steps import image_folder
-from rosetta_steps.stimuli import image_files
+from rosetta_steps import image_folder as step
+from rosetta_steps.stimuli import image_files, image_folder
 from rosetta_steps.storage.datasets import check_dataset
 
 SIZE = (6, 9)  # y, x, as PIXELS
@@ -185,7 +185,7 @@ def test_a_killed_job_leaves_nothing_that_looks_done_and_the_next_one_clears_up(
     photos(tmp_path)
     code = """
 import os, signal, pathlib
-from rosetta_steps import image_folder
+from rosetta_steps.stimuli import image_folder
 image_folder.IMAGES_PER_BLOCK = 2
 append = image_folder._append
 def killed(store, block, first, *others):
@@ -207,7 +207,7 @@ def test_the_command_line_writes_the_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = "image_folder --images photos/[0-2].png photos/4.png --size 6 9 --output out.zarr"
     monkeypatch.setattr(sys, "argv", command.split())
-    image_folder.main()
+    step.main()
     samples = xr.open_zarr(check_dataset(tmp_path / "out.zarr"))
     assert list(samples["file"].values) == ["0.png", "1.png", "2.png", "4.png"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from rosetta_steps import plan as module
-from rosetta_steps.plan import existing_folder, lies_there, plan
+from rosetta_steps.maps import plan as module
+from rosetta_steps.maps.plan import existing_folder, lies_there, plan
 from rosetta_steps.storage.manifests import manifest_path
 
 MODELS = ["dcgan-digiface", "efficientnet-lite0"]

@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 import yaml
 
-from rosetta_steps import sampling
 from rosetta_steps.maps.running import refuse_another_network
 from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.testing import dump_maps
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import latent

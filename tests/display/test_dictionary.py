@@ -14,10 +14,8 @@ import xarray as xr
 from full_disk import full_disk, message_of
 from PIL import Image
 
-from rosetta_steps import dictionary as page
-from rosetta_steps import figures
-from rosetta_steps.concepts import COLUMNS
-from rosetta_steps.display import choices
+from rosetta_steps.display import choices, figures
+from rosetta_steps.display import dictionary as page
 from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import (
     open_dictionary,
@@ -25,6 +23,7 @@ from rosetta_steps.display.reading import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.matching.concepts import COLUMNS
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients

@@ -17,7 +17,8 @@ from conftest import ROOT
 from full_disk import full_disk, message_of
 from PIL import Image
 
-from rosetta_steps import pictures
+from rosetta_steps import pictures as step
+from rosetta_steps.stimuli import pictures
 from rosetta_steps.stimuli.image_files import UnreadableImage, read_image
 from rosetta_steps.stimuli.picture_list import list_digest, read_list
 from rosetta_steps.storage.datasets import check_dataset
@@ -330,6 +331,6 @@ def test_the_command_line_writes_the_store(monkeypatch):
     path = listing(a=entry(box=[0, 0, 6, 6]))
     command = f"pictures --pictures {path} --size 6 5 --output new/out.zarr"
     monkeypatch.setattr(sys, "argv", command.split())
-    pictures.main()
+    step.main()
     samples = xr.open_zarr(check_dataset(Path("new/out.zarr")))
     assert samples["image"].shape == (1, 3, 6, 5)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.best_buddies import best_buddies, table_of
-from rosetta_steps.concepts import COLUMNS, dictionary
+from rosetta_steps.matching.best_buddies import best_buddies, table_of
 from rosetta_steps.matching.clustering import components
+from rosetta_steps.matching.concepts import COLUMNS, dictionary
 from rosetta_steps.matching.nearest import nearest, nearest_of_all
 
 

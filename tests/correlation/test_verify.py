@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from brute_force import run
 
+from rosetta_steps.correlation.verification import largest_difference
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.testing import made, write_maps
-from rosetta_steps.verify import largest_difference
 
 
 @pytest.mark.parametrize("kept", ["correlation", "correlation_a", "correlation_b"])
