@@ -1,4 +1,4 @@
-"""What is kept of the tiles: the whole table, or the nearest partners of every unit."""
+"""The stores that a correlation writes: the whole table, or nearest partners of every unit."""
 
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,22 @@ CHUNK = 1024  # units of either model in a chunk of the table
 
 
 class WholeTable:
-    """Every correlation: `correlation` (unit_a, unit_b), and of each split `split_correlation`.
+    """Result with every correlation.
 
     Args:
-        stores: Of the maps of both models.
-        splits: Parts of the images; 1: none.
+        The store has `correlation` (unit_a, unit_b) and, with splits, `split_correlation` (split,
+        unit_a, unit_b) and `split_of_image` (image).
+
+        Args:
+            stores: Sources of the maps of both models.
+            splits: Number of splits of the images; 1 means none.
     """
 
     def __init__(self, stores: tuple[MapSource, MapSource], splits: int):
         self.stores, self.splits = stores, splits
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
-        """Write what is kept of a tile, whole or not at all."""
+        """Write the part of a tile that the result needs to a file, atomically."""
         arrays: dict[str, Any] = {"table": table}
         if self.splits > 1:
             arrays["splits"] = np.stack(of_splits)
@@ -47,7 +51,7 @@ class WholeTable:
         attrs: dict,
         provenance: Provenance,
     ) -> None:
-        """Put the tiles together as a store."""
+        """Write the store from the files of all tiles."""
         shape = tuple(sum(store.channels.values()) for store in self.stores)
         chunks = tuple(min(units, CHUNK) for units in shape)
         empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
@@ -87,18 +91,21 @@ def _array(store: zarr.Group, name: str) -> zarr.Array:
 
 
 class NearestOnly:
-    """The K nearest partners, both ways: `partner_a`, `correlation_a` (unit_a, neighbour), and b.
+    """Result with the K nearest partners of every unit, in both directions.
 
     Args:
-        stores: Of the maps of both models.
-        neighbours: K.
+        The store has `partner_a` and `correlation_a` (unit_a, neighbour), and the same for b.
+
+        Args:
+            stores: Sources of the maps of both models.
+            neighbours: Number of partners K.
     """
 
     def __init__(self, stores: tuple[MapSource, MapSource], neighbours: int):
         self.stores, self.neighbours = stores, neighbours
 
     def keep(self, file: Path, table: np.ndarray, of_splits: list[np.ndarray], tile: Tile) -> None:
-        """Write what is kept of a tile, whole or not at all."""
+        """Write the part of a tile that the result needs to a file, atomically."""
         arrays: dict[str, Any] = {}
         places = spans(self.stores, tile)
         if self.stores[0].attrs["model"] == self.stores[1].attrs["model"]:
@@ -120,7 +127,7 @@ class NearestOnly:
         attrs: dict,
         provenance: Provenance,
     ) -> None:
-        """Put the tiles together as a store."""
+        """Write the store from the files of all tiles."""
         variables: dict[str, tuple] = {}
         varies: list[np.ndarray] = []
         for axis, side in enumerate("ab"):
@@ -143,7 +150,7 @@ class NearestOnly:
 
 
 def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice]:
-    """Units of both models that a tile has, among all."""
+    """Return the positions of a tile's units among all units of both models."""
 
     def span(store: MapSource, layers: list[str]) -> slice:
         names = list(store.channels)
@@ -154,12 +161,16 @@ def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice
 
 
 def models_of(stores: tuple[MapSource, MapSource]) -> dict[str, str]:
-    """Names of both models, as attributes."""
+    """Return the names of both models as attributes."""
     return {f"model_{s}": store.attrs["model"] for s, store in zip("ab", stores, strict=True)}
 
 
 def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
-    """Number of units of both models without any correlation, as attributes."""
+    """Return the numbers of units of both models that have no correlation, as attributes.
+
+    Args:
+        varies: For each model, whether each unit has a correlation, (unit) bool.
+    """
     return {
         f"units_{side}_that_never_vary": int((~found).sum())
         for side, found in zip("ab", varies, strict=True)
@@ -167,7 +178,7 @@ def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
 
 
 def coordinates(stores: tuple[MapSource, MapSource]) -> dict:
-    """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
+    """Return layer, channel and map size of every unit as coordinates of unit_a and unit_b."""
     found: dict[str, tuple] = {}
     for side, store in zip("ab", stores, strict=True):
         dimension = f"unit_{side}"
