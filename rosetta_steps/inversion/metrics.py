@@ -1,10 +1,10 @@
-"""How close images are to their targets: PSNR, SSIM and perceptual distances, image by image.
+"""Closeness of images to their targets: PSNR, SSIM and perceptual distances of each image.
 
-PSNR and SSIM are torchmetrics'. PSNR is 10 log10(1 / MSE) in dB, over all pixels and colours, of
-images in [0, 1]. SSIM has its published defaults (Wang et al. 2004): Gaussian window of 11 x 11
-pixels with a standard deviation of 1.5, K1 = 0.01, K2 = 0.03, range 1, covariances without Bessel's
-correction; the mean over all positions at which the window lies inside the image, and over the
-three colours.
+PSNR and SSIM are computed by torchmetrics. PSNR is 10 log10(1 / MSE) in dB over all pixels and
+colours of images in [0, 1]. SSIM has its published defaults (Wang et al. 2004): Gaussian window of
+11 x 11 pixels with a standard deviation of 1.5, K1 = 0.01, K2 = 0.03, range 1, covariances without
+Bessel's correction. It is averaged over all positions at which the window lies inside the image,
+and over the three colours.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,14 @@ WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels
 
 @dataclass(frozen=True)
 class Metric:
-    """Closeness of two images.
+    """Measure of the closeness of two images.
 
     Attributes:
-        label: Column of a table.
-        higher_is_better: False of distances.
-        features: What it needs of images (image, rgb, y, x) in [0, 1].
-        compare: Value of each image, (image), from features of the images and of the targets.
+        label: Name of its column in a table.
+        higher_is_better: Whether larger values mean closer images; False for distances.
+        features: Function that computes features from images (image, rgb, y, x) in [0, 1].
+        compare: Function from features of the images and of the targets to the value of each image,
+            (image).
     """
 
     label: str
@@ -37,18 +38,20 @@ class Metric:
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, (image); both (image, rgb, y, x) in [0, 1].
+    """Return the peak signal-to-noise ratio of each image in dB, (image).
 
-    Infinite where both are equal.
+    Images and targets are (image, rgb, y, x) in [0, 1]. Equal images give infinity.
     """
-    # Imported where it is used, because it takes seconds.
+    # Imported here, because the import takes seconds.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     return peak_signal_noise_ratio(images, targets, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
 def ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Structural similarity of each image, (image) in [-1, 1]; both (image, rgb, y, x) in [0, 1].
+    """Return the structural similarity of each image, (image) in [-1, 1].
+
+    Images and targets are (image, rgb, y, x) in [0, 1].
 
     Raises:
         ValueError: The images are smaller than the window.
@@ -71,7 +74,7 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
         k2=0.03,
         return_full_image=True,
     )
-    # torchmetrics mirrors the image at its borders, and from version to version counts them or not.
+    # torchmetrics mirrors the image at its borders; whether it counts them depends on its version.
     border = WINDOW // 2
     return everywhere[:, :, border:-border, border:-border].mean((1, 2, 3))
 
@@ -85,16 +88,16 @@ SSIM = Metric("ssim", True, _itself, ssim)
 
 
 def metrics_of(names: Sequence[str], zoo: str, size: int, device: str) -> list[Metric]:
-    """PSNR, SSIM, and perceptual distances by their names: lpips, or models of the zoo.
+    """Return PSNR, SSIM and the named perceptual distances.
 
     Args:
-        names: Of the perceptual distances.
-        zoo: File with the entries.
-        size: Pixels a side of what a model of the zoo sees.
+        names: Names of the perceptual distances: "lpips", or models of the zoo.
+        zoo: Path of the file with the entries.
+        size: Height and width of the input of a model of the zoo, in pixels.
         device: "cpu" or "cuda".
 
     Raises:
-        ValueError: There is no such network, or its weights cannot be had.
+        ValueError: There is no such network, or its weights are not available.
     """
     distances = [distance_of(name, zoo, size, device) for name in dict.fromkeys(names)]
     return [PSNR, SSIM, *(Metric(d.label, False, d.features, d.distance) for d in distances)]
