@@ -165,8 +165,8 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
     """Return the positions of channels in a store, which may hold only matched units.
 
     Args:
-        maps: Of the model.
-        layer: Its name.
+        maps: Reader of the model's maps.
+        layer: Name of the layer.
         channels: Numbers of the channels in the layer.
 
         Returns:
@@ -193,8 +193,8 @@ def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> 
     """Read the maps of some channels, (image, channel, y, x); each chunk is decoded once.
 
     Args:
-        maps: Of the model.
-        layer: Its name.
+        maps: Reader of the model's maps.
+        layer: Name of the layer.
         block: Block of images.
         places: Positions of the channels in the store, ascending.
 

@@ -26,7 +26,7 @@ def bytes_of_guidance(
     """Return the memory in use while the pairs of one image are built and prepared.
 
     Args:
-        pairs: As `guidance` returns them.
+        pairs: Pairs as `guidance` returns them.
         maps: Maps of which the pairs were built.
 
     Returns:

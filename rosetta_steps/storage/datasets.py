@@ -165,7 +165,7 @@ def open_dataset(store: Path, chunks: dict | None = None) -> xr.Dataset:
         chunks: {} for Dask arrays; None, the default, for xarray's lazy arrays.
 
     Raises:
-        StoreError: As check_dataset.
+        StoreError: check_dataset refuses the store.
     """
     return xr.open_zarr(check_dataset(store), chunks=chunks)
 
@@ -195,6 +195,6 @@ def open_tree(store: Path) -> xr.DataTree:
     """Open a finished store with one group for each layer as a DataTree; arrays are read lazily.
 
     Raises:
-        StoreError: As check_dataset.
+        StoreError: check_dataset refuses the store.
     """
     return xr.open_datatree(check_dataset(store), engine="zarr")

@@ -285,7 +285,7 @@ def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
     """Return the layers whose maps do not change where the image is changed, with reasons.
 
     Args:
-        model: Of the zoo, with its weights.
+        model: Model of the zoo, with its weights.
         layers: Names.
     """
     answers, silent = responses(model, layers)
@@ -301,7 +301,7 @@ def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
     mostly outweigh the effect of a position's own part of the image.
 
     Args:
-        model: Of the zoo, with its weights.
+        model: Model of the zoo, with its weights.
         layers: Names.
 
     Returns:

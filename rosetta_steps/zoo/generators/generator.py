@@ -124,7 +124,7 @@ def hold(name: str, entry: dict, weights: Path, device: str) -> None:
     """Check that a generator can be built and its weights fit, without generating an image.
 
     Raises:
-        ValueError: As in load.
+        ValueError: `load` would refuse the generator.
     """
     _network(name, entry, weights)
 
