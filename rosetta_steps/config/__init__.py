@@ -1,1 +1,1 @@
-"""What config files and entries may say, held against what is known before any job."""
+"""Reading and validation of config files and zoo entries, before any job runs."""

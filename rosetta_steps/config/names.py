@@ -1,6 +1,6 @@
-"""What models, sample sets, inversions, tables, edits and figures may be called.
+"""Rules for the names of models, sample sets, inversions, tables, edits, figures and presets.
 
-A name becomes a part of paths, a wildcard of Snakemake and an option of a step.
+A name becomes part of paths, a Snakemake wildcard and an option of a step.
 """
 
 import re
@@ -15,7 +15,7 @@ ENDINGS = (
     ".zarr", ".csv", ".json", ".yaml", ".yml", ".txt", ".png", ".pdf", ".webp", ".html", ".log",
     ".tsv", ".done", ".partial", ".lock",
 )  # fmt: skip
-# What else means something where such a name stands.
+# Names that would be ambiguous, because they mean something else in the same place.
 RESERVED = {
     "model": {
         "all": "the arm that all models guide",
@@ -30,11 +30,11 @@ RESERVED = {
 
 
 def problem_of(kind: str, name) -> str | None:
-    """What is wrong with a name, in a sentence or two; None if nothing is.
+    """Return what is wrong with a name, in a sentence or two; None if it is allowed.
 
     Args:
         kind: "model", "sample set", "inversion", "table", "edit", "figure" or "preset".
-        name: As a file says it.
+        name: The name as the file gives it, of any type.
     """
     if not isinstance(name, str):
         return f"no {kind} can be called {name}, which is no text. Put it in quotes: '{name}'."
@@ -54,7 +54,7 @@ def problem_of(kind: str, name) -> str | None:
 
 
 def clash_of_tables(names) -> str | None:
-    """A table whose file is also one that stands beside another table; None if there is none."""
+    """Return an error text if the file of one table is also an extra file of another, else None."""
     for name in names:
         for ending in ("-images", "-tests"):
             if f"{name}{ending}" in names:

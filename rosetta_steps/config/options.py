@@ -1,11 +1,11 @@
-"""Settings of a step, said once: a dataclass whose fields are options, schema and attributes.
+"""Settings of a step, declared once as the fields of a dataclass.
 
     @dataclass(frozen=True)
     class Clustering:
         method: str = setting("average", "how units become concepts", choices=METHODS)
 
-From it follow the options of a command line (`add_options`, `options_from`), the words of a rule
-(`words`), the part of the schema of a config (`schema_of`) and the check of its values (`check`).
+From the dataclass follow the options of a command line (`add_options`, `options_from`), its part of
+the config's schema (`schema_of`) and the validation of its values (`check`).
 """
 
 import argparse
@@ -30,30 +30,30 @@ def setting(
     pattern: str | None = None,
     config: bool = True,
 ):
-    """A field of a dataclass of settings.
+    """Declare one setting as a dataclass field.
 
     Args:
-        default: Its value where none is given.
-        words: What it is, with its unit, for help texts, the schema and the documentation.
-        choices: Of a text.
-        least: Smallest value of a number.
-        above: A number must be larger than this.
-        most: Largest value of a number.
-        pattern: Regular expression that a text matches.
-        config: Whether a config says it; else only a command line.
+        default: Value of the setting if none is given.
+        words: Description with unit, for help texts, the schema and the documentation.
+        choices: Allowed values of a text setting.
+        least: Minimum of a number, inclusive.
+        above: Minimum of a number, exclusive.
+        most: Maximum of a number, inclusive.
+        pattern: Regular expression that a text setting must match.
+        config: Whether a config file may set it; otherwise only the command line does.
     """
     bounds = {"choices": choices, "least": least, "above": above, "most": most, "pattern": pattern}
     return field(default=default, metadata={"help": words, "config": config} | bounds)
 
 
 def check(settings: Any) -> None:
-    """Hold settings against their choices and bounds; call it in `__post_init__`.
+    """Validate settings against their choices and bounds; call it in `__post_init__`.
 
     Args:
-        settings: A dataclass of `setting` fields.
+        settings: Instance of a dataclass of `setting` fields.
 
     Raises:
-        ValueError: Name, value and what it may be.
+        ValueError: A value is none of its choices or out of its bounds.
     """
     for one in fields(settings):
         value, known = getattr(settings, one.name), one.metadata
@@ -69,7 +69,7 @@ def check(settings: Any) -> None:
 
 
 def bounds_in_words(one: Field) -> str:
-    """What a number may be, such as "above 0 and at most 1"."""
+    """Return the bounds of a number in words, such as "above 0 and at most 1"."""
     known = one.metadata
     words = [
         f"{name} {known[key]:g}"
@@ -85,13 +85,14 @@ def add_options(
     names: Sequence[str] | None = None,
     **defaults,
 ) -> None:
-    """Add settings of a dataclass to a command line.
+    """Add the settings of a dataclass to a command line as options.
 
     Args:
-        parser: Or a group of one.
-        kind: The dataclass.
-        names: Which of them; None: all.
-        defaults: Other defaults for some; None is for the step to fill in, which its help says.
+        parser: Parser, or a group of one.
+        kind: Dataclass of settings.
+        names: Names of the settings to add; None adds all.
+        defaults: Defaults that replace those of the dataclass. With None, the step computes the
+            default, and the help text refers to its description.
     """
     for one in fields(kind):
         if names is not None and one.name not in names:
@@ -108,30 +109,30 @@ def add_options(
 
 
 def options_from(arguments: argparse.Namespace, kind: type) -> Any:
-    """Settings of a command line.
+    """Build the dataclass of settings from parsed options.
 
     Raises:
-        ValueError: As `check`, where the dataclass calls it.
+        ValueError: A value is not allowed, if the dataclass calls `check`.
     """
     return kind(**{one.name: getattr(arguments, one.name) for one in fields(kind)})
 
 
 def option_of(name: str) -> str:
-    """The option of a setting: --learning-rate."""
+    """Return the command line option of a setting, such as --learning-rate for learning_rate."""
     return f"--{name.replace('_', '-')}"
 
 
 def names_in_config(kind: type) -> list[str]:
-    """Names of the settings that a config says."""
+    """Return the names of the settings that a config file may set."""
     return [one.name for one in fields(kind) if one.metadata["config"]]
 
 
 def schema_of(kind: type, optional: Iterable[str] = ()) -> dict:
-    """The part of a config's schema that says what settings may be.
+    """Return the part of the config's JSON schema that describes the settings of a dataclass.
 
     Args:
-        kind: The dataclass.
-        optional: Settings that a config may leave out; one without a default may not.
+        kind: Dataclass of settings.
+        optional: Names of settings that a config may leave out.
     """
     named = names_in_config(kind)
     return {
@@ -143,7 +144,11 @@ def schema_of(kind: type, optional: Iterable[str] = ()) -> dict:
 
 
 def property_of(one: Field) -> dict:
-    """What a schema says of one setting."""
+    """Return the JSON schema of one setting.
+
+    Raises:
+        TypeError: The setting has no default.
+    """
     known = one.metadata
     if one.default is MISSING:
         raise TypeError(f"{one.name} has no default.")
@@ -158,6 +163,6 @@ def property_of(one: Field) -> dict:
     if one.type is str and not known["pattern"]:
         bounds["minLength"] = 1
     said = {key: value for key, value in bounds.items() if value is not None}
-    # No module with settings has its annotations as text.
+    # Modules with settings do not use `from __future__ import annotations`, so types are no text.
     assert isinstance(one.type, type), f"{one.name} has no plain type"
     return {"type": KINDS[one.type], **said, "description": known["help"]}

@@ -1,4 +1,4 @@
-"""Which file a setting of a merged config came from."""
+"""Origin of each setting of a merged config: the file, or the command line, that set it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,22 @@ COMMAND_LINE = "--config on the command line"
 
 @dataclass(frozen=True)
 class Origins:
-    """Where a config was put together from, each laid over the ones before.
+    """Sources of a merged config; a later source overrides the earlier ones.
 
     Attributes:
-        parts: (name, what it says), in the order in which they were laid over each other.
+        parts: Pairs of a source's name and its content, in the order of merging.
     """
 
     parts: tuple[tuple[str, Mapping], ...] = ()
 
     def of(self, place: Sequence) -> str:
-        """The name of what set a place last, or the nearest place around it; the first's if none.
+        """Return the name of the source that set a place last.
+
+        If no source has the place, the source that set the deepest part of its path is named, and
+        failing that the first source.
 
         Args:
-            place: Keys and indices from the top.
+            place: Keys and list indices that lead from the top level to the value.
         """
         best, depth = (self.parts[0][0] if self.parts else "the config"), 0
         for name, value in self.parts:
@@ -34,7 +37,7 @@ class Origins:
         return best
 
     def is_text_only(self, place: Sequence) -> bool:
-        """Whether a place was set on the command line, where Snakemake takes what is in braces."""
+        """Whether a place was set by --config, where Snakemake reads values in braces as text."""
         return self.of(place) == COMMAND_LINE
 
 
@@ -42,15 +45,15 @@ NOWHERE = Origins()
 
 
 def read_origins(files: Sequence[Path], command_line: Mapping | None = None) -> Origins:
-    """Read the files of a config, in the order in which Snakemake merges them.
+    """Read the files of a config in the order in which Snakemake merges them.
 
     Args:
-        files: The first may be missing; what is no regular file (a pipe) has been read by Snakemake
-            and is left out.
-        command_line: What --config gave.
+        files: Paths of the files. The first may be missing. A path that is no regular file, such as
+            a pipe, is skipped, because Snakemake has already read it.
+        command_line: Settings given by --config.
 
     Raises:
-        ValueError: As read_yaml, and where a file holds no keys at its top level.
+        ValueError: read_yaml refuses a file, or its top level is no mapping.
     """
     parts: list[tuple[str, Mapping]] = []
     for number, file in enumerate(map(Path, files)):
@@ -64,14 +67,14 @@ def read_origins(files: Sequence[Path], command_line: Mapping | None = None) -> 
 
 
 def settings_of(file: Path, name: str | None = None) -> dict:
-    """What a config file says.
+    """Read the settings of a config file.
 
     Args:
-        file: YAML or JSON.
-        name: Of it, for errors; its path if None.
+        file: Path of a YAML or JSON file.
+        name: Name of the file in errors; its path if None.
 
     Raises:
-        ValueError: As read_yaml, or it holds no keys at its top level.
+        ValueError: read_yaml refuses the file, or its top level is no mapping.
     """
     value = read_yaml(file)
     if isinstance(value, dict):
@@ -84,7 +87,7 @@ def settings_of(file: Path, name: str | None = None) -> dict:
 
 
 def shown(file: Path) -> str:
-    """A path as one would type it in the working folder."""
+    """Return a path relative to the working folder if it lies within, else the absolute path."""
     path, here = Path(file).absolute(), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 

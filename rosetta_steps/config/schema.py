@@ -1,4 +1,4 @@
-"""Hold what a file says against a schema of workflow/schemas: kinds, bounds, keys, odd values."""
+"""Validation of config files and zoo entries against the JSON schemas in workflow/schemas."""
 
 import difflib
 import math
@@ -14,37 +14,38 @@ from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
-# What follows from the settings of steps: rosetta_steps.workflow.schemas writes it.
+# Generated from the settings of the steps by rosetta_steps.workflow.schemas.
 SETTINGS = SCHEMAS / "settings.schema.yaml"
-# Keys by the names that they had before version 0.2.
+# Keys that were renamed in version 0.2: old name to new name.
 RENAMED = {
     "least_correlation": "min_correlation",
     "towards": "regularise_to",
     "guided": "guidance_fraction",
     "keep": "store",
 }
-LARGEST = 2**63 - 1  # beyond it an integer fits no array
+LARGEST = 2**63 - 1  # of an integer that fits an int64 array
 NUMBER_IN_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 LONGEST_SHOWN = 80
 
 
 def check(value, schema: str, source: str | Origins) -> None:
-    """Hold a parsed file against workflow/schemas/{schema}.schema.yaml.
+    """Validate the content of a file against workflow/schemas/{schema}.schema.yaml.
 
     Args:
-        value: As the file says it.
-        schema: Name of the schema.
-        source: The file, or the files that were laid over each other.
+        value: Parsed content of the file.
+        schema: Name of the schema, such as "config" or "models".
+        source: Name of the file, or the sources of a merged config, for errors.
 
     Raises:
-        ValueError: An unknown key, a wrong kind, a value out of range or one that is no setting at
-            all (a number that is not finite, a date, a control character): file, place and remedy.
+        ValueError: A key is unknown; or a value has the wrong type, is out of range or can be no
+            setting (a number that is not finite, a date, a control character). The message names
+            file, place and remedy.
     """
     refuse_odd_values(value, source)
     error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(value))
     if error is None:
         return
-    while error.parent is not None:  # of the alternatives, none is what the user meant
+    while error.parent is not None:  # which alternative was meant is unknown
         error = error.parent
     place = tuple(error.absolute_path)
     message, expected = _shortened(error), None
@@ -72,14 +73,14 @@ def _new_name(unknown: str, known: list[str]) -> str:
 def refused(
     source: str | Origins, place, message: str, expected: str | None = None, *, origin=None
 ) -> ValueError:
-    """The error that names file, place, what is wrong there and what was expected.
+    """Return the error that names the file, the place, the fault and what was expected.
 
     Args:
-        source: The file, or the files that were laid over each other.
-        place: Keys and indices from the top.
-        message: What is wrong.
-        expected: What a key means.
-        origin: The place by which the file is found; `place` if None.
+        source: Name of the file, or the sources of a merged config.
+        place: Keys and list indices that lead from the top level to the value.
+        message: Description of the fault.
+        expected: Description of the key in the schema.
+        origin: Place whose source is named as the file; `place` if None.
     """
     file = source
     if isinstance(source, Origins):
@@ -90,12 +91,12 @@ def refused(
 
 
 def dotted(place) -> str:
-    """A place as a text."""
+    """Return a place as dotted text."""
     return shortened(".".join(str(part) for part in place)) or "top level"
 
 
 def shortened(text: str) -> str:
-    """A text on one line, without its middle where it is long."""
+    """Return a text on one line, with the middle left out if it is long."""
     line = text.encode("unicode_escape").decode() if not text.isprintable() else text
     if len(line) <= LONGEST_SHOWN:
         return line
@@ -103,12 +104,12 @@ def shortened(text: str) -> str:
 
 
 def quoted(names) -> str:
-    """Names between quotes."""
+    """Return names in quotes, separated by commas."""
     return ", ".join(f"'{shortened(str(name))}'" for name in names)
 
 
 def suggestion(name: str, choices: list[str]) -> str:
-    """A sentence that names the choices, the nearest first where one is near."""
+    """Return a sentence that names the most similar choice, or all choices if none is similar."""
     near = difflib.get_close_matches(name, choices, n=1)
     if near:
         return f"Did you mean '{near[0]}'?"
@@ -116,11 +117,11 @@ def suggestion(name: str, choices: list[str]) -> str:
 
 
 def refuse_odd_values(value, source: str | Origins) -> None:
-    """Refuse what no setting can be, wherever it stands.
+    """Refuse values that can be no setting, at any depth.
 
     Raises:
-        ValueError: A number that is not finite or beyond 64 bits, a date or bytes, a text with a
-            control character or that is no Unicode, or a key that is no text.
+        ValueError: There is a number that is not finite or exceeds 64 bits, a date, bytes, a text
+            with a control character or invalid Unicode, or a key that is no text.
     """
     for place, one in _leaves(value, ()):
         if problem := _oddness(one):
@@ -128,7 +129,7 @@ def refuse_odd_values(value, source: str | Origins) -> None:
 
 
 def leaves(value) -> Iterator[tuple[tuple, object]]:
-    """Every value of nested mappings and lists that is neither, and its place."""
+    """Yield the place and value of every leaf of nested mappings and lists."""
     return ((place, one) for place, one in _leaves(value, ()) if not isinstance(one, _Key))
 
 
@@ -187,7 +188,7 @@ def _kind(value) -> str:
 @lru_cache
 def _validator(schema: str) -> jsonschema.Draft202012Validator:
     def is_integer(_, value) -> bool:
-        # 2.0 is no integer: a step would refuse it, in its job.
+        # 2.0 is no integer here, because the step would refuse it in its job.
         return isinstance(value, int) and not isinstance(value, bool)
 
     base = jsonschema.Draft202012Validator
@@ -197,7 +198,7 @@ def _validator(schema: str) -> jsonschema.Draft202012Validator:
 
 
 def read_schema(name: str) -> dict:
-    """A schema of workflow/schemas; that of the config with the settings of steps.
+    """Read a schema of workflow/schemas; the config's is merged with the settings of the steps.
 
     Args:
         name: "config" or "models".
@@ -213,14 +214,14 @@ def read_schema(name: str) -> dict:
         own = sections[section]
         own["properties"] = settings["properties"] | own.get("properties", {})
         own["required"] = settings["required"] + own.get("required", [])
-    # Each inversion may have its own values.
+    # Each inversion may override the settings of the section `inversion`.
     one = sections["inversions"]["additionalProperties"]
     one["properties"] |= sections["inversion"]["properties"]
     return schema
 
 
 def _shortened(error: jsonschema.ValidationError) -> str:
-    # jsonschema quotes the whole value, whatever it is.
+    # jsonschema's own messages quote the whole value, however long it is.
     if error.validator == "pattern":
         return f"'{shortened(str(error.instance))}' is not written as expected"
     if error.validator == "required":
@@ -236,7 +237,7 @@ def _remedy_for_type(error: jsonschema.ValidationError, source: str | Origins, p
     numbers = {"integer", "number"} & set(wanted)
     if isinstance(value, str) and numbers and NUMBER_IN_TEXT.match(value):
         if isinstance(source, Origins) and source.is_text_only(place):
-            # Snakemake hands on as text what stands within braces on its command line.
+            # Snakemake passes values within braces on its command line as text.
             return (
                 ". Within --config key={...} every value is a text: give it in a file "
                 "(--configfile)"
@@ -248,7 +249,7 @@ def _remedy_for_type(error: jsonschema.ValidationError, source: str | Origins, p
         return f". Write {int(value)}"
     if value is None:
         return ". Give a value, or leave the key out"
-    if "string" in wanted and isinstance(value, float):  # 1.10 is 1.1 by now
+    if "string" in wanted and isinstance(value, float):  # YAML has read 1.10 as 1.1
         return ". Put it in quotes, as it is written"
     if "string" in wanted and not isinstance(value, dict | list):
         return f". Put it in quotes: '{_as_written(value)}'"

@@ -1,4 +1,4 @@
-"""Read YAML and JSON files that people write: in bounded time, and each mistake with its line.
+"""Reading of hand-written YAML and JSON files, in bounded time and with line numbers in errors.
 
 Only the standard library and PyYAML are imported: the launcher loads this file by its path.
 """
@@ -12,19 +12,19 @@ import yaml
 from rosetta_steps.runtime.errors import UserError
 
 MOST_BYTES = 2_000_000
-MOST_VALUES = 200_000  # with what aliases stand for written out
+MOST_VALUES = 200_000  # with aliases expanded
 DEEPEST = 40
 MERGE = "tag:yaml.org,2002:merge"
-# Of YAML 1.1: 010 is 8 and 1:30 is 90, which nobody means.
+# Integers that YAML 1.1 reads in another way than meant: 010 is 8 (octal), 1:30 is 90 (base 60).
 SURPRISING_INTEGER = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-9_]+)+)$")
 SPACES = "Indent with spaces, not with tabs."
 
 
 class _Reader(yaml.SafeLoader):
-    """YAML as people mean it: no key twice, no number in disguise, no nest without an end.
+    """YAML loader that refuses duplicate keys, surprising integers and recursive or deep nesting.
 
-    What is refused is seen when nodes are composed, before merge keys (<<) are replaced by what
-    they stand for and before an alias is followed.
+    The checks run while nodes are composed, before merge keys (<<) are expanded and before aliases
+    are followed.
     """
 
     def __init__(self, stream):
@@ -75,18 +75,18 @@ _Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
 
 
 def read_yaml(path: Path):
-    """Parse a YAML file, or a JSON file, as its ending says.
+    """Parse a YAML file, or a JSON file if its name ends in .json.
 
     Args:
-        path: Of a file in UTF-8, with or without a byte order mark.
+        path: Path of a file in UTF-8, with or without a byte order mark.
 
     Returns:
-        What it holds; None of an empty file.
+        The content; None if the file is empty.
 
     Raises:
-        ValueError: It is missing, too large, in another encoding or not YAML; a key stands twice in
-            one mapping; it is nested too deep or without an end, or its aliases stand for too much.
-            One line, with the file and, where it is known, the line in it.
+        ValueError: The file is missing, too large, not in UTF-8 or not valid; a mapping has a key
+            twice; nesting is too deep or recursive, or aliases expand to too many values. The
+            message is one line with the file and, if known, the line number.
     """
     path = Path(path)
     try:
@@ -111,7 +111,7 @@ def read_yaml(path: Path):
 def _text(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError
-    if not path.is_file():  # reading a pipe could wait for ever
+    if not path.is_file():  # reading a pipe could block forever
         raise UserError("is a folder or a device, not a file. Name a YAML file.")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise UserError(f"has {size} bytes, and at most {MOST_BYTES} are read. Split it.")
@@ -147,8 +147,8 @@ def _shallow(value, depth: int = 1) -> None:
 
 
 def _written_out(root: yaml.Node) -> None:
-    """Refuse a node that contains itself, or whose aliases written out are too many or too deep."""
-    sizes: dict[int, tuple[int, int]] = {}  # of finished nodes: values below, and depth
+    """Refuse a node that contains itself, or is too large or too deep once aliases are expanded."""
+    sizes: dict[int, tuple[int, int]] = {}  # of finished nodes: number of values and depth
     open_nodes: set[int] = set()
 
     def of(node: yaml.Node) -> tuple[int, int]:

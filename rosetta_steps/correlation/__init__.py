@@ -14,19 +14,21 @@ with N the positions of the larger size on all images, m and s the mean and devi
 at that size (from the moments store), and c any constant near the mean, so that nothing cancels.
 Rows of U sum to 1, so constants pass through it.
 
-    units       units by the size of their maps, and runs of them that are read together
-    projection  maps to matrices at the sizes where they meet others
-    precision   to how many bits maps are rounded before a product
-    products    blocks of images to sums of products
+    units       units grouped by map size, and runs of units that are read together
+    projection  projection of maps to the sizes where they meet others
+    precision   rounding of maps before a product
+    products    sums of products over blocks of images
     tiles       rectangles of the table whose sums fit into memory
-    plan        what all of it takes, before anything is allocated
-    pieces      strips of images of a tile, as tasks that write files
-    cluster     Dask workers, here or elsewhere
-    totals      pieces added up in the order of the images
-    table       sums to correlations
-    result      what is kept of them
-    step        all of it, for two models
+    plan        estimate of memory, passes and time, before anything is allocated
+    pieces      Dask tasks: a strip of images of a tile, written to a file
+    cluster     Dask workers on this machine or of a running cluster
+    totals      addition of the pieces in the order of the images
+    table       correlations from the sums
+    result      the stores that are written: the whole table or nearest partners
+    step        the whole step for two models
+    decoys      images moved between two models, for tests of matches
     verification  random pairs by brute force
 
-Maps come from a store of activations or from a model that runs (rosetta_steps.streams).
+Maps come from a store of activations, or from a model that computes them on the fly
+(rosetta_steps.streams).
 """

@@ -1,4 +1,4 @@
-"""Workers for the pieces: this job's own, or those of a Dask cluster that runs already."""
+"""Dask workers for the pieces: started by this job, or those of a running Dask cluster."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,19 @@ from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
 
-ANSWER_SECONDS = 20  # within which a scheduler has to answer, and a worker to be there
+ANSWER_SECONDS = 20  # to wait for a scheduler, and for a first worker
 
 
 @contextmanager
 def local_workers(count: int, threads: int) -> Iterator[Client]:
-    """Workers on this machine: one on each CUDA device leased, else so many of so many threads."""
+    """Start workers on this machine and yield a client.
+
+    Args:
+        count: Number of workers, unless several CUDA devices are leased: then each gets one worker.
+        threads: Number of threads of each worker.
+    """
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
-    # Thread pools and the allocator of memory read it when a process starts.
+    # Thread pools and the memory allocator read these variables when a process starts.
     before_start = {"distributed.nanny.pre-spawn-environ": environment_of_a_worker(threads)}
     with (
         dask.config.set(before_start),
@@ -31,7 +36,7 @@ def local_workers(count: int, threads: int) -> Iterator[Client]:
 
 
 def dashboard_of(client: Client) -> str:
-    """Its address, or what it needs: without bokeh a scheduler of this process shows nothing."""
+    """Return the dashboard's address, or how to install bokeh, without which there is none."""
     own = client.cluster is not None
     return "pip install bokeh" if own and find_spec("bokeh") is None else client.dashboard_link
 
@@ -40,9 +45,9 @@ def _local(count: int) -> LocalCluster:
     return LocalCluster(
         n_workers=count,
         threads_per_worker=1,
-        dashboard_address=":0",  # any free port: jobs run beside each other
+        dashboard_address=":0",  # any free port, because several jobs may run
         memory_limit=None,
-        processes=count > 1,  # a process of its own for a single worker only costs a start
+        processes=count > 1,  # a single worker needs no extra process
     )
 
 
@@ -64,25 +69,25 @@ def _one_a_device(devices: list[str]) -> SpecCluster:
 
 
 def environment_of_a_worker(threads: int) -> dict[str, str]:
-    """Environment of a process that computes, and decompresses maps, in so many threads."""
-    # Dask has workers give memory back at once. Blocks of maps come one like the other: to take
-    # the same memory again and again anew took half of the time.
+    """Return the environment variables of a worker that uses a number of threads."""
+    # Dask makes workers return freed memory to the system at once. Blocks of maps all have the
+    # same size, and allocating that memory again for each block took half of the time.
     kept = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
     return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | kept
 
 
 @contextmanager
 def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
-    """Workers of a scheduler that runs already, if all of them see what this process sees.
+    """Connect to a running scheduler and yield a client, after comparing workers with this process.
 
     Args:
-        address: Such as tcp://node1:8786.
-        job: Whose stores they must see.
-        scratch: Folder that they must be able to write to.
+        address: Address of the scheduler, such as tcp://node1:8786.
+        job: Job whose stores the workers must see.
+        scratch: Folder that the workers must be able to write to.
 
     Raises:
-        ValueError: No scheduler answers, it has no worker, or a worker sees other files, another
-            version of a package or of this one.
+        ValueError: No scheduler answers, it has no worker, a worker has more than one thread, or a
+            worker sees other files or other versions of packages.
     """
     try:
         client = Client(address, timeout=ANSWER_SECONDS)
@@ -111,7 +116,12 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
 
 
 def seen(paths: list[str], scratch: str) -> dict[str, str]:
-    """What the results of a process depend on, as far as it can be compared."""
+    """Return versions and digests of files that this process sees, for comparison with others.
+
+    Args:
+        paths: Paths of the maps and moments.
+        scratch: Folder of the pieces.
+    """
     return {
         **dict(found.split(" ", 1) for found in software()),
         **dict(zip(paths, identities(paths), strict=True)),
@@ -120,10 +130,10 @@ def seen(paths: list[str], scratch: str) -> dict[str, str]:
 
 
 def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict[str, str]) -> None:
-    """Refuse a worker that sees something else than this process.
+    """Refuse a worker that sees other files or versions than this process.
 
     Raises:
-        ValueError: Names the worker, what differs and the remedy.
+        ValueError: Something differs; the message names the worker, the difference and the remedy.
     """
     if isinstance(found, Exception):
         raise UserError(

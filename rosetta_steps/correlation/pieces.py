@@ -1,8 +1,8 @@
-"""Pieces of work: a strip of images of a tile, computed by some worker and written to a file.
+"""Pieces of work: a worker computes one strip of images of one tile and writes a file.
 
-What a piece is follows from the config, never from the number of workers, and the files are added
-in the order of the images: the same numbers for any cluster, and a killed worker or job costs its
-pieces.
+The config determines the pieces, not the number of workers, and the files are added in the order of
+the images. So results are the same on any cluster, and a killed worker or job loses only the pieces
+it was computing.
 """
 
 import gc
@@ -32,20 +32,21 @@ PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
 @dataclass(frozen=True)
 class Job:
-    """What all pieces of a table share; small, for it travels to the workers.
+    """Description shared by all pieces of a table; it is small, because it is sent to the workers.
 
     Attributes:
-        a, b: Stores of activations, or streams.
-        moments_a, moments_b: Of both.
-        digests: What identity_of says of them, in this order.
-        block: Images read at once.
-        holds_larger: Whether the model with more to hold is held, or that with less.
+        a, b: Paths of the stores of activations, or of streams.
+        moments_a, moments_b: Paths of the moments of both models.
+        digests: Digests of a, b, moments_a and moments_b by identity_of, in this order.
+        block: Number of images read at a time.
+        holds_larger: Whether the held model is the one with more values to hold, or the one with
+            fewer.
         precision: One of precision.PRECISIONS.
-        threads: Of a worker on a CPU; the last bit of a sum may depend on it.
-        splits: Parts of the images whose sums are kept apart.
-        decoys: Number of sums with the images of b moved.
-        samples: Store of the images, whose classes the decoys keep; empty: there are none.
-        software: What it was made with; a worker with another is refused.
+        threads: Number of threads of a worker on a CPU; the last bit of a sum may depend on it.
+        splits: Number of splits of the images whose sums are kept apart.
+        decoys: Number of decoys, sums with the images of b moved.
+        samples: Path of the store of images, whose classes the decoys keep; may be empty.
+        software: Versions of Python and packages; a worker with others is refused.
     """
 
     a: str
@@ -67,7 +68,7 @@ class Job:
         cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, holds_larger: bool,
         precision: str, threads: int, splits: int = 1, decoys: int = 0, samples: Path | None = None,
     ) -> "Job":  # fmt: skip
-        """The job of correlating stores as they are now."""
+        """Create the job that correlates two sources in their present state."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
         return cls(
             paths[0], paths[1], paths[2], paths[3], identities(paths),
@@ -77,14 +78,14 @@ class Job:
 
     @property
     def paths(self) -> list[str]:
-        """Of both sources and their moments."""
+        """Paths of both sources and their moments."""
         return [self.a, self.b, self.moments_a, self.moments_b]
 
     def sources(self) -> tuple[MapSource, MapSource]:
-        """Of the maps; one object for a model with itself.
+        """Open the sources of the maps; a model correlated with itself gives one object twice.
 
         Raises:
-            StoreError: One is not what it was when the job began.
+            StoreError: A source or its moments have changed since the job began.
         """
         self.refuse_changes()
         a = opened(self.a, self.digests[0])
@@ -96,15 +97,15 @@ class Job:
         return samples["label"].values if "label" in samples else None
 
     def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
-        """Of both models."""
+        """Open the moments of both models."""
         a, b = open_each(open_tree, map(Path, (self.moments_a, self.moments_b)))
         return a, b
 
     def refuse_other_software(self) -> None:
-        """Refuse a process, such as a worker that joined meanwhile, with other versions.
+        """Refuse to run in a process with other versions, such as a worker that joined later.
 
         Raises:
-            ValueError: Names its machine, and what differs.
+            ValueError: A version differs; the message names the machine and both versions.
         """
         for wanted, found in zip(self.software, software(), strict=True):
             if wanted != found:
@@ -114,10 +115,10 @@ class Job:
                 )
 
     def refuse_changes(self) -> None:
-        """Refuse stores that are not what they were when the job began.
+        """Refuse sources and moments that have changed since the job began.
 
         Raises:
-            StoreError: Names the first of them.
+            StoreError: Something has changed; the message names the first path.
         """
         for path, before, now in zip(self.paths, self.digests, identities(self.paths), strict=True):
             if before != now:
@@ -129,7 +130,7 @@ class Job:
 
 @cache
 def software() -> tuple[str, ...]:
-    """Versions of all that a result depends on, and of the code of this package."""
+    """Return the versions that a result depends on: Python, packages, and this package's code."""
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     own = f"rosetta_steps {code_of('correlation.step')}"
     return (f"Python {platform.python_version()}", *versions, own)
@@ -143,12 +144,12 @@ def _version(package: str) -> str:
 
 
 def identities(paths: list[str]) -> tuple[str, ...]:
-    """What identity_of says of each."""
+    """Return the digest of each source or store, by identity_of."""
     return tuple(identity_of(Path(path)) for path in paths)
 
 
 def opened(path: str, digest: str) -> MapSource:
-    """A source; a stream is opened once in a process, because it loads its model."""
+    """Open a source of maps; a stream is opened only once in a process, as it loads a model."""
     return _stream(path, digest) if is_stream(Path(path)) else open_maps(Path(path))
 
 
@@ -158,7 +159,14 @@ def _stream(path: str, digest: str) -> MapSource:
 
 
 def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: str) -> str:
-    """One piece as a Dask task: write its sums to a file, whole or not at all."""
+    """Compute one piece as a Dask task, write its sums to a file atomically, and return the file.
+
+    Args:
+        job: Description of the table.
+        units: Units of both models that are in the tile.
+        images: First image of the strip, and the image after its last.
+        file: Path of the file; a file that exists is kept.
+    """
     if Path(file).exists():
         return file
     job.refuse_other_software()
@@ -186,7 +194,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         ),
         job.block,
     )
-    job.sources()  # once more: what was lost or replaced meanwhile read as nothing, or as another
+    job.sources()  # checks again that no store was replaced while it was read
     refuse_not_finite(sums, units, job)
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
         np.savez(target, **{key(sizes): value for sizes, value in sums.items()})
@@ -196,10 +204,10 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
 def refuse_not_finite(
     sums: dict[tuple[Size, Size], np.ndarray], units: tuple[Units, Units], job: Job
 ) -> None:
-    """Refuse sums that are not finite of units whose values are.
+    """Refuse sums that are not finite, except of units that have values that are not finite.
 
     Raises:
-        StoreError: A store did not give what it holds.
+        StoreError: There are such sums, so a store was damaged while it was read.
     """
     for (size_a, size_b), values in sums.items():
         rows, columns = (
@@ -214,10 +222,10 @@ def refuse_not_finite(
 
 
 def _with_smaller_blocks(compute, block: int):
-    """Compute with blocks of images, halved for as long as the device's memory is too small.
+    """Call `compute` with a block size that is halved until the GPU's memory is large enough.
 
     Raises:
-        ValueError: It is too small for one image.
+        ValueError: The memory is too small for one image.
     """
     while True:
         try:
@@ -228,7 +236,8 @@ def _with_smaller_blocks(compute, block: int):
                     f"GPU memory is too small for one image at once ({error}). Lower "
                     "correlation.gpu_memory_gb, so that the table is cut into more tiles."
                 ) from None
-        # Out of the handler, which holds the tensors; those of a reading thread hold each other.
+        # Runs outside the handler, because the exception refers to the tensors. Those of a reading
+        # thread are in reference cycles, which only the garbage collector frees.
         gc.collect()
         torch.cuda.empty_cache()
         block //= 2
@@ -236,5 +245,5 @@ def _with_smaller_blocks(compute, block: int):
 
 
 def key(sizes: tuple[Size, Size]) -> str:
-    """Name of the sums of two sizes in a file."""
+    """Return the name under which a file stores the sums of a pair of sizes."""
     return "-".join(f"{y}x{x}" for y, x in sizes)

@@ -1,4 +1,4 @@
-"""What correlating two models takes: bytes, passes and seconds, before anything is allocated."""
+"""Estimates of memory, passes and time of a correlation, before anything is allocated."""
 
 import math
 import time
@@ -17,37 +17,37 @@ from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.runtime.errors import UserError
 
 GIGABYTE = 10**9
-# Python with torch, and runs of maps of both models: stored, read ahead, centred, and projected. (A
-# GPU's kernel, which does not widen them, takes half of that.)
+# Bytes of a worker besides sums and held maps: Python with torch, and runs of maps of both models,
+# which exist as stored, read ahead, centred and projected.
 FIXED_BYTES = {kind: 0.65e9 + 8 * size for kind, size in RUN_BYTES.items()}
-# Besides, where models run: their libraries, a pass, and what it leaves.
+# Additional bytes of a worker that runs models: their libraries and the memory of a forward pass.
 RUNNING_BYTES = 0.6e9
-# A sum and a held value, by precision.
+# Bytes of a sum and of a held value, by precision.
 BYTES = {"float64": (8, 8), "float32": (4, 4), "tf32": (4, 4), "bfloat16": (4, 2)}
-# What the config calls the memory of a worker.
+# Config keys of the memory of a worker, by device.
 BUDGETS = {"cpu": "memory_gb", "cuda": "gpu_memory_gb"}
-# Of the budget that the maps of a block may take, of the held model and of models that run; blocks
-# of images are halved until they do.
+# Shares of the memory budget for the maps of a block: of the held model, and if models run of these
+# too. Blocks of images are halved until they fit.
 HELD_SHARE, RUNNING_SHARE = 0.25, 0.5
-FEWEST = 4  # images at once, about, below which products are small
-# Bytes of float16 maps a second: reading includes decompression, preparing is centring, projecting
-# and what else is not products. Seen on two cores of an AMD EPYC, by one thread, and on an NVIDIA
-# H200.
+FEWEST = 4  # images in a block, about; with fewer, products become inefficient
+# Bytes of float16 maps per second. Reading includes decompression; preparing is everything but
+# products, such as centring and projecting. Measured with one thread on two cores of an AMD EPYC,
+# and on an NVIDIA H200.
 READ_RATE, PREPARE_RATE = 0.5e9, {"cpu": 0.75e9, "cuda": 500e9}
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Of a source of maps: what a plan follows from.
+    """Properties of a source of maps on which a plan depends.
 
     Attributes:
-        model: Its name.
-        channels: Of each layer, in the order of the forward pass.
-        sizes: Of the maps of each layer.
-        bytes_a_value: As stored.
-        runs: Whether the maps are made and not read.
-        seconds: Of making those of an image.
-        weights: Bytes of the model that runs.
+        model: Name of the model.
+        channels: Number of channels of each layer, in the order of the forward pass.
+        sizes: Height and width of the maps of each layer.
+        bytes_a_value: Bytes of a stored value.
+        runs: Whether the maps are computed on the fly instead of read.
+        seconds: Seconds to compute the maps of one image.
+        weights: Bytes of the weights of a model that runs.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Outline:
 
     @classmethod
     def of(cls, source: MapSource) -> "Outline":
-        """The outline of a source."""
+        """Return the outline of a source."""
         outline = cls(source.attrs["model"], source.channels, source.sizes, source.dtype.itemsize)
         if not isinstance(source, Stream):
             return outline
@@ -72,20 +72,20 @@ class Outline:
         )
 
     def made_bytes(self, images: int) -> int:
-        """Held while the maps of some images are made."""
+        """Return the bytes that are held while a model computes maps; 0 if maps are read."""
         return self.runs * images * self.bytes_a_value * sum(self.values().values())
 
     @property
     def units(self) -> int:
-        """Of all layers."""
+        """Number of units of all layers."""
         return sum(self.channels.values())
 
     def values(self) -> dict[str, int]:
-        """Values of each layer on one image."""
+        """Return the number of values of each layer for one image."""
         return {n: c * math.prod(self.sizes[n]) for n, c in self.channels.items()}
 
     def of_size(self) -> dict[Size, int]:
-        """Units of each size."""
+        """Return the number of units of each map size."""
         found: dict[Size, int] = {}
         for layer, channels in self.channels.items():
             found[self.sizes[layer]] = found.get(self.sizes[layer], 0) + channels
@@ -94,15 +94,16 @@ class Outline:
 
 @dataclass(frozen=True)
 class Plan:
-    """How two models will be correlated.
+    """Decisions about a correlation: tiles, block size, workers.
 
     Attributes:
-        tiles: Rectangles of the table, a pass of the images each.
-        block: Images at once.
-        holds_larger: Whether the model with more to hold is held, or that with less.
-        workers: At work together on this machine.
-        worker_bytes: Memory of a worker at most.
-        text: To print.
+        tiles: Rectangles of the table; each takes one pass over the images.
+        block: Number of images read at a time.
+        holds_larger: Whether the held model is the one with more values to hold, or the one with
+            fewer.
+        workers: Number of workers on this machine.
+        worker_bytes: Maximum memory of a worker in bytes.
+        text: Summary to print.
     """
 
     tiles: list[Tile]
@@ -119,26 +120,27 @@ def plan(
     precision: str = "float32",
     device: str = "cpu",
 ) -> Plan:  # fmt: skip
-    """Plan a correlation within the memory that a worker may take.
+    """Plan a correlation within the memory budget of a worker.
 
     Args:
-        a: Of the first model; b: of the second.
-        images: In both.
-        strips: Pieces of work of a tile.
-        block: Images at once, if the budget allows.
-        budget: Bytes of a worker.
-        cores: Of this job.
-        threads: Of a worker.
-        free: Bytes of memory that are there for all workers, where they share them.
-        rate: Multiplications and additions a second of a worker (matrix_rate).
-        splits: Parts of the images whose sums are kept apart.
-        decoys: Number of further sums with images moved.
+        a: Outline of the first model.
+        b: Outline of the second model.
+        images: Number of images of both.
+        strips: Number of pieces of a tile.
+        block: Number of images to read at a time, if the budget allows.
+        budget: Bytes of memory that a worker may take.
+        cores: Number of cores of this job.
+        threads: Number of threads of a worker.
+        free: Bytes of memory that all workers on a CPU share.
+        rate: Floating-point operations per second of a worker (matrix_rate).
+        splits: Number of splits of the images whose sums are kept apart.
+        decoys: Number of decoys, further sums with images moved.
         precision: One of precision.PRECISIONS.
-        device: "cpu" or "cuda": of the workers, one on each CUDA device.
+        device: "cpu" or "cuda", the device of the workers; each CUDA device has one worker.
 
     Raises:
-        ValueError: The budget is too small for a single pair of layers; says the least that would
-            do.
+        ValueError: The budget is too small for a single pair of layers; the message gives the
+            minimum.
     """
     of_sum, of_held = BYTES[precision]
     fixed = FIXED_BYTES[device]
@@ -155,10 +157,10 @@ def plan(
     weights = sum(outline.weights for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
     beside_all = budget - fixed - weights - of_sum * sums_a_pair * a.units * b.units
-    # Of models that run, a second tile would be a second pass: rather fewer images at once.
+    # If models run, a second tile would be a second pass of the model. Smaller blocks are better.
     if running and maps_of(min(block, FEWEST), smaller) <= beside_all:
         room = min(room, beside_all)
-    # On a GPU fewer, larger products are worth its memory, but no second tile.
+    # On a GPU the larger model is held for fewer, larger products, unless that takes a second tile.
     holds_larger = device == "cuda" and maps_of(block, larger) <= min(room, beside_all)
     while block > 1 and maps_of(block, smaller) > room:
         block = -(-block // 2)
@@ -177,13 +179,13 @@ def plan(
     largest = max(_units(a, tile.a) * _units(b, tile.b) for tile in tiles)
     sums = of_sum * sums_a_pair * largest
     worker_bytes = fixed + held + sums
-    # Sums in float64, and the tile's correlations, of each split and decoy as well, twice.
+    # This process holds the sums in float64, and the tile's tables; splits and decoys twice.
     together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
     workers = min(cores // threads, strips)
     if device == "cpu":
         workers = min(workers, int((free - together) // worker_bytes))
     workers = max(1, workers)
-    # A total in float64, twice while it is written, and pieces that are not in it.
+    # On disk are the total in float64, twice while it is replaced, and pieces not added to it yet.
     on_disk = min(strips, FOLDED + workers) * sums + (4 * sums if strips > FOLDED else 0)
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
@@ -198,7 +200,7 @@ def plan(
         for outline in (a, b)
         if not outline.runs
     )
-    # Passes of a model were timed with all cores.
+    # Forward passes were timed with all cores, so their time is not divided by the workers.
     passing = images * len(tiles) * sum(outline.seconds for outline in running)
     passes = "once" if len(tiles) == 1 else f"{len(tiles)} times"
     text = (
@@ -216,7 +218,7 @@ def plan(
 
 
 def flop_of(a: Outline, b: Outline) -> int:
-    """Multiplications and additions that the products of two models take for an image."""
+    """Return the floating-point operations of the products of two models for one image."""
     return sum(
         2 * units_a * units_b * math.prod(meeting_size(size_a, size_b))
         for size_a, units_a in a.of_size().items()
@@ -224,12 +226,13 @@ def flop_of(a: Outline, b: Outline) -> int:
     )
 
 
-# Of the product that a device is timed with: it occupies it, and is small beside its memory.
+# Rows of the square matrices by which a device is timed: large enough to occupy the device, small
+# beside its memory.
 TIMED_SIZE = {"cpu": 1024, "cuda": 4096}
 
 
 def matrix_rate(device: str, precision: str) -> float:
-    """Multiplications and additions a second of matrix products, measured in some milliseconds."""
+    """Measure the floating-point operations per second of matrix products in some milliseconds."""
     size = TIMED_SIZE[device]
     dtype = torch.float64 if precision == "float64" else torch.float32
     total, left = torch.rand(2, size, size, device=device, dtype=dtype)
@@ -238,7 +241,7 @@ def matrix_rate(device: str, precision: str) -> float:
     for _ in range(3):
         begin = time.perf_counter()
         add_product(total, left, right, precision)
-        total[0, 0].item()  # waits for a device
+        total[0, 0].item()  # waits for the GPU
         seconds.append(time.perf_counter() - begin)
     return 2 * size**3 / min(seconds)
 

@@ -1,6 +1,6 @@
-"""How exactly maps are multiplied: to how many bits they are rounded before a product.
+"""Precision of the products: the rounding of maps before they are multiplied.
 
-Sums are kept in float32, and in float64 for the reference, whatever the precision.
+Sums are accumulated in float32 for every precision but float64, the reference, which uses float64.
 """
 
 import torch
@@ -8,33 +8,33 @@ from torch import Tensor
 
 from rosetta_steps.runtime.tf32 import rounding_to_tf32
 
-# In which maps lie ready. A GPU's tensor cores round float32 to TF32 on their own.
+# Dtypes of the prepared maps. For tf32 a GPU's tensor cores round float32 values themselves.
 PRECISIONS = {
     "float64": torch.float64,
     "float32": torch.float32,
     "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
 }
-PRODUCT_ROWS = 4096  # of a product of bfloat16
-TF32_DROPS = 13  # of float32's 23 bits
+PRODUCT_ROWS = 4096  # of a bfloat16 product computed at a time
+TF32_DROPS = 13  # bits of the 23-bit mantissa of float32
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
-    """Add a b' to a total.
+    """Add the product a b' to a total in place.
 
-    On a GPU, products of tf32 and bfloat16 are summed in float32 by tensor cores. On a CPU, tf32
-    rounds as a GPU does and is slower than float32: it shows the error. bfloat16 rounds the product
-    of each block of images there as well.
+    On a GPU, tensor cores sum products of tf32 and bfloat16 in float32. On a CPU, tf32 emulates the
+    rounding of a GPU; it is slower than float32 and serves to measure the error. On a CPU, bfloat16
+    also rounds the product of each block of images.
 
     Args:
-        total: (row of a, row of b) float32, or float64.
-        a: As it was prepared.
-        b: In the precision's own dtype.
+        total: Sums to add to, (row of a, row of b), float32 or float64.
+        a: Matrix in the dtype of the sums.
+        b: Matrix in the dtype of the precision.
         precision: One of PRECISIONS.
     """
     if precision == "bfloat16":
         a = a.to(b.dtype)
-        # A part of the rows at a time: beside the total there is no room for all of the product.
+        # Rows are computed in parts, because memory has no room for total and whole product.
         for start in range(0, len(total), PRODUCT_ROWS):
             part = slice(start, start + PRODUCT_ROWS)
             if a.is_cuda:
@@ -51,7 +51,7 @@ def add_product(total: Tensor, a: Tensor, b: Tensor, precision: str) -> None:
 
 
 def rounded_to_tf32(values: Tensor) -> Tensor:
-    """float32 values to the nearest of ten bits, ties to even."""
+    """Round float32 values to TF32, a mantissa of ten bits, with ties to even."""
     bits = values.contiguous().view(torch.int32)
     half = (1 << (TF32_DROPS - 1)) - 1 + (bits >> TF32_DROPS & 1)
     return (bits + half >> TF32_DROPS << TF32_DROPS).view(torch.float32)

@@ -1,9 +1,10 @@
-"""Sums of products of maps over images: the correlation but for its centring and scaling.
+"""Sums over images of products of maps, from which correlations follow by centring and scaling.
 
-Blocks of images flow once. One model of a tile is held: its maps lie ready at every size where they
-meet the other's. Of the other, runs of units are read, centred, projected and multiplied, while the
-next run is read. For each size of the other model and each size where it meets the held one there
-is one product.
+Each block of images is read once. For the block, the maps of one model of the tile are held in
+memory, projected to every size where they meet maps of the other model. The other model is
+processed in runs of units: a run is read, centred, projected and multiplied while the next run is
+read. There is one product for each map size of the other model and each size where it meets the
+held model.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -24,23 +25,23 @@ from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.runtime.budgets import image_blocks
 
 
-@cache  # memory that was taken for one stream is not given to another
+@cache  # the allocator does not share memory between streams
 def sending_stream() -> torch.cuda.Stream:
-    """Of this process, in which maps are sent to its device."""
+    """Return this process's CUDA stream for transfers of maps to the device."""
     return torch.cuda.Stream()
 
 
 class Model:
-    """A model's units on blocks of images: read, centred and projected run by run.
+    """Units of one model, which are read, centred and projected run by run.
 
     Args:
-        source: Gives the maps.
+        source: Source of the maps.
         units: Units of the model that are in the tile.
         others: Sizes of the other model's maps.
         images: Number of images in a block.
         device: Device to compute on.
         precision: One of PRECISIONS.
-        run_bytes: About how many bytes the maps of a run take as float32.
+        run_bytes: Approximate bytes of the maps of a run as float32.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Model:
     ):  # fmt: skip
         self.source, self.units, self.precision = source, units, precision
         self.device = torch.device(device)
-        # Beside the products of the run before: the default one would wait for them.
+        # A separate CUDA stream, because the default one would wait for the products before it.
         self.sending = sending_stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
@@ -67,14 +68,14 @@ class Model:
         }
 
     def read(self, run: Run, block: slice) -> list[Tensor]:
-        """The maps of a run on the device, one tensor (image, channel, y, x) a part."""
+        """Read the maps of a run to the device, one tensor (image, channel, y, x) for each part."""
         maps = [torch.as_tensor(self.source.read(n, block, part)) for n, part in run.parts]
         if self.sending is None or all(part.is_cuda for part in maps):
             return maps
         with torch.cuda.stream(self.sending):
             sent = [part.to(self.device) for part in maps]
         self.sending.synchronize()
-        for part in sent:  # used in another stream, until which its memory is not given away
+        for part in sent:  # keeps its memory until the default stream has used it
             part.record_stream(torch.cuda.default_stream())
         return sent
 
@@ -82,13 +83,14 @@ class Model:
         self, run: Run, read: list[Tensor], order: Tensor | None = None,
         into: dict[Size, Tensor] | None = None,
     ) -> dict[Size, Tensor]:  # fmt: skip
-        """Matrices (unit, image x position) of a run at every size where it meets others.
+        """Return matrices (unit, image x position) of a run for every size where it meets others.
 
         Args:
-            run: Of units.
-            read: Their maps.
-            order: In which images stand; None: as they are.
-            into: Matrices to fill, contiguous; None: some that last until the next run.
+            run: Run of units.
+            read: Maps of the run, as `read` returns them.
+            order: Order of the images; None keeps it.
+            into: Contiguous matrices to fill, by size. None returns matrices that are overwritten
+                with the next run.
         """
         if order is not None:
             read = [stored[order] for stored in read]
@@ -111,16 +113,16 @@ class Model:
 
 
 class Held:
-    """One model on one block of images, at every size where it meets the other.
+    """Maps of the held model for one block of images, at every size where it meets the other.
 
     Args:
-        model: To be held.
+        model: Model to be held.
     """
 
     def __init__(self, model: Model):
         self.model = model
-        # By size: for square maps, all that meet another at one size then stand together, and one
-        # product serves them.
+        # Sorted by size: for square maps, all rows that meet the other model at one size are then
+        # contiguous, so that one product covers them.
         self.sizes = sorted(model.units.layers, key=lambda size: (size[0] * size[1], size))
         self.rows: dict[tuple[Size, Size], slice] = {}
         self.total: dict[Size, int] = {}
@@ -135,12 +137,12 @@ class Held:
         self, block: slice, order: Tensor | None = None,
         maps: Iterator[list[Tensor]] | None = None,
     ) -> None:  # fmt: skip
-        """Take a block of images, in an order, in place of the one before.
+        """Replace the held maps by those of another block of images.
 
         Args:
-            block: Which images.
-            order: In which they stand; None: as they are.
-            maps: Of the model's runs on the block, one after the other; None: they are read.
+            block: Block of images.
+            order: Order of the images; None keeps it.
+            maps: Iterator over the maps of the model's runs on the block; None reads them here.
         """
         model = self.model
         if maps is None:
@@ -158,13 +160,14 @@ class Held:
 
 
 class Sums:
-    """Sums of products of some sizes of the held model with one size of the other.
+    """Sums of products of one map size of the other model with some sizes of the held model.
 
     Attributes:
-        meeting: Size at which they meet.
-        sizes: Of the held model.
-        rows: Of the held matrix of that meeting.
-        total: (split or decoy, unit of the other model, row) float32 or float64.
+        size: Map size of the other model.
+        meeting: Size at which the maps meet.
+        sizes: Map sizes of the held model.
+        rows: Rows of the held matrix of that meeting size.
+        total: Sums, (split or decoy, unit of the other model, row), float32 or float64.
     """
 
     def __init__(self, held: Held, size: Size, meeting: Size, sizes: list[Size]):
@@ -181,15 +184,15 @@ class Sums:
         images: Sequence[int],
         moved: Tensor,
     ) -> None:
-        """Add a block of images of some units of the other model.
+        """Add the products of a block of images for some units of the other model.
 
         Args:
-            held: The one model.
-            other: The other.
-            rows: Its units.
+            held: The held model.
+            other: The other model.
+            rows: Units of the other model, as rows of `total`.
             matrix: Their maps, (unit, image x position).
-            images: Number of images in each split; they stand one split after the other.
-            moved: (decoy, image) columns whose maps of the other model take each image's place.
+            images: Number of images in each split; the images of a split are contiguous.
+            moved: Columns of images, (decoy, image): whose maps of the other model take each place.
         """
         left = held.matrices[self.meeting][self.rows]
         if self.total is None:
@@ -207,7 +210,7 @@ class Sums:
             add_product(self.total[decoy, rows], elsewhere.flatten(1), left, other.precision)
 
     def by_size(self, held: Held) -> Iterator[tuple[Size, Tensor]]:
-        """Each size of the held model, with its sums (split or decoy, unit of other, of held)."""
+        """Yield each size of the held model and its sums (split or decoy, of other, of held)."""
         assert self.total is not None, "a block is added first"
         for size in self.sizes:
             rows = held.rows[size, self.meeting]
@@ -216,7 +219,7 @@ class Sums:
 
 
 def sums_of(held: Held, other: Model) -> list[Sums]:
-    """One product for every two sizes, or for several of the held model that stand together."""
+    """Create the sums for all pairs of sizes; contiguous sizes of the held model share one."""
     found = []
     for size, projection in other.projections.items():
         for meeting in projection.meetings:
@@ -239,7 +242,7 @@ def sums_of(held: Held, other: Model) -> list[Sums]:
 
 
 def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Generator[list[Tensor], None, None]:
-    """The maps of runs on blocks of images, each read while the one before is used."""
+    """Yield the maps of runs on blocks of images; a thread reads the next while one is used."""
     with ThreadPoolExecutor(1) as reader:
         coming = None
         for model, run, block in reads:
@@ -257,23 +260,28 @@ def sum_products(
     decoys: int = 0, labels: np.ndarray | None = None,
     run_bytes: float | None = None, holds_larger: bool = False,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
-    """Sums of products of centred maps over some images, at the size of comparison.
+    """Return sums of products of centred maps over some images, as at the size of comparison.
 
     Args:
-        a: Maps of the first model; b: of the second.
-        units_a: Its units; units_b: of the second.
-        images: To sum over.
-        block: Images read at once.
-        device: To compute on.
+        a: Maps of the first model.
+        b: Maps of the second model.
+        units_a: Units of the first model.
+        units_b: Units of the second model.
+        images: Images to sum over.
+        block: Number of images read at a time.
+        device: Device to compute on.
         precision: One of PRECISIONS.
-        split: Which part each image is in, from 0; None: there is one.
-        decoys: Number of sums with the images of b moved (correlation.decoys), within each block.
-        labels: Class of each image, (image), within which they are moved; None: there are none.
-        run_bytes: About those of the maps that are read together, as float32.
-        holds_larger: Hold the model with more to hold: fewer, larger products, and more memory.
+        split: Split of every image of the source, counted from 0; None puts all into one split.
+        decoys: Number of decoys: sums with the images of b moved within each block.
+        labels: Class of each image of the source, (image), within which images are moved; None
+            moves them freely.
+        run_bytes: Approximate bytes of the maps that are read together, as float32.
+        holds_larger: Whether to hold the model with more values to hold, which gives fewer, larger
+            products and takes more memory.
 
     Returns:
-        For each two sizes (split or decoy, units of a, units of b), decoys after the splits.
+        For each pair of map sizes (of a, of b) the sums, (split or decoy, unit of a, unit
+            of b), decoys after the splits.
     """
     swapped = not holds_first(units_a, units_b, holds_larger)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))

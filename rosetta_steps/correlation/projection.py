@@ -1,4 +1,4 @@
-"""Bring centred maps to the sizes where they meet others, by the adjoint of the upsampling.
+"""Projection of centred maps to the sizes where they meet others, by the adjoint of upsampling.
 
 Shape suffixes: U units, B images of a block, Y and X positions, M positions where two sizes meet.
 """
@@ -15,22 +15,23 @@ from torch import Tensor
 
 from rosetta_steps.maps.resampling import Size, upsampling
 
-# Positions up to which both axes are projected by one product: fewer, larger ones are faster.
+# Number of positions of a map up to which one product projects both axes, because fewer, larger
+# products are faster.
 SMALL_MAP = {"cpu": 64, "cuda": 256}
-# Of maps that are projected together: what is made of them on the way stays in a processor's cache;
-# a GPU takes all of a run.
+# Bytes of maps that are projected together: on a CPU few enough that intermediate results stay in
+# the cache; on a GPU a whole run.
 TOGETHER_BYTES = {"cpu": 2**22, "cuda": 2**29}
 
 
 class Memory:
-    """Memory that is used again for the next block: to ask for new takes as long as to fill it."""
+    """Buffers that are reused for the next block, because allocation takes as long as filling."""
 
     def __init__(self, device: str, dtype: torch.dtype):
         self.kind: dict[str, Any] = {"device": device, "dtype": dtype}
         self._kept: dict[object, Tensor] = {}
 
     def get(self, key: object, shape: tuple[int, ...]) -> Tensor:
-        """A tensor of a shape, whose content is that of its last use."""
+        """Return a tensor of a shape in the buffer of a key; its content is undefined."""
         values = math.prod(shape)
         if key not in self._kept or self._kept[key].numel() < values:
             self._kept[key] = torch.empty(values, **self.kind)
@@ -38,12 +39,12 @@ class Memory:
 
 
 class Projection:
-    """From maps of one size to matrices at the sizes where they meet others.
+    """Function from maps of one size to matrices at the sizes where they meet others.
 
     Args:
-        size: (y, x) of the maps.
-        meetings: Sizes, none larger than the maps along any axis.
-        memory: For the results, which last until the next maps are projected.
+        size: Height and width of the maps.
+        meetings: Sizes of the results, none larger than the maps along any axis.
+        memory: Buffers for the results, which are overwritten when the next maps are projected.
     """
 
     def __init__(self, size: Size, meetings: Sequence[Size], memory: Memory):
@@ -71,7 +72,7 @@ class Projection:
             self.where = _one_after_the_other({positions: positions for positions in rows})
 
     def __call__(self, maps_UBYX: Tensor) -> dict[Size, Tensor]:
-        """Matrices (U, B M) of each meeting size."""
+        """Project maps (U, B, Y, X) to a matrix (U, B M) for each meeting size."""
         units, images = maps_UBYX.shape[:2]
         maps_NYX = maps_UBYX.flatten(0, 1)
         found = {self.size: maps_NYX} if self.size in self.meetings else {}
@@ -109,18 +110,18 @@ def _one_after_the_other(lengths: dict) -> dict:
 
 
 class Rows:
-    """Maps projected along y, to all sizes at once.
+    """Projection of maps along y to all meeting sizes at once.
 
-    A position of a map counts for two of each size at most, so that nearly all weights are 0: to a
-    processor they are a sparse matrix, with those of each of some maps on its diagonal. To a GPU
-    they are a matrix.
+    A position of a map contributes to at most two positions of each size, so that nearly all
+    weights are 0. On a CPU they form a sparse block-diagonal matrix with one block for each map; on
+    a GPU they form a dense matrix.
 
     Args:
-        weights: (position, own position).
-        width: Positions of maps along x.
+        weights: Weights (position of the result, position of the map).
+        width: Width of the maps.
 
     Attributes:
-        together: Maps at once.
+        together: Maximum number of maps in a call.
     """
 
     def __init__(self, weights: Tensor, width: int):
@@ -131,7 +132,10 @@ class Rows:
         self.diagonal = block_diagonal(weights, self.together) if sparse else None
 
     def __call__(self, maps_NYX: Tensor, memory: Memory) -> Tensor:
-        """(map, position, x), until the next maps are projected; no more maps than `together`."""
+        """Project maps (map, y, x), at most `together`, to (map, position, x).
+
+        The result is overwritten by the next call.
+        """
         maps, _, width = maps_NYX.shape
         short = memory.get("short", (maps, len(self.weights), width))
         if self.diagonal is None:
@@ -143,18 +147,18 @@ class Rows:
 
 
 def block_diagonal(matrix: Tensor, count: int) -> Tensor:
-    """A sparse matrix, in rows, with so many times another on its diagonal."""
+    """Return a sparse CSR matrix with `count` copies of a matrix on its diagonal."""
     once = scipy.sparse.csr_array(matrix.numpy())
     whole = scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=once.dtype), once, format="csr")
     starts, columns, values = map(torch.from_numpy, (whole.indptr, whole.indices, whole.data))
-    with warnings.catch_warnings():  # once in a process
+    with warnings.catch_warnings():  # torch warns once in a process
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(starts, columns, values, whole.shape, check_invariants=True)
 
 
 def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:
-    """The first of the equal blocks of a sparse matrix, in its memory."""
-    assert count <= of, (count, of)  # what follows is not checked
+    """Return a view of the first `count` of the `of` equal blocks of a block-diagonal matrix."""
+    assert count <= of, (count, of)  # torch checks no invariants below
     height, width, values = (n // of * count for n in (*diagonal.shape, diagonal.values().numel()))
     return torch.sparse_csr_tensor(
         diagonal.crow_indices()[: height + 1],

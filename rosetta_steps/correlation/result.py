@@ -1,4 +1,4 @@
-"""What is kept of the tiles: the whole table, or the nearest partners of every unit."""
+"""The stores that a correlation writes: the whole table, or nearest partners of every unit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ CHUNK = 1024  # units of either model in a chunk of the table
 
 
 class WholeTable:
-    """Every correlation: `correlation` (unit_a, unit_b), and of each split `split_correlation`.
+    """Result with every correlation.
 
     With decoys also `decoy_correlation` (decoy, unit_a, unit_b).
 
     Args:
-        stores: Maps of both models.
-        splits: Number of parts of the images; 1: none.
+        stores: Sources of the maps of both models.
+        splits: Number of splits of the images; 1 means none.
         decoys: Number of decoys.
     """
 
@@ -68,7 +68,7 @@ class WholeTable:
         attrs: dict,
         provenance: Provenance,
     ) -> None:
-        """Put the tiles together as a store."""
+        """Write the store from the files of all tiles."""
         shape = tuple(sum(store.channels.values()) for store in self.stores)
         chunks = tuple(min(units, CHUNK) for units in shape)
         empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
@@ -112,13 +112,13 @@ def _array(store: zarr.Group, name: str) -> zarr.Array:
 
 
 class NearestOnly:
-    """The K nearest partners, both ways: `partner_a`, `correlation_a` (unit_a, neighbour), and b.
+    """Result with the K nearest partners of every unit, in both directions.
 
     With decoys also `decoy_partner_a`, `decoy_correlation_a` (decoy, unit_a, neighbour), and b.
 
     Args:
-        stores: Maps of both models.
-        neighbours: K.
+        stores: Sources of the maps of both models.
+        neighbours: Number of partners K.
         decoys: Number of decoys.
     """
 
@@ -157,7 +157,7 @@ class NearestOnly:
         attrs: dict,
         provenance: Provenance,
     ) -> None:
-        """Put the tiles together as a store."""
+        """Write the store from the files of all tiles."""
         variables: dict[str, tuple] = {}
         varies: list[np.ndarray] = []
         for axis, side in enumerate("ab"):
@@ -190,7 +190,7 @@ class NearestOnly:
 
 
 def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice]:
-    """Units of both models that a tile has, among all."""
+    """Return the positions of a tile's units among all units of both models."""
 
     def span(store: MapSource, layers: list[str]) -> slice:
         names = list(store.channels)
@@ -201,12 +201,16 @@ def spans(stores: tuple[MapSource, MapSource], tile: Tile) -> tuple[slice, slice
 
 
 def models_of(stores: tuple[MapSource, MapSource]) -> dict[str, str]:
-    """Names of both models, as attributes."""
+    """Return the names of both models as attributes."""
     return {f"model_{s}": store.attrs["model"] for s, store in zip("ab", stores, strict=True)}
 
 
 def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
-    """Number of units of both models without any correlation, as attributes."""
+    """Return the numbers of units of both models that have no correlation, as attributes.
+
+    Args:
+        varies: For each model, whether each unit has a correlation, (unit) bool.
+    """
     return {
         f"units_{side}_that_never_vary": int((~found).sum())
         for side, found in zip("ab", varies, strict=True)
@@ -214,7 +218,7 @@ def never_vary(varies: list[np.ndarray]) -> dict[str, int]:
 
 
 def coordinates(stores: tuple[MapSource, MapSource]) -> dict:
-    """Layer, channel and map size of every unit of both models, along unit_a and unit_b."""
+    """Return layer, channel and map size of every unit as coordinates of unit_a and unit_b."""
     found: dict[str, tuple] = {}
     for side, store in zip("ab", stores, strict=True):
         dimension = f"unit_{side}"

@@ -1,10 +1,10 @@
-"""How a correlation is computed."""
+"""Settings of the correlation step."""
 
 from dataclasses import dataclass
 
 from rosetta_steps.config.options import check, setting
 
-# In which maps are multiplied (correlation.precision says what each rounds).
+# Precisions of the products; correlation.precision explains their rounding.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 NO_SCHEDULER = "none"
 
@@ -17,7 +17,7 @@ class Correlation:
     are read at once.
 
     Raises:
-        ValueError: One of them is none of its choices or out of its range.
+        ValueError: A setting is none of its choices or out of its range.
     """
 
     images_per_strip: int = setting(

@@ -1,4 +1,4 @@
-"""Correlate two models, stored or running: plan, compute piece by piece, write the table."""
+"""The correlation step: plan, compute piece by piece, and write the table of two models."""
 
 import shutil
 from contextlib import ExitStack
@@ -52,19 +52,25 @@ def correlate(
     """Correlate two models and write the table.
 
     Args:
-        a: Activations of the first model, or a stream of them; b: of the second.
-        moments_a: Of the first; moments_b: of the second.
-        output: Store to write.
-        samples: Store of the images, within whose classes decoys move them; None: there are none.
-        settings: How it is computed; the moments must have been measured with as many splits.
-        threads: Cores this job was given.
-        workers: Dask workers on this machine; by default as many as cores and memory allow.
-        nearest: Keep so many partners of each unit and not the table; 0: the table.
-        identity: As Provenance has it.
+        a: Path of the first model's activations, or of a stream.
+        b: Path of the second model's activations, or of a stream.
+        moments_a: Path of the first model's moments.
+        moments_b: Path of the second model's moments.
+        output: Path of the store to write.
+        samples: Path of the store of images, within whose classes decoys move images; None moves
+            them freely.
+        settings: Settings of the computation; the moments must have the same number of splits.
+        threads: Number of cores of this job.
+        workers: Number of Dask workers on this machine; None allows as many as cores and memory
+            permit.
+        nearest: Number of partners of each unit to keep instead of the table; 0 keeps the table.
+        identity: Digest of the config settings that determine the output (Provenance.identity).
 
     Raises:
-        StoreError: A store is damaged or changes meanwhile, or the disk is full.
-        ValueError: The two saw different images, the budget is too small, or there are no workers.
+        StoreError: A store is damaged or changes during the computation, the two models saw
+            different images, or the disk is full.
+        ValueError: The moments do not belong to the maps, a number of neighbours or splits is
+            impossible, the memory budget is too small, or there are no workers.
     """
     first, second = open_each(open_maps, (a, b))
     stores = (first, second)
@@ -105,7 +111,7 @@ def correlate(
         nearest,
     ]
     scratch = pieces_folder(output, work)
-    # In the names as well: a task of an earlier run may still write into a new folder.
+    # File names contain the digest, as a task of an earlier run may still write into a new folder.
     name = digest_of(work)
     result = (
         NearestOnly(stores, nearest, settings.decoys)
@@ -171,10 +177,10 @@ def _what_was_moved(images: int, images_per_strip: int, job: Job) -> dict[str, i
 
 
 def refuse_other_images(a: Path, b: Path, store_a: MapSource, store_b: MapSource) -> None:
-    """Refuse two stores whose images are not the same.
+    """Refuse two sources whose images are not the same.
 
     Raises:
-        StoreError: They are not.
+        StoreError: The images differ.
     """
     images = f"samples on {store_a.state['sample_set']}"
     seen = [store.state["made_of"].get(images) for store in (store_a, store_b)]
@@ -187,10 +193,10 @@ def refuse_other_images(a: Path, b: Path, store_a: MapSource, store_b: MapSource
 
 
 def refuse_impossible(stores: tuple[MapSource, MapSource], nearest: int, splits: int) -> None:
-    """Refuse numbers of neighbours and splits that there cannot be.
+    """Refuse numbers of neighbours and splits that are impossible for these sources.
 
     Raises:
-        ValueError: Names the number and what is possible.
+        ValueError: A number is impossible; the message gives the possible range.
     """
     units = [sum(store.channels.values()) for store in stores]
     if not 0 <= nearest <= min(units):
@@ -206,17 +212,17 @@ def refuse_impossible(stores: tuple[MapSource, MapSource], nearest: int, splits:
 def refuse_other_moments(
     path: Path, store: MapSource, moments: xr.DataTree, splits: int, made_of: dict[str, str]
 ) -> None:
-    """Refuse moments that were not measured on these activations, or for other splits.
+    """Refuse moments that were measured on other maps or with another number of splits.
 
     Args:
-        path: Of the maps.
-        store: The maps.
-        moments: Of the same model.
-        splits: Parts of the images.
-        made_of: What the moments were made of.
+        path: Path of the maps.
+        store: Source of the maps.
+        moments: Moments of the same model.
+        splits: Number of splits of the images.
+        made_of: Names and digests of the inputs of the moments.
 
     Raises:
-        ValueError: They were not.
+        ValueError: The moments do not belong to these maps or splits.
     """
     layers = {name: layer.to_dataset() for name, layer in moments.children.items()}
     shapes = {name: (of["mean_map"].shape, int(of["count"])) for name, of in layers.items()}
@@ -241,11 +247,11 @@ def refuse_other_moments(
 def compute(
     client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], total: Total, bar
 ) -> None:
-    """Have the pieces of a tile computed and added up.
+    """Compute the pieces of a tile on the workers and add them to its total.
 
     Raises:
-        ValueError: The workers die again and again.
-        StoreError: As Total.add.
+        ValueError: Worker processes are killed repeatedly.
+        StoreError: A piece cannot be read, or the disk is full.
     """
     if there := total.added + sum(file.exists() for file in total.pieces[total.added :]):
         bar.write(f"  going on: {there} of {len(strips)} pieces of this tile are there already")
@@ -267,7 +273,7 @@ def compute(
                 "memory. Lower correlation.memory_gb or images_per_block in the config, or give "
                 "the job fewer cores; finished pieces are kept."
             ) from error
-        task.release()  # else it is computed again where its worker dies later
+        task.release()  # otherwise Dask recomputes it if its worker dies
         strip = strips[number_of[task]]
         bar.update(strip.stop - strip.start)
         finished.add(number_of[task])

@@ -1,4 +1,4 @@
-"""From sums of products to correlations, tile by tile."""
+"""Computation of a tile's correlations from its sums of products."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from rosetta_steps.maps.resampling import Size, comparison_size
 from rosetta_steps.maps.splits import of_split, split_of
 from rosetta_steps.maps.statistics import mean_and_variance
 
-ROWS = 512  # finished together: what they need besides the table is little
+ROWS = 512  # processed at a time, to limit the memory besides the table
 
 
 def correlations_of(
@@ -22,25 +22,26 @@ def correlations_of(
     split: int | None = None,
     decoy: int | None = None,
 ) -> np.ndarray:
-    """From sums over images to correlations.
+    """Return the correlations of a tile, from its sums over images.
 
     Args:
-        sums: Sums of products of centred maps, for each two sizes (split or decoy, units of a,
-            units of b), decoys after the splits.
+        sums: Sums of products of centred maps for each pair of map sizes, (split or decoy, unit
+            of a, unit of b), decoys after the splits.
         units: Units of both models.
         moments: Moments of both models.
-        images: Number of images in the stores.
+        images: Number of images.
         splits: Number of splits.
-        split: The split to correlate over; None: all images.
-        decoy: The decoy to correlate; None: the maps as they are.
+        split: Number of the split to correlate on; None uses all images.
+        decoy: Number of the decoy to correlate; None takes the maps as they are.
 
     Returns:
-        (unit_a, unit_b) float32, units in the order of the layers; NaN where one never varies.
+        Correlations (unit_a, unit_b) float32, units in the order of the layers; NaN where a unit
+        never varies.
     """
     table = np.full([sum(u.channels.values()) for u in units], np.nan, np.float32)
     where = [places(u) for u in units]
 
-    @cache  # a size meets several others at its own
+    @cache  # one size is needed for several others
     def moments_of(side: int, size: Size, compared: Size) -> tuple[np.ndarray, np.ndarray]:
         found = [
             mean_and_variance(_moments_of(moments[side][name], split), compared)

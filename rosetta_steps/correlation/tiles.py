@@ -1,7 +1,7 @@
 """Rectangles of the table whose sums fit into memory.
 
-Sums of all pairs of units are held while images pass. Where they do not fit, the table is cut
-between layers, and the images pass once a tile.
+The sums of all pairs of units are held in memory during a pass over the images. If they do not fit,
+the table is cut between layers, and each tile takes one pass over the images.
 """
 
 import itertools
@@ -12,7 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tile:
-    """Layers of one model against layers of another, both in the order of the forward pass."""
+    """Rectangle of the table.
+
+    Attributes:
+        a: Names of its layers of the first model, in the order of the forward pass.
+        b: Names of its layers of the second model, in the order of the forward pass.
+    """
 
     a: list[str]
     b: list[str]
@@ -23,12 +28,13 @@ def tiles_of(
     values: tuple[Mapping[str, int], Mapping[str, int]],
     pairs: float,
 ) -> list[Tile]:
-    """Cut the table into tiles of so many pairs of units, those for which the least is read.
+    """Cut the table into tiles of at most `pairs` pairs of units so that the least data is read.
 
     Args:
-        channels: Of each layer of both models, in the order of the forward pass.
-        values: Read of each layer for an image, likewise.
-        pairs: Of units in a tile at most; at least those of the two largest layers.
+        channels: Number of channels of each layer, for both models, in the order of the forward
+            pass.
+        values: Number of values of each layer for one image, for both models, in the same order.
+        pairs: Maximum number of pairs of units in a tile; at least that of the two largest layers.
     """
     read = [sum(of_model.values()) for of_model in values]
     best = math.inf
@@ -47,7 +53,7 @@ def tiles_of(
 
 
 def _cut(channels: Mapping[str, int], most: int) -> list[list[str]]:
-    """Runs of layers of at most so many channels, where a layer alone does not exceed them."""
+    """Cut layers into runs of at most `most` channels; a layer with more forms its own run."""
     parts: list[list[str]] = [[]]
     count = 0
     for layer, own in channels.items():

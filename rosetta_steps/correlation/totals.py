@@ -1,8 +1,8 @@
-"""Sums of a tile over all its pieces, added in the order of the images while pieces come in.
+"""Sums of a tile over all its pieces, added in the order of the images as pieces arrive.
 
-Whoever computed them, the same numbers are added in the same order. A piece that is early waits on
-disk. Every few pieces the total is written and those that are in it are removed: what lies on disk
-does not grow with the images.
+The same numbers are added in the same order, whichever worker computed them. A piece that arrives
+early waits on disk. Every few pieces the total is written and the pieces in it are removed, so that
+disk usage does not grow with the number of images.
 """
 
 import zipfile
@@ -18,22 +18,23 @@ from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import whole_file
 
-DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # as numpy reports it
-FOLDED = 8  # pieces between two writings of the total
+DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError)  # numpy's errors
+FOLDED = 8  # pieces that are added before the total is written again
 COUNT = "pieces"
 
 
 class Total:
-    """The sums of a tile.
+    """Sums of a tile.
 
     Args:
-        file: Where the total is written from time to time; one of an earlier run is gone on with.
+        file: File to which the total is written from time to time. If an earlier run left one, its
+            sums are loaded.
         pieces: Files of the pieces, in the order of the images.
-        units: Of both models.
+        units: Units of both models that are in the tile.
 
     Attributes:
-        added: Number of the pieces that are in it.
-        sums: For each two sizes (split, units of a, units of b) float64.
+        added: Number of pieces in the sums.
+        sums: Sums for each pair of sizes, (split, unit of a, unit of b) float64.
     """
 
     def __init__(self, file: Path, pieces: list[Path], units: tuple[Units, Units]):
@@ -47,11 +48,14 @@ class Total:
             self.sums = {sizes: found[key(sizes)] for sizes in self.sizes}
 
     def add(self, finished: Collection[int]) -> None:
-        """Add the pieces that are finished, by number, as far as none before them is missing.
+        """Add finished pieces in order, up to the first that is not finished.
+
+        Args:
+            finished: Numbers of all finished pieces.
 
         Raises:
-            StoreError: A piece cannot be read; it is removed, so that the next run computes it
-                again. Or the disk is full.
+            StoreError: A piece cannot be read and is removed, so that the next run computes it
+                again; or the disk is full.
         """
         while self.added in finished:
             found = load(self.pieces[self.added])
@@ -65,7 +69,7 @@ class Total:
                 self._write()
 
     def remove(self) -> None:
-        """Remove what lies on disk of it."""
+        """Remove the files of the total and of all pieces."""
         for file in (self.file, *self.pieces):
             file.unlink(missing_ok=True)
 
@@ -79,11 +83,11 @@ class Total:
 
 
 def load(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file that a worker wrote.
+    """Load the arrays of a file that a worker wrote.
 
     Raises:
-        StoreError: It is missing, or damaged and then removed, so that the next run computes it
-            again.
+        StoreError: The file is missing; or it is damaged and is removed, so that the next run
+            computes it again.
     """
     try:
         with np.load(file) as found:

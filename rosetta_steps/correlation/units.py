@@ -1,4 +1,4 @@
-"""The units of a model as the correlation sees them: by the size of their maps, near centred."""
+"""Units of a model grouped by the size of their maps, with constants that centre them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from rosetta_steps.maps.resampling import Size, meeting_size
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.runtime.errors import UserError
 
-# Maps read, centred and projected together, as float32: enough for a large product, and little
-# beside the memory of a worker.
+# Bytes of maps that are read, centred and projected together, as float32: enough for an efficient
+# product, and little beside the memory of a worker.
 RUN_BYTES = {"cpu": 32 * 2**20, "cuda": 2**29}
 
 
@@ -21,8 +21,8 @@ class Units:
 
     Attributes:
         layers: Names of the layers of each size, in the order of the forward pass.
-        channels: Of each layer.
-        offset: Constant near the mean of each unit of a layer, (channel) float32.
+        channels: Number of channels of each layer.
+        offset: Constants near the mean of each unit, for each layer (channel) float32.
     """
 
     layers: dict[Size, list[str]]
@@ -30,54 +30,55 @@ class Units:
     offset: dict[str, np.ndarray]
 
     def count(self, size: Size) -> int:
-        """Units of a size."""
+        """Return the number of units of a map size."""
         return sum(self.channels[layer] for layer in self.layers[size])
 
     def held_values(self, others: Iterable[Size]) -> int:
-        """Values of one image at every size where the units meet others'."""
+        """Return the number of values of one image over all sizes where the units meet others."""
         return held_values({size: self.count(size) for size in self.layers}, others)
 
     def centre(self, size: Size) -> np.ndarray:
-        """Constants subtracted from the units of a size, (unit) float64."""
+        """Return the constants subtracted from the units of a map size, (unit) float64."""
         return np.concatenate([self.offset[layer] for layer in self.layers[size]]).astype(float)
 
 
 def held_values(units: Mapping[Size, int], others: Iterable[Size]) -> int:
-    """Values of one image at every size where some units meet others.
+    """Return the number of values of one image over all sizes where units meet others.
 
     Args:
-        units: How many there are of each size.
-        others: Sizes of the others.
+        units: Number of units of each map size.
+        others: Map sizes of the other model.
     """
     meetings = {size: {meeting_size(size, other) for other in others} for size in units}
     return sum(n * sum(y * x for y, x in meetings[size]) for size, n in units.items())
 
 
 def holds_first(first: Units, second: Units, larger: bool) -> bool:
-    """Whether the first of two models is held.
+    """Whether the first of two models is the one to hold in memory.
 
-    Held maps are read from memory again and again: on a processor the fewer the better. On a GPU
-    it is the number of products that counts, and the more is held, the fewer and larger they are.
+    Held maps are read from memory repeatedly, so on a CPU holding fewer is faster. On a GPU the
+    number of products matters: the more values are held, the fewer and larger the products are.
 
     Args:
-        first: Units of the one model; second: of the other.
-        larger: Hold what has more values to hold.
+        first: Units of the first model.
+        second: Units of the second model.
+        larger: Whether to hold the model with more values to hold.
     """
     of_first, of_second = first.held_values(second.layers), second.held_values(first.layers)
     return of_first >= of_second if larger else of_first <= of_second
 
 
 def units_of(source: MapSource, moments: xr.DataTree, layers: Iterable[str] | None = None) -> Units:
-    """Group layers of a model by size.
+    """Group the units of a model by map size.
 
     Args:
-        source: Of the maps.
-        moments: Of the model.
-        layers: Names; None: all.
+        source: Source of the maps.
+        moments: Moments of the model.
+        layers: Names of the layers to include; None includes all.
 
     Raises:
-        ValueError: The moments have other channels than the source, which then holds maps of
-            matched units only.
+        ValueError: The source has fewer channels than the moments, because it holds only maps of
+            matched units.
     """
     chosen = source.layers if layers is None else [n for n in source.layers if n in set(layers)]
     by_size: dict[Size, list[str]] = {}
@@ -99,12 +100,12 @@ def units_of(source: MapSource, moments: xr.DataTree, layers: Iterable[str] | No
 
 @dataclass(frozen=True)
 class Run:
-    """Units of one size that are read together.
+    """Units of one map size that are read together.
 
     Attributes:
-        size: (y, x) of their maps.
-        parts: Layers and channels (a slice) that they are.
-        rows: Which units of the size they are, in its order.
+        size: Height and width of their maps.
+        parts: Pairs of a layer and a slice of its channels.
+        rows: Positions of the units among all units of this map size.
     """
 
     size: Size
@@ -113,13 +114,14 @@ class Run:
 
 
 def runs_of(units: Units, images: int, run_bytes: float, together: Sequence[int] = ()) -> list[Run]:
-    """Cut the units of each size into runs.
+    """Cut the units of each map size into runs.
 
     Args:
-        units: Of the model.
-        images: In a block.
-        run_bytes: About those of a run's maps, as float32.
-        together: Channels that are coded together in each layer, in order; cuts fall between.
+        units: Units of the model.
+        images: Number of images in a block.
+        run_bytes: Approximate bytes of the maps of a run, as float32.
+        together: Number of channels that are read together, for each layer in order; runs are cut
+            at multiples of it.
     """
     runs: list[Run] = []
     grain = dict(zip(units.channels, together, strict=False))
@@ -142,7 +144,10 @@ def runs_of(units: Units, images: int, run_bytes: float, together: Sequence[int]
 
 
 def places(units: Units) -> dict[Size, np.ndarray]:
-    """Positions of the units of each size among all units, in the order of the forward pass."""
+    """Return the positions of the units of each map size among all units of the tile.
+
+    Units are in the order of the forward pass.
+    """
     starts = dict(
         zip(units.channels, np.cumsum([0, *units.channels.values()]).tolist(), strict=False)
     )

@@ -1,1 +1,1 @@
-"""What is looked at: exemplars, heatmaps, figures, the page."""
+"""Output for readers: exemplars, heatmaps, figures for print, the HTML page of a dictionary."""

@@ -1,4 +1,4 @@
-"""Which concepts and images a figure shows."""
+"""Selection of the concepts and images that a figure shows."""
 
 from collections.abc import Sequence
 
@@ -17,17 +17,18 @@ DISTINCT = 0.4  # correlation of two generator units below which their concepts 
 
 
 def choose_distinct(dictionary: Dictionary, count: int) -> list[Concept]:
-    """Choose strong concepts that differ from each other.
+    """Choose strong concepts whose maps differ from each other.
 
-    In order of strength, a concept is taken if its generator unit correlates below DISTINCT with
-    the unit of each concept taken before; if too few do, the strongest of the others are added.
+    Concepts are considered in order of strength. A concept is chosen if its generator unit
+    correlates below DISTINCT with the unit of every concept chosen before. If too few are, the
+    strongest of the others are added.
 
     Args:
         dictionary: The opened inputs.
-        count: How many; fewer are returned if there are fewer concepts.
+        count: Number of concepts; fewer are returned if there are fewer.
 
     Returns:
-        The chosen ones in order of strength.
+        The chosen concepts in order of strength.
     """
     concepts = dictionary.concepts
     similarity = unit_similarity(dictionary, concepts)
@@ -40,18 +41,18 @@ def choose_distinct(dictionary: Dictionary, count: int) -> list[Concept]:
 
 
 def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
-    """Correlation of some concepts' generator units, on some images and a coarse grid.
+    """Return the correlations of concepts' generator units on some images and a coarse grid.
 
-    Enough to tell concepts apart; the correlations of the dictionary are exact.
+    This estimate suffices to tell concepts apart; the correlations of the dictionary are exact.
 
     Args:
         dictionary: The opened inputs.
-        concepts: Which.
+        concepts: Concepts to compare.
 
     Returns:
-        (concept, concept) Pearson correlation; 0 where a unit does not vary on these images.
+        Pearson correlations (concept, concept); 0 if a unit does not vary on these images.
     """
-    # one contiguous run of images touches the fewest chunks, and samples have no order
+    # A contiguous run of images touches the fewest chunks, and samples are in no special order.
     images = range(min(dictionary.images, 32))
     units = [concept.generator_unit for concept in concepts]
     maps = read_maps(dictionary.maps, ((unit, image) for unit in units for image in images))
@@ -71,18 +72,19 @@ def unit_similarity(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.n
 
 
 def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: int) -> list[int]:
-    """Choose images that together show some concepts, one after the other.
+    """Choose images, one at a time, that together show some concepts well.
 
-    Each next image is the one that raises the mean over the concepts of the strongest response on
-    the images chosen so far the most. So every concept is strong somewhere and weak elsewhere.
+    For each concept take its strongest response on the images chosen so far, and average over
+    concepts. The next image is the one that raises this mean most. So every concept is strong on
+    some image and weak on others.
 
     Args:
         dictionary: The opened inputs.
         concepts: The concepts to be shown.
-        count: How many; fewer are returned if there are fewer images.
+        count: Number of images; fewer are returned if there are fewer.
 
     Returns:
-        Indices of images in the order chosen.
+        Indices of the images in the order in which they were chosen.
     """
     response = peaks(dictionary, concepts)
     strongest = np.zeros((len(concepts), 1), dtype=response.dtype)
@@ -96,14 +98,14 @@ def choose_images(dictionary: Dictionary, concepts: Sequence[Concept], count: in
 
 
 def peaks(dictionary: Dictionary, concepts: Sequence[Concept]) -> np.ndarray:
-    """How strongly some concepts' generator units respond on each image.
+    """Return the strongest response of concepts' generator units on each image.
 
     Args:
         dictionary: The opened inputs.
-        concepts: Which.
+        concepts: Concepts whose units are read.
 
     Returns:
-        The unit's maximum over positions on its colour scale, (concept, image), in [0, 1].
+        Maximum over positions on the unit's colour scale, (concept, image), in [0, 1].
     """
     units = [concept.generator_unit for concept in concepts]
     maxima = unit_maxima(dictionary.maps, units, dictionary.images)

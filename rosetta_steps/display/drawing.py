@@ -1,4 +1,7 @@
-"""Drawing figures for print, in inches from the upper left corner; the style they share."""
+"""Functions to draw figures for print, and their common style.
+
+Coordinates are in inches from the upper left corner.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,20 +21,20 @@ WIDTH = 7.0  # inches: the text width of a two-column page
 DOTS_PER_INCH = 300
 LARGE = 7.0  # points
 FONT = "DejaVu Sans"  # comes with matplotlib, so that figures are the same on every machine
-# Of type Any, since matplotlib's own type of it has every key by name.
+# The annotation is Any, because matplotlib's own type lists every key by name.
 STYLE: Any = {
     "font.family": FONT,
     "font.size": LARGE,
     "pdf.fonttype": 42,
 }
 SMALL = 5.5  # points, for the units' names
-DESCENT = 0.24  # of DejaVu's letters, over their size
-LINE = 0.11  # inches, a line of text of 7 points
+DESCENT = 0.24  # of DejaVu's letters below the baseline, as a fraction of the font size
+LINE = 0.11  # inches, height of a line of 7-point text
 GAP = 0.03  # inches between pictures
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a width and a height."""
+    """Return an empty figure of a width and a height in inches."""
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
 
 
@@ -57,21 +60,21 @@ def write_text(
 ) -> None:
     """Write text whose lower left corner is at (x, y)."""
     width, height = figure.get_size_inches()
-    # by its baseline, so that names with and without a comma stand on one line
+    # Placed by its baseline, so that names with and without descenders are aligned.
     place = 1 - (y - DESCENT * size / 72) / height
-    # a file's name may hold dollar signs, which mean no formula
+    # Not parsed as a formula, because a file name may contain dollar signs.
     properties |= {"size": size, "ha": "left", "va": "baseline", "parse_math": False}
     figure.text(x / width, place, text, **properties)
 
 
 def can_be_written(text: str) -> bool:
-    """Whether the font has a sign for every letter."""
+    """Whether the font has a glyph for every character."""
     font = font_manager.get_font(font_manager.findfont(FONT))
     return all(ord(letter) in font.get_charmap() for letter in text)
 
 
 def draw_foot(figure: Figure, text: str) -> None:
-    """Colour key and a line of text at the foot, which takes the last 0.3 inches."""
+    """Draw a colour key and a line of text at the bottom, which take 0.3 inches."""
     width, height = figure.get_size_inches()
     key = heatmaps.colour_key(24, 300)
     draw_picture(figure, key, 0.1, height - 0.14, 1.0, 0.08)
@@ -86,7 +89,7 @@ def draw_foot(figure: Figure, text: str) -> None:
 
 
 def folded(text: str, letters: int) -> str:
-    """Text in lines of about so many letters, broken between words."""
+    """Break text between words into lines of about `letters` characters."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) > letters:
@@ -96,7 +99,7 @@ def folded(text: str, letters: int) -> str:
 
 
 def wrapped(name: Sequence[str], letters: int) -> list[str]:
-    """Break model and layer names that are wider than a column, at their dots and hyphens."""
+    """Break model and layer names at dots and hyphens into lines that fit a column."""
     lines: list[str] = []
     for text in name:
         line = ""
@@ -110,15 +113,16 @@ def wrapped(name: Sequence[str], letters: int) -> list[str]:
 
 
 def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) -> list[Path]:
-    """Write figures as .pdf and .png, all of them whole or none.
+    """Write figures as .pdf and .png, either all of them or none.
 
     Args:
-        figures: By their paths without an ending; the folders are made.
-        identity: What they follow from, written into the files: as Description of the PNG, where
-            storage.manifests.identity_recorded reads it, and as Keywords of the PDF.
+        figures: Figures by path without ending; missing folders are created.
+        identity: Digest of the config settings that determine the figures. It is written into the
+            files: as Description of the PNG, where storage.manifests.identity_recorded reads it,
+            and as Keywords of the PDF.
 
     Returns:
-        The files. The same inputs give the same bytes: no date is written into them.
+        Paths of the files. Equal inputs give equal bytes, because no date is written.
 
     Raises:
         StoreError: The disk is full.
@@ -152,4 +156,4 @@ def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) ->
     return list(finished)
 
 
-TALLEST = 9.2  # inches, figure 3: what fits a page with its caption
+TALLEST = 9.2  # inches, maximum height of figure 3, so that its caption fits the page

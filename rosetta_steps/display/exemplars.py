@@ -1,7 +1,6 @@
-"""What stands for a concept: one unit of each model, and the images to show them on.
+"""Exemplars of a concept: one unit of each model, and the images on which they are shown.
 
-A concept is shown by one generator unit, its representative, and by that unit's strongest buddy in
-each model.
+A concept is represented by one generator unit and by that unit's strongest buddy in each model.
 """
 
 from collections.abc import Sequence
@@ -31,14 +30,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Concept:
-    """One cluster of Rosetta units, with the units that stand for it.
+    """One cluster of Rosetta units, with the units that represent it.
 
     Attributes:
-        number: Place in the dictionary, 1 the strongest.
-        strength: Mean over the models of the representative's strongest correlation.
-        generator_unit: The representative: the generator unit of highest strength.
+        number: Rank in the dictionary; 1 is the strongest concept.
+        strength: Mean over the models of generator_unit's strongest correlation.
+        generator_unit: The representative, the generator unit of highest strength.
         model_units: Its strongest buddy in each model, in the order of the models.
-        correlations: Pearson r of generator_unit with each of model_units.
+        correlations: Pearson correlation of generator_unit with each of model_units.
         members: All rows of the concept in rosetta.csv.
         generator_units: Number of different generator units among the members.
     """
@@ -53,7 +52,7 @@ class Concept:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """The generator unit, then the models' units: the columns of every picture grid."""
+        """Generator unit and models' units, in the order of the columns of every figure."""
         return (self.generator_unit, *self.model_units)
 
 
@@ -62,9 +61,9 @@ class Example:
     """One image on which a concept is shown.
 
     Attributes:
-        group: "top", "middle" or "low".
+        group: "top", "middle" or "low" responses.
         image: Index of the image in the samples.
-        rank: Place among all images by the generator unit's maximum over positions, from 1.
+        rank: Rank of the image, from 1, by the generator unit's maximum over positions.
         peak: That maximum on the unit's colour scale, in [0, 1].
     """
 
@@ -75,17 +74,18 @@ class Example:
 
 
 def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]:
-    """Choose the units that stand for each concept.
+    """Choose the units that represent each concept.
 
-    The representative is the generator unit whose strongest correlation, averaged over the models,
-    is highest; with it goes its strongest buddy in each model. Equal ones: the first in the table.
+    The representative is the generator unit with the highest mean over models of its strongest
+    correlation. It is shown with its strongest buddy in each model. Of equal units the first in the
+    table is chosen.
 
     Args:
-        table: As rosetta.csv.
-        models: Names in the order wanted.
+        table: Rows of rosetta.csv.
+        models: Names of the models, in the order of the result.
 
     Returns:
-        Concepts by number.
+        Concepts in order of their numbers.
 
     Raises:
         ValueError: No generator unit of a concept has a buddy in every model.
@@ -95,7 +95,7 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
     unit = ["concept", "generator_layer", "generator_channel"]
     best = table.groupby([*unit, "model"], sort=False)["correlation"].idxmax()
     best = best.unstack("model").reindex(columns=list(models))
-    # unstack sorts its index; the table's own order decides between equals
+    # unstack sorts its index, but ties are decided by the order of the table
     best = best.reindex(pd.MultiIndex.from_frame(table[unit].drop_duplicates())).dropna()
     correlation = table["correlation"].to_numpy()
     rows_of = table.groupby("concept", sort=True).indices
@@ -135,17 +135,17 @@ def choose_examples(
     middle: int = 2,
     low: int = 1,
 ) -> list[Example]:
-    """Choose images where a unit responds most, about as much as usual, and least.
+    """Choose images on which a unit responds most, around its median, and least.
 
     Args:
-        maxima: The unit's maximum over positions, (image).
-        unit_range: Least and greatest value of the unit over all images.
-        top: Number of images of the greatest maxima.
+        maxima: Maximum of the unit over positions, (image).
+        unit_range: Minimum and maximum of the unit over all images.
+        top: Number of images with the largest maxima.
         middle: Number of images around the median.
-        low: Number of images of the least maxima.
+        low: Number of images with the smallest maxima.
 
     Returns:
-        Different images by rank; fewer than asked for if there are fewer images.
+        Distinct images in order of rank; fewer than requested if there are fewer images.
     """
     order = np.argsort(-maxima, kind="stable")  # equal maxima: the earlier image first
     count = len(order)

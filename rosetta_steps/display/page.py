@@ -1,4 +1,4 @@
-"""The page of a dictionary, as HTML made of a template."""
+"""The HTML page of a dictionary, filled into a template."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -15,13 +15,13 @@ from rosetta_steps.storage.portable import listed
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-PICTURES = "concepts"  # the folder beside the page
+PICTURES = "concepts"  # folder beside the page that holds its image files
 
 
 KEY = f"{PICTURES}/colour-key.webp"
 
 
-FILE_LETTERS = 20  # of a photo's name beside its row
+FILE_LETTERS = 20  # maximum length of a file's name beside its row
 
 
 READ = {
@@ -32,12 +32,12 @@ READ = {
 
 
 def image_name(index: int) -> str:
-    """Picture of an image, relative to the page; concepts that show the same image share it."""
+    """Return the path of an image's file relative to the page; concepts share these files."""
     return f"{PICTURES}/image-{index:05d}.webp"
 
 
 def heatmap_name(concept: Concept, column: int, example: Example) -> str:
-    """Picture of a heatmap, relative to the page; column 0 is the generator's."""
+    """Return the path of a heatmap's file relative to the page; column 0 is the generator's."""
     return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{example.image:05d}.webp"
 
 
@@ -48,14 +48,14 @@ def page(
     settings: str,
     identity: str = "",
 ) -> str:
-    """Fill in the page.
+    """Return the HTML of the page.
 
     Args:
         dictionary: The opened inputs.
-        examples: Per number of a concept its examples.
-        size: Height and width of the pictures in pixels.
-        settings: As in `write_page`.
-        identity: Likewise.
+        examples: Examples of each concept, by its number.
+        size: Height and width of the images in pixels.
+        settings: Text on the settings of the dictionary, as in `write_page`.
+        identity: Digest of the config settings that determine the page, as in `write_page`.
 
     Returns:
         The page's HTML.
@@ -78,7 +78,7 @@ def page(
         generator=escape(dictionary.generator),
         images=dictionary.images,
         width=size[1],
-        # the page keeps the parts that explain pictures only where there are some
+        # The style sheet hides the explanations of images if there are no concepts.
         state="filled" if concepts else "nothing",
         overview=overview,
         concepts=body,
@@ -86,9 +86,9 @@ def page(
 
 
 def _facts(dictionary: Dictionary, settings: str) -> str:
-    """What was mined, as the rows of a list of terms."""
+    """Return the facts of the mining (generator, models, images) as rows of a definition list."""
     attrs, table, concepts = dictionary.samples.attrs, dictionary.table, dictionary.concepts
-    # Of photos, the first model plays the generator's part.
+    # On image files, the first model takes the place of the generator.
     first = "First model" if dictionary.files else "Generator"
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
     facts: list[tuple[str, object]] = [
@@ -122,7 +122,7 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
 
 
 def _unreadable(lines: Sequence[str]) -> str:
-    """The files left out, each with its reason, as a list that opens."""
+    """Return the files that were left out, with reasons, as a collapsible list."""
     items = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<details><summary>which</summary><ul>\n{items}\n</ul></details>"
 
@@ -132,7 +132,7 @@ def _overview(
     examples: Mapping[int, Sequence[Example]],
     size: tuple[int, int],
 ) -> str:
-    """A link to every concept: its generator unit over the first of its examples."""
+    """Return links to all concepts, each with the heatmap of its generator unit."""
     links = []
     for concept in concepts:
         example = examples[concept.number][0]
@@ -149,7 +149,10 @@ def _overview(
 def _section(
     concept: Concept, examples: Sequence[Example], size: tuple[int, int], files: Sequence[str]
 ) -> str:
-    """One concept: heading, grid of pictures, table of its units; files are those of photos."""
+    """Return the section of one concept: heading, grid of heatmaps, table of its units.
+
+    `files` has the file names of the images, if they come from files.
+    """
     anchor = f"concept-{concept.number}"
     pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
     about = (
@@ -179,7 +182,7 @@ def _section(
 
 
 def _unit_header(unit: Unit, correlation: float | None) -> str:
-    """Head of a column: model, layer, channel and, but for the generator's, the correlation."""
+    """Return the head of a column: model, layer, channel, and correlation unless generator's."""
     layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
     r = "" if correlation is None else f" · r = {correlation:.2f}"
     return (
@@ -191,7 +194,7 @@ def _unit_header(unit: Unit, correlation: float | None) -> str:
 def _example_row(
     concept: Concept, example: Example, size: tuple[int, int], file: str | None
 ) -> str:
-    """One example image: its label, the image, then a heatmap for each unit."""
+    """Return the row of one example: label, image, and a heatmap for each unit."""
     image, photo = f"image {example.image}", ""
     if file is not None:
         image += f" ({file_label(file, 60)})"
@@ -221,7 +224,7 @@ def _picture(name: str, alt: str, size: tuple[int, int], title: str | None = Non
 
 
 def _members(concept: Concept) -> str:
-    """Every pair of the concept, as a table that opens."""
+    """Return all pairs of the concept as a collapsible table."""
     rows = "\n".join(
         f"<tr><td>{escape(row.generator_layer)}</td><td>{row.generator_channel}</td>"
         f"<td>{escape(row.model)}</td><td>{escape(row.layer)}</td><td>{row.channel}</td>"
@@ -239,7 +242,7 @@ def _members(concept: Concept) -> str:
 
 
 def _search_words(concept: Concept) -> Iterable[str]:
-    """What the filter looks in: number, models, layers, and units as layer/channel."""
+    """Return the texts that the page's filter searches: number, models, layers, layer/channel."""
     words = {f"concept-{concept.number}": None}
     for row in concept.members.itertuples(index=False):
         words[f"{row.generator}:{row.generator_layer}/{row.generator_channel}"] = None

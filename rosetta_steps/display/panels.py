@@ -1,4 +1,4 @@
-"""Images and heatmaps as the figures of inversions show them."""
+"""Drawing of images and heatmaps in the figures of inversions."""
 
 from collections.abc import Sequence
 
@@ -22,17 +22,17 @@ STRIP = 0.11  # inches: a line of small text below a picture
 
 
 def proportion(image: np.ndarray) -> float:
-    """Height by width of an image (rgb, y, x)."""
+    """Return height divided by width of an image (rgb, y, x)."""
     return image.shape[1] / image.shape[2]
 
 
 def letters_in(width: float) -> int:
-    """How many small letters fit into a width in inches."""
+    """Return the number of small characters that fit into a width in inches."""
     return int(width * 72 / (SMALL * 0.62))
 
 
 def draw_image(figure: Figure, image: np.ndarray, x: float, y: float, width: float) -> None:
-    """Draw an image (rgb, y, x) in [0, 1], its upper left corner at (x, y), all in inches."""
+    """Draw an image (rgb, y, x) in [0, 1] with its upper left corner at (x, y), in inches."""
     height = width * proportion(image)
     dots = round(max(width, height) * DOTS_PER_INCH)
     image = image.transpose(1, 2, 0)
@@ -52,11 +52,12 @@ def draw_heatmap(
     """Draw a unit's map (y, x) over its image (rgb, y, x), its upper left corner at (x, y).
 
     Args:
-        figure: To draw into.
-        activation: In the unit's own scale and size.
-        unit_range: Its least and greatest value over all mined images.
-        image: In [0, 1].
-        x, y, width: In inches.
+        figure: Figure to draw into.
+        activation: Map (y, x) of the unit, not scaled or resized.
+        unit_range: Minimum and maximum of the unit over all mined images.
+        image: Image (rgb, y, x) in [0, 1].
+        x, y: Coordinates of the upper left corner in inches.
+        width: Width in inches.
     """
     height = width * proportion(image)
     dots = round(max(width, height) * DOTS_PER_INCH)
@@ -65,30 +66,30 @@ def draw_heatmap(
 
 
 def number(value: float) -> str:
-    """A similarity to two decimals, with a minus sign and not a hyphen."""
+    """Format a similarity with two decimals and a proper minus sign."""
     return f"{value:.2f}".replace("-", "−")
 
 
 def write_lines(figure: Figure, x: float, y: float, lines: Sequence[str], **properties) -> None:
-    """Small lines of text, the upper left corner of the first at (x, y)."""
-    # one by one: matplotlib sets lines of one text apart by the letters that are in them
+    """Write lines of small text; (x, y) is the upper left corner of the first."""
+    # Lines are written separately, because matplotlib's line spacing depends on the letters.
     for place, line in enumerate(lines, start=1):
         write_text(figure, x, y + SPACED * place + 0.02, line, size=SMALL, **properties)
 
 
 def foot_height(words: str) -> float:
-    """Inches that draw_key takes."""
+    """Return the height in inches that draw_key takes."""
     return 0.26 + SPACED * len(words.split("\n"))
 
 
 def draw_key(figure: Figure, y: float, words: str, where: str = "here") -> None:
-    """A caption whose upper edge is at y, and below it the colours of the heatmaps.
+    """Draw a caption whose upper edge is at y, and the colour key of the heatmaps below it.
 
     Args:
-        figure: To draw into.
-        y: In inches.
-        words: Lines of small text.
-        where: Images among which a unit's greatest value has the last colour.
+        figure: Figure to draw into.
+        y: Upper edge in inches.
+        words: Caption, as lines of small text.
+        where: Words for the images over which a unit's maximum is taken, for the key.
     """
     lines = words.split("\n")
     write_lines(figure, 0.0, y + 0.04, lines)
@@ -100,7 +101,7 @@ def draw_key(figure: Figure, y: float, words: str, where: str = "here") -> None:
 
 
 def empty_figure(reason: str = EMPTY_REASON) -> Figure:
-    """A figure that says that there is nothing to show, and why."""
+    """Return a figure with the text that there is nothing to show, and the reason."""
     figure = new_figure(WIDTH, 1.2)
     figure.text(0.5, 0.5, folded(reason, 100), ha="center", va="center", size=8, parse_math=False)
     return figure

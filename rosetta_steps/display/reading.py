@@ -1,4 +1,4 @@
-"""The inputs of the dictionary page and the figures: checked, and read no more than is shown."""
+"""Opening, checking and lazy reading of the inputs of the dictionary page and the figures."""
 
 import argparse
 from collections import defaultdict
@@ -32,14 +32,14 @@ class Dictionary:
     """The opened inputs of a dictionary.
 
     Attributes:
-        table: rosetta.csv, one row per (generator unit, model unit) pair.
-        concepts: In the order of the table.
+        table: Rows of rosetta.csv, one for each pair of a generator unit and a model unit.
+        concepts: Concepts in the order of the table.
         generator: Name of the generator.
-        models: Names of the other models, in the order their activation stores were given.
-        samples: `image` (image, rgb, y, x) in [0, 1]; not in memory.
-        maps: Per model those of its matched units, or of all.
-        moments: Per model a tree with `minimum`, `maximum` (channel) per layer.
-        made_of: Names and digests of all of this, as storage.manifests.ingredients gives them.
+        models: Names of the other models, in the order in which their maps were given.
+        samples: Dataset with `image` (image, rgb, y, x) in [0, 1], read lazily.
+        maps: Reader of each model's maps, of matched units or of all units.
+        moments: Moments of each model, with `minimum` and `maximum` (channel) for each layer.
+        made_of: Names and digests of all inputs, as storage.manifests.ingredients returns them.
     """
 
     table: pd.DataFrame
@@ -53,12 +53,12 @@ class Dictionary:
 
     @property
     def images(self) -> int:
-        """Number of images mined."""
+        """Number of mined images."""
         return self.samples.sizes["image"]
 
     @cached_property
     def files(self) -> list[str]:
-        """Of photos the file of each image, below the folder they share; else empty."""
+        """File of each image, relative to the common folder; empty unless images are from files."""
         if "file" not in self.samples:
             return []
         return [str(file) for file in self.samples["file"].values]
@@ -68,27 +68,28 @@ class Dictionary:
 
 
 def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
-    """Open what the arguments of add_input_arguments name; errors as open_dictionary."""
+    """Open the inputs named by the arguments of add_input_arguments, by open_dictionary."""
     return open_dictionary(arguments.table, arguments.samples, arguments.maps, arguments.moments)
 
 
 def open_dictionary(
     table: Path, samples: Path, maps: Sequence[Path], moments: Sequence[Path]
 ) -> Dictionary:
-    """Open everything that the page and the figures are made of.
+    """Open and check all inputs of the page and the figures.
 
     Args:
-        table: rosetta.csv.
-        samples: Zarr store of the images.
-        maps: One store a model, of its matched units at least, the generator's among them.
-        moments: Likewise.
+        table: Path of rosetta.csv.
+        samples: Path of the store of images.
+        maps: Path of the store of maps of each model, the generator included; each store has at
+            least the matched units.
+        moments: Path of the store of moments of each model, the generator included.
 
     Returns:
-        The opened inputs; no array is in memory.
+        The opened inputs; arrays are read lazily.
 
     Raises:
-        StoreError: One of them is not finished or damaged, or they do not belong together.
-        ValueError: A store the table needs is not given.
+        StoreError: An input is not finished or damaged, or inputs do not belong together.
+        ValueError: The store of a model in the table is not given.
     """
     rows = read_dictionary(table)
     images = open_dataset(samples)
@@ -114,11 +115,11 @@ def open_dictionary(
 
 
 def by_model(paths: Iterable[Path]) -> dict[str, Path]:
-    """Stores of one model each, by its name.
+    """Return stores by the name of their model.
 
     Raises:
-        StoreError: One is not finished.
-        ValueError: Two stores are of the same model.
+        StoreError: A store is not finished.
+        ValueError: Two stores belong to the same model.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -151,17 +152,16 @@ def _refuse_unknown_units(
 def unit_maxima(
     stores: Mapping[str, MapReader], units: Sequence[Unit], images: int
 ) -> dict[Unit, np.ndarray]:
-    """Maximum over positions of some units on every image.
+    """Return the maximum over positions of some units on every image.
 
-    Reads a file of images at a time and only the chunks that hold the channels asked for.
+    One block of images is read at a time, and only chunks that hold requested channels.
 
     Args:
-        stores: Maps by model.
-        units: Of any models and layers.
+        units: Units of any models and layers.
         images: Number of images.
 
     Returns:
-        Per unit its maxima, (image) float32; -inf where no value of the map is a number.
+        Maxima of each unit, (image) float32; -inf where all values of a map are NaN.
 
     Raises:
         ValueError: A store has no such layer or unit, or is damaged.
@@ -174,7 +174,7 @@ def unit_maxima(
         column = {channel: number for number, channel in enumerate(places)}
         for block in image_blocks(images, maps.images_per_shard):
             found = planes(maps, layer, block, list(places.values()))
-            # fmax passes over NaN
+            # fmax ignores NaN.
             peaks = np.fmax.reduce(found.reshape(*found.shape[:2], -1), axis=-1)
             for unit in group:
                 values = peaks[:, column[unit.channel]].astype(np.float32)
@@ -189,15 +189,14 @@ def read_maps(
 ) -> dict[tuple[Unit, int], np.ndarray]:
     """Read the maps of some units on some images.
 
-    Every chunk that holds a wanted map is read once, whatever the number of maps in it, and no
-    other chunk is read.
+    Every chunk that holds a requested map is read once; no other chunk is read.
 
     Args:
-        stores: Maps by model.
-        wanted: Pairs of a unit and an image's index.
+        stores: Reader of the maps of each model.
+        wanted: Pairs of a unit and the index of an image.
 
     Returns:
-        Per pair its map, (y, x), in the store's dtype.
+        Map (y, x) of each pair, in the dtype of the store.
 
     Raises:
         ValueError: A store has no such layer or unit, or is damaged.
@@ -222,16 +221,16 @@ def read_maps(
             read = planes(maps, layer, block, channels)
             for unit, image in members:
                 place = channels.index(places[unit.channel])
-                # a copy, so that the block does not stay in memory behind one of its maps
+                # A copy, because a view would keep the whole block in memory.
                 found[unit, image] = read[image - start, place].copy()
     return found
 
 
 def read_images(samples: xr.Dataset, indices: Iterable[int]) -> dict[int, np.ndarray]:
-    """Read some images of `image` (image, rgb, y, x), those of one chunk at a time.
+    """Read some images of the samples, one chunk at a time.
 
     Returns:
-        Per index the image, (y, x, rgb) float32 in [0, 1].
+        Image (y, x, rgb) float32 in [0, 1] of each index.
     """
     data = samples["image"].transpose("image", "y", "x", "rgb")
     step = _chunk_sizes(data)["image"]
@@ -246,10 +245,10 @@ def read_images(samples: xr.Dataset, indices: Iterable[int]) -> dict[int, np.nda
 def unit_ranges(
     moments: Mapping[str, xr.DataTree], units: Iterable[Unit]
 ) -> dict[Unit, tuple[float, float]]:
-    """Least and greatest value of units over all images and positions, from the moments.
+    """Return minimum and maximum of units over all images and positions, from the moments.
 
     Returns:
-        Per unit (minimum, maximum), in the unit's own scale.
+        Pair (minimum, maximum) of each unit.
 
     Raises:
         ValueError: A store has no such layer.
@@ -264,7 +263,7 @@ def unit_ranges(
 
 
 def file_label(file: str, letters: int) -> str:
-    """The base name of a file on one line, its middle left out where it has more letters."""
+    """Return the base name of a file on one line, shortened in the middle to `letters`."""
     name = "".join(c if c.isprintable() else "?" for c in PurePath(file).name)
     if len(name) <= letters:
         return name
@@ -286,13 +285,13 @@ def _layer(moments: Mapping[str, xr.DataTree], model: str, layer: str) -> xr.Dat
 
 
 def _chunk_sizes(data: xr.DataArray) -> dict[str, int]:
-    """Chunk sizes by dimension; the whole length where the store does not say."""
+    """Return chunk sizes by dimension; the whole length if the store has no chunk sizes."""
     preferred = data.encoding.get("preferred_chunks", {})
     return {str(name): int(preferred.get(name, length)) for name, length in data.sizes.items()}
 
 
 def _by(items: Iterable, key: Callable[..., Hashable]) -> dict:
-    """Group items by a key, in the order they come."""
+    """Group items by a key and keep their order."""
     groups = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)

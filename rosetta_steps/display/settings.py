@@ -1,4 +1,4 @@
-"""What figures show."""
+"""Settings of figures."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Figures:
     """Settings of figure 3.
 
     Raises:
-        ValueError: One of them is out of its range.
+        ValueError: A setting is out of its range.
     """
 
     concepts: int = setting(4, "concepts in figure 3", least=1, most=1000)

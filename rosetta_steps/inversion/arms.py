@@ -1,4 +1,4 @@
-"""Arms of a comparison: the same images inverted in several ways, one store an arm."""
+"""Arms of a comparison: the same images inverted in several ways, with one store for each way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,10 +21,10 @@ from rosetta_steps.storage.manifests import (
     refuse_not_made_of,
 )
 
-OF_MATCHES = ("neighbours", "min_correlation")  # they say nothing of an arm without matches
+OF_MATCHES = ("neighbours", "min_correlation")  # settings without meaning in an arm without matches
 
 
-ABSENT: Any = None  # what an empty arm does not have
+ABSENT: Any = None  # value of the arrays of an empty arm
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Arm:
     """One way of inverting all target images.
 
     Attributes:
-        name: Of the store, without .zarr.
-        empty: Why nothing was inverted; "" where something was, and then there are
-        image: (image, rgb, y, x) in [0, 1], read when it is needed,
-        start: Number of the kept start, (image),
-        failed: Step from which its loss was not finite, (image), -1: none,
-        loss: Its terms after the last step, by name, (image) each; NaN where it failed,
-        attrs: Of the store.
+        name: Name of the store without .zarr.
+        empty: Reason why nothing was inverted; "" if something was. The following attributes are
+            only present in the latter case.
+        image: Inverted images, (image, rgb, y, x) in [0, 1], read lazily.
+        start: Number of the kept start, (image).
+        failed: Step from which the loss was not finite, (image); -1 if there is none.
+        loss: Terms of the loss after the last step by name, (image) each; NaN if the image failed.
+        attrs: Attributes of the store.
     """
 
     name: str
@@ -51,31 +52,31 @@ class Arm:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(y, x) of its images."""
+        """Height and width of its images."""
         return size_of(self.image)
 
 
 def write_empty(store: Path, reason: str, provenance: Provenance) -> None:
-    """Write the manifest of an arm with nothing in it: a store without files, and why."""
+    """Write an empty arm: a manifest with the reason, for a store without files."""
     remove_store(store)
     state = {"files": {}, "digest": digest_of_files(store, []), "empty": reason}
     write_json(manifest_path(store), provenance.state(store) | state)
 
 
 def why_empty(store: Path) -> str:
-    """Why an arm has nothing in it; "" where it has something.
+    """Return the reason why an arm is empty; "" if it is not.
 
     Raises:
-        StoreError: It is not finished, or damaged.
+        StoreError: The arm is not finished or is damaged.
     """
     return read_manifest(check_dataset(store)).get("empty", "")
 
 
 def nothing_in(stores: Sequence[Path]) -> str:
-    """Why all of some arms are empty; "" where one of them is not.
+    """Return the reason why all of some arms are empty; "" if at least one is not.
 
     Raises:
-        StoreError: One is not finished, or damaged.
+        StoreError: An arm is not finished or is damaged.
     """
     reasons = {Path(store).stem: why_empty(store) for store in stores}
     if not all(reasons.values()):
@@ -84,10 +85,10 @@ def nothing_in(stores: Sequence[Path]) -> str:
 
 
 def read_arm(store: Path) -> Arm:
-    """An arm from its store.
+    """Read an arm from its store.
 
     Raises:
-        ValueError: It is not finished, damaged, or holds no inversions.
+        ValueError: The store is not finished, is damaged, or holds no inversions.
     """
     store = Path(store)
     if reason := why_empty(store):
@@ -107,15 +108,15 @@ def read_arm(store: Path) -> Arm:
 
 
 def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:
-    """Arms that can be compared: of the same targets, through the same generator.
+    """Read arms that can be compared: inversions of the same targets by the same generator.
 
     Args:
-        stores: One an arm; their names are the arms'.
-        targets: Samples store that all of them inverted.
+        stores: Path of the store of each arm; the name of the store becomes that of the arm.
+        targets: Path of the sample set that all arms inverted.
 
     Raises:
-        ValueError: As read_arm; two arms have one name; or an arm has other targets, another
-            number or size of images or another generator; or all arms are empty.
+        ValueError: read_arm refuses a store; two arms have the same name; an arm has other targets,
+            another number or size of images or another generator; or all arms are empty.
     """
     targets = Path(targets)
     arms = [read_arm(store) for store in stores]
@@ -151,10 +152,10 @@ def _check(arm: Arm, first: Arm, targets: Path, count: int) -> None:
 
 
 def other_settings(arms: Sequence[Arm]) -> list[str]:
-    """Settings besides the matches in which arms differ, in words; of such a table one must know.
+    """Describe the settings, other than the matches, in which arms differ, for a table's caption.
 
     Returns:
-        Such as "steps: 250 (reconstruction), 500 (all)".
+        Texts such as "steps: 250 (reconstruction), 500 (all)".
     """
     full = [arm for arm in arms if not arm.empty]
     guided = [arm for arm in full if arm.attrs.get("pairs")]

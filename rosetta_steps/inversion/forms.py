@@ -1,10 +1,10 @@
-"""Forms of L_act (eq. 6): how alike two standardised maps a and b are.
+"""Forms of L_act (eq. 6), which are similarities of two standardised maps a and b.
 
-A new form that follows from <a, b>, |a|^2 and |b|^2 is one class here. These three are computed at
-the size of the generator's map; a form that needs the maps themselves needs a way of its own in
-similarity.py.
+A form that is a function of <a, b>, |a|^2 and |b|^2 needs only a class here, because these three
+are computed at the size of the generator's map. A form that needs the maps themselves needs code in
+similarity.py too.
 
-Nothing here imports torch: a config is held against these names while the workflow is parsed.
+This module does not import torch, because the workflow validates its config with these names.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of a squared norm relative to its target's: below it, a map is as good as constant.
+# Threshold on a squared norm relative to the target's, below which a map counts as constant.
 NOTHING = 1e-6
 
 
 class Form(ABC):
-    """Similarity of a map a of the generator and a map b of a target, both standardised.
+    """Similarity of a generator's map a and a target map b, both standardised.
 
     Attributes:
-        words: The formula.
-        centred: Whether both are taken about their own means on the image.
-        normalised: Whether b is divided by its norm before.
+        words: Formula in words.
+        centred: Whether the mean of each map on the image is subtracted first.
+        normalised: Whether b is divided by its norm beforehand.
         needs_norm: Whether the squared norm of a is needed, which costs a product.
     """
 
@@ -38,13 +38,13 @@ class Form(ABC):
     def parts(
         self, product: Tensor, norm: Tensor | None, square: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of the similarity of each pair on each image, (image, pair).
+        """Return numerator and denominator of the similarities, (image, pair) each.
 
         Args:
-            product: <a, b>.
-            norm: |a|^2; None unless needs_norm.
-            square: |b|^2, before b was normalised.
-            positions: Of the maps, (pair).
+            product: Inner products <a, b>, (image, pair).
+            norm: Squared norms |a|^2, (image, pair); None unless needs_norm.
+            square: Squared norms |b|^2 before b was normalised, (image, pair).
+            positions: Number of positions of the maps, (pair).
         """
 
 
@@ -55,7 +55,7 @@ class Published(Form):
     needs_norm = False
 
     def parts(self, product, norm, square, positions):
-        """Of the mean product."""
+        """Return the parts of the mean product."""
         return product, positions
 
 
@@ -66,7 +66,7 @@ class Cosine(Form):
     normalised = True
 
     def parts(self, product, norm, square, positions):
-        """Product with the normalised target, over the norm."""
+        """Return the product with the normalised target, and the norm of a."""
         return product, norm.maximum(NOTHING * positions).sqrt()
 
 
@@ -83,7 +83,7 @@ class Distance(Form):
     words = "minus half the mean of (a - b)^2: at most 0; also places a and b at one level"
 
     def parts(self, product, norm, square, positions):
-        """From the three products."""
+        """Return the parts, computed from all three products."""
         return product - (norm + square) / 2, positions
 
 

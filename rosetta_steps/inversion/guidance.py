@@ -1,4 +1,4 @@
-"""From matches and images to the pairs that L_act compares."""
+"""Construction of the pairs that L_act compares, from matches and maps of target images."""
 
 from collections.abc import Mapping
 from math import prod
@@ -15,7 +15,7 @@ from rosetta_steps.maps.resampling import Size, comparison_size, size_of
 
 
 def ordered(matches: pd.DataFrame) -> pd.DataFrame:
-    """Matches in the order in which `guidance` takes them: by layers."""
+    """Return matches sorted by layers, the order that `guidance` requires."""
     names = ["generator_layer", "model", "layer", "generator_channel", "channel"]
     return matches.sort_values(names, kind="stable", ignore_index=True)
 
@@ -23,18 +23,18 @@ def ordered(matches: pd.DataFrame) -> pd.DataFrame:
 def bytes_of_guidance(
     pairs: list[Pairs], maps: Mapping[str, Mapping[str, Tensor]]
 ) -> dict[str, int]:
-    """Bytes that are taken while pairs are made of the maps of one image, and prepared.
+    """Return the memory in use while the pairs of one image are built and prepared.
 
     Args:
-        pairs: As `guidance` returns them.
-        maps: That they are made of.
+        pairs: Pairs as `guidance` returns them.
+        maps: Maps of which the pairs were built.
 
     Returns:
-        preparing, working and working_at_most of memory.Needs.
+        Values of `preparing`, `working` and `working_at_most` of memory.Needs.
     """
     whole = sum(of.nbytes for layers in maps.values() for of in layers.values())
-    # The maps of the pairs are there twice when those of one size are joined, and what is kept of
-    # a layer when its parts are.
+    # The maps of the pairs exist twice while those of one size are joined; the prepared targets of
+    # a layer exist twice while its parts are joined.
     layers: dict[str, int] = {}
     for part in pairs:
         kept = 4 * len(part.channels) * prod(part.size)
@@ -50,17 +50,18 @@ def guidance(
     generator: xr.DataTree,
     models: Mapping[str, xr.DataTree],
 ) -> list[Pairs]:
-    """The pairs of L_act for some target images.
+    """Return the pairs of L_act for some target images.
 
     Args:
-        matches: As read_matches returns them, `ordered`; a column `weight` weighs them.
-        maps: By model and layer, (image, channel, y, x) of the target images.
-        sizes: Of the generator's layers.
+        matches: Matches from read_matches, sorted by `ordered`; an optional column `weight` has
+            their weights.
+        maps: Maps of the target images by model and layer, (image, channel, y, x).
+        sizes: Height and width of the maps of the generator's layers.
         generator: Moments of the generator.
         models: Moments of the models.
 
     Raises:
-        ValueError: The moments have no such layer, or a unit of them never varies.
+        ValueError: The moments lack a layer, or a unit never varies.
     """
     pairs = []
     for (own, model, layer), group in matches.groupby(
@@ -84,7 +85,7 @@ def guidance(
 
 
 def _joined(pairs: list[Pairs]) -> list[Pairs]:
-    # One product for all pairs of one layer of the generator and one size of targets.
+    # Pairs of one layer of the generator and one size of targets are joined into one product.
     groups: dict[tuple, list[Pairs]] = {}
     for part in pairs:
         groups.setdefault((part.layer, tuple(part.target.shape[2:])), []).append(part)

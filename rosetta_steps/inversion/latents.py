@@ -1,4 +1,4 @@
-"""The latent that is optimised: z, w, or w with a row of its own for every layer (W+)."""
+"""Spaces of the optimised latent: z, w, or w with a separate row for every layer (W+)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.generators.mapping import Mapping
 from rosetta_steps.zoo.hooks import activations_of
 
-# Keys of the Philox stream of random starts lie here, far from those of sample sets.
+# Offset of the Philox keys of random starts, so that they differ from those of sample sets.
 STARTS = 2**32
 
 
 class _Parts(Protocol):
-    # Of the networks that have w.
+    # Parts of a network that has w.
     mapping: Mapping
     synthesis: nn.Module
 
 
 @dataclass
 class Latents:
-    """A space of latents of a generator, for images of given classes.
+    """Space of a generator's latents, for images of given classes.
 
     Attributes:
-        generator: Fixed: only latents are optimised.
+        generator: Generator; its weights are not optimised.
         space: One of SPACES.
-        labels: Class indices (image) int64, or None where there are no classes.
+        labels: Class indices (image) int64; None if the generator has no classes.
         truncation: psi of the images.
 
     Raises:
@@ -61,20 +61,24 @@ class Latents:
         network.requires_grad_(False)
 
     def of(self, rows: Tensor) -> "Latents":
-        """The same space for some of the images, by their indices."""
+        """Return the same space for a selection of the images.
+
+        Args:
+            rows: Indices of the images.
+        """
         labels = None if self.labels is None else self.labels[rows]
         return Latents(self.generator, self.space, labels, self.truncation)
 
     def random(self, seed: int, images: Sequence[int], start: int = 0) -> Tensor:
-        """A random latent for each image: it depends on seed, image and start alone.
+        """Return a random latent for each image, which depends only on seed, image and start.
 
         Args:
-            seed: Of the inversion.
+            seed: Seed of the inversion.
             images: Numbers of the images.
             start: Number of the start.
 
         Returns:
-            (image, latent) in z, (image, component) in w, (image, layer, component) in w+.
+            Latents (image, latent) in z, (image, component) in w, (image, layer, component) in w+.
         """
         generator = self.generator
         key, bound = seed + STARTS * (start + 1), generator.latent_bound
@@ -88,7 +92,7 @@ class Latents:
         return cast(_Parts, self.generator.network)
 
     def from_z(self, z: Tensor) -> Tensor:
-        """Latents of the space that give the images of some z, (image, latent)."""
+        """Return the latents of this space that give the same images as z, (image, latent)."""
         if self.space == "z":
             return z
         with torch.no_grad():
@@ -96,14 +100,14 @@ class Latents:
         return (w[:, 0] if self.space == "w" else w).clone()
 
     def prior(self) -> Tensor:
-        """The middle of the space, which broadcasts against its latents: nought, or the mean w."""
+        """Return the centre of the space, zero or the mean w; it broadcasts against latents."""
         if self.space == "z":
             return torch.zeros((), device=self.generator.device)
         mean = self._parts.mapping.mean(self.labels)
         return mean if self.space == "w" or mean.ndim == 1 else mean[:, None]
 
     def raw(self, latents: Tensor) -> Tensor:
-        """What the network makes of latents, (image, rgb, y, x) in about [-1, 1], not clamped."""
+        """Return the network's images, (image, rgb, y, x) in about [-1, 1], not clamped."""
         if self.space == "z":
             return self.generator.raw(latents, self.labels, self.truncation)
         rows = latents
@@ -124,17 +128,18 @@ class Latents:
     def maps_and_images(
         self, latents: Tensor, layers: list[str], images: bool, gradients: bool = True
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Maps of some layers and the images, differentiable.
+        """Return maps of some layers and the images, differentiable.
 
         Args:
-            latents: Of the space.
-            layers: Of the generator.
-            images: Whether images are needed: if not, the pass ends with the last of the layers.
+            latents: Latents of this space.
+            layers: Names of the generator's layers.
+            images: Whether images are needed; if not, the pass ends with the last of the layers and
+                None is returned for them.
             gradients: Whether a backward pass will follow.
 
         Returns:
-            (image, channel, y, x) a layer, and (image, rgb, y, x) with [0, 1] as its range, not
-            clamped.
+            Maps (image, channel, y, x) of each layer, and images (image, rgb, y, x) with nominal
+            range [0, 1], not clamped.
         """
         if layers:
             maps, raw = activations_of(
@@ -152,6 +157,6 @@ class Latents:
         return maps, (raw.float() + 1) / 2
 
     def pictures(self, latents: Tensor) -> Tensor:
-        """Images (image, rgb, y, x) float32 in [0, 1], clamped."""
+        """Return images (image, rgb, y, x) float32, clamped to [0, 1]."""
         with torch.no_grad():
             return ((self.raw(latents).float() + 1) / 2).clamp(0, 1)

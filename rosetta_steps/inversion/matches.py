@@ -1,4 +1,4 @@
-"""Which units guide an inversion: best buddies of a generator, and their mean and variance."""
+"""Units that guide an inversion: best buddies of a generator, and their mean and deviation."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ COLUMNS = ["generator_layer", "generator_channel", "model", "layer", "channel", 
 
 
 class NoMatches(UserError):
-    """A generator has no best buddies strong enough to guide anything."""
+    """No best buddies of the generator are strong enough to guide an inversion."""
 
 
 def read_matches(
@@ -28,21 +28,23 @@ def read_matches(
     min_correlation: float,
     generator: str | None = None,
 ) -> pd.DataFrame:
-    """The best buddies of a generator with some models that are strong enough.
+    """Read the best buddies of a generator with some models, above a minimum correlation.
 
     Args:
-        tables: Best buddies of the generator with each model, mined with K at least `neighbours`.
-        neighbours: K: a smaller one than the tables' takes a part of them, since both ranks of a
-            pair are in its row (eq. 3).
-        min_correlation: Pairs below it are left out.
-        generator: Its name, if it is known: the tables must be its own with each model.
+        tables: Path of the table of best buddies with each model, mined with K at least
+            `neighbours`.
+        neighbours: K of eq. 3. With a smaller K than that of a table, only pairs whose two ranks
+            are at most K are taken.
+        min_correlation: Minimum correlation of a pair.
+        generator: Name of the generator that the tables must describe; None accepts any.
 
     Returns:
-        generator_layer, generator_channel, model, layer, channel, correlation; a row a pair.
+        One row for each pair, with columns generator_layer, generator_channel, model, layer,
+        channel, correlation.
 
     Raises:
         ValueError: K is below 1.
-        StoreError: A table is not finished, damaged, or of other models.
+        StoreError: A table is not finished, is damaged, or describes other models.
     """
     if neighbours < 1:
         raise UserError(f"neighbours: {neighbours} must be at least 1, or no pair is left.")
@@ -65,16 +67,16 @@ def read_matches(
 def refuse_no_matches(
     matches: pd.DataFrame, tables: Mapping[str, Path], neighbours: int, min_correlation: float
 ) -> None:
-    """Raise NoMatches if no pair is left to guide anything.
+    """Raise NoMatches if there are no matches.
 
     Args:
-        matches: As read_matches returns them.
-        tables: What they were read from.
-        neighbours: K.
-        min_correlation: The threshold.
+        matches: Matches as read_matches returns them.
+        tables: Paths of the tables they were read from.
+        neighbours: K of eq. 3.
+        min_correlation: Minimum correlation of a pair.
 
     Raises:
-        NoMatches: None is left; it names the strongest there is.
+        NoMatches: There are no matches; the message names the strongest pair below the minimum.
     """
     if len(matches):
         return
@@ -97,14 +99,14 @@ def refuse_no_matches(
 
 
 def open_moments(path: Path, model: str) -> xr.DataTree:
-    """Moments of a model.
+    """Open the moments of a model.
 
     Args:
-        path: Store.
-        model: Whose they must be.
+        path: Path of the store.
+        model: Name of the model that they must describe.
 
     Raises:
-        ValueError: They are another model's.
+        ValueError: They describe another model.
     """
     moments = open_tree(path)
     refuse_other_models(path, [model])
@@ -114,16 +116,19 @@ def open_moments(path: Path, model: str) -> xr.DataTree:
 def mean_and_deviation(
     moments: xr.DataTree, layer: str, channels: Sequence[int], size: Size
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of units over the mined images (eq. 1), (unit) float64 each.
+    """Return mean and standard deviation of units over the mined images (eq. 1).
 
     Args:
-        moments: Of the model.
-        layer: Its name.
-        channels: Of the units.
-        size: (y, x) at which the units are compared.
+        moments: Moments of the model.
+        layer: Name of the layer.
+        channels: Channel numbers of the units.
+        size: Height and width at which the units are compared.
+
+        Returns:
+            Mean and standard deviation, (unit) float64 each.
 
     Raises:
-        ValueError: The store has no such layer, or a unit of it never varies.
+        ValueError: The moments have no such layer, or a unit never varies.
     """
     if layer not in moments.children:
         raise UserError(

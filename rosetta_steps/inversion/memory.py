@@ -1,4 +1,4 @@
-"""How much memory an optimisation needs, known before it starts."""
+"""Estimate of the memory that an optimisation needs, made before it starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from rosetta_steps.runtime.errors import UserError
 
-# Besides what the backward pass needs: gradients on their way and temporary values.
+# Factor on the bytes saved for the backward pass, for gradients and temporary values.
 ON_THE_WAY = 1.5
 
 
 def saved_bytes(run: Callable[[], object], modules: list[nn.Module]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, parameters left out.
+    """Return the bytes that a forward pass saves for its backward pass, without parameters.
 
     Args:
-        run: The forward pass; on the meta device it costs nothing.
-        modules: Whose parameters and buffers are not counted.
+        run: Function that runs the forward pass; on the meta device it costs nothing.
+        modules: Modules whose parameters and buffers are not counted.
     """
     known = {
         tensor.untyped_storage()._cdata
@@ -39,15 +39,16 @@ def saved_bytes(run: Callable[[], object], modules: list[nn.Module]) -> int:
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that an optimisation needs.
+    """Memory that an optimisation needs, in bytes.
 
     Attributes:
-        row: Kept by a forward pass of one latent for its backward pass, as saved_bytes gives them.
-        image: Guidance of one target image, kept while its latents are optimised.
-        once: Guidance that is kept however many images there are.
-        preparing: Of one target image, while its guidance is prepared.
-        working: Besides, of one image; of several no more than
-        working_at_most: because they take turns.
+        row: Bytes that a forward pass of one latent saves for its backward pass (saved_bytes).
+        image: Bytes of the guidance of one target image, kept while its latents are optimised.
+        once: Bytes of guidance that do not depend on the number of images.
+        preparing: Bytes for each target image while its guidance is prepared.
+        working: Additional temporary bytes for each image while guidance is prepared.
+        working_at_most: Maximum of these temporary bytes for any number of images, because images
+            are then prepared in turn.
     """
 
     row: int
@@ -59,14 +60,17 @@ class Needs:
 
     @property
     def of_a_row(self) -> float:
-        """Bytes of a latent with its target, while it is optimised."""
+        """Bytes of one latent and its target during the optimisation."""
         return ON_THE_WAY * self.row + self.image
 
     def rows_at_once(self, memory: float) -> int:
-        """Latents that can be optimised at once within a budget in GB.
+        """Return the number of latents that can be optimised at the same time.
+
+        Args:
+            memory: Memory budget in GB.
 
         Raises:
-            ValueError: Not even one fits.
+            ValueError: The budget is too small for one latent.
         """
         left, preparing = memory * 1e9 - self.once, self.preparing + self.working
         guided = self.once + self.image + preparing
@@ -85,11 +89,13 @@ class Needs:
         return int(max(1, min(rows, prepared)))
 
     def prepared_at_once(self, images: int, memory: float) -> int:
-        """Of so many target images, how many may be prepared at once; the others' stay meanwhile.
+        """Return the number of target images whose guidance may be prepared at the same time.
+
+        The finished guidance of the other images is in memory meanwhile.
 
         Args:
-            images: No more than rows_at_once.
-            memory: Budget in GB.
+            images: Number of target images, at most rows_at_once.
+            memory: Memory budget in GB.
         """
         left = memory * 1e9 - self.once - images * self.image
         turns = left // max(self.preparing + self.working, 1)

@@ -1,10 +1,10 @@
-"""How close images are to their targets: PSNR, SSIM and perceptual distances, image by image.
+"""Closeness of images to their targets: PSNR, SSIM and perceptual distances of each image.
 
-PSNR and SSIM are torchmetrics'. PSNR is 10 log10(1 / MSE) in dB, over all pixels and colours, of
-images in [0, 1]. SSIM has its published defaults (Wang et al. 2004): Gaussian window of 11 x 11
-pixels with a standard deviation of 1.5, K1 = 0.01, K2 = 0.03, range 1, covariances without Bessel's
-correction; the mean over all positions at which the window lies inside the image, and over the
-three colours.
+PSNR and SSIM are computed by torchmetrics. PSNR is 10 log10(1 / MSE) in dB over all pixels and
+colours of images in [0, 1]. SSIM has its published defaults (Wang et al. 2004): Gaussian window of
+11 x 11 pixels with a standard deviation of 1.5, K1 = 0.01, K2 = 0.03, range 1, covariances without
+Bessel's correction. It is averaged over all positions at which the window lies inside the image,
+and over the three colours.
 
 A metric of one's own is one entry in `METRICS`; a config then names it under `metrics`.
 """
@@ -23,16 +23,17 @@ WINDOW, DEVIATION = 11, 1.5  # of SSIM, in pixels
 
 @dataclass(frozen=True)
 class Metric:
-    """Closeness of two images.
+    """Measure of the closeness of two images.
 
     Attributes:
-        label: Its name in a config, and the column of a table.
+        label: Its name in a config and the name of its column in a table.
         title: Its name in print.
-        higher_is_better: False of distances.
-        features: What it needs of images (image, rgb, y, x) in [0, 1].
-        compare: Value of each image, (image), from features of the images and of the targets.
-        features: What it needs of images (image, rgb, y, x) in [0, 1]; default the images.
-        digits: Decimals in print. Four show where a generator's own images differ.
+        higher_is_better: Whether larger values mean closer images; False for distances.
+        compare: Function from features of the images and of the targets to the value of each image,
+            (image).
+        features: Function that computes features from images (image, rgb, y, x) in [0, 1]; by
+            default the images themselves.
+        digits: Number of decimals in print. Four show where a generator's own images differ.
     """
 
     label: str
@@ -44,18 +45,20 @@ class Metric:
 
 
 def psnr(images: "Tensor", targets: "Tensor") -> "Tensor":
-    """Peak signal-to-noise ratio of each image in dB, (image); both (image, rgb, y, x) in [0, 1].
+    """Return the peak signal-to-noise ratio of each image in dB, (image).
 
-    Infinite where both are equal.
+    Images and targets are (image, rgb, y, x) in [0, 1]. Equal images give infinity.
     """
-    # Imported where it is used, because it takes seconds.
+    # Imported here, because the import takes seconds.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     return peak_signal_noise_ratio(images, targets, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
 def ssim(images: "Tensor", targets: "Tensor") -> "Tensor":
-    """Structural similarity of each image, (image) in [-1, 1]; both (image, rgb, y, x) in [0, 1].
+    """Return the structural similarity of each image, (image) in [-1, 1].
+
+    Images and targets are (image, rgb, y, x) in [0, 1].
 
     Raises:
         ValueError: The images are smaller than the window.
@@ -78,7 +81,7 @@ def ssim(images: "Tensor", targets: "Tensor") -> "Tensor":
         k2=0.03,
         return_full_image=True,
     )
-    # torchmetrics mirrors the image at its borders, and from version to version counts them or not.
+    # torchmetrics mirrors the image at its borders; whether it counts them depends on its version.
     border = WINDOW // 2
     return everywhere[:, :, border:-border, border:-border].mean((1, 2, 3))
 
@@ -96,5 +99,5 @@ LPIPS = "lpips"
 
 
 def networks_among(metrics: list[str]) -> list[str]:
-    """Names of the models of the zoo among names of metrics, which measure perceptual distances."""
+    """Return the models among the names of metrics, which measure perceptual distances."""
     return [name for name in metrics if name not in METRICS and name != LPIPS]

@@ -1,4 +1,4 @@
-"""What is minimised: L_rec + alpha L_reg - beta L_act (eq. 7; without L_rec, eq. 5)."""
+"""The loss of an inversion: L_rec + alpha L_reg - beta L_act (eq. 7; without L_rec, eq. 5)."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ TERMS = ("total", "reconstruction", "activation", "regulariser")
 
 @dataclass
 class Reconstruction:
-    """L_rec: mean absolute or squared difference of pixels, or a perceptual distance.
+    """L_rec, the mean absolute or squared difference of pixels, or a perceptual distance.
 
     Attributes:
-        kind: One of settings.RECONSTRUCTIONS but "none".
-        targets: (image, rgb, y, x) in [0, 1], of the size of the generator's images.
-        distance: Of the perceptual kinds.
+        kind: One of settings.RECONSTRUCTIONS except "none".
+        targets: Target images (image, rgb, y, x) in [0, 1], of the size of the generator's images.
+        distance: Perceptual distance, for the perceptual kinds.
     """
 
     kind: str
@@ -34,7 +34,12 @@ class Reconstruction:
                 self.features = self.distance.features(self.targets)
 
     def __call__(self, images: Tensor, rows: Tensor) -> Tensor:
-        """L_rec of each image (image), compared with the targets of some rows."""
+        """Return L_rec of each image, (image).
+
+        Args:
+            images: Generated images, (image, rgb, y, x).
+            rows: Number of the target that each image is compared with, (image).
+        """
         if self.distance:
             of_rows = (
                 [part[rows] for part in self.features]
@@ -52,9 +57,9 @@ class Objective:
     """The terms of eq. 5 or 7 for a batch of latents.
 
     Attributes:
-        settings: Weights and forms.
-        similarity: L_act; None: reconstruction alone.
-        reconstruction: L_rec; None: guidance alone.
+        settings: Weights of the terms, and their forms.
+        similarity: L_act; None leaves out guidance.
+        reconstruction: L_rec; None leaves out reconstruction.
     """
 
     settings: Settings
@@ -63,7 +68,7 @@ class Objective:
 
     @property
     def layers(self) -> list[str]:
-        """Layers of the generator whose maps it needs."""
+        """Names of the generator's layers whose maps the loss needs."""
         return self.similarity.layers if self.similarity else []
 
     def __call__(
@@ -75,15 +80,15 @@ class Objective:
         gradients: bool = True,
         guided: bool = True,
     ) -> dict[str, Tensor]:
-        """The terms by name, (image) each, unweighted but for their total.
+        """Return the terms by name, (image) each, and their weighted total.
 
-        Without guidance there is no L_act: it is NaN, and the total does without it.
+        The terms themselves are not weighted. Without guidance L_act is NaN and not in the total.
 
         Args:
-            space: Of the latents.
-            latents: One for each image.
-            anchor: What L_reg draws to; broadcasts against the latents.
-            rows: Which targets they belong to, (image).
+            space: Space of the latents.
+            latents: Latents, one for each image.
+            anchor: Point to which L_reg draws the latents; it broadcasts against them.
+            rows: Number of the target of each latent, (image).
             gradients: Whether a backward pass will follow.
             guided: Whether L_act counts in the total.
         """

@@ -1,7 +1,7 @@
-"""Optimise latents: Adam with the paper's schedule, many images and starts at once.
+"""Optimisation of latents by Adam with the paper's schedule, for a batch of images and starts.
 
-Rows of a batch do not see each other: Adam works by element, and the generator treats images one
-by one. So a batch gives what its images give alone, but for rounding.
+Rows of a batch are independent: Adam works element by element, and the generator treats images
+separately. So a batch gives the same results as its images alone, except for rounding.
 """
 
 import math
@@ -23,11 +23,11 @@ class Optimised:
     """Result of an optimisation of n latents.
 
     Attributes:
-        latents: (image, ...), after the last step.
+        latents: Latents after the last step, (image, ...).
         losses: Terms before every step and after the last, (image, step + 1, term) float32; NaN
-            from the step on at which an image failed.
-        failed: Step at which a loss or gradient of an image was not finite, (image); -1: none.
-        frames: Latents on the way, (image, frame, ...), the last of them the result.
+            from the step at which an image failed.
+        failed: Step at which the loss or gradient of an image was not finite, (image); -1 if none.
+        frames: Intermediate latents, (image, frame, ...); the last are the result.
     """
 
     latents: Tensor
@@ -37,7 +37,10 @@ class Optimised:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Share of the highest learning rate at a step: up linearly, later down along a cosine."""
+    """Return the learning rate at a step as a share of its maximum.
+
+    It increases linearly at the beginning and decreases along a cosine at the end.
+    """
     done = step / steps
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / RAMP_DOWN))
     return down * min(1.0, done / RAMP_UP)
@@ -50,16 +53,19 @@ def optimise(
     rows: Tensor,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Optimised:
-    """The latents, losses and frames of an optimisation by Adam from some starts.
+    """Optimise latents by Adam.
 
-    A latent whose loss or gradient is not finite stays where it was; the others go on.
+    A latent whose loss or gradient is not finite stays as it was; the others go on.
 
     Args:
-        objective: What is minimised.
-        space: The space in which latents lie.
-        start: Latents to begin with, (image, ...).
-        rows: For each latent, the number of its target in the objective, (image).
-        progress: Called after every step with the number of latents.
+        objective: Loss to minimise.
+        space: Space of the latents.
+        start: Initial latents, (image, ...).
+        rows: Number of each latent's target in the objective, (image).
+        progress: Function that is called after every step with the number of latents.
+
+        Returns:
+            The latents after the last step, their losses and intermediate latents.
     """
     settings = objective.settings
     latents = start.detach().clone().requires_grad_()
@@ -96,12 +102,12 @@ def optimise(
             before = latents.detach().clone()
             latents.grad[~whole] = 0
             optimiser.step()
-            with torch.no_grad():  # momentum would still move what has failed
+            with torch.no_grad():  # momentum would still move failed latents
                 latents[~whole] = before[~whole]
             progress(len(start))
     return Optimised(latents.detach(), losses, failed, torch.stack(frames, 1))
 
 
 def kept_steps(steps: int, frames: int) -> set[int]:
-    """Steps before which a latent is kept for an animation, the last the result."""
+    """Return the steps before which latents are kept as frames; the last one is the result."""
     return {round(steps * (index + 1) / frames) for index in range(frames)} if frames else {steps}

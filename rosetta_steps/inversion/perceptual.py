@@ -1,8 +1,8 @@
-"""Perceptual distance: two images as a network sees them (Zhang et al. 2018, eq. 1).
+"""Perceptual distances of images by a network's features (Zhang et al. 2018, eq. 1).
 
-LPIPS weighs the channels of AlexNet, VGG or SqueezeNet by what people found alike. Any model of the
-zoo that has gradients does without such weights: all channels count the same, and the distance is
-named after the model, never LPIPS.
+LPIPS weights the channels of AlexNet, VGG or SqueezeNet, fitted to human judgements. Any model of
+the zoo that has gradients can be used without such weights: all channels then count the same, and
+the distance is named after the model, not LPIPS.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,18 @@ from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
 
 LPIPS_BACKBONE: Literal["vgg"] = "vgg"
-# Smaller maps say little of where things are, and cost the second half of a pass.
+# Smaller maps have little spatial information, and computing them costs half of a forward pass.
 SMALLEST_MAP = 8
 
 
 def compared_layers(layers: list) -> list[str]:
-    """Names of the layers that a distance compares: of each map size the last, as LPIPS has it.
+    """Return the names of the layers that a distance compares: the last of each map size.
 
-    Of a network whose maps all have one size, such as a vision transformer, every layer.
+    This follows LPIPS. If all maps have one size, as in a vision transformer, all layers are
+    compared.
 
     Args:
-        layers: Of the network (zoo.hooks.Layer), in order.
+        layers: Layers of the network (zoo.hooks.Layer), in order.
     """
     large = [layer for layer in layers if min(layer.size) >= SMALLEST_MAP] or layers
     last = {layer.size: layer.name for layer in large}
@@ -37,36 +38,36 @@ def compared_layers(layers: list) -> list[str]:
 
 
 class PerceptualDistance(Protocol):
-    """What compares images by a network; features are in a form of its own.
+    """Protocol of distances that compare images by a network.
 
     Attributes:
-        label: Of a column of a table.
+        label: Name of its column in a table.
     """
 
     label: str
 
     @property
     def network(self) -> nn.Module:
-        """What is run."""
+        """Network that is run."""
 
     def features(self, images: Tensor) -> Any:
-        """Of images (image, rgb, y, x) in [0, 1], what `distance` compares."""
+        """Return what `distance` compares, from images (image, rgb, y, x) in [0, 1]."""
 
     def distance(self, a: Any, b: Any) -> Tensor:
-        """Distance of each image of a to that of b, (image)."""
+        """Return the distance between corresponding images of a and b, (image)."""
 
 
 class ZooDistance:
-    """Mean over layers and positions of the squared difference of features of unit length.
+    """Mean over layers and positions of the squared difference of unit-length feature vectors.
 
     Args:
-        name: Of a model of the zoo.
-        zoo: File with its entry.
-        size: Pixels a side of what the model sees.
+        name: Name of a model of the zoo.
+        zoo: Path of the file with its entry.
+        size: Height and width of the model's input in pixels.
         device: "cpu" or "cuda".
 
     Raises:
-        ValueError: There is no such model, its weights cannot be had, or it has no gradients.
+        ValueError: There is no such model, its weights are not available, or it has no gradients.
     """
 
     def __init__(self, name: str, zoo: str, size: int, device: str):
@@ -88,21 +89,21 @@ class ZooDistance:
         self.label = f"perceptual_{name}"
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Features of images (image, rgb, y, x) in [0, 1], of unit length at each position."""
+        """Return features of unit length at each position, from images (image, rgb, y, x)."""
         maps = self.model.activations(images, self.layers, gradients=True)
         return [m / (m.square().sum(1, keepdim=True) + 1e-10).sqrt() for m in maps.values()]
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Distance of each image of a to that of b, (image)."""
+        """Return the distance between corresponding images of a and b, (image)."""
         parts = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a, b, strict=True)]
         return torch.stack(parts).mean(0)
 
 
 class Lpips:
-    """LPIPS by torchmetrics; its backbone comes from torchvision's hub when it is first used.
+    """LPIPS by torchmetrics; torchvision downloads its backbone at the first use.
 
     Raises:
-        ValueError: The backbone cannot be had.
+        ValueError: The backbone is not available.
     """
 
     def __init__(self, device: str):
@@ -121,16 +122,16 @@ class Lpips:
         self.label = LPIPS
 
     def features(self, images: Tensor) -> Tensor:
-        """The images (image, rgb, y, x) in [0, 1]: the network compares pairs of them."""
+        """Return the images (image, rgb, y, x) unchanged, because the network compares images."""
         return images
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of each image of a to that of b, (image)."""
+        """Return the distance between corresponding images of a and b, (image)."""
         return self.network(a, b, normalize=True).flatten()
 
 
 def distance_of(name: str, zoo: str, size: int, device: str) -> PerceptualDistance:
-    """A perceptual distance by its name: lpips, or a model of the zoo."""
+    """Return a perceptual distance by its name: "lpips", or a model of the zoo."""
     return Lpips(device) if name == LPIPS else ZooDistance(name, zoo, size, device)
 
 

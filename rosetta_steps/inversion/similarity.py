@@ -1,13 +1,13 @@
-"""L_act (eq. 6): how similar a generator's maps are to target maps, pair by pair, on one image.
+"""L_act (eq. 6), the similarity of a generator's maps to target maps for each pair and image.
 
-With U and V the bilinear upsampling of a generator's map g and of a target map d to the larger of
-both sizes, and the dataset's mean and deviation of each unit, the paper compares
+Let U and V be the bilinear upsampling of a generator's map g and of a target map d to the larger of
+both sizes. With mean and standard deviation of each unit over the dataset, the paper compares
 
     a = (U g - mean_g) / deviation_g      and      b = (V d - mean_d) / deviation_d
 
-over the positions of one image. As <U g, b> = <g, U^T b>, and |U g|^2 = <g, U^T U g>, nothing is
-upsampled: targets are brought to the generator's size once, and every step costs products at that
-size. Means pass through U, whose rows sum to 1.
+over the positions of one image. Because <U g, b> = <g, U^T b> and |U g|^2 = <g, U^T U g>, no map
+needs upsampling: targets are projected to the generator's size once, and every step costs products
+at that size. U preserves means, because its rows sum to 1.
 """
 
 import itertools
@@ -25,23 +25,24 @@ from rosetta_steps.maps.resampling import Size, comparison_size, size_of, upsamp
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 
-# Targets are prepared in float64, a few at a time: bytes that they may take meanwhile at the size
-# of comparison, and arrays of that size that are alive at once.
+# Targets are prepared in float64, a few at a time: bytes that they may take at the size of
+# comparison, and the number of arrays of that size that exist at the same time.
 PREPARING_BYTES, ALIVE = 160e6, 5
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of units of a generator's layer and of target maps of one size.
+    """Pairs of a unit in one layer of the generator and a target map; all targets have one size.
 
     Attributes:
-        layer: Of the generator.
-        channels: Of the generator's layer, one a pair.
-        mean, deviation: Of these units over the dataset at the size of comparison, (pair).
-        size: (y, x) of the generator's maps.
-        target: Maps (image, pair, y, x), of their own size.
-        target_mean, target_deviation: Likewise, (pair).
-        weight: Of each pair in L_act, (pair); the mean of eq. 6 has ones.
+        layer: Name of the generator's layer.
+        channels: Channel number in that layer for each pair.
+        mean, deviation: Mean and standard deviation of the generator's units over the dataset at
+            the size of comparison, (pair).
+        size: Height and width of the generator's maps.
+        target: Target maps (image, pair, y, x), not resized.
+        target_mean, target_deviation: Mean and standard deviation of the target units, (pair).
+        weight: Weight of each pair in L_act, (pair); the mean of eq. 6 has ones.
     """
 
     layer: str
@@ -59,12 +60,12 @@ class Similarity:
     """L_act for a batch of images.
 
     Args:
-        pairs: All pairs, by layer of the generator and size of the targets.
+        pairs: All pairs, grouped by the generator's layer and the size of the targets.
         form: One of FORMS.
-        device: Where the generator's maps will be.
+        device: Device of the generator's maps.
 
     Raises:
-        ValueError: There are no pairs, or no such form.
+        ValueError: There are no pairs, or the form does not exist.
     """
 
     def __init__(self, pairs: Sequence[Pairs], form: str, device: str = "cpu"):
@@ -83,40 +84,40 @@ class Similarity:
 
     @classmethod
     def joined(cls, parts: list["Similarity"]) -> "Similarity":
-        """One for the images of several, in their order; the list is emptied on the way.
+        """Join several objects along their images; the list is emptied to free memory.
 
         Args:
-            parts: Of the same pairs and form.
+            parts: Objects with the same pairs and form but other images.
         """
         whole, others = parts[0], parts[1:]
         parts.clear()
         for group in whole._groups:
-            # A group at a time, so that only one is in memory twice.
+            # Groups are joined one at a time, so that only one is in memory twice.
             group.extend([other._groups.pop(0) for other in others])
         return whole
 
     @property
     def bytes_of_targets(self) -> int:
-        """Bytes of what is kept of the targets of all images."""
+        """Bytes of the prepared targets of all images."""
         return sum(group.target.nbytes + group.square.nbytes for group in self._groups)
 
     @property
     def bytes_of_pairs(self) -> int:
-        """Bytes of what is kept of the pairs, however many images there are."""
+        """Bytes of everything that does not depend on the number of images."""
         return sum(group.bytes_of_pairs for group in self._groups)
 
     def __call__(self, maps: Mapping[str, Tensor], images: Tensor | None = None) -> Tensor:
-        """L_act of each image, (image).
+        """Return L_act of each image, (image).
 
         Args:
-            maps: (image, channel, y, x) of the generator's layers, float32.
-            images: Which targets these are compared with; None: all, in order.
+            maps: Maps (image, channel, y, x) float32 of the generator's layers.
+            images: Number of the target of each image; None compares with all targets in order.
         """
         of_groups = (group.similarities(maps[group.layer], images).sum(1) for group in self._groups)
-        return cast(Tensor, sum(of_groups))  # there are pairs, so no sum of nothing
+        return cast(Tensor, sum(of_groups))  # the sum is a Tensor, because there are pairs
 
     def of_pairs(self, maps: Mapping[str, Tensor], images: Tensor | None = None) -> Tensor:
-        """Similarity of each pair on each image, (image, pair), in the order of the pairs."""
+        """Return the similarity of each pair on each image, (image, pair)."""
         parts = [
             group.similarities(maps[group.layer], images) / group.share for group in self._groups
         ]
@@ -124,10 +125,10 @@ class Similarity:
 
 
 def bytes_of_preparing(pairs: Sequence[Pairs]) -> dict[str, int]:
-    """Bytes of what is alive while the targets of one image are prepared.
+    """Return the memory in use while the targets of one image are prepared.
 
     Returns:
-        working and working_at_most of memory.Needs.
+        Values of `working` and `working_at_most` of memory.Needs.
     """
     sizes = [comparison_size(part.size, size_of(part.target)) for part in pairs]
     of_maps = [ALIVE * 8 * prod(size) for size in sizes]
@@ -141,9 +142,9 @@ def _weights(pairs: Pairs) -> np.ndarray:
 
 
 class _Prepared:
-    """What a step needs of pairs of one size of targets: a whole loss rests on it.
+    """Prepared targets and constants of pairs whose targets have one size.
 
-    Computed in float64, a few targets at a time.
+    They are computed in float64, a few targets at a time, because the loss depends on them.
     """
 
     def __init__(self, pairs: Pairs, form: Form, weights: float):
@@ -167,7 +168,7 @@ class _Prepared:
         self.mean, self.scale = column(pairs.mean), column(1 / np.asarray(pairs.deviation))
         mean, deviation = column(pairs.target_mean), column(pairs.target_deviation)
         images = len(pairs.target)
-        # In float32, as steps use them: in float64 all of them at once would take gigabytes.
+        # Stored in float32, as steps use them; in float64 they would take gigabytes.
         self.target = torch.empty(images, count, *own, dtype=torch.float32)
         self.square = torch.empty(images, count, dtype=torch.float32)
         for image, pair in _pieces(images, count, 8 * positions):
@@ -178,7 +179,7 @@ class _Prepared:
                 large = large - large.mean((2, 3), keepdim=True)
             square = (large**2).sum((2, 3))
             if form.normalised:
-                # A target that is constant on an image has no direction: such a pair says nothing.
+                # A target that is constant on an image has no cosine: the pair contributes 0.
                 norm = square.sqrt()
                 said = norm > NOTHING * positions**0.5
                 large = large * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
@@ -190,7 +191,7 @@ class _Prepared:
 
 
 def _pieces(images: int, pairs: int, bytes_a_map: int) -> Iterator[tuple[slice, slice]]:
-    """Images and pairs whose targets are prepared together."""
+    """Yield slices of images and of pairs whose targets are prepared together."""
     most = max(1, int(PREPARING_BYTES // (ALIVE * bytes_a_map)))
     for image in image_blocks(images, min(images, most)):
         for pair in image_blocks(pairs, max(1, most // (image.stop - image.start))):
@@ -198,7 +199,7 @@ def _pieces(images: int, pairs: int, bytes_a_map: int) -> Iterator[tuple[slice, 
 
 
 class _Group:
-    """Pairs of one layer of the generator, whatever the sizes of their targets."""
+    """Pairs of one layer of the generator, with targets of any size."""
 
     def __init__(self, parts: Sequence[_Prepared], form: Form, device: str):
         def joined(values: Iterable[Tensor], axis: int = 0) -> Tensor:
@@ -219,17 +220,17 @@ class _Group:
 
     @property
     def bytes_of_pairs(self) -> int:
-        """Bytes of everything besides the targets."""
+        """Bytes of everything except the targets."""
         names = ("channels", "share", "mean", "scale", "sums", "positions")
         return sum(part.nbytes for part in (*self.gram, *(getattr(self, n) for n in names)))
 
     def extend(self, others: Sequence["_Group"]) -> None:
-        """Add the images of others, of the same pairs."""
+        """Append the images of other groups with the same pairs."""
         self.target = torch.cat([self.target, *(other.target for other in others)])
         self.square = torch.cat([self.square, *(other.square for other in others)])
 
     def similarities(self, maps: Tensor, images: Tensor | None) -> Tensor:
-        """Weighted similarity of each pair, (image, pair)."""
+        """Return the weighted similarity of each pair, (image, pair)."""
         own = (maps.index_select(1, self.channels).float() - self.mean) * self.scale
         target, square = (
             part if images is None else part[images] for part in (self.target, self.square)
@@ -238,7 +239,7 @@ class _Group:
         norm = None
         if self.form.needs_norm:
             norm = (own * (self.gram[0] @ own @ self.gram[1])).sum((2, 3))
-            if self.form.centred:  # targets sum to nought, so the product needs no centring
+            if self.form.centred:  # targets sum to zero, so the product needs no centring
                 norm = norm - (own * self.sums).sum((2, 3)) ** 2 / self.positions
         numerator, denominator = self.form.parts(product, norm, square, self.positions)
         return self.share * numerator / denominator

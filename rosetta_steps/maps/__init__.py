@@ -1,1 +1,1 @@
-"""Where maps come from: a store, a running model; their sizes, sums and splits."""
+"""Sources of activation maps (stores and running models), their sizes, moments and splits."""

@@ -10,15 +10,18 @@ from rosetta_steps.runtime.errors import UserError
 
 
 def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int, int]:
-    """Where channels stand among those that are stored; a store of matched units has only some.
+    """Return the positions of channels in a store, which may hold only matched units.
 
     Args:
-        maps: Of the model.
-        layer: Its name.
-        channels: Their numbers in the layer.
+        maps: Reader of the model's maps.
+        layer: Name of the layer.
+        channels: Numbers of the channels in the layer.
+
+    Returns:
+        Position in the store of each channel number.
 
     Raises:
-        ValueError: There is no such layer, or one of them is not stored.
+        ValueError: The store has no such layer, or a channel is not stored.
     """
     if layer not in maps.layers:
         raise UserError(
@@ -35,13 +38,13 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
 
 
 def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
-    """Maps of some channels, (image, channel, y, x), of which each chunk is decoded once.
+    """Read the maps of some channels, (image, channel, y, x); each chunk is decoded once.
 
     Args:
-        maps: Of the model.
-        layer: Its name.
-        block: Of images.
-        places: Of the channels among those that are stored, in ascending order.
+        maps: Reader of the model's maps.
+        layer: Name of the layer.
+        block: Block of images.
+        places: Positions of the channels in the store, ascending.
 
     Raises:
         StoreError: The store is damaged.

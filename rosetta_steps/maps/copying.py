@@ -1,4 +1,4 @@
-"""Maps of any source written into a store, all of them or those of some units."""
+"""Writing the maps of any source into a store, for all units or for selected ones."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from rosetta_steps.maps.store import MapWriter, bytes_of
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import Provenance
 
-# Maps of a block of images up to which those of the next are made while they are written.
+# Maximum size of a block of maps for which the next block is computed while it is written.
 AHEAD_BYTES = 1e9
 
 
@@ -26,19 +26,19 @@ def copy_maps(
     provenance: Provenance,
     units: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
-    """Write maps block by block; goes on with the first block that is not on disk.
+    """Write the maps of a source into a store, block by block; blocks already on disk are kept.
 
     Args:
-        source: Of the maps.
-        images_per_shard: In a file.
-        output: X.zarr to write.
-        provenance: Where it comes from.
-        units: Channels of each layer that are kept; None: all. Layers without any are left out, and
-            the others have a coordinate `channel`.
+        source: Source of the maps.
+        images_per_shard: Number of images in a file.
+        output: Path of the store X.zarr to write.
+        provenance: Origin of the store, recorded in its manifest.
+        units: Channel numbers to keep of each layer; None keeps all. With a selection, layers
+            without selected channels are left out and the others get a coordinate `channel`.
 
     Raises:
-        ValueError: Maps that cannot be had or are not finite, a unit that the source does not have,
-            or a disk that cannot hold the store.
+        ValueError: Maps cannot be read or computed or are not finite, the source does not have a
+            selected unit, or the disk cannot hold the store.
     """
     kept: dict[str, Sequence[int]] = {name: range(count) for name, count in source.channels.items()}
     if units is not None:
@@ -97,11 +97,13 @@ def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) 
 
 
 def runs_of_channels(channels: Sequence[int], grain: int) -> Iterator[tuple[slice, list[int]]]:
-    """Runs of channels that hold some wanted ones, and these: what lies between is not read.
+    """Yield slices of channels to read, each with the selected channels that lie within it.
+
+    Channels between two slices are not read.
 
     Args:
-        channels: The wanted ones, in order.
-        grain: Channels that are read together.
+        channels: Numbers of the selected channels, ascending.
+        grain: Number of channels that are read together; slices are multiples of it.
     """
     run: list[int] = []
     for channel in channels:
@@ -118,7 +120,7 @@ def _whole(run: list[int], grain: int) -> slice:
 
 
 def refuse_unknown(source: MapSource, units: Mapping[str, Sequence[int]]) -> None:
-    """Raise a ValueError if a source does not have a layer or channel."""
+    """Raise a ValueError if a source lacks one of the selected layers or channels."""
     for layer, channels in units.items():
         count = source.channels.get(layer, 0)
         if len(channels) and not 0 <= min(channels) <= max(channels) < count:
@@ -132,7 +134,7 @@ def refuse_unknown(source: MapSource, units: Mapping[str, Sequence[int]]) -> Non
 def refuse_what_does_not_fit(
     layers: Sequence, images: int, dtype: str | np.dtype, output: Path
 ) -> None:
-    """Raise a ValueError if the disk cannot hold a dump once it is compressed."""
+    """Raise a ValueError if the disk is too small for the compressed store of maps."""
     needed = bytes_of(layers, images, dtype)[1]
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""Bilinear upsampling as a matrix, and its adjoint: why no map is ever upsampled here.
+"""Bilinear upsampling as a matrix, whose adjoint makes upsampling of maps unnecessary.
 
 Upsampling from s to t along one axis is a matrix U (t, s) whose rows sum to 1, so for a map a of
 size t and a map b of size s < t
@@ -23,11 +23,11 @@ def upsampling(source: int, target: int) -> np.ndarray:
     """Matrix U of bilinear upsampling along one axis, align_corners false, no antialias.
 
     Args:
-        source: Positions before, s.
-        target: Positions after, t >= s.
+        source: Number of positions before, s.
+        target: Number of positions after, t >= s.
 
     Returns:
-        (t, s) float64; each row sums to 1. The identity where t = s.
+        Matrix (t, s) float64 whose rows sum to 1; the identity if t = s.
     """
     assert target >= source > 0, (source, target)
     position = np.maximum((np.arange(target) + 0.5) * source / target - 0.5, 0)
@@ -41,16 +41,16 @@ def upsampling(source: int, target: int) -> np.ndarray:
 
 
 def size_of(maps: np.ndarray | Tensor | xr.DataArray) -> Size:
-    """(y, x) of maps, which are the last two axes."""
+    """Return height and width of maps, which are the last two axes."""
     y, x = maps.shape[-2:]
     return y, x
 
 
 def meeting_size(a: Size, b: Size) -> Size:
-    """Size at which the maps of two units are multiplied: the smaller one along each axis."""
+    """Return the size at which maps of two units are multiplied: the minimum along each axis."""
     return min(a[0], b[0]), min(a[1], b[1])
 
 
 def comparison_size(a: Size, b: Size) -> Size:
-    """Size at which the paper compares two units: the larger one along each axis."""
+    """Return the size at which the paper compares two units: the maximum along each axis."""
     return max(a[0], b[0]), max(a[1], b[1])

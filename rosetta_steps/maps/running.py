@@ -1,7 +1,8 @@
-"""A model that runs on the images of a sample set, read block by block as a store of maps is.
+"""Streams: models that run on a sample set and are read block by block like a store of maps.
 
-Maps are rounded as a store would hold them, so that what follows from them is the same. What runs
-on what is written down as JSON, a stream (rosetta_steps.streams).
+Maps are rounded to the dtype of a store, so that results do not depend on whether maps are stored
+or computed on the fly. The description of a stream (model, sample set, layers) is a JSON file,
+written by rosetta_steps.streams.
 """
 
 import json
@@ -39,18 +40,19 @@ from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
-# How far an image made again may lie from the stored one: root mean square of the difference, over
-# the standard deviation of its values. Between float32 and float16, which rounds as TF32 does:
-# 0.001; bfloat16: 0.011; another network: 1.4 (StyleGAN2 and DCGAN with random weights).
+# Maximum difference between a regenerated image and the stored one: root mean square difference
+# divided by the standard deviation of the stored values. Measured between float32 and float16
+# (which rounds like TF32): 0.001; float32 and bfloat16: 0.011; different networks: 1.4 (StyleGAN2
+# and DCGAN with random weights).
 TOLERANCE, TOLERANCE_OF_AUTOCAST = 0.02, 0.1
-# For images of hardly any contrast.
+# Minimum of that standard deviation, for images of hardly any contrast.
 LEAST_DEVIATION = 0.02
-# What the file of a stream says besides, for plans: nothing follows from it.
+# Entries of a stream's file that only serve plans; the maps do not depend on them.
 SEEN = ("seconds_an_image", "weights_bytes")
 STREAM = {"attrs": dict, "zoo": str, "images": int, "dtype": str, "layers": dict, "key": str}
 
 
-# On a processor, larger passes are no faster.
+# Bytes of the maps of one forward pass; on a CPU, larger passes are no faster.
 PASS_BYTES = {"cpu": 0.15e9, "cuda": 2e9}
 
 
@@ -63,24 +65,24 @@ def describe(
     images_per_shard: int,
     device: str = "cpu",
 ) -> dict:
-    """What a stream is: JSON-like, and all that a dump of it follows from.
+    """Describe a stream by a JSON-like dict, which holds everything its maps depend on.
 
     Args:
-        name: Of the model.
-        zoo: File with its entry.
-        samples: Store of the images.
-        layers: "all", a preset of the entry, or patterns.
-        dtype: To which maps are rounded.
-        images_per_shard: Images that go together, in a file of a dump and through the model.
-        device: On which the layers are proven to be maps.
+        name: Name of the model.
+        zoo: Path of the YAML file with its entry.
+        samples: Path of the sample set's store.
+        layers: "all", a preset of the entry, or patterns of layer names.
+        dtype: Dtype to which maps are rounded, "float16" or "float32".
+        images_per_shard: Number of images in a file of a store, and maximum batch size.
+        device: Device on which each layer's outputs are proven to be maps (zoo.proof).
 
     Raises:
-        ValueError: Bad model, weights or layers.
+        ValueError: The model, its weights or the layers cannot be used.
     """
     entry = find_entry(name, zoo)
     images = open_dataset(samples).sizes["image"]
     origin = origin_of(name, entry)
-    model = load(name, entry)  # without values a pass for the layers costs next to nothing
+    model = load(name, entry)  # meta device: a pass costs almost nothing
     chosen = choose_layers(name, entry, model, layers)
     chosen, left_out = prove_layers(name, entry, chosen, layers, device)
     attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
@@ -89,7 +91,7 @@ def describe(
     if entry["role"] == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {
-        "attrs": plain_attrs(attrs),  # as a store of the same maps has them
+        "attrs": plain_attrs(attrs),  # the same as in a store of these maps
         "zoo": str(zoo),
         "images": images,
         "dtype": dtype,
@@ -109,21 +111,21 @@ def describe(
 
 
 def key_of(name: str, entry: dict, samples: Path) -> str:
-    """What the maps follow from, besides the layers."""
+    """Return the digests of entry, weights and sample set, on which the maps of a layer depend."""
     weights = sha256_of_weights(name, entry) or "weights loaded by the function"
     return " ".join([entry_digest(entry), weights, sha256_of(manifest_path(samples))])
 
 
 class Stream:
-    """The maps of a running model on a sample set, read as those of a store are.
+    """Maps of a running model on a sample set, with the interface of a store's reader.
 
-    The model is loaded when the first maps are read. The maps of the images read last are kept, so
-    that their layers may be read one after the other.
+    The model is loaded when the first maps are read. The maps of the last block of images are kept,
+    so that its layers can be read one after the other.
 
     Args:
-        state: As `describe` gives it.
-        device: To compute on.
-        progress: Told the number of images after every pass.
+        state: Description of the stream, as `describe` returns it.
+        device: Device to compute on.
+        progress: Function that is called with the number of images after every forward pass.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ class Stream:
         self._maps: dict[str, Tensor] = {}
         self._reading = Lock()
         self._coming: dict[tuple[int, int], Future[dict[str, Tensor]]] = {}
-        # All passes in one thread, one after the other: a model is tapped while it runs.
+        # One thread runs all passes, because a model must not run twice while hooks are registered.
         self._passes = ThreadPoolExecutor(1)
 
     @property
@@ -151,48 +153,48 @@ class Stream:
         return list(self.sizes)
 
     def layer_attrs(self, layer: str) -> dict:
-        """What a store says of a layer."""
+        """Return the attributes of a layer: model, layer, nonlinearity."""
         nonlinearity = self.state["layers"][layer]["nonlinearity"]
         return {"model": self.attrs["model"], "layer": layer, "nonlinearity": nonlinearity}
 
     def grain(self, layer: str) -> int:
-        """Channels of a layer that had better be read together: one is as cheap as all."""
+        """Return the number of channels best read together: 1, as any selection costs the same."""
         return 1
 
     def tap(self, layers: Iterable[str]) -> None:
-        """Say which layers will be read, so that the maps of no other are kept."""
+        """Announce which layers will be read, so that maps of other layers are not kept."""
         wanted = set(layers)
         self.tapped = [name for name in self.layers if name in wanted]
         self._block, self._maps, self._coming = None, {}, {}
 
     def prepare(self, block: slice) -> None:
-        """Begin to make the maps of images that will be read next, beside other work."""
+        """Start computing the maps of a block of images in the background."""
         if (images := (block.start, block.stop)) not in self._coming:
             self._coming[images] = self._passes.submit(self._run, block)
 
     @property
     def at_once(self) -> int:
-        """Images of a pass."""
+        """Number of images in a forward pass."""
         return self.images_together(PASS_BYTES[torch.device(self.device).type])
 
     def images_together(self, size: float) -> int:
-        """Images that had better be read together, their maps in so many bytes if possible."""
+        """Return how many images are best read together, if possible in `size` bytes of maps."""
         fits = int(size // (self.dtype.itemsize * self.values))
         return max(1, min(self.state["images_at_once"], fits))
 
     @property
     def values(self) -> int:
-        """Of the tapped layers on an image."""
+        """Number of values of the announced layers for one image."""
         return sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
 
     def read(
         self, layer: str, block: slice, channels: slice | Sequence[int] = slice(None)
     ) -> Tensor:
-        """Activations of some images, (image, channel, y, x) in the dtype of a store.
+        """Return maps of a block of images, (image, channel, y, x), in the dtype of the stream.
 
         Raises:
-            ValueError: Values that are not finite, or a generator that does not make the images of
-                the sample set.
+            ValueError: Values are not finite, or a generator does not reproduce the images of the
+                sample set.
         """
         with self._reading:
             if self._block != block:
@@ -224,16 +226,17 @@ class Stream:
         return maps
 
     def load(self) -> None:
-        """Load the model, unless that is done.
+        """Load the model if it is not loaded yet.
 
         Raises:
-            ValueError: Bad weights, or a generator that does not make the images of the sample set.
+            ValueError: The weights cannot be used, or a generator does not reproduce the images of
+                the sample set.
         """
         if self._loaded is not None:
             return
         name, path = self.attrs["model"], Path(self.attrs["samples"])
         entry = find_entry(name, self.state["zoo"])
-        # No Dask arrays: in a Dask worker they would wait for the worker itself.
+        # Opened without Dask arrays, which in a Dask worker would wait for the worker itself.
         samples = open_dataset(path)
         model = load(name, entry, weights_file(name, entry), self.device)
         if entry["role"] == "generator":
@@ -242,10 +245,10 @@ class Stream:
 
 
 def read_stream(path: Path) -> dict:
-    """What a stream is, from its file.
+    """Read the description of a stream from its file.
 
     Raises:
-        StoreError: There is no such file, or it is damaged.
+        StoreError: The file is missing or damaged; a damaged file is removed.
     """
     path = Path(path)
     try:
@@ -264,18 +267,18 @@ def read_stream(path: Path) -> dict:
 
 
 def digest_of_stream(state: dict) -> str:
-    """What the maps of a stream follow from: its state, but for what is there for plans alone."""
+    """Return the digest of a stream's description without the entries that only serve plans."""
     return digest_of({k: v for k, v in state.items() if k not in (*SEEN, "digest")})
 
 
 def provenance_of(stream: "Stream", kind: str, made_of: dict, identity: str | None) -> Provenance:
-    """Where something comes from that is made of the maps of a stream.
+    """Return the provenance of an artefact that is computed from the maps of a stream.
 
     Args:
-        stream: The model on its images.
-        kind: Of artefact, such as "activations".
-        made_of: What it is made of besides.
-        identity: As Provenance has it.
+        stream: The stream.
+        kind: Kind of artefact, such as "activations".
+        made_of: Names and digests of its other inputs.
+        identity: Digest of the config settings that determine it (Provenance.identity).
     """
     state = stream.state
     together = state["made_of"] | made_of
@@ -283,15 +286,15 @@ def provenance_of(stream: "Stream", kind: str, made_of: dict, identity: str | No
 
 
 def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, block: slice) -> None:
-    """Run a model on a block of a sample set and fill in the maps of some layers.
+    """Run a model on a block of images and copy the maps of some layers into given tensors.
 
     Args:
-        maps: Of each layer (image, channel, y, x), to which they are rounded.
-        model: Of the zoo.
-        role: "generator", which is given latents, labels and truncation, or "model", which is given
-            the images.
-        samples: The sample set.
-        block: Which images.
+        maps: Tensor of each layer to fill, (image, channel, y, x); values are rounded to its dtype.
+        model: Loaded model of the zoo.
+        role: "generator", which is called with latents, labels and truncation, or "model", which is
+            called with the images.
+        samples: Dataset of the sample set.
+        block: Block of images.
     """
 
     def given(variable: str):
@@ -307,14 +310,14 @@ def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, blo
 
 
 def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:
-    """Raise a ValueError if a generator does not make the first and the last image of a sample set.
+    """Raise a ValueError if a generator does not reproduce first and last image of a sample set.
 
-    Maps and images would be of two networks: random weights, or weights changed since.
+    Maps and images would then belong to different networks: the weights are random or have changed.
 
     Args:
-        generator: Of the zoo, with its weights.
-        images: The sample set that it is said to have made.
-        samples: Its path.
+        generator: Generator of the zoo, with its weights.
+        images: Dataset of the sample set that the generator should have produced.
+        samples: Path of the sample set.
     """
 
     def stored(variable: str, image: int):
@@ -345,13 +348,13 @@ def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None
 
 
 def refuse_what_is_not_finite(model: str, layer: str, maps: Tensor, block: slice) -> None:
-    """Raise a ValueError that names model, layer and images with NaN or infinite values.
+    """Raise a ValueError if maps have NaN or infinite values; it names model, layer and images.
 
     Args:
-        model: Its name.
-        layer: Its name.
-        maps: (image, channel, y, x) as it will be stored.
-        block: Which images these are.
+        model: Name of the model.
+        layer: Name of the layer.
+        maps: Maps as they will be stored, (image, channel, y, x).
+        block: Block of images that the maps belong to.
     """
     if torch.isfinite(torch.stack(torch.aminmax(maps))).all():
         return

@@ -1,4 +1,4 @@
-"""How maps are stored."""
+"""Settings of stores of maps."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Storing:
     """Settings of stores of maps.
 
     Raises:
-        ValueError: One of them is none of its choices or out of its range.
+        ValueError: A setting is none of its choices or out of its range.
     """
 
     store: str = setting(

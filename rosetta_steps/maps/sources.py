@@ -1,4 +1,4 @@
-"""What gives the maps of a model block by block, and how it is opened."""
+"""The protocol of map sources, read block by block, and the function that opens one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,19 +19,19 @@ from rosetta_steps.zoo.entries import find_entry
 
 
 class MapSource(Protocol):
-    """The maps of a model on the images of a sample set, read block by block.
+    """Protocol of objects that give the maps of a model on a sample set, block by block.
 
-    maps.store.MapReader reads them from a store, maps.running.Stream runs the model. What gives
-    these is mined like either of them.
+    Two classes implement it: maps.store.MapReader reads a store, maps.running.Stream runs the
+    model. An object of any other class that implements it can be mined too.
 
     Attributes:
-        state: JSON-like: `name` of the artefact, `sample_set`, and `made_of`, the digests of all
-            that it was made of (storage.manifests.ingredients).
-        attrs: `model` and what else is said of the maps.
-        images: How many.
-        sizes: Of each layer (y, x), in the order of the forward pass.
-        channels: Of each layer, how many.
-        device: Where maps lie when they have been read, "cpu" or "cuda".
+        state: JSON-like dict with `name` of the artefact, `sample_set`, and `made_of`, the digests
+            of everything it was made of (storage.manifests.ingredients).
+        attrs: Attributes of the maps; `model` is required.
+        images: Number of images.
+        sizes: Height and width of the maps of each layer, in the order of the forward pass.
+        channels: Number of channels of each layer.
+        device: Device of the maps that `read` returns, "cpu" or "cuda".
     """
 
     state: dict
@@ -47,43 +47,44 @@ class MapSource(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the maps, float16 or float32."""
+        """Dtype of the maps, float16 or float32."""
 
     def layer_attrs(self, layer: str) -> dict:
-        """What is said of a layer: model, layer, nonlinearity."""
+        """Return the attributes of a layer: model, layer, nonlinearity."""
 
     def grain(self, layer: str) -> int:
-        """Channels of a layer that had better be read together."""
+        """Return the number of channels of a layer that are best read together."""
 
     def images_together(self, size: float) -> int:
-        """Images that had better be read together, their maps in so many bytes if possible."""
+        """Return how many images are best read together, if possible in `size` bytes of maps."""
 
     def tap(self, layers: Iterable[str]) -> None:
-        """Say which layers will be read, so that the maps of no other need be kept."""
+        """Announce which layers will be read, so that maps of other layers need not be kept."""
 
     def prepare(self, block: slice) -> None:
-        """Say which images will be read next, so that their maps may be made beside other work."""
+        """Announce which images will be read next, so that maps can be computed ahead."""
 
     def read(
         self, layer: str, block: slice, channels: slice = slice(None)
     ) -> np.ndarray | torch.Tensor:
-        """Activations of some images, (image, channel, y, x), on `device`.
+        """Return maps of a block of images, (image, channel, y, x), on `device`.
 
         Raises:
-            ValueError: They cannot be had, or are not finite.
+            ValueError: The maps cannot be read or computed, or are not finite.
         """
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path is that of a stream (.json); else it is that of a store."""
+    """Whether a path is that of a stream (.json) rather than of a store."""
     return Path(path).suffix == ".json"
 
 
 def open_maps(path: Path) -> MapSource:
-    """A store of activations, or a stream (.json).
+    """Open a store of activations (.zarr) or a stream (.json).
 
     Raises:
-        StoreError: The store is damaged or not finished; or what a stream runs has changed.
+        StoreError: The store is damaged or not finished; or entry, weights, code or images of a
+            stream have changed since its file was written.
     """
     path = Path(path)
     if not is_stream(path):
@@ -99,7 +100,7 @@ def open_maps(path: Path) -> MapSource:
 
 
 def identity_of(path: Path) -> str:
-    """What the maps of a source follow from; empty where there is none."""
+    """Return a digest of everything the maps of a source depend on; "" if there is no source."""
     path = Path(path)
     if is_stream(path):
         return read_stream(path)["digest"] if path.is_file() else ""

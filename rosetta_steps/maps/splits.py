@@ -1,4 +1,4 @@
-"""Parts of the images whose sums are kept apart: does a correlation hold on images not seen?"""
+"""Splits of the images, by which a correlation can be tested on images not used to find it."""
 
 import numpy as np
 import xarray as xr
@@ -11,19 +11,19 @@ FEWEST = 2  # images of a split: one image alone would correlate its own positio
 
 
 def split_of(images: int, splits: int) -> np.ndarray:
-    """Which split each image is in, (image) int.
+    """Return the split that each image belongs to, (image) int.
 
-    Drawn once for all, as even as can be: neither images sorted by class nor classes in turn make
-    the splits differ.
+    Images are assigned at random, with a fixed seed and almost equal numbers. So splits do not
+    differ systematically, whether images are sorted by class or classes alternate.
     """
     return np.random.default_rng(SEED).permutation(np.arange(images) % splits)
 
 
 def refuse_splits(images: int, splits: int) -> None:
-    """Refuse a number of splits that so many images cannot be put into.
+    """Refuse a number of splits that is too large for the number of images.
 
     Raises:
-        ValueError: Names both numbers and what is possible.
+        ValueError: A split would have fewer than FEWEST images; the message gives the range.
     """
     if splits == 1 or (splits > 1 and images >= FEWEST * splits):
         return
@@ -34,6 +34,6 @@ def refuse_splits(images: int, splits: int) -> None:
 
 
 def of_split(moments: xr.Dataset, split: int) -> xr.Dataset:
-    """The moments of a layer on the images of one split, named as those of all images are."""
+    """Return the moments of a layer on one split, with the variable names of the whole set."""
     found = moments[[name for name in moments if str(name).startswith(PREFIX)]].isel(split=split)
     return found.rename({name: str(name).removeprefix(PREFIX) for name in found})

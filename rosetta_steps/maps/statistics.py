@@ -1,9 +1,9 @@
-"""Sums over images from which the mean and variance of a unit at any size follow.
+"""Moments of units: sums over images that give mean and variance at any upsampled size.
 
-With U the bilinear upsampling to a larger size, mean(U b) = <U^T 1, mean map> / positions and
-the mean of (U b)^2 is the sum of (U^T U) times the mean products of neighbouring positions, because
-U^T U is tridiagonal along each axis. So five product maps give both at any larger size, also
-for models that are added later. Sums are additive over images and kept in float64.
+Let U be the bilinear upsampling to a larger size. Then mean(U b) = <U^T 1, mean map> / positions,
+and the mean of (U b)^2 is the sum of (U^T U) times the mean products of neighbouring positions,
+because U^T U is tridiagonal along each axis. So five product maps give both at any larger size,
+also for models that are added later. Sums are additive over images and kept in float64.
 """
 
 from functools import partial
@@ -16,20 +16,20 @@ import xarray as xr
 
 from rosetta_steps.maps.resampling import Size, size_of, upsampling
 
-# Offsets (y, x) of the neighbour in each product map, the other half follows by symmetry.
+# Offsets (y, x) of the neighbour in each product map; the opposite offsets follow by symmetry.
 NEIGHBOURS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
-# Values of the sums, and of the maps, that stay in a processor's cache; a GPU needs enough of them
-# to be occupied.
+# Number of values of the sums that are added at a time, and of the maps that are converted at a
+# time: on a CPU as many as its cache holds, on a GPU enough to occupy it.
 CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 25}
 
 
 class MomentSums:
-    """Sums over images of one layer, channel by channel.
+    """Sums over the images of one layer, for each channel.
 
     Args:
-        channels: Of the layer.
-        size: (y, x) of its maps.
-        device: Where they are kept and added to.
+        channels: Number of channels of the layer.
+        size: Height and width of its maps.
+        device: Device on which the sums are kept and computed.
     """
 
     def __init__(self, channels: int, size: Size, device: str | torch.device = "cpu"):
@@ -39,24 +39,26 @@ class MomentSums:
         self.minimum = exact(channels).fill_(torch.inf)
         self.maximum = exact(channels).fill_(-torch.inf)
         self.nonfinite = torch.zeros(channels, dtype=torch.int64, device=self.device)
-        # Maps as rows one behind the other, with a zero between them: a neighbour is a fixed step
-        # away, and one beyond the border adds nothing.
+        # The rows of a map are concatenated with a zero between them. So a neighbour is at a fixed
+        # step, and a neighbour beyond the border adds zero.
         self.map_sum = exact(channels, size[0] * (size[1] + 1))
         self.product_sum = exact(channels, len(NEIGHBOURS), self.map_sum.shape[1])
 
     def add(self, activation: np.ndarray | torch.Tensor, first: int = 0) -> None:
-        """Add images, or some channels of them; images are counted with the first channel.
+        """Add a batch of images, or some channels of it.
+
+        Images are counted when channel 0 is added.
 
         Args:
-            activation: (image, channel, y, x) float16 or float32.
-            first: Which channel the first of them is.
+            activation: Maps (image, channel, y, x), float16 or float32.
+            first: Channel number of the first channel in `activation`.
         """
         self.count += len(activation) if first == 0 else 0
         maps = torch.as_tensor(activation).to(self.device)
         of_channel = max(1, maps[:, :1].numel())
         whole = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
         sums = tuple(total[first : first + maps.shape[1]] for total in whole)
-        # A few channels at a time: wider maps of all would have to be fetched from memory again.
+        # A few channels are converted at a time, so that the wider values stay in the cache.
         step = max(1, CONVERTED_VALUES[self.device.type] // of_channel)
         for start in range(0, maps.shape[1], step):
             part = slice(start, start + step)
@@ -67,7 +69,7 @@ class MomentSums:
                 _add_on_a_device(maps[:, part].double(), *(total[part] for total in sums))
 
     def merge(self, other: "MomentSums") -> None:
-        """Add the images of another."""
+        """Add the sums of another object, over other images of the same layer."""
         self.count += other.count
         self.minimum = torch.fmin(self.minimum, other.minimum)
         self.maximum = torch.fmax(self.maximum, other.maximum)
@@ -76,7 +78,7 @@ class MomentSums:
         self.product_sum += other.product_sum
 
     def dataset(self) -> xr.Dataset:
-        """The moments of the images added so far, as stored."""
+        """Return the moments of the images added so far, in the form that is stored."""
         return xr.Dataset(
             {
                 "count": ((), self.count, {"long_name": "images"}),
@@ -108,7 +110,7 @@ class MomentSums:
 @numba.njit(nogil=True, cache=True)
 def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
     # Compiled, because array operations would read and write the sums once for each product and
-    # image; here a part of them stays in the processor's cache while all images pass.
+    # image. Here a part of the sums stays in the cache while all images are added to it.
     images, channels, height, width = maps.shape
     row = map_sum.shape[1] // height
     flat = np.zeros((images, map_sum.shape[1] + row + 1))
@@ -119,7 +121,7 @@ def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
             for y in range(height):
                 values = maps[image, channel, y]
                 flat[image, y * row : y * row + width] = values
-                for x in range(width):  # by column, where no value waits for the one before it
+                for x in range(width):  # by column, so that iterations are independent
                     low[x] = values[x] if values[x] < low[x] else low[x]
                     high[x] = values[x] if values[x] > high[x] else high[x]
                     bad[x] += 0 if values[x] - values[x] == 0 else 1
@@ -164,15 +166,15 @@ def _pair(y: int, x: int, down: int, right: int):
 
 
 def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (eq. 1, divided by n m^2) of a layer's units upsampled to a size.
+    """Return mean and variance of a layer's units upsampled to a size (eq. 1, divided by n m^2).
 
     Args:
-        moments: Of the layer, as `MomentSums.dataset` gives them.
-        size: (y, x), at least the layer's own.
+        moments: Moments of the layer, as `MomentSums.dataset` returns them.
+        size: Height and width, neither smaller than that of the layer's maps.
 
     Returns:
-        Mean and variance, (channel) float64 each. NaN for a unit that never varies or that has
-        values which are not finite.
+        Mean and variance, (channel) float64 each; NaN for a unit that never varies or has values
+        that are not finite.
     """
     mean_map = moments["mean_map"].values
     products = moments["mean_product"].values
@@ -181,8 +183,8 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     positions = size[0] * size[1]
     mean = (mean_map @ up_x.sum(0)) @ up_y.sum(0) / positions
     gram_y, gram_x = up_y.T @ up_y, up_x.T @ up_x
-    # The variance is the mean square about the mean: shift the products before they are summed,
-    # so that nothing cancels for units far from zero.
+    # The variance is the mean square about the mean. Products are centred before they are summed,
+    # so that no digits cancel for units far from zero.
     square = np.zeros(len(mean))
     centred = mean_map - mean[:, None, None]
     for index, (down, right) in enumerate(NEIGHBOURS):
@@ -203,5 +205,5 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
 
 
 def bytes_of_sums(shape: tuple[int, ...], splits: int) -> int:
-    """Bytes of the sums of a layer, (channel, y, x), of all splits."""
+    """Return the bytes of the sums of a layer of shape (channel, y, x), over all splits."""
     return 8 * (1 + len(NEIGHBOURS)) * splits * prod(shape)

@@ -1,9 +1,9 @@
-"""Stores of a model's maps, written by blocks of images, resumed and checked.
+"""Stores of a model's maps, written in blocks of images, resumable and checked.
 
-Until a store is finished, `X.zarr.partial.json` lists the blocks that are whole, so that a killed
-job goes on with the next one. Partial and final manifest name every file with its size and its
-content. Chunks carry checksums, which are verified on reading, and the manifest has a fingerprint
-of these checksums, which is verified on opening.
+Until a store is finished, `X.zarr.partial.json` lists the complete blocks, so that a killed job
+resumes with the next one. The partial and the final manifest list every file with its size and a
+fingerprint of its content. Chunks carry checksums, which are verified on reading; the fingerprint
+is a digest of these checksums and is verified on opening.
 """
 
 import hashlib
@@ -32,31 +32,34 @@ from rosetta_steps.storage.manifests import (
 )
 from rosetta_steps.storage.portable import attrs_of_maps, plain_attrs
 
-# zstd level 1 takes 2.1 to 2.5 times off post-ReLU maps; bitshuffle before it was worse.
-# (python -m rosetta_steps.benchmarks.codecs)
+# zstd at level 1 compresses post-ReLU maps by 2.1 to 2.5; with bitshuffle it was worse
+# (python -m rosetta_steps.benchmarks.codecs).
 COMPRESSOR = ZstdCodec(level=1, checksum=True)
 CHUNK_BYTES = 2 * 2**20
 
 
-# Shards are coded in Rust, which writes twice as fast as zarr-python here; the bytes are plain
-# Zarr, read by either.
+# Shards are encoded and decoded in Rust, which writes twice as fast as zarr-python. The files are
+# plain Zarr, which both can read.
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
 class MapWriter:
-    """Write activations of all layers of a model, one block of images after the other.
+    """Writer of a store of maps, one block of images after the other.
 
     Args:
-        store: Folder of the store, ending in .zarr.
-        layers: Name of each layer to (channels, y, x).
+        store: Path of the store, ending in .zarr.
+        layers: Shape (channels, y, x) of each layer, by name.
         images: Number of images in the finished store.
-        images_per_shard: Images in a block. A shard holds a block of all channels of a layer.
-        dtype: Of the stored activations.
-        attrs: Attributes of the root; `layer_attrs` of the groups.
-        key: What the content follows from. Blocks on disk are kept only under the same key.
-        provenance: Where the maps come from.
-        numbers: Channel numbers that are stored of each layer, where these are not all: they
-            become a coordinate `channel`.
+        images_per_shard: Number of images in a block. A shard holds one block of all channels of a
+            layer.
+        dtype: Dtype of the stored activations.
+        attrs: Attributes of the root group.
+        layer_attrs: Attributes of the group of each layer.
+        key: Digest of everything the content depends on. Blocks on disk are kept only if it is the
+            same.
+        provenance: Origin of the maps, recorded in the manifest.
+        numbers: Channel numbers of the stored channels of each layer, if only some are stored; they
+            become the coordinate `channel`.
 
     Raises:
         StoreError: The disk is full.
@@ -111,7 +114,7 @@ class MapWriter:
                         shards=shard,
                         dtype=dtype,
                         compressors=COMPRESSOR,
-                        # An absent shard must mean damage, never "all zero".
+                        # A missing shard must be recognised as damage, not read as zeros.
                         fill_value=np.nan,
                         dimension_names=("image", "channel", "y", "x"),
                         attributes=attrs_of_maps(dtype),
@@ -123,7 +126,7 @@ class MapWriter:
         self.arrays, self._chunks = _arrays(store, layers, "r+"), chunks
 
     def missing(self) -> list[slice]:
-        """Images of the blocks that are not on disk yet, in order."""
+        """Return the blocks of images that are not on disk yet, in order."""
         return [
             block
             for index, block in enumerate(image_blocks(self.images, self.images_per_shard))
@@ -131,13 +134,13 @@ class MapWriter:
         ]
 
     def write(self, block: slice, maps: Mapping[str, np.ndarray]) -> None:
-        """Write one block: of each layer (images of the block, channel, y, x)."""
+        """Write the maps of one block: for each layer an array (image, channel, y, x)."""
         assert block.start % self.images_per_shard == 0, block
         index = block.start // self.images_per_shard
         files = {}
         for name in self.state["layers"]:
             file = f"{name}/activation/c/{index}/0/0/0"
-            # A short last block would be merged with what a full disk or a kill left of it.
+            # A short last block would be merged with the remains of an interrupted write.
             (self.store / file).unlink(missing_ok=True)
             with writing(self.store / file):
                 self.arrays[name][block] = maps[name]
@@ -146,9 +149,9 @@ class MapWriter:
         write_json(partial_path(self.store), self.state)
 
     def finish(self) -> None:
-        """Consolidate the metadata and write the manifest, last."""
+        """Consolidate the metadata, then write the manifest."""
         assert not self.missing()
-        # In order: the same content gives the same manifest, whatever was written first.
+        # Blocks are sorted, so that the manifest does not depend on the order of writing.
         blocks = dict(sorted(self.state["blocks"].items(), key=lambda item: int(item[0])))
         _finish_maps(self.store, self.state | {"blocks": blocks})
         partial_path(self.store).unlink(missing_ok=True)
@@ -166,14 +169,17 @@ def _finish_maps(store: Path, state: dict) -> None:
 
 
 def _other_files(store: Path, state: dict) -> list[Path]:
-    """Files of a store of maps besides its shards: metadata, and numbers of channels."""
+    """Return the files of a store that are no shards: metadata and channel numbers."""
     shards = {file for files in state["blocks"].values() for file in files}
     found = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
     return sorted(path for path in found if path.relative_to(store).as_posix() not in shards)
 
 
 def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
-    """Chunk and shard of a layer: a shard is a block of images, a chunk some channels of it."""
+    """Return the shapes of chunk and shard of a layer.
+
+    A shard holds all channels of a block of images, a chunk some channels of the same block.
+    """
     of_channel = images * y * x * itemsize
     pieces = max(1, round(channels * of_channel / CHUNK_BYTES))
     per_chunk = -(-channels // min(pieces, channels))
@@ -182,15 +188,15 @@ def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
 
 
 class MapReader:
-    """Read a finished store of activations block by block, and name what is damaged.
+    """Reader of a finished store of maps, block by block, which checks the files on opening.
 
     Raises:
-        StoreError: There is no such store, a file is missing or another than was written, or the
-            metadata are altered. The damaged blocks are then struck from the manifest, so that the
-            next run rewrites only them.
+        StoreError: The store does not exist, a file is missing or altered, or the metadata are
+            altered. Damaged blocks are then removed from the manifest, so that the next run writes
+            only those again.
     """
 
-    device = "cpu"  # where maps lie when they have been read
+    device = "cpu"  # of the maps that `read` returns
 
     def __init__(self, store: Path):
         self.store = Path(store)
@@ -219,42 +225,43 @@ class MapReader:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the stored activations."""
+        """Dtype of the stored activations."""
         return np.dtype(next(iter(self.state["layers"].values()))["dtype"])
 
     @property
     def images_per_shard(self) -> int:
-        """Images in a block as it was written."""
+        """Number of images in a block, as it was written."""
         return self.state["images_per_shard"]
 
     def images_together(self, size: float) -> int:
-        """Images that had better be read together: those of a file, whatever their size."""
+        """Return how many images are best read together: those of a file, whatever `size` is."""
         return self.images_per_shard
 
     def layer_attrs(self, layer: str) -> dict:
-        """What the store says of a layer."""
+        """Return the attributes of a layer: model, layer, nonlinearity."""
         return self.root[layer].attrs.asdict()
 
     def tap(self, layers: Iterable[str]) -> None:
-        """Say which layers will be read: of a store, nothing follows from it."""
+        """Announce which layers will be read; a store needs no preparation."""
 
     def prepare(self, block: slice) -> None:
-        """Say which images will be read next: of a store, nothing follows from it."""
+        """Announce which images will be read next; a store needs no preparation."""
 
     def numbers(self, layer: str) -> np.ndarray:
-        """Channel numbers present in the store; one of matched units holds only some of them."""
+        """Return the channel numbers present in the store; only some if it has matched units."""
         stored = self.state["layers"][layer]
         return np.array(stored.get("channels", range(stored["shape"][1])))
 
     def grain(self, layer: str) -> int:
-        """Channels of a layer that are coded together: to read fewer takes as long."""
+        """Return the number of channels in a chunk; reading fewer of them takes as long."""
         return self.arrays[layer].chunks[1]
 
     def read(self, layer: str, block: slice, channels: slice = slice(None)) -> np.ndarray:
-        """Activations of some images: (image, channel, y, x) in the stored dtype.
+        """Return activations of a block of images, (image, channel, y, x), in the stored dtype.
 
         Raises:
-            StoreError: A shard is missing or cannot be decoded; its block is struck.
+            StoreError: A shard is missing or cannot be decoded. Its block is then removed from the
+                manifest.
         """
         if lost := self._lost(layer, block):  # Zarr would read it as fill values
             self._strike(lost)
@@ -318,7 +325,7 @@ def _arrays(store: Path, layers: Iterable[str], mode: str) -> dict[str, zarr.Arr
 
 
 def _damage(store: Path, files: Mapping[str, list], chunks: Mapping[str, int]) -> str | None:
-    """What is wrong with the first damaged file of a store; None where all are as they were."""
+    """Return what is wrong with the first damaged file; None if all files are as written."""
     for file, (size, fingerprint) in files.items():
         path = store / file
         try:
@@ -341,16 +348,16 @@ _fingerprints: dict[tuple, str] = {}
 
 
 def fingerprint_of(shard: Path, chunks: int) -> str:
-    """What tells a shard by its content, read in a few kilobytes.
+    """Return a fingerprint of a shard's content, for which only a few kilobytes are read.
 
-    A shard ends with its index, the offset and length of each chunk, and each chunk ends with the
-    checksum of its decoded values (zstd), against which it is held whenever it is read. The
-    fingerprint is the sha256 of lengths and checksums, in the order of the index: chunks are
-    encoded side by side, and their order in the file follows from nothing.
+    A shard ends with its index, the offset and length of each chunk. Each chunk ends with zstd's
+    checksum of its decoded values, which is verified whenever the chunk is read. The fingerprint is
+    the sha256 of lengths and checksums in the order of the index, because chunks are encoded in
+    parallel and their order in the file varies.
 
     Args:
-        shard: File of a sharded array whose chunks are compressed by COMPRESSOR.
-        chunks: In the shard.
+        shard: Path of a shard whose chunks are compressed by COMPRESSOR.
+        chunks: Number of chunks in the shard.
 
     Returns:
         16 hexadecimal digits.
@@ -374,7 +381,7 @@ def fingerprint_of(shard: Path, chunks: int) -> str:
 
 
 def _chunks_of_shards(state: dict) -> dict[str, int]:
-    """How many chunks a shard of each layer has, by the manifest of a store of maps."""
+    """Return the number of chunks in a shard of each layer, by the manifest of a store."""
     found = {}
     for name, layer in state["layers"].items():
         itemsize = np.dtype(layer["dtype"]).itemsize
@@ -384,7 +391,7 @@ def _chunks_of_shards(state: dict) -> dict[str, int]:
     return found
 
 
-# Keys of the manifest of a store of maps.
+# Additional keys of the manifest of a store of maps, and the types of their values.
 MAPS = {
     "key": str,
     "images": int,
@@ -413,7 +420,7 @@ def _describes_maps(state: dict) -> bool:
 
 
 def _read_partial(store: Path) -> dict | None:
-    """The state of an unfinished store; None where there is none that can be gone on with."""
+    """Read the partial manifest of an unfinished store; None if it is missing or damaged."""
     try:
         state = json.loads(partial_path(store).read_bytes())
         return state if isinstance(state, dict) and isinstance(state["blocks"], dict) else None
@@ -421,18 +428,18 @@ def _read_partial(store: Path) -> dict | None:
         return None
 
 
-# What zstd at level 1 leaves of maps in float16: seen on the embedded zoo after a ReLU, and after a
-# leaky ReLU or GELU, which leaves few zeros (docs/benchmarks/generators.md).
+# Compressed size over uncompressed size of float16 maps with zstd at level 1: after a ReLU, and
+# after a leaky ReLU or GELU, which gives few zeros (docs/benchmarks/generators.md).
 AFTER_RELU, OTHERWISE = 0.45, 0.85
 
 
 def bytes_of(layers: Sequence, images: int, dtype: str | np.dtype) -> tuple[int, float]:
-    """Bytes of a dump before compression, and about how many after it.
+    """Return the bytes of a store of maps before compression, and an estimate after compression.
 
     Args:
-        layers: Shape (channels, y, x) and nonlinearity of each that is dumped.
-        images: How many.
-        dtype: Of the stored maps.
+        layers: Shape (channels, y, x) and nonlinearity of each stored layer.
+        images: Number of images.
+        dtype: Dtype of the stored maps.
     """
     whole, left = 0, 0.0
     for shape, nonlinearity in layers:

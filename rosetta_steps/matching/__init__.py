@@ -1,1 +1,1 @@
-"""Matches between models: tables of best buddies and of the dictionary, and what reads them."""
+"""Matches between models: nearest partners, tables of best buddies, clustering into concepts."""

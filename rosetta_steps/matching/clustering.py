@@ -1,4 +1,4 @@
-"""Which Rosetta units of a generator make one concept (section 3.2)."""
+"""Clustering of a generator's Rosetta units into concepts (section 3.2)."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,12 @@ from rosetta_steps.matching.settings import Clustering
 def clustering(
     settings: Clustering, selves: pd.DataFrame, correlations: xr.Dataset
 ) -> Callable[[pd.DataFrame], np.ndarray]:
-    """A function from Rosetta units to the number of each one's cluster.
+    """Return the function that assigns a cluster number to each Rosetta unit.
 
     Args:
-        settings: Which method, and its threshold.
+        settings: Method and threshold.
         selves: Best buddies of the generator with itself.
-        correlations: Of the generator with itself.
+        correlations: Correlations of the generator's units with each other.
     """
     if settings.method == "components":
         return lambda units: components(units, selves)
@@ -29,16 +29,17 @@ def clustering(
 
 
 def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
-    """Connected components under BB(G, G; K), the paper's clusters.
+    """Number the connected components of the best-buddy graph BB(G, G; K), the paper's clusters.
 
-    They chain: each unit resembles the next, and the first and the last may share nothing.
+    Components can form chains: each unit resembles the next, yet the first and the last may have
+    nothing in common.
 
     Args:
-        units: generator_layer, generator_channel, one row a unit.
+        units: One row for each unit, with columns generator_layer and generator_channel.
         selves: Best buddies of the generator with itself.
 
     Returns:
-        Number of the component of each unit.
+        Component number of each unit, (unit) int.
     """
     index = {unit: i for i, unit in enumerate(units.itertuples(index=False, name=None))}
     a = [index.get(u) for u in zip(selves["layer_a"], selves["channel_a"], strict=True)]
@@ -53,15 +54,18 @@ def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
 def average_linkage(
     units: pd.DataFrame, correlations: xr.Dataset, min_correlation: float
 ) -> np.ndarray:
-    """Join the two clusters whose units correlate most on average, while that is enough.
+    """Number the clusters of average linkage.
+
+    The two clusters with the highest mean correlation are joined until that mean is below
+    `min_correlation`.
 
     Args:
-        units: generator_layer, generator_channel, one row a unit.
-        correlations: Of the generator with itself.
-        min_correlation: Mean Pearson correlation between two clusters below which they stay two.
+        units: One row for each unit, with columns generator_layer and generator_channel.
+        correlations: Correlations of the generator's units with each other.
+        min_correlation: Mean Pearson correlation below which two clusters are not joined.
 
     Returns:
-        Number of the cluster of each unit.
+        Cluster number of each unit, (unit) int.
     """
     if len(units) < 2:
         return np.zeros(len(units), int)

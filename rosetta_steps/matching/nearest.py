@@ -1,23 +1,23 @@
-"""The K most correlated partners of every unit, in both directions, without the whole table.
+"""Search for the K most correlated partners of every unit without holding the whole table.
 
-Tile by tile: the K best of a tile are found, and of all tiles the K best of those. Equals are
-ordered by position, so that both are what the whole table gives, to the last tie.
+The K best partners within each tile are found first, then the K best among those of all tiles. Ties
+are ordered by position, so the result equals that of the whole table.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-ROWS = 512  # sorted together
+ROWS = 512  # rows that are sorted at the same time
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest partners of some units, the most correlated first.
+    """Nearest partners of some units, the most correlated first.
 
     Attributes:
-        partner: (unit, K) positions of the partners; -1 where there are fewer.
-        correlation: (unit, K) float32; NaN there.
+        partner: Positions of the partners, (unit, K) int64; -1 where a unit has fewer than K.
+        correlation: Pearson correlations with them, (unit, K) float32; NaN where there is none.
     """
 
     partner: np.ndarray
@@ -25,12 +25,12 @@ class Nearest:
 
 
 def nearest(correlation: np.ndarray, neighbours: int, first: int = 0) -> Nearest:
-    """The K most correlated columns of each row.
+    """Return the K most correlated columns of each row.
 
     Args:
-        correlation: (row, column), NaN where there is none.
-        neighbours: K.
-        first: Position of the first column among all.
+        correlation: Correlations of one tile, (row, column); NaN where there is none.
+        neighbours: Number of partners K.
+        first: Position of the tile's first column in the whole table.
     """
     rows, columns = correlation.shape
     count = min(neighbours, columns)
@@ -44,10 +44,15 @@ def nearest(correlation: np.ndarray, neighbours: int, first: int = 0) -> Nearest
 
 
 def nearest_of_all(parts: list[Nearest], neighbours: int) -> Nearest:
-    """The K best of what several tiles give for the same units, tiles in order of position."""
+    """Merge the nearest partners that several tiles give for the same units.
+
+    Args:
+        parts: Results of the tiles, in the order of their columns.
+        neighbours: Number of partners K.
+    """
     partner = np.concatenate([part.partner for part in parts], 1)
     correlation = np.concatenate([part.correlation for part in parts], 1)
     best = nearest(correlation, neighbours)
-    # Candidates stand in the order of their positions where they are equal, as in the whole table.
+    # Equal candidates are in the order of their positions, so ties break as in the whole table.
     found = np.take_along_axis(partner, np.maximum(best.partner, 0), 1)
     return Nearest(np.where(best.partner < 0, -1, found), best.correlation)

@@ -1,4 +1,4 @@
-"""How units become concepts."""
+"""Settings of the clustering of units into concepts."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Clustering:
     """Settings of concepts (section 3.2).
 
     Raises:
-        ValueError: One of them is none of its choices or out of its range.
+        ValueError: A setting is none of its choices or out of its range.
     """
 
     method: str = setting(

@@ -1,6 +1,6 @@
-"""Tables: columns and types of best buddies and of the dictionary; their only reader and writer.
+"""Columns, types, reading and writing of the tables of best buddies and of the dictionary.
 
-Names are text and stay text: layers "1", "1.10", "007", "nan", "NA" and "" come back as they went.
+Names are always read as text: layers "1", "1.10", "007", "nan", "NA" and "" are read as written.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from rosetta_steps.storage.manifests import (
     step_that_writes,
 )
 
-# Kinds of columns: text, a number counted from 0, one counted from 1, a correlation, any number or
-# nothing.
+# Kinds of columns: a text, an integer counted from 0, an integer counted from 1, a correlation, and
+# any number or nothing.
 NAME, INDEX, RANK, CORRELATION, NUMBER = "name", "index", "rank", "correlation", "number"
 
 BEST_BUDDIES = {
@@ -68,21 +68,21 @@ EVIDENCE = {
     "one_unit_share": NUMBER,
     "verdict": NAME,
 }
-# A pair of units has one row.
+# Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {
     "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
 }
-BEYOND_ONE = 1e-5  # how far rounding may carry a correlation
+BEYOND_ONE = 1e-5  # how far rounding may carry a correlation beyond 1 or -1
 
 
 def write_table(table: pd.DataFrame, path: Path, provenance: Provenance | None = None) -> None:
-    """Write a table as CSV, whole or not at all, and its manifest with a digest of it.
+    """Write a table as CSV, atomically, and its manifest with a digest of the content.
 
     Args:
-        table: To write.
-        path: X.csv.
-        provenance: Where it comes from; None: without a manifest, for what no step reads.
+        table: Table to write.
+        path: Path of the file X.csv.
+        provenance: Origin of the table; None writes no manifest, for files that no step reads.
 
     Raises:
         StoreError: The disk is full.
@@ -98,14 +98,14 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Provenance | None =
 
 
 def read_best_buddies(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
-    """Best buddies of two models: BEST_BUDDIES, a row a pair.
+    """Read the best buddies of two models: columns BEST_BUDDIES, one row for each pair.
 
     Args:
-        path: As rosetta_steps.best_buddies writes it.
-        models: Names of the two, if they are known: the table must be of these.
+        path: Path of the table, as rosetta_steps.best_buddies writes it.
+        models: Names of the two models that the table must describe; None accepts any.
 
     Raises:
-        StoreError: It is not finished, damaged, or of other models.
+        StoreError: The table is not finished, is damaged, or describes other models.
     """
     return _read(Path(path), BEST_BUDDIES, ONE_ROW["best buddies"], models)
 
@@ -124,13 +124,13 @@ def read_evidence(path: Path, models: Sequence[str] | None = None) -> pd.DataFra
 
 
 def read_dictionary(path: Path) -> pd.DataFrame:
-    """A dictionary: DICTIONARY, a row a pair of units, in order of concepts; perhaps no row.
+    """Read a dictionary: columns DICTIONARY, one row for each pair of units, ordered by concept.
 
     Args:
-        path: rosetta.csv, as rosetta_steps.concepts writes it.
+        path: Path of rosetta.csv, as rosetta_steps.concepts writes it. It may have no rows.
 
     Raises:
-        StoreError: It is not finished or damaged.
+        StoreError: The table is not finished or is damaged.
     """
     return _read(Path(path), DICTIONARY, ONE_ROW["dictionary"])
 
@@ -158,11 +158,11 @@ def _read(
 
 
 def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
-    """A table of some columns from its text, or what is wrong with it.
+    """Parse a table, or return what is wrong with it.
 
     Args:
-        text: CSV with a header, UTF-8.
-        columns: Names and kinds, in order.
+        text: CSV with a header, in UTF-8.
+        columns: Names and kinds of the columns, in order.
     """
     names = {name: str for name, kind in columns.items() if kind == NAME}
     empty = {name: [""] for name, kind in columns.items() if kind == NUMBER}
@@ -193,7 +193,7 @@ def parsed(text: bytes, columns: dict[str, str]) -> pd.DataFrame | str:
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
-    # Without its manifest it counts as not made: the next run writes it anew.
+    # A table without manifest counts as unfinished, so the next run writes it again.
     manifest_path(path).unlink(missing_ok=True)
     raise StoreError(f"{path} is damaged: {reason}. {step_that_writes(path)}: it is written anew.")
 

@@ -1,1 +1,1 @@
-"""Where a step runs: errors, devices, memory."""
+"""The environment of a step: errors, devices and memory."""

@@ -1,11 +1,11 @@
-"""What a user can do about an error of the disk."""
+"""Advice to the user about errors of the file system, chosen by error number."""
 
 import errno
 from pathlib import Path
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FINISHED_WORK = "then run the same command again: finished work is kept."
-# What to do about an error of the disk, by its number. The advice for one misleads for another.
+# Advice by error number, because the advice for one error misleads for another.
 REMEDIES = {
     errno.ENOSPC: "Its disk is full: make room (df -h {folder}), ",
     errno.EDQUOT: "Your quota there is used up: make room or ask for more (quota -s), ",
@@ -24,7 +24,13 @@ REMEDIES = {
 
 
 def remedy(error: Exception, path: Path) -> str:
-    """What a user can do about an error of the disk, by its number; zarrs gives that as text."""
+    """Return advice on a file system error, chosen by its error number.
+
+    Args:
+        error: The error. An OSError has the number as `errno`; zarrs raises a RuntimeError with the
+            number in its message.
+        path: The file that could not be read or written.
+    """
     number = getattr(error, "errno", None)
     if number is None and "(os error " in str(error):
         number = int(str(error).rpartition("(os error ")[2].partition(")")[0])

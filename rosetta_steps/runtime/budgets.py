@@ -1,12 +1,12 @@
-"""How much memory a process may take, and how many images at once follow from it."""
+"""Memory that a process may take, and the batch sizes that follow from it."""
 
 from math import prod
 from pathlib import Path
 
 import psutil
 
-# Files of a control group, version 2 and 1: its limit, the memory in use, and the part of it that
-# the kernel gives back when memory is short (the cache of files that were read).
+# Files of a control group (cgroup), by version: its memory limit, the memory in use, and the entry
+# of memory.stat that counts reclaimable memory (the cache of files that were read).
 FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -16,11 +16,14 @@ FILES = {
 def available_bytes(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """The least of what the machine has free and what each control group leaves.
+    """Return the bytes of memory that this process may still take.
+
+    This is the minimum of the machine's free memory and what each control group (cgroup) of the
+    process leaves.
 
     Args:
-        groups: Where they are mounted.
-        own: Says which ones this process is in.
+        groups: Folder where control groups are mounted.
+        own: File that lists the control groups of this process.
     """
     free = psutil.virtual_memory().available
     for line in own.read_text().splitlines() if own.is_file() else []:
@@ -40,25 +43,26 @@ def _left(group: Path, limit: str, usage: str, reclaimable: str) -> float:
         most, used = (group / limit).read_text().strip(), int((group / usage).read_text())
         statistics = (group / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):
-        return float("inf")  # the root has no limit, and a group may end meanwhile
+        return float("inf")  # the root group has no limit; a group may also vanish
     if most == "max":
         return float("inf")
     of = dict(line.split() for line in statistics)
     return int(most) - used + int(of.get(reclaimable, 0))
 
 
-# Maps of one batch in float32; a forward pass holds a few of them besides those that are kept.
+# Limits on the float32 maps of one batch: all kept layers together, and the largest layer alone (a
+# forward pass holds a few layers that are not kept).
 KEPT_BYTES = 2e9
 LARGEST_MAP_BYTES = 0.25e9
 
 
 def images_at_once(layers: list, kept: list, most: int) -> int:
-    """Images of one forward pass: as many as fit, at least one.
+    """Return the batch size of a forward pass: as many images as fit into memory, at least one.
 
     Args:
         layers: All layers of the model (zoo.hooks.Layer).
-        kept: Those whose maps are kept until the batch is done.
-        most: No more than these.
+        kept: Layers whose maps are kept until the batch is done.
+        most: Maximum batch size.
     """
     largest = max((_bytes(layer) for layer in layers), default=0)
     together = sum(_bytes(layer) for layer in kept)
@@ -71,6 +75,6 @@ def _bytes(layer) -> int:
 
 
 def image_blocks(images: int, images_per_block: int) -> list[slice]:
-    """Fixed blocks of images; the last may be short."""
+    """Cut images 0 to `images` - 1 into blocks of fixed length; the last may be shorter."""
     starts = range(0, images, images_per_block)
     return [slice(start, min(start + images_per_block, images)) for start in starts]

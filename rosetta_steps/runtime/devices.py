@@ -1,7 +1,8 @@
-"""CUDA devices of its own for each job on this machine.
+"""Exclusive CUDA devices for each job on this machine.
 
-Snakemake counts `gpu` but does not say which one. A job takes locks on as many of the visible
-devices as it wants, which die with the process, and hides the others before torch is imported.
+Snakemake counts the resource `gpu` but does not say which device a job gets. So a job locks as many
+of the visible devices as it wants and hides the others (CUDA_VISIBLE_DEVICES) before torch is
+imported. The operating system releases the locks when the process ends.
 """
 
 import fcntl
@@ -18,7 +19,7 @@ _held: list[TextIO] = []
 
 
 def visible_devices() -> list[str]:
-    """Devices this process may use: CUDA_VISIBLE_DEVICES, else what nvidia-smi lists."""
+    """Return the devices in CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists if that is unset."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [device for device in named.split(",") if device.strip() not in ("", "-1")]
@@ -35,19 +36,20 @@ def visible_devices() -> list[str]:
 
 
 def installed_devices() -> int:
-    """Number of NVIDIA devices in this machine, known without starting anything."""
+    """Count the NVIDIA devices in this machine, from /proc, without starting another program."""
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
-    """Take devices for the life of this process, waiting until enough are free.
+    """Lock devices until this process ends, and wait until enough are free.
 
     Args:
-        poll_seconds: After which to look again.
-        count: Devices, all at once or none; where there are fewer, all there are; 0: hide all.
+        poll_seconds: Seconds between two attempts.
+        count: Number of devices, which are locked all at once or not at all. If the machine has
+            fewer, all of them are locked. 0 hides all devices.
 
     Returns:
-        "cuda" with CUDA_VISIBLE_DEVICES set to the devices taken, or "cpu" where there is none.
+        "cuda" with CUDA_VISIBLE_DEVICES set to the locked devices, or "cpu" if there is no device.
     """
     if _held:
         return "cuda"
@@ -76,7 +78,7 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
                 file=sys.stderr,
             )
             told = True
-        time.sleep(poll_seconds * random.uniform(0.5, 1))  # two that look at once see none free
+        time.sleep(poll_seconds * random.uniform(0.5, 1))  # jobs in step would block each other
 
 
 def _lock(folder: Path, device: str):

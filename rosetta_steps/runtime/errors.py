@@ -1,4 +1,4 @@
-"""Errors that a user can mend are one line with the remedy; any other keeps its traceback."""
+"""Errors that a user can fix, printed as one message with the remedy, and the runner of steps."""
 
 import sys
 import traceback
@@ -8,7 +8,7 @@ from rosetta_steps.runtime.advice import remedy
 
 
 class UserError(ValueError):
-    """What a user gave, or what lies on their disk, cannot be used: says what, and the remedy."""
+    """The user's input or a file on disk cannot be used; the message says why and what to do."""
 
 
 class StoreError(UserError):
@@ -18,10 +18,10 @@ class StoreError(UserError):
 def run(main: Callable[[], None]) -> None:
     """Run a step's command line.
 
-    An error that the user can mend is printed as one message; so is one of the system, such as a
-    file that is not there. Anything else is a mistake of this package, and keeps its traceback.
+    A UserError is printed as one message without traceback; so is an OSError, such as a missing
+    file. Any other error is a bug of this package and is printed with its traceback.
     """
-    if spec := sys.modules["__main__"].__spec__:  # so that --help shows what one types
+    if spec := sys.modules["__main__"].__spec__:  # so that --help shows the command as it is typed
         sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         main()

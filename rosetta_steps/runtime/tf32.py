@@ -1,7 +1,7 @@
-"""Whether a GPU rounds products of float32 to TF32.
+"""PyTorch's setting of whether a GPU rounds float32 products to TF32, shared between threads.
 
-PyTorch has one setting of it for the whole process, so that threads which run models and threads
-which multiply maps take turns.
+The setting holds for the whole process. So threads that run models and threads that multiply maps
+take turns: each holds a lock while it depends on the setting.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _turn = RLock()
 
 @contextmanager
 def rounding_to_tf32() -> Iterator[None]:
-    """Have products of float32 rounded to TF32."""
+    """Allow TF32 within the context, and restore the setting afterwards."""
     settings = torch.backends.cuda.matmul
     with _turn:
         before, settings.allow_tf32 = settings.allow_tf32, True
@@ -27,6 +27,6 @@ def rounding_to_tf32() -> Iterator[None]:
 
 @contextmanager
 def rounding_as_set() -> Iterator[None]:
-    """Nobody changes the setting meanwhile."""
+    """Keep other threads from changing the setting within the context."""
     with _turn:
         yield

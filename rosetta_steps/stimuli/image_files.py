@@ -1,6 +1,6 @@
-"""Image files: which ones a folder or glob means, and how one becomes float32 RGB in [0, 1].
+"""Search for image files by folder or glob, and reading of an image as float32 RGB in [0, 1].
 
-Imported while the workflow is parsed, so nothing heavy is imported here.
+The workflow imports this module while it is parsed, so it imports no slow library.
 """
 
 import glob
@@ -18,9 +18,10 @@ from rosetta_steps.storage.digests import digest_of
 
 INTERPOLATION = "bicubic with antialias; the whole image, so that its aspect ratio changes"
 
-# Pillow only recognises some formats, and hands EPS to Ghostscript, which would run the file.
+# Pillow recognises some formats without decoding them, and passes EPS to Ghostscript, which would
+# execute the file.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-# Endings of image formats, some of which Pillow does not decode: of phones, cameras and drawings.
+# File name endings of phone, camera and drawing formats, including some Pillow does not decode.
 IMAGE_ENDINGS = re.compile(
     r"\.(3fr|ai|ari|arw|avifs?|bpg|cr[23w]|dcr|dng|emf|eps|erf|exr|fff|hdr|hei[cf]s?|hif|iiq|j2c|jp2|"
     r"jpe?g|jx[lr]|kdc|kra|mef|mos|mrw|nef|nrw|orf|pef|png|ps|ps[bd]|ptx|raf|raw|rw[2l]|sr[2fw]|"
@@ -41,22 +42,22 @@ CONVERT = "Convert images of other formats to .jpg or .png."
 
 
 class UnreadableImage(UserError):
-    """A file is no image that can be read whole; the message says why, without its name."""
+    """The file is no image or cannot be read completely; the message says why, without its name."""
 
 
 def matched_files(patterns: list[str]) -> tuple[Path, list[str]]:
-    """The files that folders, globs and paths mean, each counted once, sorted by path.
+    """Find the files given by folders, globs and paths, each file once, sorted by path.
 
-    A folder means all files below it whose ending is that of an image format Pillow decodes; other
-    files are ignored. A glob (`**`: any folders) means every file it matches. Hidden files and
-    folders are left out by both. A file that is reached by two spellings, or through a link to a
-    folder, is one.
+    A folder stands for all files below it whose ending is that of an image format Pillow decodes;
+    other files are ignored. A glob (`**`: any folders) stands for every file it matches. Both skip
+    hidden files and folders. A file that is reached by two paths, for example through a link to a
+    folder, is returned once.
 
     Args:
         patterns: Folders, globs or paths, relative to the working folder; `~` is the home.
 
     Returns:
-        The folder that all files have in common, and their paths relative to it.
+        The deepest folder that contains all files, and their paths relative to it.
 
     Raises:
         ValueError: A folder has no image, or a glob matches nothing.
@@ -77,10 +78,10 @@ def matched_files(patterns: list[str]) -> tuple[Path, list[str]]:
 
 
 def other_files(patterns: list[str]) -> list[str]:
-    """The files below folders that matched_files passes over for their endings, sorted by path.
+    """Find the files below folders that matched_files ignores for their endings, sorted by path.
 
     Args:
-        patterns: As matched_files takes them; globs and paths name their files themselves.
+        patterns: Folders, globs or paths, as in matched_files; only folders are searched.
 
     Raises:
         OSError: A folder cannot be listed.
@@ -91,25 +92,26 @@ def other_files(patterns: list[str]) -> list[str]:
 
 
 def is_image_by_name(path: str) -> bool:
-    """Whether a file's ending is that of an image format, decoded here or not."""
+    """Whether a file's ending is that of an image format, even if Pillow does not decode it."""
     return IMAGE_ENDINGS.fullmatch(_ending(path)) is not None
 
 
 def endings_in_words(files: list[str], between: str = "", most: int = 5) -> str:
-    """How many files have which ending, the most first: "10 .heic, 2 .txt"."""
+    """Return the number of files by ending, most frequent first, such as "10 .heic, 2 .txt"."""
     counts = Counter(_ending(file) or "no ending" for file in files)
     words = [f"{count} {between}{ending}" for ending, count in counts.most_common(most)]
     return ", ".join(words + ["..."] * (len(counts) > most))
 
 
 def folder_digest(patterns: list[str]) -> str:
-    """Twelve hexadecimal digits that change with names, sizes or times of the matched files.
+    """Return a digest (12 hexadecimal digits) of names, sizes and times of the matched files.
 
-    Contents are not read. The paths count from the folder that the files have in common, so that a
-    folder moved with its times keeps its digest.
+    Contents are not read. Paths are relative to the folder that contains all files, so that a
+    folder moved with its modification times keeps its digest.
 
     Raises:
-        ValueError, OSError: As matched_files.
+        ValueError: A folder has no image, or a glob matches nothing.
+        OSError: A folder cannot be listed.
     """
     folder, names = matched_files(patterns)
     return digest_of([[name, *_size_and_time(folder / name)] for name in names])
@@ -118,28 +120,28 @@ def folder_digest(patterns: list[str]) -> str:
 def read_image(
     path: Path, size: tuple[int, int], box: tuple[int, int, int, int] | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Read one image, or a box of it, upright and resized.
+    """Read one image, or a box of it, in upright orientation and resized.
 
-    Values are those of the file over their full range (255, or 65535 for 16-bit grey; Pillow keeps
-    the upper 8 bits of 16-bit colour), not linearised. Colour profiles are not applied, so that
-    CMYK comes out as Pillow converts it, approximately. What is transparent is white. Of an
-    animation, the first frame counts; of a file of several pages, the first page. The EXIF
-    orientation is applied.
+    Values are those of the file divided by their full range (255, or 65535 for 16-bit grey; Pillow
+    keeps the upper 8 bits of 16-bit colour), not linearised. Colour profiles are not applied, so
+    CMYK is converted by Pillow approximately. Transparent pixels become white. Of an animation the
+    first frame is read, of a file with several pages the first page. The EXIF orientation is
+    applied.
 
-    A JPEG that ends early is refused. One that was damaged inside and still ends properly cannot
-    be told from a whole one: Pillow does not pass the decoder's warnings on.
+    A JPEG that ends early is refused. Damage within a JPEG that ends properly is not detected,
+    because Pillow does not report the decoder's warnings.
 
     Args:
-        path: Of the file.
-        size: y and x of the result.
-        box: Top, left, height and width in pixels of the upright image; None: the whole. It is cut
-            out before it is resized, so that nothing around it shows.
+        path: Path of the file.
+        size: Height and width of the result in pixels.
+        box: Top, left, height and width in pixels of the upright image; None reads the whole image.
+            The box is cut out before resizing, so that no pixel around it has an effect.
 
     Returns:
-        (rgb, y, x) float32 in [0, 1], and whether the file has further frames or pages.
+        The image, (rgb, y, x) float32 in [0, 1], and whether the file has further frames or pages.
 
     Raises:
-        UnreadableImage: With the reason.
+        UnreadableImage: The file cannot be read as an image; the message gives the reason.
     """
     try:
         _refuse_what_holds_no_bytes(path)
@@ -158,7 +160,8 @@ def read_image(
     if box is not None:
         channels = [_cut(channel, *box) for channel in channels]
     y, x = size
-    # In float: resizing 8-bit values clips and rounds between the two axes, by up to 6 / 255.
+    # Resized as float, because Pillow rounds and clips 8-bit values between the two axes, which
+    # changes results by up to 6 / 255.
     resized = [
         np.asarray(c.convert("F").resize((x, y), Image.Resampling.BICUBIC)) for c in channels
     ]
@@ -173,7 +176,7 @@ def _matches(pattern: str) -> list[str]:
     if os.path.lexists(path):
         return [path]
     found = glob.glob(path, recursive=True)
-    if "**" in path:  # matches the folders on the way too
+    if "**" in path:  # such a glob matches folders too
         found = [f for f in found if _ending(f) in _endings() or not os.path.isdir(f)]
     if not found:
         raise UserError(
@@ -196,7 +199,7 @@ def _images_below(top: str) -> list[str]:
 
 
 def _files_below(top: str) -> tuple[list[str], list[str]]:
-    """Files with the ending of a format that Pillow decodes, and those with another."""
+    """Return files whose ending is that of a format Pillow decodes, and all other files."""
     seen: set[str] = set()
     found: list[str] = []
     others: list[str] = []
@@ -255,7 +258,7 @@ def _refuse_what_holds_no_bytes(path: Path) -> None:
 
 
 def _channels(image: Image.Image) -> tuple[list[Image.Image], int]:
-    """One image (grey) or three, upright, and the value of white in them."""
+    """Return the upright channels (one if grey, else three) and the value of white in them."""
     kind, transpose = image.format, TRANSPOSE_OF_ORIENTATION.get(_orientation(image))
     if transpose is not None:
         image = image.transpose(transpose)
@@ -286,5 +289,5 @@ def _cut(channel: Image.Image, top: int, left: int, height: int, width: int) -> 
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Damaged EXIF says nothing about the picture, which has been decoded.
+    except Exception:  # Damaged EXIF does not matter: the pixels have been decoded.
         return 1

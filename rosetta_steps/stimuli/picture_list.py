@@ -1,6 +1,6 @@
-"""Lists of single pictures, such as config/face-photos.yaml: what each is, and where it lies.
+"""Lists of single images, such as config/face-photos.yaml, with the source of each image.
 
-Imported while the workflow is parsed, so nothing heavy is imported here.
+The workflow imports this module while it is parsed, so it imports no slow library.
 """
 
 from pathlib import Path
@@ -12,11 +12,13 @@ from rosetta_steps.zoo.weights import describe, location, sha256_of_weights, wei
 
 
 def read_list(path: Path) -> dict[str, dict]:
-    """The entries of a list by name, in its order, as workflow/schemas/pictures.schema.yaml has it.
+    """Read the entries of a list by name, in the order of the file.
+
+    The format is defined in workflow/schemas/pictures.schema.yaml.
 
     Raises:
-        ValueError: The file is missing or no YAML, a name stands in it twice, or an entry does not
-            follow the schema: file, place and remedy.
+        ValueError: The file is missing or no YAML, has a name twice, or an entry does not follow
+            the schema. The message names file, place and remedy.
     """
     entries = read_yaml(Path(path))
     check(entries, "pictures", str(path))
@@ -24,13 +26,13 @@ def read_list(path: Path) -> dict[str, dict]:
 
 
 def list_digest(path: Path) -> str:
-    """Twelve hexadecimal digits that change with the pictures of a list and not with its words.
+    """Return a digest (12 hexadecimal digits) of the images of a list.
 
-    Local files count by their sha256: a file copied with its times may be another. Nothing is
-    fetched.
+    Sources and licences given in words do not change it. Local files count by their sha256, because
+    a copied file may keep its modification time. No file is downloaded.
 
     Raises:
-        ValueError: As read_list.
+        ValueError: read_list refuses the file.
     """
     matter = []
     for name, entry in read_list(path).items():
@@ -41,14 +43,14 @@ def list_digest(path: Path) -> str:
 
 
 def picture_file(name: str, entry: dict) -> Path:
-    """The checked file of a picture, fetched when the cache lacks it: as weights are.
+    """Return the path of an image's file, downloaded if the cache lacks it and checked by sha256.
 
     Args:
-        name: Of the picture, for errors.
-        entry: Of a list.
+        name: Name of the image, for errors.
+        entry: Its entry in the list.
 
     Raises:
-        ValueError: It cannot be had, or its sha256 is not the entry's.
+        ValueError: The file is missing or cannot be downloaded, or its sha256 is not the entry's.
     """
     source, fetched = entry["picture"], _fetched(entry)
     if "path" in source and not location(fetched).is_file():
@@ -60,10 +62,10 @@ def picture_file(name: str, entry: dict) -> Path:
 
 
 def described(entry: dict) -> str:
-    """Where a picture comes from, in words."""
+    """Describe the source of an image in words."""
     return describe(entry["picture"])
 
 
 def _fetched(entry: dict) -> dict:
-    # An entry of a model, so that pictures are fetched, kept and checked by the same code.
+    # Returns the form of a model's entry, so that the code for weights downloads and checks images.
     return {"architecture": "photo", "weights": entry["picture"]}

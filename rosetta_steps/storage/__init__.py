@@ -1,1 +1,1 @@
-"""What lies on disk: files written whole or not at all, and manifests that say what they are."""
+"""Files and stores that are written atomically, and manifests that describe their content."""

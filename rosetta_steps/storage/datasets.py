@@ -1,8 +1,8 @@
-"""Datasets written whole or not at all, and checked when they are opened.
+"""Stores of xarray datasets, written atomically and checked when they are opened.
 
-A store is finished when its manifest `X.zarr.done.json` stands beside it (storage.manifests). It
-names every file with its size and has a digest of them all, which is verified on opening. Maps,
-which are large, have a store of their own (maps.store).
+A store `X.zarr` is finished when its manifest `X.zarr.done.json` exists (storage.manifests). The
+manifest lists every file with its size and holds one digest of all files, which is verified on
+opening. Maps are large and have their own kind of store (maps.store).
 """
 
 import os
@@ -33,7 +33,7 @@ Opened = TypeVar("Opened")
 
 
 def remove_store(store: Path) -> None:
-    """Remove a store with its manifests; nothing where there is none."""
+    """Remove a store and its manifests, if they exist."""
     manifest_path(store).unlink(missing_ok=True)
     partial_path(store).unlink(missing_ok=True)
     shutil.rmtree(store, ignore_errors=True)
@@ -42,21 +42,21 @@ def remove_store(store: Path) -> None:
 def write_dataset(
     dataset, store: Path, provenance: Provenance, encoding: dict | None = None
 ) -> None:
-    """Write an xarray Dataset or DataTree as a store, whole or not at all, with its manifest.
+    """Write an xarray Dataset or DataTree as a store with a manifest, atomically.
 
-    Attributes and strings are written as `portable` has them.
+    Attributes and strings are converted by `storage.portable.portable`.
 
     Raises:
         StoreError: The disk is full.
     """
     with whole_store(store, provenance) as folder, warnings.catch_warnings(), writing(store):
-        # Strings of a fixed width are read without a word; only this write warns.
+        # zarr-python warns when it writes fixed-width strings; it reads them without a warning.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         portable(dataset).to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
 
 
 def _remove(folder: Path) -> None:
-    # Zarr writes chunks side by side: where one fails, others may still be on their way.
+    # Zarr writes chunks in parallel: when one fails, others may still be being written.
     for _ in range(40):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -65,9 +65,9 @@ def _remove(folder: Path) -> None:
 
 
 def write_template(dataset, folder: Path, encoding: dict) -> None:
-    """Write an xarray Dataset but for its Dask arrays, whose values are written into it later."""
+    """Write a Dataset's metadata and NumPy arrays; values of Dask arrays are written later."""
     with warnings.catch_warnings(), writing(folder):
-        # As in write_dataset.
+        # As in write_dataset, fixed-width strings would warn.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         written = portable(dataset)
         written.to_zarr(folder, mode="w", consolidated=False, encoding=encoding, compute=False)
@@ -75,14 +75,14 @@ def write_template(dataset, folder: Path, encoding: dict) -> None:
 
 @contextmanager
 def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
-    """A folder to write a store into; if nothing fails, it becomes the store, with its manifest.
+    """Yield a temporary folder that becomes the store, with its manifest, if no error is raised.
 
-    For what is written piece by piece. An error leaves nothing; what a killed job has left is
-    removed by the next one.
+    Use it for stores that are written piece by piece. After an error nothing is left; folders left
+    by a killed job are removed by the next one.
 
     Args:
         store: Path of the store.
-        provenance: Where it comes from.
+        provenance: Origin of the store, recorded in its manifest.
 
     Raises:
         StoreError: The disk is full.
@@ -98,7 +98,7 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
     try:
         yield temporary
         with warnings.catch_warnings(), writing(store):
-            # As in finish_store, and as in write_dataset.
+            # Zarr warns that consolidated metadata is not in the v3 specification, and as above.
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
             warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
             zarr.consolidate_metadata(temporary)
@@ -118,11 +118,12 @@ _checked: dict[tuple, str] = {}
 
 
 def check_dataset(store: Path) -> Path:
-    """The path of a finished store, its files as they were written and no others.
+    """Check that a store is finished and that its files are exactly those written; return its path.
 
     Raises:
-        StoreError: It is not finished, or a file is missing, of another size or altered; its
-            manifest is then removed, so that the next run writes the store anew.
+        StoreError: The store is not finished; or a file is missing, was altered or does not belong
+            to it. In the latter case the manifest is removed, so that the next run writes the
+            store again.
     """
     store = Path(store)
     state = read_manifest(store, {"files": dict, "digest": str})
@@ -149,7 +150,7 @@ def _damage_of_dataset(store: Path, state: dict) -> str | None:
     known = state["files"].keys()
     if foreign := [f for p in there if (f := p.relative_to(store).as_posix()) not in known]:
         return f"{foreign[0]} was not written by its step"
-    # A process that opens a store again need not read all of it again.
+    # A store is hashed once in a process, unless its files change.
     key = (str(store.absolute()), state["digest"], *seen)
     if key not in _checked:
         _checked[key] = digest_of_files(store, [store / file for file in state["files"]])
@@ -157,27 +158,27 @@ def _damage_of_dataset(store: Path, state: dict) -> str | None:
 
 
 def open_dataset(store: Path, chunks: dict | None = None) -> xr.Dataset:
-    """A finished store, checked: none of its arrays are in memory.
+    """Open a finished store as a Dataset, after checking its files; arrays are read lazily.
 
     Args:
         store: X.zarr.
-        chunks: {} for Dask arrays; None, the default, for arrays read when they are used.
+        chunks: {} for Dask arrays; None, the default, for xarray's lazy arrays.
 
     Raises:
-        StoreError: As check_dataset.
+        StoreError: check_dataset refuses the store.
     """
     return xr.open_zarr(check_dataset(store), chunks=chunks)
 
 
 def open_each(open_one: Callable[[Path], Opened], paths: Iterable[Path]) -> list[Opened]:
-    """Several stores, of which all that are damaged are named and struck at once.
+    """Open several stores; if some are damaged, raise one error that names all of them.
 
     Args:
-        open_one: Opens one.
-        paths: Of the stores.
+        open_one: Function that opens one store.
+        paths: Paths of the stores.
 
     Raises:
-        StoreError: Of each store that cannot be opened, what open_one says.
+        StoreError: At least one store cannot be opened; the message joins the errors of open_one.
     """
     opened, damage = [], []
     for path in paths:
@@ -191,9 +192,9 @@ def open_each(open_one: Callable[[Path], Opened], paths: Iterable[Path]) -> list
 
 
 def open_tree(store: Path) -> xr.DataTree:
-    """A finished store with a group a layer, checked: none of its arrays are in memory.
+    """Open a finished store with one group for each layer as a DataTree; arrays are read lazily.
 
     Raises:
-        StoreError: As check_dataset.
+        StoreError: check_dataset refuses the store.
     """
     return xr.open_datatree(check_dataset(store), engine="zarr")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def digest_of(value) -> str:
-    """Twelve hexadecimal digits that follow from a JSON-like value and not from its key order."""
+    """Return a digest of a JSON-like value: 12 hexadecimal digits, independent of the key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def digest_of_files(store: Path, files: list[Path]) -> str:
-    """The sha256 over names and contents of files."""
+    """Return the sha256 over names (relative to the store) and contents of files, in order."""
     total = hashlib.sha256()
     for path in files:
         total.update(str(path.relative_to(store)).encode())
@@ -22,5 +22,5 @@ def digest_of_files(store: Path, files: list[Path]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a small file, in hexadecimal digits."""
+    """Return the sha256 of a small file in hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

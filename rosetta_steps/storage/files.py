@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and errors of the disk in words."""
+"""Files that are written atomically, and file system errors explained to the user."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from rosetta_steps.storage.leftovers import partial
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name what cannot be written, the cause and its remedy.
+    """Turn errors of writing within the context into a StoreError with cause and remedy.
 
     Raises:
-        StoreError: In place of the OSError of a disk, which is a RuntimeError from zarrs.
+        StoreError: An OSError was raised, or the RuntimeError by which zarrs reports one.
     """
     try:
         yield
@@ -30,10 +30,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def room_for(output: Path) -> Iterator[None]:
-    """Name what a full disk does not hold, and the remedy; other errors pass.
+    """Turn errors of a full disk within the context into a StoreError; other errors pass unchanged.
 
     Raises:
-        StoreError: In place of the OSError of a full disk or quota.
+        StoreError: The disk is full, the quota is used up, or the file is too large.
     """
     try:
         yield
@@ -46,7 +46,7 @@ def room_for(output: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Somewhere to write a file, which is moved to its path if nothing fails, else removed."""
+    """Yield a temporary path; its file is moved to `path` on success and removed after an error."""
     temporary = partial(path)
     try:
         with writing(path):
@@ -58,6 +58,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Files that are made beside an output and moved to its place: by whom, and what was left of them.
+"""Temporary files beside an output, and the removal of those that killed processes left behind.
 
-A killed process cannot remove what it was writing. The next one that writes the same output does,
-and lets alone what a process that runs is writing.
+A killed process cannot remove its temporary files. The next process that writes the same output
+removes them, but not those of a process that is still running.
 """
 
 import os
@@ -11,26 +11,26 @@ import socket
 import time
 from pathlib import Path
 
-# Of a process on another machine it is not known whether it runs: hours for which its files are let
-# alone after they were last written.
+# Whether a process on another machine still runs is not known. Its files are kept for this many
+# hours after they were last written.
 LET_ALONE = 24
 
 
 def partial(output: Path) -> Path:
-    """Where this process makes an output, beside it; what killed ones have left of it is removed.
+    """Return this process's temporary path beside an output; remove those of killed processes.
 
     Args:
-        output: A file, or a folder.
+        output: Path of the output, a file or a folder.
     """
     remove_leftovers(output)
     return output.with_name(f".{output.name}.{_host()}-{os.getpid()}.partial")
 
 
 def remove_leftovers(output: Path) -> None:
-    """Remove what processes that no longer run have left of an output, beside it.
+    """Remove the temporary files of an output whose processes no longer run.
 
     Args:
-        output: That they were writing; it stays itself.
+        output: The output that the processes were writing; it is not removed itself.
     """
     made = re.compile(
         rf"\.{re.escape(output.name)}\.(?:(?P<host>[\w.-]*)-)?(?P<pid>\d+)(?:\.partial)?"

@@ -1,17 +1,18 @@
-"""Manifests: what a finished artefact is, what it follows from and what it was made of.
+"""Manifests, which record what a finished artefact is and which inputs it was computed from.
 
-Beside a store `X.zarr` or a table `X.csv` stands its manifest, `X.zarr.done.json`, which is written
-last. Besides what tells damage (sizes and digests of files) it has
+An artefact is a store `X.zarr` or a table `X.csv`. Its manifest, `X.zarr.done.json` or
+`X.csv.done.json`, is written last. It holds sizes and digests of files, which reveal damage, and
 
     file        the name under which the artefact was written
     name        what it is, in words: "moments of resnet50 on faces"
-    models      the models that it is of, in order
-    sample_set  whose images it is of, or was mined on
-    identity    what it follows from by the config (rosetta_steps.workflow.recipes); null by hand
-    made_of     name to digest of all that it was made of, directly or through others
+    models      names of the models it describes, in order
+    sample_set  name of the sample set whose images it describes or was mined on
+    identity    digest of the config settings that determine it (rosetta_steps.workflow.recipes);
+                null where a step was run by hand
+    made_of     names and digests of all artefacts and weights it was made of, direct or indirect
 
-The digest of an artefact is the sha256 of its manifest. So two artefacts belong together if they
-agree on the digest of everything that both were made of, wherever they lie.
+The digest of an artefact is the sha256 of its manifest. Two artefacts belong together if their
+digests agree for everything that both were made of, wherever the files are.
 """
 
 import hashlib
@@ -31,14 +32,14 @@ KEYS = {"file": str, "name": str, "models": list, "sample_set": str, "made_of": 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an artefact comes from.
+    """Origin of an artefact: models, sample set, inputs.
 
     Attributes:
-        kind: Of artefact, such as "moments".
-        models: Names of the models that it is of, in order.
-        sample_set: Whose images it is of, or was mined on.
-        made_of: As `ingredients` gives it.
-        identity: What it follows from by the config; None where a step is run by hand.
+        kind: Kind of artefact, such as "moments".
+        models: Names of the models that it describes, in order.
+        sample_set: Name of the sample set whose images it describes or was mined on.
+        made_of: Names and digests of its inputs, as `ingredients` returns them.
+        identity: Digest of the config settings that determine it; None if a step is run by hand.
     """
 
     kind: str
@@ -49,12 +50,12 @@ class Provenance:
 
     @property
     def name(self) -> str:
-        """What the artefact is, in words: "moments of resnet50 on faces"."""
+        """Description of the artefact, such as "moments of resnet50 on faces"."""
         models = f" of {' and '.join(self.models)}" if self.models else ""
         return f"{self.kind}{models} on {self.sample_set}"
 
     def state(self, artefact: Path) -> dict:
-        """Its part of the manifest of an artefact."""
+        """Return the entries that the provenance contributes to the manifest of an artefact."""
         return {
             "file": Path(artefact).name,
             "name": self.name,
@@ -66,31 +67,31 @@ class Provenance:
 
 
 def manifest_path(artefact: Path) -> Path:
-    """Where the manifest of a finished artefact lies."""
+    """Return the path of the manifest of a finished artefact."""
     artefact = Path(artefact)
     return artefact.with_name(artefact.name + ".done.json")
 
 
 def partial_path(store: Path) -> Path:
-    """Where the manifest of a store that is not finished lies."""
+    """Return the path of the manifest of an unfinished store."""
     return store.with_name(store.name + ".partial.json")
 
 
 def step_that_writes(target: Path) -> str:
-    """The advice to make a file again, by its name."""
+    """Return the advice to run the step that writes a file, with its Snakemake command."""
     return f"Run the step that writes it (snakemake --cores all {os.path.relpath(target)})"
 
 
 def read_manifest(artefact: Path, keys: Mapping[str, type] | None = None) -> dict:
-    """The manifest of a finished artefact.
+    """Read the manifest of a finished artefact.
 
     Args:
         artefact: The store or table.
-        keys: Further keys that it must have, and the types of their values.
+        keys: Additional keys that the manifest must have, and the types of their values.
 
     Raises:
-        StoreError: The artefact is not finished, was written under another name, or its manifest is
-            damaged, which is then removed.
+        StoreError: The artefact is not finished or was written under another name; or its manifest
+            is damaged, and is then removed.
     """
     artefact, path = Path(artefact), manifest_path(artefact)
     try:
@@ -118,7 +119,7 @@ def read_manifest(artefact: Path, keys: Mapping[str, type] | None = None) -> dic
 
 
 def refuse_manifest(artefact: Path, reason: str) -> None:
-    """Remove a damaged manifest, so that its artefact is made again, and say so.
+    """Remove a damaged manifest, so that the next run writes the artefact again, and raise.
 
     Raises:
         StoreError: Always.
@@ -130,24 +131,24 @@ def refuse_manifest(artefact: Path, reason: str) -> None:
 
 
 def digest_of_artefact(artefact: Path) -> str:
-    """The sha256 of an artefact's manifest, which follows from content and origin.
+    """Return the sha256 of an artefact's manifest, which depends on its content and origin.
 
     Raises:
-        StoreError: It is not finished.
+        StoreError: The artefact is not finished.
     """
     read_manifest(artefact)
     return hashlib.sha256(manifest_path(artefact).read_bytes()).hexdigest()
 
 
 def identity_recorded(artefact: Path) -> str | None:
-    """What an artefact says that it follows from; None where it says nothing that can be read.
+    """Return the identity recorded for an artefact; None if there is none or it cannot be read.
 
-    What is looked at says it itself: a page in a meta element, a PNG in its description, a WebP in
-    its XMP.
+    Stores, tables and streams record it in their manifest. Pages and figures record it within: HTML
+    in a meta element, PNG in its description, WebP in its XMP.
     """
     if artefact.suffix in (".html", ".png", ".webp"):
         return _identity_within(artefact)
-    # A stream is its own manifest.
+    # The file of a stream is also its manifest.
     path = artefact if artefact.suffix == ".json" else manifest_path(artefact)
     try:
         state = json.loads(path.read_bytes())
@@ -172,15 +173,15 @@ def _identity_within(shown: Path) -> str | None:
 def ingredients(
     artefacts: Iterable[Path], others: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Names and digests of artefacts and of all that they were made of.
+    """Return names and digests of artefacts and of everything they were made of.
 
     Args:
-        artefacts: Stores and tables that are read together.
-        others: Names and digests of what has no manifest, such as weights.
+        artefacts: Paths of stores, tables and streams that are read together.
+        others: Names and digests of inputs without a manifest, such as weights.
 
     Raises:
-        StoreError: One is not finished; or two do not belong together, because they were made of
-            two versions of one thing.
+        StoreError: An artefact is not finished; or two do not belong together, because they were
+            made of different versions of the same input.
     """
     together: dict[str, str] = {}
     named_by: dict[str, Path | None] = {}
@@ -197,14 +198,15 @@ def ingredients(
 
 
 def refuse_not_made_of(artefacts: Iterable[Path], source: Path) -> None:
-    """Refuse artefacts that were not made of some other one, as it is now.
+    """Refuse artefacts that were not made of the present version of a source.
 
     Args:
-        artefacts: Stores and tables.
-        source: A store, such as the samples.
+        artefacts: Paths of stores and tables.
+        source: Path of a store, such as the samples.
 
     Raises:
-        StoreError: Names the first that was made of something else.
+        StoreError: An artefact was not made of the source or of another version of it; the first
+            such artefact is named.
     """
     name, digest = read_manifest(source)["name"], digest_of_artefact(source)
     for artefact in artefacts:
@@ -233,10 +235,10 @@ def _add(
 
 
 def refuse_other_models(artefact: Path, models: Sequence[str]) -> dict:
-    """The manifest of an artefact, if it is of the models that it is read as.
+    """Read the manifest of an artefact and refuse it if it describes other models than expected.
 
     Raises:
-        StoreError: It is of others, or as read_manifest.
+        StoreError: The artefact describes other models, or read_manifest refuses it.
     """
     state = read_manifest(artefact)
     if state["models"] != list(models):
@@ -249,7 +251,7 @@ def refuse_other_models(artefact: Path, models: Sequence[str]) -> dict:
 
 
 def add_identity_argument(parser) -> None:
-    """Add what the workflow records in the manifest of what a step writes."""
+    """Add the option --identity, by which the workflow passes the identity for the manifest."""
     parser.add_argument(
         "--identity", metavar="DIGEST", help="what the output follows from; the workflow says it"
     )

@@ -1,4 +1,4 @@
-"""Finished pieces of an output, which the same job may find again."""
+"""Folders of finished pieces of an output, so that an interrupted job can resume."""
 
 import json
 import shutil
@@ -8,11 +8,12 @@ from rosetta_steps.storage.files import writing
 
 
 def pieces_folder(output: Path, identity) -> Path:
-    """A folder beside an output for its finished pieces, which a job that is run again finds there.
+    """Return the folder beside an output that holds its finished pieces, and create it if needed.
 
     Args:
-        output: The file or store that is put together from the pieces.
-        identity: What the pieces follow from, JSON-like. Pieces with another identity are removed.
+        output: Path of the file or store that is put together from the pieces.
+        identity: JSON-like value of everything that determines the pieces. Pieces with another
+            identity are removed.
 
     Raises:
         StoreError: The disk is full.

@@ -1,8 +1,8 @@
-"""What stores hold, in a form that xarray, pandas, netCDF and zarr-python all take.
+"""Attributes and strings of stores in a form that xarray, pandas, netCDF and zarr-python accept.
 
-Attributes are text, numbers or lists of numbers; anything else becomes JSON text. Strings have a
-fixed width, as in a NumPy array of str: variable-length ones refuse `.astype(str)` and
-`chunks="auto"` when they are opened.
+Attributes are text, numbers or lists of numbers; any other value becomes JSON text. Strings have a
+fixed width, as in a NumPy array of dtype U: opened arrays of variable-length strings support
+neither `.astype(str)` nor `chunks="auto"`.
 """
 
 import json
@@ -12,38 +12,39 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-# Attributes of maps that are stored as float16. NumPy and Dask add float16 up in float16, whose
-# greatest number is 65504: a mean over a layer is then 0, infinite or NaN. With a scale factor,
-# even of 1, xarray decodes what it opens to float64 (CF conventions), and sums are right. What is
-# stored stays float16, and so does what zarr-python reads, or xarray with mask_and_scale=False.
+# Attributes of maps that are stored as float16. NumPy and Dask sum float16 in float16, whose
+# maximum is 65504: a mean over a layer would be 0, infinite or NaN. With a scale factor, even of
+# 1, xarray decodes the array to float64 (CF conventions), and sums are right. The stored values
+# stay float16, as does what zarr-python reads, or xarray with mask_and_scale=False.
 DECODED = {"scale_factor": 1.0}
 
 
 def attrs_of_maps(dtype: str | np.dtype) -> dict:
-    """Attributes of maps in a dtype, from which xarray knows how to show them."""
+    """Return the attributes by which xarray decodes maps of a dtype; empty unless it is float16."""
     return dict(DECODED) if np.dtype(dtype) == np.float16 else {}
 
 
 def plain_attrs(attrs: Mapping) -> dict:
-    """Attributes as netCDF takes them, in every version of it: text, numbers, lists of numbers.
+    """Convert attributes to values that every version of netCDF accepts.
 
-    Dicts, lists of text and empty lists become JSON text (`json.loads`, or `listed`), truth values
-    0 or 1; what is None is left out.
+    Text, numbers and lists of numbers stay. Dicts, lists of text and empty lists become JSON text
+    (read it with `json.loads` or `listed`), booleans become 0 or 1, and None is left out.
 
     Args:
-        attrs: Names to values that JSON knows, or NumPy's.
+        attrs: Names and values; a value is JSON-like or a NumPy scalar or array.
 
     Raises:
-        TypeError: A value is none of these.
+        TypeError: A value cannot be written as JSON.
     """
     return {str(name): _plain(value) for name, value in attrs.items() if value is not None}
 
 
 def listed(value) -> Any:
-    """A list or dict as it was before plain_attrs; of a store written earlier, as it stands.
+    """Return the list or dict that `plain_attrs` turned into JSON text.
 
     Args:
-        value: Of an attribute; None for one that is absent: an empty list.
+        value: Value of the attribute. A value that is no text is returned as it is (older stores
+            hold lists); None, for an absent attribute, gives an empty list.
     """
     if value is None:
         return []
@@ -51,11 +52,11 @@ def listed(value) -> Any:
 
 
 def portable(dataset: xr.Dataset | xr.DataTree) -> xr.Dataset | xr.DataTree:
-    """The same with plain attributes and with strings of a fixed width.
+    """Return a copy of a dataset with plain attributes and fixed-width strings.
 
     Raises:
-        TypeError: An attribute is nothing that JSON knows, or a variable of objects holds other
-            things than strings.
+        TypeError: An attribute cannot be written as JSON, or a variable of dtype object holds
+            values that are no strings.
     """
     if isinstance(dataset, xr.DataTree):
         return xr.DataTree.from_dict(
@@ -74,14 +75,14 @@ def portable(dataset: xr.Dataset | xr.DataTree) -> xr.Dataset | xr.DataTree:
 
 
 def fixed_width(strings: np.ndarray, least: int = 1) -> np.ndarray:
-    """Strings in NumPy's fixed-width form, as wide as the longest.
+    """Convert strings to NumPy's fixed-width dtype, as wide as the longest string.
 
     Args:
-        strings: Of objects or variable-length strings.
-        least: Characters of the width at least, where longer ones will be appended.
+        strings: Array of dtype object or of variable-length strings.
+        least: Minimum width in characters, for arrays to which longer strings will be appended.
 
     Raises:
-        TypeError: One of them is no string.
+        TypeError: A value is no string.
     """
     values = strings.ravel().tolist()
     if others := [value for value in values if not isinstance(value, str)]:

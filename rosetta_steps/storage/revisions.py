@@ -35,13 +35,13 @@ HEAD = f"""\
 
 @cache
 def revision(step: str) -> int:
-    """The revision of a step.
+    """Return the revision of a step.
 
     Args:
-        step: Its module in the package, such as "moments" or "correlation.step".
+        step: Name of its module in the package, such as "moments" or "correlation.step".
 
     Raises:
-        ValueError: There is no such step.
+        ValueError: The step has no revision.
     """
     steps = _read(FILE)["steps"]
     if step not in steps:
@@ -50,21 +50,21 @@ def revision(step: str) -> int:
 
 
 def code_of(step: str) -> str:
-    """A digest of all code that a step runs, as it is now: two processes compare it.
+    """Return a digest of all code that a step runs, by which two processes compare their versions.
 
     Args:
-        step: As `revision` takes it.
+        step: Name of its module, as in `revision`.
     """
     code, _ = _code_of_steps([step], PACKAGE)
     return hashlib.sha256(repr(sorted(code.items())).encode()).hexdigest()[:12]
 
 
 def changes(file: Path = FILE, package: Path = PACKAGE) -> dict[str, list[str]]:
-    """Modules whose code is not that which was recorded, and the steps that run them.
+    """Return the modules whose code differs from the recorded code, and the steps that run them.
 
     Args:
-        file: With revisions and digests.
-        package: Its folder.
+        file: Path of revisions.toml, with revisions and digests.
+        package: Folder of the package.
     """
     recorded = _read(file)
     now, users = _code_of_steps(recorded["steps"], package)
@@ -79,15 +79,15 @@ def record(
     """Record the code as it is now, and raise the revisions of some steps.
 
     Args:
-        raised: Steps whose numbers or pictures change; a new one gets revision 1.
-        file: With revisions and digests.
-        package: Its folder.
+        raised: Steps whose numbers or figures change; a new step gets revision 1.
+        file: Path of revisions.toml, with revisions and digests.
+        package: Folder of the package.
 
     Returns:
-        The raised revisions.
+        The raised steps and their new revisions.
 
     Raises:
-        ValueError: There is no such step, or no module of one.
+        ValueError: There is no such step, or a recorded step has no module.
     """
     steps, raised = dict(_read(file)["steps"]), list(raised)
     for step in raised:
@@ -103,14 +103,14 @@ def record(
 
 
 def advice(changed: dict[str, list[str]]) -> str:
-    """What to do about code that changed, in words; empty where none did.
+    """Return the message about changed code and the commands to run; empty if nothing changed.
 
     Args:
-        changed: As `changes` gives it.
+        changed: Changed modules and the steps that run them, as `changes` returns them.
     """
     if not changed:
         return ""
-    # Steps whose own module changed first: those are most likely meant.
+    # Steps whose own module changed come first: they are most likely to need a new revision.
     steps = sorted(
         {step for of in changed.values() for step in of},
         key=lambda step: (step not in changed, step),
@@ -130,7 +130,7 @@ def _read(file: Path) -> dict:
 def _code_of_steps(
     steps: Iterable[str], package: Path
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    # Digest of every module that a step runs, and the steps that run it.
+    # Returns the digest of every module that a step runs, and the steps that run each module.
     code: dict[str, str] = {}
     imports: dict[str, list[str]] = {}
     users: dict[str, list[str]] = {}
@@ -154,7 +154,7 @@ def _code_of_steps(
 
 
 def _digest_of(text: str, file: Path) -> str:
-    # A template lies beside the module that fills it, under its name.
+    # Files beside the module with its stem, such as an HTML template, count as its code.
     total = hashlib.sha256(code_alone(text).encode())
     for other in sorted(file.parent.glob(f"{file.stem}.*")):
         if other.suffix not in (".py", ".pyc", ".toml"):
@@ -163,10 +163,12 @@ def _digest_of(text: str, file: Path) -> str:
 
 
 def code_alone(text: str) -> str:
-    """Source without comments, docstrings and empty lines, the same for every Python version.
+    """Return source code without comments, docstrings and empty lines.
+
+    The result does not depend on the Python version.
 
     Args:
-        text: Source of a module.
+        text: Source code of a module.
     """
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

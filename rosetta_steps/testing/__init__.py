@@ -1,12 +1,12 @@
-"""For tests, ours and those of people who write a loader or a source of maps: small seeded things.
+"""Small seeded fixtures for our tests and for tests of other people's loaders and map sources.
 
     write_maps, dump_maps, random_maps, moments_of, made    stores of maps (testing.maps)
     write_dcgan, write_timm, write_function, entry_of       networks with their entries (.networks)
     Project                                                 a folder to run Snakemake in (.projects)
-    check_source                                            whether an object is a source of maps
+    check_source                                            check of an object as a map source
 
-All of them write real files by the code that steps write them with. Nothing here needs pytest:
-what disagrees raises an AssertionError.
+All of them write real files by the same code as the steps. Nothing here needs pytest; failed checks
+raise an AssertionError.
 """
 
 from rosetta_steps.testing.maps import dump_maps, made, moments_of, random_maps, write_maps

@@ -1,4 +1,4 @@
-"""Stores of small maps, written by the code that writes those of models."""
+"""Small stores of maps, written by the same code as those of models."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,31 +12,31 @@ from rosetta_steps.maps.store import MapWriter
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.storage.manifests import Provenance
 
-# What stores and tables of tests say that they were made of, where nothing else is said.
+# Default inputs that the manifests of stores and tables in tests name.
 SAMPLES = {"samples on samples": "of a test"}
 
 
 def made(kind: str, *models: str, of: Mapping[str, str] = SAMPLES) -> Provenance:
-    """The provenance of an artefact in a test: some models on one sample set.
+    """Return the provenance of an artefact in a test, for some models on one sample set.
 
     Args:
-        kind: Of artefact, such as "activations".
-        models: Names of the models that it is of.
-        of: Name to digest of what it was made of. Artefacts are read together if they agree.
+        kind: Kind of artefact, such as "activations".
+        models: Names of the models that it describes.
+        of: Names and digests of its inputs. Artefacts can be read together if these agree.
     """
     return Provenance(kind, models, "samples", of)
 
 
 def random_maps(seed: int, images: int, *shapes: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Maps after a ReLU with a mean far from zero, as those of networks have.
+    """Return random post-ReLU maps with a mean far from zero, like those of networks.
 
     Args:
-        seed: The same one gives the same maps.
-        images: How many.
-        shapes: Of each layer (channels, y, x); the layers are called layer0, layer1, ...
+        seed: Seed; the same seed gives the same maps.
+        images: Number of images.
+        shapes: Shape (channels, y, x) of each layer; the layers are called layer0, layer1, ...
 
     Returns:
-        Of each layer (image, channel, y, x) float16.
+        Maps of each layer, (image, channel, y, x) float16.
     """
     random = np.random.default_rng(seed)
     return {
@@ -52,24 +52,24 @@ def write_maps(
     numbers: Mapping[str, Sequence[int]] | None = None,
     provenance: Provenance | None = None,
 ) -> Path:
-    """Write arrays as a finished store of maps in float16, with its moments beside it.
+    """Write arrays as a finished store of float16 maps, and its moments as another store.
 
     Args:
-        store: X.zarr to write, of a model X. Its moments become moments/X.zarr in the same folder
-            (moments_of).
-        layers: Of each layer (image, channel, y, x), in the order of the forward pass; as many
-            images in all of them.
-        images_per_shard: Images in a file.
-        numbers: Channels of each layer that these are, where it is a store of matched units; None:
-            all of them.
-        provenance: Where the store says it comes from; moments are then not measured.
+        store: Path of the store X.zarr to write, for a model X. Its moments become moments/X.zarr
+            in the same folder (moments_of).
+        layers: Maps of each layer, (image, channel, y, x), in the order of the forward pass. All
+            layers have the same number of images.
+        images_per_shard: Number of images in a file.
+        numbers: Channel numbers of the maps in each layer, for a store of matched units; None means
+            that all channels are present.
+        provenance: Provenance of the store; if it is given, moments are not written.
 
     Returns:
         The path of the store.
 
     Raises:
         StoreError: The disk is full.
-        ValueError: Shapes that do not fit each other, or values that are not finite.
+        ValueError: Shapes do not fit each other, or values are not finite.
     """
     store = Path(store)
     counts = {name: len(array) for name, array in layers.items()}
@@ -97,7 +97,7 @@ def write_maps(
 
 
 def moments_of(store: Path) -> Path:
-    """Where write_maps puts the moments of a store."""
+    """Return the path at which write_maps writes the moments of a store."""
     return store.parent / "moments" / store.name
 
 
@@ -110,19 +110,19 @@ def dump_maps(
     images_per_shard: int,
     store: Path,
 ) -> None:
-    """Run a model of a zoo on a sample set and write its maps, as the step activations does.
+    """Run a model of a zoo on a sample set and write its maps, like the step activations.
 
     Args:
-        model: Its name in the zoo.
-        zoo: YAML file of entries.
-        samples: Sample set (.zarr).
-        layers: "all", a preset of the entry, or patterns of names.
-        dtype: float16 or float32.
-        images_per_shard: Images in a file.
-        store: X.zarr to write.
+        model: Name of the model in the zoo.
+        zoo: Path of the YAML file of entries.
+        samples: Path of the sample set (.zarr).
+        layers: "all", a preset of the entry, or patterns of layer names.
+        dtype: "float16" or "float32".
+        images_per_shard: Number of images in a file.
+        store: Path of the store X.zarr to write.
 
     Raises:
-        ValueError: A bad model, weights or layers, or maps that are not finite.
+        ValueError: The model, its weights or layers cannot be used, or maps are not finite.
         StoreError: The sample set is damaged, or the disk is full.
     """
     state = describe(model, zoo, samples, layers, dtype, images_per_shard)

@@ -1,6 +1,7 @@
-"""Networks of a few layers with random weights: files, and the entries that load them.
+"""Small networks with random weights: functions that write a file and return its zoo entry.
 
-Weights follow from torch's seed; each function takes one, or None to go on with what is drawn next.
+Weights are drawn from torch's generator. Each function takes a seed; None continues the present
+state of the generator.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 
-# A convolution and a ReLU, in a module of the user's own.
+# Source code of a user's module that builds a convolution and a ReLU.
 FUNCTION = """
 import torch
 from torch import nn
@@ -31,14 +32,14 @@ def entry_of(
     role: str = "model",
     **others: object,
 ) -> dict:
-    """An entry of a zoo (workflow/schemas/models.schema.yaml).
+    """Return an entry of a zoo (workflow/schemas/models.schema.yaml).
 
     Args:
-        loader: Such as "timm" or "dcgan".
-        architecture: As the loader takes it.
-        weights: Path of a file, or a source as an entry has it.
+        loader: Name of the loader, such as "timm" or "dcgan".
+        architecture: Name or keywords of the architecture, as the loader expects.
+        weights: Path of a file, or the dict that an entry has under `weights`.
         role: "model" or "generator".
-        others: Further keys, such as `preprocessing`.
+        others: Further keys of the entry, such as `preprocessing`.
     """
     return {
         "role": role,
@@ -58,20 +59,20 @@ def write_dcgan(
     classes: int = 0,
     seed: int | None = 0,
 ) -> dict:
-    """Write the weights of a DCGAN, and give its entry.
+    """Write the weights of a DCGAN and return its entry.
 
-    Its images have 4 * 2 ** len(channels) pixels a side; its layers are main.2, main.5, ..., of
-    these channels at (4, 4), (8, 8), ...
+    Its images have 4 * 2 ** len(channels) pixels a side. Its layers main.2, main.5, ... have the
+    given channels at sizes (4, 4), (8, 8), ...
 
     Args:
-        file: X.safetensors to write.
-        latent: Components of z.
-        channels: Of its blocks.
-        classes: 0: none.
-        seed: Of the weights.
+        file: Path of the file X.safetensors to write.
+        latent: Number of components of z.
+        channels: Number of channels of each block.
+        classes: Number of classes; 0 is unconditional.
+        seed: Seed of the weights, or None.
 
     Returns:
-        An entry whose weights lie at `file`, as it was given.
+        Entry whose weights have the path `file`, absolute or relative as given.
     """
     architecture: dict[str, Any] = {"latent": latent, "channels": list(channels)}
     if classes:
@@ -85,21 +86,21 @@ def write_dcgan(
 def write_timm(
     file: Path, architecture: str = "test_resnet", size: int = 64, seed: int | None = 0
 ) -> dict:
-    """Write the weights of a network of timm, and give its entry.
+    """Write the weights of a timm network and return its entry.
 
     Args:
-        file: X.safetensors to write.
-        architecture: One of timm's; those that begin with test_ are small and quick.
-        size: Pixels a side of the images that it takes.
-        seed: Of the weights.
+        file: Path of the file X.safetensors to write.
+        architecture: Name of timm's architecture; those that begin with test_ are small and fast.
+        size: Height and width of its input images in pixels.
+        seed: Seed of the weights, or None.
 
     Returns:
-        An entry whose weights lie at `file`, as it was given.
+        Entry whose weights have the path `file`, absolute or relative as given.
 
     Raises:
         RuntimeError: timm has no such architecture.
     """
-    import timm  # it takes seconds
+    import timm  # imported late, because it takes seconds
 
     if seed is not None:
         torch.manual_seed(seed)
@@ -110,16 +111,18 @@ def write_timm(
 def write_function(
     file: Path, channels: int = 5, size: Sequence[int] = (32, 48), seed: int = 0
 ) -> dict:
-    """Write a module with a function that builds a network, and give its entry.
+    """Write a Python module with a function that builds a network, and return its entry.
 
     Args:
-        file: X.py to write, in the folder from which steps are run; it replaces a file there.
-        channels: Of its layer `1`, which has ((y - 1) // 2, (x - 1) // 2) positions.
-        size: (y, x) of the images that it takes.
-        seed: Of the weights.
+        file: Path of the file X.py to write, in the folder from which steps are run; an existing
+            file is replaced.
+        channels: Number of channels of its layer `1`, whose maps have size
+            ((y - 1) // 2, (x - 1) // 2).
+        size: Height and width of its input images in pixels.
+        seed: Seed of the weights.
 
     Returns:
-        An entry that calls the function `build` of the module.
+        Entry that calls the function `build` of the module.
     """
     file.write_text(FUNCTION.format(seed=seed))
     preprocessing = {"size": list(size), "interpolation": "bilinear"}

@@ -1,4 +1,4 @@
-"""A folder with a copy of the workflow and a zoo of tiny networks, in which Snakemake runs."""
+"""Temporary folder with a copy of the workflow and a zoo of tiny networks to run Snakemake in."""
 
 import os
 import re
@@ -30,16 +30,18 @@ ON_A_GPU = (
 class Project:
     """A copy of the workflow with a zoo of tiny networks with random weights.
 
-    The zoo has a DCGAN `generator` (images of 16 x 16 pixels) and two networks of timm, `one` and
-    `two` (test_resnet, images of 64 x 64). The config has one sample set, `tiny`: eight images of
-    the generator, on which `one` is mined, all layers of it. It has no inversions and no edits.
+    The zoo has a DCGAN `generator` (images of 16 x 16 pixels) and two timm networks, `one` and
+    `two` (test_resnet, images of 64 x 64 pixels). The config has one sample set, `tiny`: eight
+    images of the generator, on which all layers of `one` are mined. It has no inversions and no
+    edits.
 
     Args:
-        folder: To fill; it exists.
+        folder: Existing folder to fill.
 
     Attributes:
-        folder: Where it lies.
-        python: That runs Snakemake, and the jobs of it; one may stand in for it in the whole class.
+        folder: Folder of the project.
+        python: Python interpreter that runs Snakemake and its jobs; set it on the class to replace
+            it for all projects.
 
     Raises:
         FileNotFoundError: rosetta_steps was not installed from a checkout (pip install -e).
@@ -49,10 +51,10 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        # Else every project of its own compiles it, which takes seconds.
+        # Compiled here once, because otherwise every project compiles it, which takes seconds.
         MomentSums(1, (1, 1)).add(torch.zeros(1, 1, 1, 1))
         for name in ("workflow", "rosetta_steps"):
-            # What Python and numba have compiled comes along.
+            # The copy includes the caches of Python and numba.
             shutil.copytree(CHECKOUT / name, self.folder / name)
         torch.manual_seed(0)
         zoo = {"generator": write_dcgan(self._weights("generator"), seed=None)}
@@ -73,24 +75,24 @@ class Project:
         return self.folder / f"{name}.safetensors"
 
     def copy(self, folder: Path) -> "Project":
-        """The same with all results in another folder, which does not exist yet."""
+        """Copy the project with all its results to a folder that does not exist yet."""
         shutil.copytree(self.folder, folder, symlinks=True)
         copied = object.__new__(type(self))
         copied.folder = Path(folder)
         return copied
 
     def entry(self, loader: str, architecture: str | dict, weights: str) -> dict:
-        """An entry of a model whose weights are X.safetensors in the folder.
+        """Return the entry of a model whose weights are a file X.safetensors in the folder.
 
         Args:
-            loader: Such as "timm".
-            architecture: As the loader takes it.
-            weights: X.
+            loader: Name of the loader, such as "timm".
+            architecture: Name or keywords of the architecture, as the loader expects.
+            weights: Name X of the file without its ending.
         """
         return entry_of(loader, architecture, f"{weights}.safetensors")
 
     def write(self, file: str, value: object) -> None:
-        """Write a value as a YAML file of the folder."""
+        """Write a value as a YAML file in the folder."""
         path = self.folder / file
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(value))
@@ -101,13 +103,13 @@ class Project:
         self.write("config/models.yaml", yaml.safe_load(path.read_text()) | {name: entry})
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Put a text in the place of another one in a file, which has it (else AssertionError)."""
+        """Replace a text in a file; raise an AssertionError if the file does not contain it."""
         path = self.folder / file
         assert old in path.read_text(), f"{file} has no {old!r}"
         path.write_text(path.read_text().replace(old, new))
 
     def config(self, change: Callable[[dict], object]) -> None:
-        """Change the config: `change` is given it and alters it in place."""
+        """Change the config: `change` is called with it and modifies it in place."""
         value = yaml.safe_load((self.folder / "config/config.yaml").read_text())
         change(value)
         self.write("config/config.yaml", value)
@@ -116,10 +118,10 @@ class Project:
         """Run Snakemake in the folder.
 
         Returns:
-            All that it wrote.
+            Its output.
 
         Raises:
-            AssertionError: It failed; with all that it wrote.
+            AssertionError: Snakemake failed; the message contains its output.
         """
         python = Path(self.python)
         command = [str(python), "-m", "snakemake", *arguments]
@@ -135,12 +137,12 @@ class Project:
         return done.stdout + done.stderr
 
     def make(self, *targets: str) -> str:
-        """Run two jobs at a time of one core each, those that ask for a GPU as well."""
+        """Make targets with two one-core jobs at a time, including jobs that request a GPU."""
         cores = ["--cores", "2", "--resources", "gpu=2", "--set-threads"]
         return self.snakemake(*targets, *cores, *(f"{rule}=1" for rule in ON_A_GPU))
 
     def planned(self, target: str = "dictionary") -> dict[str, int]:
-        """Number of jobs of each rule that a dry run plans."""
+        """Return the number of jobs of each rule that a dry run plans."""
         text = self.snakemake("-n", target)
         rules = re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)
         return {rule: n for rule, n in Counter(rules).items() if rule != "dictionary"}

@@ -1,4 +1,4 @@
-"""Whether an object is a source of maps (maps.sources.MapSource), found out by reading it."""
+"""Test that an object implements the protocol maps.sources.MapSource."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ DTYPES = ("float16", "float32")
 
 
 def check_source(source: MapSource) -> None:
-    """Read a source in several ways and hold what it says against what it gives.
+    """Read a source in several ways and compare the maps with what its attributes declare.
 
-    All layers are read on a few blocks of images: from the start, from the middle, the last one,
-    each after it was prepared, and one once more; whole, and by runs of channels. The source is
-    left tapped for all of its layers. What it reads stays small for small sources only: give one
-    of a few images.
+    Each layer is read for all images at once, then on a few blocks of images (the first two, the
+    last, one image in the middle, and the first again), with and without a selection of channels.
+    Each block is announced by `prepare` before. Afterwards the source is tapped for all of its
+    layers. Use a source of few images, because the maps of all images are held in memory.
 
     Args:
-        source: A store, a stream, or an object of your own.
+        source: Store, stream, or an object of your own class.
 
     Raises:
-        AssertionError: Names the first thing that is wrong.
+        AssertionError: A check failed; the message names the first fault.
     """
     _check_what_it_says(source)
     layers = list(source.layers)
@@ -53,7 +53,7 @@ def check_source(source: MapSource) -> None:
 
 
 def _check_what_it_says(source: MapSource) -> None:
-    """Of its attributes alone."""
+    """Check the attributes without reading maps."""
     wanted = ("state", "attrs", "images", "sizes", "channels", "device", "layers", "dtype")
     for name in (*wanted, "layer_attrs", "grain", "images_together", "tap", "prepare", "read"):
         assert hasattr(source, name), f"it has no {name}"
@@ -85,7 +85,7 @@ def _check_what_it_says(source: MapSource) -> None:
 
 
 def _read(source: MapSource, layer: str, block: slice, channels: slice = slice(None)) -> np.ndarray:
-    """What is read, if its shape, dtype and device are as they should be and it is finite."""
+    """Read maps and check their shape, dtype and device, and that they are finite."""
     found = source.read(layer, block, channels)
     where = f"layer {layer}, images {block.start} to {block.stop}, {_words(channels)}"
     assert isinstance(found, np.ndarray | torch.Tensor), (
@@ -103,7 +103,7 @@ def _read(source: MapSource, layer: str, block: slice, channels: slice = slice(N
 
 
 def _runs(channels: int, grain: int) -> list[slice]:
-    """The first, those of a grain, those beyond the middle, and the last, open at its end."""
+    """Return channel slices to test: first, one grain, second half, last with open end."""
     middle = channels // 2
     found = [(0, 1), (0, min(grain, channels)), (middle, channels), (channels - 1, channels)]
     return [*(slice(*run) for run in dict.fromkeys(found)), slice(channels - 1, None)]
@@ -116,7 +116,7 @@ def _words(channels: slice) -> str:
 
 
 def _same(found: np.ndarray, expected: np.ndarray, layer: str, block: slice, of: str) -> None:
-    """Within rounding: a model runs on other images at once."""
+    """Compare maps within rounding, which depends on the other images of a batch."""
     eps = np.finfo(expected.dtype).eps
     most = max(1.0, float(np.abs(expected).max(initial=0)))
     difference = float(np.abs(found.astype(np.float64) - expected).max(initial=0))

@@ -1,9 +1,9 @@
-"""Tap the activation maps of a torch module while it runs.
+"""Forward hooks that collect the activation maps of a torch module while it runs.
 
-A layer is one call of a module; its name is the module's dotted name, and a module called again
-gives name#1, name#2. A plain pattern finds post-activation layers, one that starts with `module:`
-the output of any module. The map is copied when it appears, before an in-place successor can
-overwrite it.
+A layer is one call of a module. Its name is the module's dotted name; further calls of the same
+module are called name#1, name#2. A plain pattern matches post-activation layers; a pattern that
+starts with `module:` matches the output of any module. A map is copied when it is computed, before
+an in-place operation can overwrite it.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 ANY_MODULE = "module:"
 NO_NONLINEARITY = "none"
 
-# Units are read after one of these. Sigmoid and Tanh are gates and image outputs, not units.
+# Units are read after one of these. Sigmoid and Tanh are left out: they make gates and images.
 NONLINEARITIES = (
     nn.ReLU,
     nn.ReLU6,
@@ -39,7 +39,7 @@ NONLINEARITIES = (
     nn.Softplus,
     nn.Hardswish,
 )
-# Known by the names of their classes: timm and open_clip have their own, some as no subclass.
+# Matched by class name, because timm and open_clip define their own, not always as a subclass.
 NAMES = {kind.__name__ for kind in NONLINEARITIES} | {
     "GELUTanh",
     "HardMish",
@@ -57,7 +57,7 @@ NAMES = {kind.__name__ for kind in NONLINEARITIES} | {
 
 @dataclass(frozen=True)
 class Layer:
-    """Shape of one layer's maps and the nonlinearity they come from ("none" for none)."""
+    """Name and shape of one layer's maps, and the nonlinearity before them or "none"."""
 
     name: str
     channels: int
@@ -66,10 +66,10 @@ class Layer:
 
 
 def nonlinearity_of(module: nn.Module) -> str | None:
-    """Name of the nonlinearity whose output a module returns, None for any other module.
+    """Return the name of the nonlinearity whose output a module returns; None if there is none.
 
-    That is the class name of an activation module, or what a module says of itself in a string
-    attribute `nonlinearity` (a StyleGAN layer that ends in a leaky ReLU).
+    This is the class name of an activation module, or a module's string attribute `nonlinearity`
+    (set by StyleGAN layers, which end in a leaky ReLU).
     """
     own = getattr(module, "nonlinearity", None)
     if isinstance(own, str):
@@ -88,22 +88,24 @@ def layers_of(
     reader: Reader | None = None,
     left_out: dict[str, str] | None = None,
 ) -> list[Layer]:
-    """Layers of a module that match, in the order in which their outputs come.
+    """Return the layers of a module that match patterns, in the order of the forward pass.
 
-    A plain pattern leaves out what has no place in the image: maps of one position (the gate of a
-    squeeze-and-excitation) and outputs that are no maps.
+    A plain pattern skips outputs without spatial position: maps of one position (such as the gate
+    of a squeeze-and-excitation block) and outputs that are no maps.
 
     Args:
-        module: Whose modules are tapped; one pass finds the layers (on the meta device it costs
-            nothing).
-        run: Calls it.
-        patterns: Of layer names, as fnmatch has them; see the head of this file. None: all
-            post-activation layers, or none where there are none.
-        reader: How an output becomes a map; by default four dimensions are one.
-        left_out: Takes the outputs that match and are no maps, and why.
+        module: Module whose submodules get hooks. One forward pass finds the layers; on the meta
+            device it costs nothing.
+        run: Function that calls the module.
+        patterns: Patterns of layer names in the syntax of fnmatch; see the head of this file. None
+            matches all post-activation layers and raises no error if there are none.
+        reader: Reader that turns an output into a map; by default an output in four dimensions is
+            one.
+        left_out: Dict that is filled with matching outputs that are no maps, and the reasons.
 
     Raises:
-        ValueError: A pattern matches outputs of which none is a map: which they are and why.
+        ValueError: A pattern matches only outputs that are no maps; the message lists them with
+            reasons.
     """
     reader = reader or Reader()
     choice = Choice(patterns)
@@ -122,18 +124,18 @@ def layers_of(
 
 
 class Choice:
-    """The layers that patterns choose among the outputs of a forward pass."""
+    """Selection of layers by patterns from the outputs of a forward pass."""
 
     def __init__(self, patterns: Sequence[str] | None):
         self.patterns = ("*",) if patterns is None else tuple(patterns)
         self._may_be_empty = patterns is None
         self._layers: dict[str, Layer] = {}
         self._left_out: dict[str, str] = {}
-        self.no_maps: dict[str, str] = {}  # of these, all but the maps of one position
-        self._fruitful: dict[str, bool] = {}  # of patterns that match any output: if one is a map
+        self.no_maps: dict[str, str] = {}  # of these, all except maps of one position
+        self._fruitful: dict[str, bool] = {}  # by pattern: whether a matching output is a map
 
     def matching(self, name: str, unit: bool) -> list[str]:
-        """Patterns that match an output; a plain one only that of a nonlinearity (`unit`)."""
+        """Return the patterns that match an output; plain ones require a nonlinearity (`unit`)."""
         return [
             pattern
             for pattern in self.patterns
@@ -141,7 +143,7 @@ class Choice:
         ]
 
     def see(self, name: str, unit: bool, nonlinearity: str | None, maps: Tensor | str) -> None:
-        """Take an output into account: its maps (image, channel, y, x), or why it has none."""
+        """Record an output: its maps (image, channel, y, x), or the reason why it is no map."""
         one_position = not isinstance(maps, str) and tuple(maps.shape[2:]) == (1, 1)
         for pattern in self.matching(name, unit):
             reason = None
@@ -158,10 +160,10 @@ class Choice:
                 self._left_out[name] = reason
 
     def layers(self, remedy: str) -> list[Layer]:
-        """Those chosen, in the order in which they were seen.
+        """Return the chosen layers in the order in which they were recorded.
 
         Raises:
-            ValueError: A pattern matches outputs of which none is a map.
+            ValueError: A pattern matches only outputs that are no maps.
         """
         vain = [pattern for pattern, found in self._fruitful.items() if not found]
         if not vain or self._may_be_empty:
@@ -180,14 +182,14 @@ class Choice:
 
 
 def moved(name: str, maps: Tensor, place: Tensor) -> Tensor:
-    """Maps at another place, rounded to its dtype.
+    """Copy maps into a given tensor, rounded to its dtype, and return it.
 
     Raises:
-        ValueError: They have another shape.
+        ValueError: The shapes differ.
     """
     if place.shape != maps.shape:
         raise UserError(f"{name} has maps of shape {tuple(maps.shape)}, not {tuple(place.shape)}.")
-    # To round and, from channels last, to reorder at once took up to five times as long.
+    # Rounding and reordering from channels-last in one copy took up to five times as long.
     return place.copy_(maps if maps.is_contiguous() else maps.to(place.dtype))
 
 
@@ -201,21 +203,21 @@ def activations_of(
     to_the_end: bool = True,
     into: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], Result | None]:
-    """Maps of some layers, (image, channel, y, x) each, and what `run` returned.
+    """Return the maps of some layers, (image, channel, y, x) each, and the result of `run`.
 
     Args:
-        module: Whose modules are tapped, those of `layers` only.
-        run: Calls it.
-        layers: Names, as layers_of gives them.
-        reader: As in layers_of.
-        gradients: Keep what a backward pass needs, where gradients are enabled.
-        to_the_end: Else the forward pass ends as soon as all maps are there, and None stands for
-            what `run` would have returned.
-        into: Of each layer, where its maps go as they appear, rounded to its dtype; None: to new
-            memory, as the module gives them.
+        module: Module whose submodules get hooks, only those of `layers`.
+        run: Function that calls the module.
+        layers: Names of the layers, as layers_of returns them.
+        reader: Reader that turns an output into a map, as in layers_of.
+        gradients: Whether maps keep their graph for a backward pass, if gradients are enabled.
+        to_the_end: Whether to run the whole forward pass. If not, it ends as soon as all maps are
+            computed, and None is returned for the result of `run`.
+        into: Tensor of each layer that its maps are copied into, rounded to its dtype; None
+            allocates new memory in the module's dtype.
 
     Raises:
-        ValueError: There is no such layer, or its output is no map.
+        ValueError: A layer does not exist, or its output is no map.
     """
     reader = reader or Reader()
     wanted, modules = set(layers), {_module_of(name) for name in layers}
@@ -242,7 +244,7 @@ def activations_of(
 
 
 class _Enough(Exception):
-    """Ends a forward pass whose rest nobody needs."""
+    """Ends a forward pass once all maps are computed."""
 
 
 def _record(
@@ -252,7 +254,7 @@ def _record(
     keep: Callable[[str, Source, object], None],
     gradients: bool = False,
 ) -> Result:
-    # Gives keep the name, the source and the output of every call of a tapped module.
+    # Calls `keep` with name, source and output of every call of a tapped module.
     calls: dict[str, int] = {}
     source = Source()
 
@@ -267,7 +269,7 @@ def _record(
     handles = []
     try:
         for name, child in module.named_modules():
-            # Before the tap, so that a convolution is the source of its own output.
+            # Registered before the reading hook, so that a convolution is the source of its output.
             if channel_axis(child) is not None:
                 handles.append(child.register_forward_hook(source.note))
             if name and tapped(name, child):
@@ -281,7 +283,7 @@ def _record(
 
 
 def _inside_nonlinearities(module: nn.Module) -> set[nn.Module]:
-    # StarReLU has a ReLU inside, which is no layer of its own.
+    # StarReLU contains a ReLU, which is no separate layer.
     return {
         inner
         for child in module.modules()

@@ -1,9 +1,9 @@
-"""From the output of a module to an activation map, (image, channel, y, x), or why it is none.
+"""Conversion of module outputs to activation maps (image, channel, y, x), by their layout.
 
-Three layouts occur: channels before positions (convolutions), channels after them (the MLP of a
-Swin or ConvNeXt block), and tokens, (image, token, channel), which lie on a grid of patches row by
-row. An output that does not certainly have one of them is no map: a wrong map would correlate.
-zoo.proof proves of each layer that was read so that it answers where the image is changed.
+Three layouts occur: channels first (convolutions), channels last (the MLP of a Swin or ConvNeXt
+block), and tokens (image, token, channel), which form a grid of patches row by row. An output whose
+layout is uncertain is refused as no map, because a wrongly read map would still give correlations.
+zoo.proof then tests each layer: its maps must change where the image is changed.
 """
 
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 
 FIRST, LAST = 1, -1
-# Convolutions without padding take as much off the long sides of an image as off the short ones: by
-# so much of a side its maps may lie beside the proportions of the image.
+# Maximum deviation of a map's side from the proportions of the image, as a share of the side.
+# Convolutions without padding crop the same number of pixels from long and short sides.
 DRIFT = 1 / 8
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """How the tokens of a transformer lie on the image.
+    """Arrangement of a transformer's tokens on the image.
 
     Attributes:
-        grids: (y, x) of the patches, of each stage where there are several.
-        prefix: Tokens before the patches: class, distillation, registers. Some blocks of a model
-            may be without them (CaiT, where the class token joins late).
+        grids: Height and width of the grid of patches; one grid for each stage.
+        prefix: Number of tokens before the patches: class, distillation, registers. They may be
+            missing in some blocks (CaiT adds the class token late).
     """
 
     grids: tuple[tuple[int, int], ...] = ()
@@ -38,7 +38,7 @@ class Tokens:
         return f"expected {grids} patches, after {self.prefix} prefix tokens or none"
 
     def fold(self, output: Tensor) -> Tensor | str:
-        """Tokens (image, token, channel) as a map, or why they are none."""
+        """Return tokens (image, token, channel) as a map, or the reason why they are none."""
         tokens = output.shape[1]
         for y, x in self.grids:
             for prefix in (0, self.prefix):
@@ -54,14 +54,15 @@ HOW_TOKENS_LIE = (
 
 
 def tokens_from(name: str, architecture: dict) -> Tokens:
-    """Tokens as an entry declares them, who thereby says that they lie row by row.
+    """Return the tokens that an entry declares; they must be in row-by-row order.
 
     Args:
-        name: Of the model, for errors.
-        architecture: `grid` is [y, x] or a list of such, `prefix_tokens` a number.
+        name: Name of the model, for errors.
+        architecture: Mapping of an entry; `grid` is [y, x] or a list of such pairs, and
+            `prefix_tokens` is a number.
 
     Raises:
-        ValueError: They are something else.
+        ValueError: `grid` or `prefix_tokens` has another form.
     """
     grids, prefix = architecture.get("grid", []), architecture.get("prefix_tokens", 0)
     grids = [grids] if grids and isinstance(grids[0], int) else grids
@@ -79,15 +80,15 @@ def tokens_from(name: str, architecture: dict) -> Tokens:
 
 @dataclass
 class Source:
-    """What is known of an output besides its values, gathered while the modules run.
+    """Information about an output's layout, gathered while the modules run.
 
     Attributes:
-        module: It is the output of.
-        nonlinearity: It comes from, None for another module's output.
-        axis: Where the channels of the last output in four dimensions lay: FIRST, LAST or None.
-        shape: Of that output.
-        axes: All that occurred so far.
-        mixed_tokens: in_features of the last linear layer, if it ran along the tokens.
+        module: Module that returned the output.
+        nonlinearity: Name of the nonlinearity, or None for the output of another module.
+        axis: Channel axis of the last output in four dimensions: FIRST, LAST or None (unknown).
+        shape: Shape of that output.
+        axes: All channel axes so far.
+        mixed_tokens: in_features of the last linear layer, if it was applied along the tokens.
     """
 
     module: nn.Module | None = None
@@ -98,7 +99,7 @@ class Source:
     mixed_tokens: int = 0
 
     def note(self, module: nn.Module, inputs: tuple, output: object) -> None:
-        """Learn from a module that channel_axis knows; a forward hook."""
+        """Record the layout of the output of a module known to channel_axis; a forward hook."""
         if not isinstance(output, Tensor):
             return
         if output.ndim == 4:
@@ -112,9 +113,9 @@ class Source:
             self.mixed_tokens = module.in_features if transposed else 0
 
     def declares(self, output: Tensor) -> bool:
-        """Whether an output has the layout of the last one that is known.
+        """Whether an output has the last recorded layout.
 
-        A nonlinearity keeps it where nothing was reshaped in between; a block may end in a
+        A nonlinearity keeps the layout unless the output was reshaped before; a block may end in a
         permutation (ConvNeXt).
         """
         if channel_axis(self.module) is not None:
@@ -124,13 +125,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Reader:
-    """How the outputs of a model's modules become maps.
+    """Conversion of the outputs of a model's modules to maps.
 
     Attributes:
-        tokens: Of a transformer.
-        images: How many went in; an output of another number (windows) is no map. None: unknown.
-        size: (y, x) of the images; maps have their proportions. None: unknown.
-        remedy: A sentence for errors, with a space before it.
+        tokens: Tokens of a transformer.
+        images: Number of images in the batch; an output with another number, such as windows, is no
+            map. None if unknown.
+        size: Height and width of the images, whose proportions maps must have; None if unknown.
+        remedy: Sentence to append to errors, with a leading space.
     """
 
     tokens: Tokens = Tokens()
@@ -139,10 +141,10 @@ class Reader:
     remedy: str = ""
 
     def read(self, output: object, source: Source) -> Tensor | str:
-        """A view of an output as (image, channel, y, x), or a phrase that says why it is no map.
+        """Return a view of an output as (image, channel, y, x), or the reason why it is no map.
 
-        A module's attribute `margin` says how many pixels of its output on each side lie outside
-        the image (StyleGAN3): they are cropped.
+        If a module has the attribute `margin`, so many pixels on each side of its output lie
+        outside the image (StyleGAN3) and are cropped.
         """
         if not isinstance(output, Tensor):
             return f"is a {type(output).__name__}"
@@ -192,13 +194,13 @@ class Reader:
         return beside[0] < max(1 / y, drift) or beside[1] < max(1 / x, drift)
 
     def _finer_than_patches(self, output: Tensor) -> bool:
-        # Attention between all tokens is (image, token, token, head).
+        # Attention weights between all tokens have the shape (image, token, token, head).
         grids = self.tokens.grids
         return bool(grids) and output.shape[1] > max(y for y, _ in grids)
 
 
 def channel_axis(module: nn.Module | None) -> int | None:
-    """Where a module has the channels of an output in four dimensions; None if that is unknown."""
+    """Return the channel axis of a module's outputs in four dimensions; None if unknown."""
     convolutional = (
         nn.Conv2d,
         nn.ConvTranspose2d,
@@ -211,6 +213,6 @@ def channel_axis(module: nn.Module | None) -> int | None:
     if isinstance(module, nn.Linear):
         return LAST
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
-        # timm and torchvision: LayerNorm2d normalises channels that come first.
+        # In timm and torchvision, LayerNorm2d normalises channels-first outputs.
         return FIRST if "2d" in type(module).__name__ else LAST
     return None

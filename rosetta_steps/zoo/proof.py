@@ -1,11 +1,12 @@
-"""Prove that the maps of a model are maps, once, before a store or a stream is begun.
+"""Tests that the outputs read from a model are spatial maps, run before a store or a stream.
 
-Steadiness: the same maps twice, the same alone and in a batch, and no parameter or buffer changed
-by a pass. Place: an image is changed in one block after the other, and where a map answers is held
-against where the block lies. A layer that answers elsewhere (attention, patches that were
-unfolded, tokens in an order of their own, swapped axes) is left out, with the reason.
+Determinism: maps must be the same in two passes and the same for an image alone and in a batch, and
+a pass must not change a parameter or buffer. Position: an image is changed in one block after the
+other, and the place where a map changes is compared with the place of the block. A layer that
+changes elsewhere (attention, unfolded patches, tokens in another order, swapped axes) is left out,
+with the reason.
 
-The result follows from the entry, the weights, the layers and the code, and is kept in the cache.
+The result depends on entry, weights, layers and code, and is kept in the cache.
 """
 
 import json
@@ -31,22 +32,23 @@ from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.weights import cache_folder, sha256_of_weights, weights_file
 
-# Differences over the largest value of a layer. Two passes over one image differ by nothing or by
-# the order of sums; another batch changes the kernels (a dynamically quantised network: 4e-3 and
-# more). On a GPU products are rounded to TF32, under autocast to bfloat16.
+# Maximum differences, relative to the largest value of a layer. Two passes over one image differ at
+# most by the order of sums. Another batch size changes the kernels (a dynamically quantised network
+# differs by 4e-3 and more). On a GPU products are rounded to TF32, under autocast to bfloat16.
 TWICE, IN_A_BATCH, IN_A_BATCH_ROUNDED = 1e-4, 1e-3, 1e-2
 IN_A_BATCH_OF_AUTOCAST = 5e-2
 
-# The image is changed in BLOCKS x BLOCKS blocks. Of 640 layers of 57 architectures of timm with
-# random weights, all with a place had a score above 0.56, 19 of 20 above 0.9; the same maps with
-# shuffled positions or swapped axes at most 0.42, heads or tokens in the place of rows 0.
+# The image is changed in BLOCKS x BLOCKS blocks. Measured on 640 layers of 57 timm architectures
+# with random weights: spatial maps scored above 0.56, 19 of 20 of them above 0.9. The same maps
+# with shuffled positions or swapped axes scored at most 0.42, with heads or tokens read as rows 0.
 BLOCKS, LEAST_SCORE = 4, 0.5
-# An order of positions that fits better than that in which they were read is the true one: by more
-# than this, and by a share of what it lacks to 1, as layers that answer everywhere are noisy.
+# A layer is refused if another order of its positions scores better than the order as read, by more
+# than BETTER plus BETTER_SHARE times what the better score lacks to 1. The share allows for layers
+# that change everywhere, whose scores are noisy.
 BETTER, BETTER_SHARE = 0.01, 0.25
-# Over the largest value of a layer: below, a difference is rounding in float32.
+# Difference, relative to the largest value of a layer, below which it counts as float32 rounding.
 ROUNDING = 3e-6
-# Maps of the images of one pass.
+# Bytes of the maps of one forward pass.
 PASS_BYTES = 0.25e9
 LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu")
 
@@ -54,22 +56,23 @@ LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu
 def prove_layers(
     name: str, entry: dict, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
 ) -> tuple[list[Layer], dict[str, str]]:
-    """The layers of a model that are proven to be maps, and why the others are none.
+    """Return the layers of a model that pass the tests, and the reasons why others do not.
 
     Args:
-        name: Of the model.
-        entry: Of the model.
-        chosen: Layers that are to be stored or streamed.
+        name: Name of the model.
+        entry: Entry of the model.
+        chosen: Layers to be stored or streamed.
         layers: The setting that chose them: "all", a preset of the entry, or patterns.
-        device: To compute on.
+        device: Device to compute on.
 
     Returns:
-        Those that pass, and of each other layer the reason, by name. Maps of one position, which no
-        plain pattern takes, are not named.
+        The layers that pass, and the reason for every other layer by name. Maps of one position,
+        which no plain pattern matches, are not listed.
 
     Raises:
-        ValueError: The weights are bad; the maps of an image are not the same twice, alone and in a
-            batch; a pass changes the module; or a pattern has no layer that passes.
+        ValueError: The weights cannot be used; maps of an image differ between two passes or
+            between alone and in a batch; a pass changes the module; or no layer of a pattern
+            passes.
     """
     patterns = layer_patterns(entry, layers, name)
     left_out = _kept_or_new(name, entry, chosen, patterns, device)
@@ -95,7 +98,7 @@ def _matches(layer: str, pattern: str) -> bool:
 def _kept_or_new(
     name: str, entry: dict, chosen: Sequence[Layer], patterns: list[str], device: str
 ) -> dict[str, str]:
-    # Read from the cache, or computed and written there.
+    # Returns the reasons, read from the cache or computed and written there.
     path = weights_file(name, entry)
     weights = sha256_of_weights(name, entry)
     kind = torch.device(device).type
@@ -109,12 +112,12 @@ def _kept_or_new(
         {one: _version(one) for one in LIBRARIES},
     ]
     file = cache_folder() / "proofs" / f"{digest_of(follows_from)}.json"
-    # What a function loads itself has no digest.
+    # Weights that a user's function loads have no digest, so their result is not cached.
     if weights and file.is_file():
         try:
             return json.loads(file.read_text())["left_out"]
         except (ValueError, KeyError, TypeError):
-            pass  # damaged, so it is proven again
+            pass  # the file is damaged, so the tests run again
     begin = time.perf_counter()
     model = load(name, entry, path, device)
     if entry["role"] == "generator":
@@ -140,16 +143,16 @@ def _version(library: str) -> str:
 
 
 def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
-    """Why layers of a discriminative model are no maps, by name; empty if all are.
+    """Return the reasons why layers of a discriminative model are no maps, by name.
 
     Args:
-        model: Of the zoo, with its weights.
-        layers: Names.
-        device: That it computes on.
+        model: Model of the zoo, with its weights.
+        layers: Names of the layers.
+        device: Device of the model.
 
     Raises:
-        ValueError: The maps of an image are not the same twice, or alone and in a batch; or a pass
-            changes the module.
+        ValueError: Maps of an image differ between two passes or between alone and in a batch; or a
+            pass changes the module.
     """
     if not layers:
         return {}
@@ -157,19 +160,19 @@ def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
     return misplaced(model, layers)
 
 
-# Steadiness
+# Determinism
 
 
 def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> None:
-    """Raise a ValueError if maps of an image are not the same twice, and alone and in a batch.
+    """Raise a ValueError if maps of an image differ between passes or depend on the batch.
 
     Args:
-        model: Of the zoo, with its weights.
-        layers: Names.
-        device: That it computes on.
+        model: Model of the zoo, with its weights.
+        layers: Names of the layers.
+        device: Device of the model.
     """
     height, width = model.preprocessing.size
-    # Beside it others of a larger range: where a scale or a mean is that of the batch, it changes.
+    # The other images have a larger range, so that a scale or mean of the batch would change.
     image = 0.35 + 0.3 * textured((height, width), 0)
     others = [torch.zeros_like(image), (image > image.mean()).float()]
 
@@ -180,10 +183,10 @@ def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> 
 
 
 def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
-    """Raise a ValueError if maps of a z are not the same twice, and alone and in a batch.
+    """Raise a ValueError if maps of a latent differ between passes or depend on the batch.
 
     Args:
-        generator: Of the zoo, with its weights.
+        generator: Generator of the zoo, with its weights.
         layers: Names.
     """
     values = torch.Generator().manual_seed(0)
@@ -246,12 +249,12 @@ def _refuse_unsteady(
 def first_difference(
     one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float
 ) -> str | None:
-    """The first layer, in the order of the forward pass, in which maps differ: where it begins.
+    """Describe the first layer, in the order of the forward pass, in which maps differ.
 
     Args:
         one: Maps of each layer.
-        other: Maps of each layer, to be the same.
-        tolerance: Over the largest value of a layer.
+        other: Maps of each layer that should be the same.
+        tolerance: Maximum difference relative to the largest value of a layer.
     """
     for name, maps in one.items():
         scale = maps.nan_to_num().abs().amax().item()
@@ -264,7 +267,7 @@ def first_difference(
 
 
 def checksums(module: nn.Module | None) -> dict[str, int]:
-    """A checksum of each parameter and buffer of a module; empty for what is no torch module."""
+    """Return a checksum of each parameter and buffer of a module; empty if it is None."""
     if module is None:
         return {}
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -275,14 +278,14 @@ def checksums(module: nn.Module | None) -> dict[str, int]:
     }
 
 
-# Place
+# Position
 
 
 def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
-    """Of each layer whose maps do not answer where the image is changed, why it is no map.
+    """Return the layers whose maps do not change where the image is changed, with reasons.
 
     Args:
-        model: Of the zoo, with its weights.
+        model: Model of the zoo, with its weights.
         layers: Names.
     """
     answers, silent = responses(model, layers)
@@ -291,18 +294,19 @@ def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
 
 
 def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """How much each position of a map answers to a change in each block of the image.
+    """Measure how much each position of a map changes when a block of the image is changed.
 
-    Of a difference the mean over positions is taken off first, channel by channel, and each
-    channel counts alike: a gate or an attention changes all positions, mostly by far more than
-    their own part of the image does.
+    The mean over positions is subtracted from the difference of each channel first, and all
+    channels count the same. Otherwise a gate or attention, which changes all positions, would
+    mostly outweigh the effect of a position's own part of the image.
 
     Args:
-        model: Of the zoo, with its weights.
+        model: Model of the zoo, with its weights.
         layers: Names.
 
     Returns:
-        Of each layer (block_y, block_x, y, x); and of layers in which little can be seen, why.
+        Change of each layer, (block_y, block_x, y, x); and for layers that hardly change, the
+        reason.
     """
     size = tuple(model.preprocessing.size)
     image, other = textured(size, 0), textured(size, 1)
@@ -326,7 +330,7 @@ def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
         answers[name] = torch.cat(values[name]).view(*blocks, *shapes[name])
         own = before[name] - before[name].mean(2, keepdim=True)
         if not torch.isfinite(answers[name]).all() or shapes[name] == (1, 1):
-            # What is not finite is refused when it is read; one position has no place to prove.
+            # Values that are not finite are refused on reading; one position has nothing to test.
             answers[name] = torch.zeros(*blocks, 1, 1, dtype=torch.float64)
         elif own.square().mean().sqrt() < ROUNDING:
             silent[name] = "has the same values at all positions, so that none has a place"
@@ -336,7 +340,7 @@ def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
 
 
 def textured(size: tuple[int, int], seed: int) -> Tensor:
-    """An image of as much contrast at every scale as photographs have, (1, rgb, y, x) in [0, 1]."""
+    """Return an image (1, rgb, y, x) in [0, 1] with the contrast of photographs at every scale."""
     values = torch.Generator().manual_seed(seed)
     total, cells = torch.zeros(1, 3, *size), 2
     while cells < 2 * max(size):
@@ -350,7 +354,7 @@ def textured(size: tuple[int, int], seed: int) -> Tensor:
 def changed_blocks(
     image: Tensor, other: Tensor, blocks: Sequence[int], at_once: int
 ) -> Iterator[Tensor]:
-    """Batches of an image with one block of another in it, block by block, row by row."""
+    """Yield batches of an image in which one block is replaced by that of another, row by row."""
     height, width = image.shape[2:]
     batch = []
     for row in range(blocks[0]):
@@ -368,10 +372,10 @@ def changed_blocks(
 
 
 def verdict(answers: Tensor) -> str | None:
-    """Why a layer is no map, None if it is one.
+    """Return the reason why a layer is no map; None if it is one.
 
     Args:
-        answers: (block_y, block_x, y, x), as `responses` gives them.
+        answers: Changes (block_y, block_x, y, x), as `responses` returns them.
     """
     places = centroids(answers)
     score = scores(*places)
@@ -395,8 +399,15 @@ def verdict(answers: Tensor) -> str | None:
 
 
 def centroids(answers: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in the image the changes lie to which each position answers, y and x, (y, x) each."""
-    # Blocks that change more count alike, and positions that change more.
+    """Return the mean place in the image to which each position reacts, as its y and its x.
+
+    Args:
+        answers: Changes (block_y, block_x, y, x), as `responses` returns them.
+
+    Returns:
+        Coordinates y and x in [0, 1], (y, x) each.
+    """
+    # Normalised, so that blocks and positions that change more do not count more.
     answers = answers / answers.mean((2, 3), keepdim=True).clamp_min(1e-300)
     share = answers / answers.sum((0, 1)).clamp_min(1e-300)
     rows, columns = (
@@ -406,9 +417,9 @@ def centroids(answers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scores(y: Tensor, x: Tensor) -> tuple[float, float]:
-    """Correlation of the places to which positions answer with their rows, and their columns.
+    """Return the correlations of these places with the rows and the columns of the positions.
 
-    1 along an axis of one position.
+    Along an axis of one position the score is 1.
     """
     rows, columns = (torch.arange(count, dtype=y.dtype) for count in y.shape)
     return (
@@ -426,10 +437,10 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 
 
 def orders(places: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
-    """Other orders in which positions occur, in words, and how each is undone.
+    """Yield other orders in which positions may occur, in words, and functions that undo them.
 
     Args:
-        places: As `centroids` gives them; of the shape of the maps.
+        places: Places as `centroids` returns them, of the shape of the maps.
     """
     height, width = places[0].shape
 
@@ -457,7 +468,7 @@ def orders(places: tuple[Tensor, Tensor]) -> Iterator[tuple[str, Callable[[Tenso
             lambda one: one.reshape(width, height).T,
         )
     for a in _divisors(height):
-        # Of the proportions of the map, and square.
+        # Blocks with the proportions of the map, and square blocks.
         for b in {a, a * width // height}:
             if 1 < b < width and width % b == 0:
                 yield (

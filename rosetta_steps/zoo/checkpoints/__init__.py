@@ -1,1 +1,1 @@
-"""Checkpoints read as data: nothing inside them is ever run."""
+"""Reading of checkpoints as data, without running any code in them."""

@@ -1,4 +1,4 @@
-"""Why the tensors of a file do not fit an architecture, and which line of its entry mends it."""
+"""Advice on tensors that do not fit an architecture: the likely cause and the entry's fix."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from rosetta_steps.zoo.checkpoints.shards import shard_of
 
 COUNTER = "num_batches_tracked"
 BOUNDARIES = "._/:-"
-# Parts of names by which Hugging Face's transformers are known.
+# Parts of names by which checkpoints of Hugging Face transformers are recognised.
 HUGGING_FACE = (
     "patch_embeddings.projection.",
     "vision_model.",
@@ -26,15 +26,15 @@ Shapes = dict[str, tuple[int, ...]]
 def advice(
     name: str, own: Shapes, found: Shapes, source: dict, path: Path | None, counters: set[str]
 ) -> str:
-    """What probably went wrong with a checkpoint that does not fit, and the way out.
+    """Return the probable reason why a checkpoint does not fit, and the remedy.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         own: Shapes of the architecture's state dict.
         found: Shapes of the tensors that were taken from the file.
         source: `weights` of its entry, as far as it is known.
-        path: Of the file, if it is known.
-        counters: Names in `own` that a file may leave out.
+        path: Path of the file, if it is known.
+        counters: Names in `own` that a file may lack.
 
     Returns:
         One to three sentences.
@@ -89,7 +89,7 @@ def advice(
 
 
 def patterns_of(left_over: list[str], own) -> list[str]:
-    """Patterns that match names that are left over, few of them, and no name of an architecture."""
+    """Return a few patterns that match all left-over names but no name of the architecture."""
     if left_over and all(_counts(key) for key in left_over):
         return [f"*.{COUNTER}"]
     patterns: list[str] = []
@@ -106,9 +106,10 @@ def patterns_of(left_over: list[str], own) -> list[str]:
 
 
 def _likely_prefix(needed: Shapes, found: Shapes, same_shape: bool = False) -> tuple[str, float]:
-    """The prefix under which most of the names are found, and the part of them that is.
+    """Return the prefix under which most names are found, and the share of names found.
 
-    Empty where it is none, or where it is a tenth of them or a single one of several: an accident.
+    The prefix is empty if there is none, or if only a tenth of the names or a single one of several
+    match, which is taken for coincidence.
     """
     fits: Counter[str] = Counter()
     names: Counter[str] = Counter()
@@ -121,7 +122,7 @@ def _likely_prefix(needed: Shapes, found: Shapes, same_shape: bool = False) -> t
                 fits[key[:start]] += needed[rest] == found[key]
     if not names:
         return "", 0.0
-    # Of several with as many, none, or else the first in the file.
+    # Among prefixes with equal counts, no prefix is preferred, then the first in the file.
     prefix = max(names, key=lambda prefix: (fits[prefix], names[prefix], not prefix))
     count = fits[prefix] if same_shape else names[prefix]
     covered = count / len(needed)
@@ -158,7 +159,7 @@ def _also_under(own: Shapes, found: Shapes, counters: set[str], prefix: str) -> 
 
 
 def _prefixes(own: Shapes, found: Shapes, counters: set[str]) -> list[str]:
-    """Prefixes under which all that an architecture needs is found, with its shapes."""
+    """Return the prefixes under which all tensors of an architecture are found, with its shapes."""
     needed = {key: own[key] for key in own if key not in counters}
     some = max(needed, key=len, default="")
     candidates = [key[: -len(some)] for key in found if some and key.endswith(some)]

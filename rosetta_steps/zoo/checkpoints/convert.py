@@ -1,4 +1,4 @@
-"""Convert a checkpoint once: its tensors to safetensors, what it says of its network to JSON."""
+"""Conversion of a checkpoint: its tensors to safetensors, its stated settings to JSON."""
 
 import json
 import os
@@ -22,18 +22,18 @@ def convert(
 ) -> Path:
     """Write OUTPUT.safetensors and OUTPUT.json from a checkpoint of any kind.
 
-    The JSON goes first: where there is a .safetensors, both are there and whole. What was written
-    and what of the checkpoint was left out is said on stderr.
+    The JSON is written first, so that both files are complete once the .safetensors exists. What
+    was written and what was left out is printed to stderr.
 
     Args:
-        source: The checkpoint.
-        output: Path without suffix, or with .safetensors.
-        key: Part of the checkpoint, as read_checkpoint takes it.
+        source: Path of the checkpoint.
+        output: Path of the output without suffix, or with .safetensors.
+        key: Key of the part to take, as in read_checkpoint.
         overwrite: Whether to replace files that exist.
-        prefix: Of the names that are taken, without it, as read_checkpoint takes it.
+        prefix: Prefix of the names to take, which is removed, as in read_checkpoint.
 
     Returns:
-        Path of the .safetensors file, which read_checkpoint reads back with the same settings.
+        Path of the .safetensors file, from which read_checkpoint reads the same settings.
 
     Raises:
         ValueError: The checkpoint cannot be read, or the output exists.
@@ -61,7 +61,7 @@ def convert(
         "left_out": checkpoint.left_out,
         "names": list(checkpoint.tensors),  # a safetensors file does not keep their order
     }
-    # Copies of what has two names, because safetensors refuses shared memory.
+    # Tensors with two names are copied, because safetensors refuses shared memory.
     seen: set[int] = set()
     tensors = {}
     for name, tensor in checkpoint.tensors.items():

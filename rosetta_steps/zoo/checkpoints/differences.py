@@ -1,4 +1,4 @@
-"""In what a checkpoint and an architecture differ, in words."""
+"""Description of the differences between a checkpoint and an architecture."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ SHOWN = 3
 def differences(
     missing: Sequence[str], left_over: Sequence[str], other_shape: Sequence[str] = ()
 ) -> str:
-    """How many names are missing, left over or of another shape, and the first of each.
+    """Describe how many names are missing, left over or of another shape, and the first of each.
 
     Returns:
-        Words to put into an error; empty where nothing differs.
+        Words for an error; empty if nothing differs.
     """
     parts = (
         ("missing", missing),

@@ -3,7 +3,8 @@
 Sources: torch_utils/persistence.py of StyleGAN2-ADA-PyTorch, StyleGAN3 and StyleGAN-XL, whose
 modules carry their fields in the argument of one call; dnnlib/tflib/network.py of StyleGAN2
 (TensorFlow).
-Records may hold one another in circles, or one record a million times: whatever walks them counts.
+Records may contain each other in cycles, or one record many times. So all functions that traverse
+them count their steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ OMITTED = object()
 
 
 def fields_of(value) -> dict | None:
-    """Fields of a recorded torch module, None for anything else."""
+    """Return the fields of a recorded torch module; None for anything else."""
     if type(value) is not Inert:
         return None
     if value.name == PERSISTENT:
@@ -36,7 +37,7 @@ def fields_of(value) -> dict | None:
 
 
 def scripted_fields_of(value) -> dict | None:
-    """Fields of a recorded TorchScript module: its tensors and modules; None for anything else."""
+    """Return tensors and modules of a recorded TorchScript module; None for anything else."""
     if type(value) is not Inert or type(value.state) is not dict:
         return None
     fields: dict = {"_buffers": {}, "_modules": {}}
@@ -51,14 +52,14 @@ def scripted_fields_of(value) -> dict | None:
 def state_dict(
     module: Inert, look: Callable[[object], dict | None] = fields_of
 ) -> dict[str, StoredTensor | Array]:
-    """Tensors of a recorded torch module, in the order and under the names of torch's state_dict().
+    """Return the tensors of a recorded torch module, ordered and named as by torch's state_dict().
 
     Args:
-        module: The record.
-        look: fields_of, or scripted_fields_of.
+        module: Record of the module.
+        look: Function that returns a module's fields: fields_of or scripted_fields_of.
 
     Raises:
-        ValueError: A module holds itself, or there are absurdly many.
+        ValueError: A module contains itself, or there are too many modules.
     """
     found: dict[str, StoredTensor | Array] = {}
     for path, fields in _walk(module, ".", look, "_modules"):
@@ -78,12 +79,12 @@ def state_dict(
 
 
 def settings_of(module: Inert) -> dict:
-    """Class, constructor arguments and plain attributes of a recorded torch module.
+    """Return class, constructor arguments and plain attributes of a recorded torch module.
 
     Returns:
-        class, init_args, init_kwargs, and attributes: path of a module ("" is the whole) to its
-        plain public attributes, which unlike the constructor arguments are what holds where modules
-        were altered after they had been built (StyleGAN-XL).
+        Dict with class, init_args, init_kwargs and attributes. `attributes` maps the path of each
+        module ("" is the whole network) to its plain public attributes. Unlike the constructor
+        arguments they are right even if modules were changed after construction (StyleGAN-XL).
     """
     left = [MOST_VALUES]
     attributes = {}
@@ -107,16 +108,16 @@ def _is_public(name) -> bool:
 
 
 def network_of(value) -> dict | None:
-    """State of a recorded Network of dnnlib.tflib, None for anything else."""
+    """Return the state of a recorded Network of dnnlib.tflib; None for anything else."""
     recorded = type(value) is Inert and value.name == TENSORFLOW and type(value.state) is dict
     return value.state if recorded else None
 
 
 def tensorflow_variables(network: Inert) -> dict[str, Array]:
-    """Variables of a recorded Network, those of a component after its name and a slash.
+    """Return the variables of a recorded Network; a component's begin with its name and a slash.
 
     Raises:
-        ValueError: It has another form than NVIDIA's.
+        ValueError: The record does not have NVIDIA's form.
     """
     found = {}
     for path, state in _walk(network, "/", network_of, "components"):
@@ -135,10 +136,11 @@ def tensorflow_variables(network: Inert) -> dict[str, Array]:
 
 
 def tensorflow_settings(network: Inert) -> dict:
-    """Function that built a recorded Network and its arguments, and those of its components.
+    """Return the function that built a recorded Network and its arguments, also of components.
 
     Returns:
-        class, init_kwargs, and components: path of each to its class and init_kwargs.
+        Dict with class, init_kwargs and components; `components` maps each path to class and
+        init_kwargs.
     """
     left = [MOST_VALUES]
     found = {
@@ -152,7 +154,7 @@ def tensorflow_settings(network: Inert) -> dict:
 
 
 def _walk(whole: Inert, separator: str, look, table: str) -> Iterator[tuple[str, dict]]:
-    """Pairs of path (with a separator at its end, "" is the whole) and fields, depth first."""
+    """Yield path (ending in a separator; "" is the whole) and fields of modules, depth first."""
     waiting = [("", whole, 0)]
     seen = 0
     while waiting:
@@ -182,27 +184,27 @@ def _entries(fields: dict, table: str) -> list[tuple[str, Any]]:
 
 
 def plain(value, left: list[int] | None = None):
-    """What of a value of a pickle can be written as JSON; the rest of it is left out.
+    """Return the part of a pickle's value that can be written as JSON.
 
     Args:
-        value: Of any kind.
-        left: How many values may still be kept, counted down: a single number.
+        value: Value of any type.
+        left: List of a single number, which counts down how many values may still be kept.
 
     Returns:
-        None, a truth value, a number, a text, or lists and dictionaries of them.
+        None, a boolean, a number, a text, or lists and dictionaries of these.
     """
     found = _plain(value, DEEPEST, [MOST_VALUES] if left is None else left)
     return None if found is OMITTED else found
 
 
 def is_plain(value) -> bool:
-    """Whether `plain` keeps a value whole."""
+    """Whether `plain` keeps a value completely."""
     waiting, seen = [value], 1
     while waiting:
         value = waiting.pop()
         if type(value) in (list, tuple, dict):
             seen += len(value)
-            if seen > MOST_VALUES:  # also where it holds itself
+            if seen > MOST_VALUES:  # also true of a value that contains itself
                 return False
             if type(value) is dict and any(type(key) not in (int, str) for key in value):
                 return False

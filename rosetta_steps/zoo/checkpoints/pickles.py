@@ -1,13 +1,13 @@
-"""A reader of pickles that cannot run anything: it knows data, and only records calls and classes.
+"""Reader of pickles that runs no code: it reads data, and only records calls and classes.
 
 A pickle is a program for a small stack machine, whose opcodes may import any function and call it.
-The machine here has no such opcode: a global is its name (Global), and what a call or a class would
-have made is a record of it (Inert), unless its name is in a table of our own functions that the
-caller passes. Neither the pickle module nor any other unpickler takes part.
+The machine here cannot do that: it reads a global as its name (Global) and replaces the result of a
+call or class by a record of it (Inert), unless the caller passes a function of ours for that name.
+No other unpickler is involved.
 
-It reads from memory that is mapped, copies no byte string longer than SMALL, trusts no length or
-count in the file before it has compared it with what is left of the file, never recurses, and stops
-after MOST_STEPS opcodes, so that the memory it takes is bounded whatever the file says.
+It reads from a memory map, copies no byte string longer than SMALL, compares every length and count
+with the rest of the file before use, never recurses, and stops after MOST_STEPS opcodes. So its
+memory is bounded for any file.
 
 Format: the opcodes of protocols 0 to 5, as Lib/pickletools.py of Python documents them.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 
-# Over 20 times the opcodes of a StyleGAN-XL snapshot; empty sets, the dearest opcode, would take
-# 1 GB at this number.
+# Over 20 times the opcodes of a StyleGAN-XL snapshot. So many empty sets, the costliest opcode,
+# would take 1 GB.
 MOST_STEPS = 5_000_000
 SMALL = 1 << 16
 LONGEST_NAME = 1000
@@ -31,36 +31,36 @@ PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 class TruncatedError(UserError):
-    """A file ends before what it holds does."""
+    """A file ends before its content is complete."""
 
 
 class Budget:
-    """What reading one file may cost, however its parts are nested.
+    """Limits on the cost of reading one file.
 
     Attributes:
-        steps: Opcodes, and items copied from one container to another, that are left.
-        bytes: Bytes that may still be copied out of it: at first twice what the file holds, since
-            two tensors may share memory in it, but not endlessly many.
+        steps: Remaining number of opcodes and of items copied between containers.
+        bytes: Remaining bytes that may be copied out of the file. It begins with twice the size of
+            the file, because tensors may share memory in it, but only to a limited extent.
     """
 
     def __init__(self, file_bytes: int):
         self.steps, self.bytes = MOST_STEPS, 2 * file_bytes
 
     def spend_steps(self, count: int) -> None:
-        """Take off steps, or raise a ValueError when none are left."""
+        """Subtract steps; raise a ValueError if none are left."""
         self.steps -= count
         if self.steps < 0:
             raise UserError(f"it has more than {MOST_STEPS} opcodes, as no checkpoint does")
 
     def spend_bytes(self, count: int) -> None:
-        """Take off bytes, or raise a ValueError when none are left."""
+        """Subtract bytes; raise a ValueError if none are left."""
         self.bytes -= count
         if self.bytes < 0:
             raise UserError("it claims more bytes of tensors than the file holds")
 
 
 class Global:
-    """Name of a function or class in a pickle: a name and nothing more."""
+    """Name of a function or class in a pickle, which is not imported."""
 
     __slots__ = ("name",)
 
@@ -72,14 +72,14 @@ class Global:
 
 
 class Inert:
-    """Record of a call that was not made: it accepts whatever a pickle does to its result.
+    """Record of a call that was not made; it accepts every operation of a pickle on the result.
 
     Attributes:
-        name: Of the function or class, with its module.
+        name: Name of the function or class, with its module.
         arguments: Positional arguments.
         keywords: Keyword arguments, or None.
-        state: What __setstate__ would have got, or None.
-        items: What was appended to it, and pairs (key, value) that were set in it.
+        state: Argument that __setstate__ would have received, or None.
+        items: Items appended to it, and pairs (key, value) set in it.
     """
 
     __slots__ = ("name", "arguments", "keywords", "state", "items")
@@ -90,7 +90,7 @@ class Inert:
         self.items: list = []
 
     def build(self, state) -> None:
-        """Keep a state: the BUILD opcode."""
+        """Record a state, for the BUILD opcode."""
         self.state = state
 
     def __repr__(self) -> str:
@@ -104,22 +104,23 @@ def read_pickle(
     known: dict[str, Callable],
     persistent: Callable | None = None,
 ) -> tuple[Any, int]:
-    """Read one pickle as data.
+    """Read one pickle as data, without running code.
 
     Args:
-        data: Bytes that hold it.
-        start: Where in data it begins.
-        budget: Of the file.
-        known: Name of a global, "module.name", to our function that stands for a call of it:
-            function(budget, *arguments) checks what it gets.
-        persistent: Our function of a persistent identifier, where the format has them.
+        data: Bytes that contain the pickle.
+        start: Offset at which it begins.
+        budget: Budget of the file.
+        known: Functions of ours that replace calls, by the name of the global, "module.name". They
+            are called as function(budget, *arguments) and must check the arguments.
+        persistent: Function of ours for persistent identifiers, if the format has them.
 
     Returns:
-        The object: plain values, containers, what the functions return, Global, Inert. Byte strings
-        longer than SMALL are memoryviews into data. And where in data the pickle ends.
+        The object, and the offset at which the pickle ends. The object consists of plain values,
+        containers, results of the given functions, Global and Inert. Byte strings longer than SMALL
+        are memoryviews into data.
 
     Raises:
-        ValueError: It is no pickle, is truncated, claims more than there is, or is not well formed.
+        ValueError: It is no pickle, is truncated, claims more than the file holds, or is malformed.
     """
     machine = _Machine(data, start, budget, known, persistent)
     try:
@@ -134,7 +135,7 @@ def read_pickle(
 
 
 class _Machine:
-    """The stack, the memo and the position: one pickle being read."""
+    """State of the stack machine while one pickle is read: stack, memo and position."""
 
     def __init__(self, data, start, budget, known, persistent):
         self.data, self.position, self.size = data, start, len(data)
@@ -314,7 +315,7 @@ class _Machine:
         self.call(function, tuple(arguments))
 
     def build(self) -> None:
-        # What is set on a dict or a list, such as the versions of a state dict, is no tensor.
+        # States of a dict or list, such as the versions of a state dict, are ignored: no tensors.
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Inert):
             target.build(state)
@@ -327,7 +328,7 @@ class _Machine:
 
 
 def described(value) -> str:
-    """A value of a pickle in a few words: containers are not looked into, they may never end."""
+    """Describe a value of a pickle in a few words, without its content, which may be cyclic."""
     if isinstance(value, Global | Inert) or value is None or type(value) in (bool, float):
         return f"{value!r:.200}"
     if type(value) is str:
@@ -340,9 +341,9 @@ def described(value) -> str:
 
 
 def plain_key(key):
-    """A key or an item of a set as it is, if hashing it is quick; else an inert one in its place.
+    """Return a key or an item of a set if hashing it is fast, else an inert object in its place.
 
-    A nested tuple that holds another twice, which holds another twice and so on, takes forever.
+    Hashing takes exponential time for a tuple that contains another one twice, and so on.
     """
     if type(key) is int:
         quick = -(1 << 63) <= key < 1 << 64
@@ -367,7 +368,7 @@ HANDLERS: dict[int, Callable[[_Machine], None]] = {
     code[0]: handler
     for code, handler in {
         pickle.PROTO: lambda m: m.take(1),
-        pickle.FRAME: lambda m: m.take(8),  # a hint for buffering
+        pickle.FRAME: lambda m: m.take(8),  # only a hint for buffering
         pickle.MARK: M.mark,
         pickle.POP: M.pop,
         pickle.POP_MARK: M.since_mark,

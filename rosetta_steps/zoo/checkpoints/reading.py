@@ -1,4 +1,4 @@
-"""Checkpoints of every kind the zoo meets, read as data, and their way into a module."""
+"""Reading of checkpoints of all supported formats as data, and loading them into a module."""
 
 import json
 import mmap
@@ -42,42 +42,43 @@ from rosetta_steps.zoo.checkpoints.torch_files import OtherFormatError, read_arc
 FORMAT = "rosetta_steps checkpoint"
 FETCH_AGAIN = "Fetch or copy it again."
 SAFETENSORS, ZIP, PICKLE = "a safetensors file", "a zip archive", "a pickle"
-LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
+LONGEST_HEADER = 100_000_000  # bytes, maximum for a safetensors file
 TENSORFLOW_NETWORKS = ("G", "D", "Gs")
 # CLIP's TorchScript archives store these three sizes among their buffers.
 CLIP_SIZES = ("input_resolution", "context_length", "vocab_size")
-# First bytes of files that people take for checkpoints, to what they are.
+# Descriptions of files that are mistaken for checkpoints, by their first bytes.
 OTHERS = {
     b"\x89HDF": "an HDF5 file (Keras)",
     b"GGUF": "a GGUF file (llama.cpp)",
     b"\x1f\x8b": "compressed by gzip: unpack it first",
     b"7z\xbc\xaf": "compressed by 7-Zip: unpack it first",
 }
-# Statistics, which unlike a mask in a buffer are never infinite.
+# Buffers with statistics, which must be finite, unlike masks.
 STATISTICS = ("running_mean", "running_var")
 
 
 class PartError(UserError):
-    """A file has no tensors where its entry says that they are."""
+    """A file has no tensors at the key or prefix that its entry gives."""
 
 
 class NoTensorsError(UserError):
-    """There is something where tensors are expected, and it holds none."""
+    """An object at which tensors are expected contains none."""
 
 
 @dataclass
 class Checkpoint:
-    """Tensors of a file, and what it says about the network they belong to.
+    """Tensors of a file, and the settings that it states of their network.
 
     Attributes:
-        tensors: State dict, as stored (16 bits stay 16 bits), on the CPU.
-        settings: What JSON can hold. class, init_args, init_kwargs and attributes of modules in
+        tensors: State dict on the CPU in the stored dtypes.
+        settings: JSON-like settings: class, init_args, init_kwargs and attributes of modules in
             pickles; truncation_statistics and noise_seed of converted StyleGAN2s; plain values
             beside the tensors.
-        layout: Of the file: safetensors, sharded, torch, torchscript, persistent (NVIDIA's PyTorch
-            pickles), tensorflow, rosinality. The last two come back in NVIDIA's PyTorch layout.
-        left_out: Names of what the file holds besides, in tensors and settings not at all or not
-            whole: other networks, an optimiser.
+        layout: Layout of the file: safetensors, sharded, torch, torchscript, persistent (NVIDIA's
+            PyTorch pickles), tensorflow, rosinality. Tensors of the last two are converted to
+            NVIDIA's PyTorch layout.
+        left_out: Names of other content of the file, which `tensors` and `settings` lack or hold
+            only in part, such as other networks or an optimiser.
     """
 
     tensors: dict[str, Tensor]
@@ -88,12 +89,12 @@ class Checkpoint:
 
 @dataclass
 class Part:
-    """Which tensors of a state dict are taken.
+    """Selection of tensors from a state dict.
 
     Attributes:
-        prefix: Those under it, which is taken off their names; the others are left out.
-        ignore: Patterns of names, without the prefix, that are left out too.
-        left_out: The names that were left out, in the file.
+        prefix: Prefix of the names to take, which is removed; other names are left out.
+        ignore: Patterns of further names to leave out, without the prefix.
+        left_out: Names in the file that were left out.
     """
 
     prefix: str = ""
@@ -101,10 +102,10 @@ class Part:
     left_out: list[str] = field(default_factory=list)
 
     def of(self, stored: dict) -> dict:
-        """What is taken, under the names it is taken by.
+        """Return the selected tensors under their names without prefix.
 
         Raises:
-            ValueError: Nothing lies under the prefix, or a pattern to ignore matches nothing.
+            ValueError: No name has the prefix, or a pattern to ignore matches nothing.
         """
         start = len(self.prefix)
         under = {k[start:]: v for k, v in stored.items() if k.startswith(self.prefix) and k[start:]}
@@ -133,30 +134,30 @@ class Part:
 
 
 def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by name, as read_checkpoint has them."""
+    """Return the tensors of a checkpoint by name; see read_checkpoint."""
     return read_checkpoint(path, key).tensors
 
 
 def read_checkpoint(
     path: Path, key: str | None = None, prefix: str = "", ignore: tuple[str, ...] | list[str] = ()
 ) -> Checkpoint:
-    """Read a checkpoint as data, whatever its kind: its first bytes tell, not its name.
+    """Read a checkpoint as data; its format is recognised by its first bytes, not by its name.
 
     Args:
-        path: Of the file, or of the index of a checkpoint in shards.
-        key: Where the state dict or the module lies in it, when it is not the whole, its parts
-            joined with dots where it lies deeper; without one, the averaged generator (G_ema, Gs,
-            g_ema) of a file that holds several networks.
-        prefix: Of the names that are taken, without it; all others are left out.
-        ignore: Patterns of names, without the prefix, that are left out.
+        path: Path of the file, or of the index of a checkpoint in shards.
+        key: Key of the state dict or module within the file; nested keys are joined by dots. None
+            takes the whole content, or the averaged generator (G_ema, Gs, g_ema) of a file that
+            holds several networks.
+        prefix: Prefix of the names to take, which is removed; other names are left out.
+        ignore: Patterns of names to leave out, without the prefix.
 
     Returns:
         Its tensors and settings.
 
     Raises:
-        ValueError: The file is missing or truncated, holds no tensors or none at that key or under
-            that prefix, claims more than it holds, or would have to run code; or a shard is
-            missing, or another than its index says.
+        ValueError: The file is missing or truncated, holds no tensors (at the key or with the
+            prefix), claims more than it holds, or could only be read by running code; or a shard
+            is missing or differs from its index.
     """
     path, part = Path(path), Part(prefix, tuple(ignore))
     if not path.is_file():
@@ -213,7 +214,7 @@ def read_checkpoint(
 
 
 def _sharded(path: Path, key: str | None, part: Part) -> Checkpoint:
-    """The checkpoint whose shards an index names."""
+    """Read the checkpoint whose shards an index names."""
     weight_map = read_index(path)
     if key is not None:
         raise UserError(
@@ -250,7 +251,7 @@ def _sharded(path: Path, key: str | None, part: Part) -> Checkpoint:
 
 
 def _kind(path: Path, start: bytes) -> str | None:
-    """What a file begins as, by its first 9 bytes; None where no checkpoint begins so."""
+    """Return the format of a file by its first 9 bytes; None if it is no checkpoint."""
     header = int.from_bytes(start[:8], "little")
     if start[8:] == b"{" and header <= LONGEST_HEADER:
         return SAFETENSORS
@@ -287,7 +288,7 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
         raise UserError(str(error)) from None
     beside = path.with_suffix(".json")
     try:
-        # Only a regular file: to open a pipe waits until someone writes to it.
+        # Only a regular file is opened, because opening a pipe could block.
         said = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         said = None
@@ -306,7 +307,7 @@ def _safetensors(path: Path, data: memoryview) -> Checkpoint:
 
 
 def _end_of_safetensors(data: memoryview) -> int:
-    """Byte at which a safetensors file claims to end, at least; 0 where it claims nothing."""
+    """Return the minimum length that a safetensors file claims; 0 if it claims none."""
     if len(data) < 9:
         return 9
     end = 8 + int.from_bytes(data[:8], "little")
@@ -320,7 +321,7 @@ def _end_of_safetensors(data: memoryview) -> int:
 
 
 def _at(path: Path, content, key: str | None):
-    """The part of a file that is asked for, or that one wants without asking."""
+    """Return the content at a key, or without a key the averaged generator or the whole."""
     networks = _networks(content)
     if key is None:
         for usual in ("G_ema", "Gs", "g_ema"):
@@ -343,7 +344,7 @@ def _at(path: Path, content, key: str | None):
 
 
 def _networks(content) -> dict:
-    """Networks of a file that holds several, by name."""
+    """Return the networks of a file that holds several, by name."""
     if type(content) is dict:
         return {
             name: value
@@ -394,7 +395,7 @@ def _checkpoint(chosen, content, layout: str, budget: Budget, part: Part) -> Che
 
 
 def _before_rosinality(state: dict) -> str:
-    """The prefix behind which a state dict has rosinality's names; empty where it has not."""
+    """Return the prefix after which a state dict has rosinality's names; empty if it has none."""
     for name in state:
         before = name.removesuffix("style.1.weight")
         if before and before != name:
@@ -405,7 +406,7 @@ def _before_rosinality(state: dict) -> str:
 
 
 def _left_out(chosen, content, checkpoint: Checkpoint) -> list[str]:
-    """Names of what lies beside the chosen part, and of what it holds that is no tensor."""
+    """Return the names of content beside the chosen part and of its values that are no tensors."""
     used = ("latent_avg",) if checkpoint.layout == "rosinality" else ()
     beside: dict = {}
     if chosen is not content:
@@ -456,7 +457,7 @@ def _shown(names: list) -> str:
 
 
 def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
-    """Tensors in memory; two names of one tensor in the file are one tensor here."""
+    """Read tensors into memory; two names of one tensor in the file share one tensor."""
     read: dict = {}
     tensors = {}
     for name, value in stored.items():
@@ -468,10 +469,11 @@ def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
 
 
 def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, bool]:
-    """The checkpoint of an entry, and whether its tensors are taken by their order.
+    """Read the checkpoint of an entry; also return whether tensors are matched by order.
 
     Raises:
-        ValueError: It cannot be read; or `keys: by_order` asks for an order that it does not have.
+        ValueError: The checkpoint cannot be read; or the entry has `keys: by_order`, but the
+            checkpoint has no order.
     """
     source = entry["weights"]
     checkpoint = read_checkpoint(
@@ -487,10 +489,10 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
 
 
 def load_weights(module: nn.Module, name: str, entry: dict, weights: Path) -> Checkpoint:
-    """Read the checkpoint of an entry and load it into a module, as load_state does.
+    """Read the checkpoint of an entry and load it into a module by load_state.
 
     Raises:
-        ValueError: It cannot be read, or does not fit.
+        ValueError: The checkpoint cannot be read or does not fit.
     """
     checkpoint, by_order = read_weights(name, entry, weights)
     load_state(module, checkpoint.tensors, name, by_order, weights, entry["weights"])
@@ -505,23 +507,22 @@ def load_state(
     path: Path | None = None,
     source: dict | None = None,
 ) -> None:
-    """Load a state dict into a module, every name and shape exactly, cast to the module's types.
+    """Load a state dict into a module; names and shapes must match, dtypes are cast.
 
-    The counters of batches that BatchNorm modules keep, which nothing reads in eval mode, may be
-    missing (torch before 0.4.1 had none, and torchvision's files leave them out): the module's own
-    stay.
+    BatchNorm's counters of batches may be missing, because they have no effect in eval mode (torch
+    before 0.4.1 had none, and torchvision's files lack them). The module's own are then kept.
 
     Args:
-        module: A torch module.
-        tensors: Name to tensor.
-        name: Of the model, for errors.
-        by_order: The names differ and the order is the same (entry: `keys: by_order`).
-        path: Of the file, for errors.
+        module: Torch module.
+        tensors: Tensors by name.
+        name: Name of the model, for errors.
+        by_order: Whether names are ignored and tensors matched by order (entry: `keys: by_order`).
+        path: Path of the file, for errors.
         source: `weights` of its entry, for errors.
 
     Raises:
-        ValueError: Names or shapes do not fit: which are missing, left over, of another shape, and
-            what to write; or a value is no finite number.
+        ValueError: Names or shapes do not match, or a value is not finite. The message says which
+            names are missing, left over or of another shape, and the remedy.
     """
     own, counters = module.state_dict(), _counters(module)
     file = path or "the checkpoint"
@@ -547,7 +548,7 @@ def load_state(
 
 
 def _counters(module: nn.Module) -> set[str]:
-    """Names of the counters of batches of the module's normalisations, torch's own alone."""
+    """Return the names of the batch counters of the module's normalisations of torch."""
     return {
         f"{path}.{COUNTER}" if path else COUNTER
         for path, child in module.named_modules(remove_duplicate=False)
@@ -557,7 +558,7 @@ def _counters(module: nn.Module) -> set[str]:
 
 
 def _in_order(own: dict, counters: set[str], tensors: dict, name: str, file) -> dict:
-    """Tensors under the module's names, one after another; with its counters or without."""
+    """Assign tensors to the module's names in order, with or without its counters."""
     for names in (list(own), [key for key in own if key not in counters]):
         if len(names) == len(tensors):
             return dict(zip(names, tensors.values(), strict=True))
@@ -569,8 +570,8 @@ def _in_order(own: dict, counters: set[str], tensors: dict, name: str, file) -> 
 
 
 def _refuse_what_is_not_finite(module: nn.Module, tensors: dict, own: dict, name: str, file):
-    # In the types of the module, where a number of another type may be too large. A mask in a
-    # buffer may be -inf; NaN is nothing anywhere.
+    # Checked after casting to the module's dtypes, in which a number may be too large. A mask in a
+    # buffer may be -inf; NaN is never allowed.
     buffers = {key for key, _ in module.named_buffers(remove_duplicate=False)}
     for key, tensor in tensors.items():
         if not (tensor.is_floating_point() or tensor.is_complex()):

@@ -1,7 +1,7 @@
-"""Indexes of checkpoints in shards: X.safetensors.index.json and pytorch_model.bin.index.json.
+"""Indexes of sharded checkpoints: X.safetensors.index.json and pytorch_model.bin.index.json.
 
-An index says in which file of its folder each tensor lies. It is data from elsewhere: a name that
-leads out of the folder is never opened.
+An index names the file of each tensor. Indexes are not trusted: files outside their folder are
+never opened.
 """
 
 import json
@@ -17,16 +17,16 @@ SHARD = re.compile(r"(.+)-(\d{2,})-of-(\d{2,})(\.\w+)?$")
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Names of tensors to the files they lie in, as an index has them.
+    """Read an index, which maps names of tensors to files.
 
     Args:
-        path: Of the index.
+        path: Path of the index.
 
     Returns:
         The weight map; every value is the name of a file in the folder of the index.
 
     Raises:
-        ValueError: It is no index, names a tensor twice, or a file outside its folder.
+        ValueError: The file is no index, names a tensor twice, or names a file outside its folder.
     """
     if path.stat().st_size > LONGEST_INDEX:
         raise UserError(f"{path} has more than {LONGEST_INDEX} bytes, as no index of shards does.")
@@ -54,7 +54,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def shard_of(path: Path) -> str:
-    """Advice for a file that is a shard of a checkpoint, by its name; empty for any other."""
+    """Return advice on a file whose name is that of a shard; empty for any other file."""
     match = SHARD.fullmatch(path.name)
     if match is None or int(match[3]) < 2:
         return ""
@@ -68,7 +68,7 @@ def shard_of(path: Path) -> str:
 
 
 class _TwiceError(UserError):
-    """A key stands twice in a mapping."""
+    """A mapping has the same key twice."""
 
 
 def _unique(pairs: list[tuple]) -> dict:

@@ -1,8 +1,8 @@
-"""Tensors and arrays of a pickle: our own checked functions for the few calls that make them.
+"""Our checked replacements for the few calls by which pickles construct tensors and arrays.
 
-A tensor stays a record of where its bytes lie until it is wanted, so that a file of 2 GB that holds
-three networks costs the memory of the one that is used. Every length, offset, size and stride is
-compared with the bytes there are before anything is built.
+A tensor is only a record of the position of its bytes until it is read. So a file of 2 GB with
+three networks takes only the memory of the one that is used. Every length, offset, size and stride
+is compared with the available bytes before anything is built.
 """
 
 import math
@@ -50,12 +50,12 @@ STORAGE_DTYPES = {
 
 
 class Storage:
-    """Elements that tensors look into.
+    """Storage, the elements to which tensors refer.
 
     Attributes:
-        dtype: Of an element; None where the tensors say it.
-        count: Number of elements, of bytes where dtype is None.
-        view: Their bytes; None until they are found.
+        dtype: Dtype of the elements; None if the tensors give it.
+        count: Number of elements, or of bytes if dtype is None.
+        view: Bytes of the elements; None until they are located.
     """
 
     __slots__ = ("dtype", "count", "view")
@@ -74,18 +74,18 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all elements."""
+        """Number of bytes of all elements."""
         return self.count * (1 if self.dtype is None else self.dtype.itemsize)
 
     def fill(self, view: memoryview) -> None:
-        """Say where its bytes lie, which must be as many as were claimed."""
+        """Set the bytes of the storage, whose number must be as claimed."""
         if len(view) != self.bytes:
             raise UserError(f"a storage holds {len(view)} bytes where {self.bytes} are claimed")
         self.view = view
 
 
 class StoredTensor:
-    """A tensor of a file, within the bounds of its storage, not read yet."""
+    """Tensor of a file that is not read yet; it is checked to lie within its storage."""
 
     __slots__ = ("storage", "dtype", "offset", "size", "stride", "span")
 
@@ -110,11 +110,11 @@ class StoredTensor:
 
     @property
     def place(self) -> tuple:
-        """What two names of one tensor have in common."""
+        """Key that is equal for two names of the same tensor."""
         return id(self.storage), self.dtype, self.offset, self.size, self.stride
 
     def read(self, budget: Budget) -> Tensor:
-        """A copy of it in memory, contiguous."""
+        """Return a contiguous copy in memory."""
         if self.storage.view is None:
             raise UserError("it has a tensor whose bytes are not in the file")
         if not self.span:
@@ -128,7 +128,7 @@ class StoredTensor:
 
 
 class NumpyType(Inert):
-    """A numpy dtype: numeric ones only have a code."""
+    """Record of a NumPy dtype."""
 
     __slots__ = ("code", "order")
 
@@ -139,24 +139,24 @@ class NumpyType(Inert):
         self.code, self.order = code if numeric else None, "="
 
     def build(self, state) -> None:
-        """Take the byte order from the state (version, order, ...)."""
+        """Set the byte order from the state (version, order, ...)."""
         if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">", "=", "|"):
             self.order = state[1]
 
     @property
     def dtype(self) -> np.dtype | None:
-        """As numpy knows it; None where it is not numeric."""
+        """The NumPy dtype; None if it is not numeric."""
         return None if self.code is None else np.dtype(self.order + self.code)
 
 
 class Array(Inert):
-    """A numeric numpy array or scalar, checked, not read yet; other arrays stay inert.
+    """Numeric NumPy array or scalar that is checked but not read yet; other arrays stay inert.
 
     Attributes:
-        dtype: None as long as it is inert.
-        shape: Of the array.
-        fortran: Whether its first axis varies fastest.
-        data: Its bytes; as text in Latin-1, where Python 2 wrote them.
+        dtype: Dtype; None while it is inert.
+        shape: Shape of the array.
+        fortran: Whether the first axis varies fastest.
+        data: Bytes of the array, or text in Latin-1 if Python 2 wrote them.
     """
 
     __slots__ = ("dtype", "shape", "fortran", "data")
@@ -166,13 +166,13 @@ class Array(Inert):
         self.dtype: np.dtype | None = None
 
     def build(self, state) -> None:
-        """Fill it from the state ([version,] shape, dtype, fortran order, bytes)."""
+        """Fill the array from the state ([version,] shape, dtype, fortran order, bytes)."""
         if type(state) is not tuple or len(state) not in (4, 5):
             raise UserError("it has a numpy array of unknown form")
         self.fill(*state[-4:])
 
     def fill(self, shape, kind, fortran, data) -> None:
-        """Fill it, if the dtype is numeric and the bytes are as many as the shape says."""
+        """Fill the array if the dtype is numeric and the number of bytes fits the shape."""
         if not isinstance(kind, NumpyType) or kind.code is None:
             return
         if type(shape) is not tuple or not isinstance(data, bytes | memoryview | str):
@@ -188,7 +188,7 @@ class Array(Inert):
         self.dtype, self.shape, self.fortran, self.data = kind.dtype, shape, bool(fortran), data
 
     def read(self, budget: Budget) -> Tensor:
-        """A copy of it in memory as a tensor."""
+        """Return a copy in memory as a tensor."""
         if self.dtype is None:
             raise UserError("it has a numpy array that is not numeric")
         budget.spend_bytes(len(self.data))
@@ -196,7 +196,7 @@ class Array(Inert):
         return torch.from_numpy(np.ascontiguousarray(array).reshape(self.shape))
 
     def flat(self) -> np.ndarray:
-        """A copy of its elements, in the byte order of this machine."""
+        """Return a flat copy of the elements in the byte order of this machine."""
         assert self.dtype is not None, "it is numeric"
         data = self.data.encode("latin-1") if isinstance(self.data, str) else self.data
         return np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="))
@@ -256,7 +256,7 @@ def _type_named(budget, name) -> Global:
 
 
 def _encoded(budget, text, encoding) -> bytes:
-    # How protocol 2 writes bytes.
+    # Protocol 2 writes bytes as a call of this function.
     if type(text) is not str or encoding != "latin1":
         raise UserError("it encodes text otherwise than bytes are written")
     budget.spend_bytes(len(text))
@@ -283,7 +283,7 @@ def _numpy_type(budget, *arguments) -> NumpyType:
     return NumpyType("numpy.dtype", arguments)
 
 
-# Everything else that a pickle names stays inert.
+# Replacements of calls by name; every other name in a pickle stays inert.
 KNOWN: dict[str, Callable] = {
     "collections.OrderedDict": _dict,
     "dnnlib.util.EasyDict": _dict,

@@ -1,7 +1,7 @@
-"""StyleGAN2 in three layouts: the variables of TensorFlow, rosinality's and NVIDIA's PyTorch names.
+"""Conversion of StyleGAN2 from TensorFlow's and rosinality's layouts to NVIDIA's PyTorch layout.
 
-All become NVIDIA's, the layout of generators/stylegan2.py. The layouts differ in names, in the
-order of axes, and in what is stored with 1 added or multiplied by 4; the values are the same.
+NVIDIA's is the layout of generators/stylegan2.py. The layouts differ in names, in the order of
+axes, and in values that are stored plus 1 or times 4.
 
 Source: the networks of Karras et al. 2020 (arXiv 1912.04958) as published by NVIDIA for TensorFlow
 and PyTorch, and rosinality/stylegan2-pytorch (MIT), whose .pt files hold the same networks.
@@ -19,7 +19,7 @@ from rosetta_steps.zoo.checkpoints.differences import differences
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 NOISE_SEED = 0
 MEAN_W = "mapping.w_avg"
-# Key of NVIDIA's to the key and the axes and scale in which another layout has it.
+# For each of NVIDIA's keys: the key in the other layout, and the function that converts its tensor.
 Table = dict[str, tuple[str, Callable[[Tensor], Tensor]]]
 
 
@@ -29,17 +29,18 @@ def is_rosinality(state: dict) -> bool:
 
 
 def from_tensorflow(variables: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
-    """Tensors in NVIDIA's layout from the variables of a TensorFlow network.
+    """Convert the variables of a TensorFlow network to NVIDIA's layout.
 
     Args:
-        variables: Names as in the network Gs, those of its components after "mapping/" and
-            "synthesis/".
+        variables: Variables of the network Gs by name; names of its components begin with
+            "mapping/" and "synthesis/".
 
     Returns:
-        The tensors, and settings as from_rosinality has them.
+        The tensors, and settings as from_rosinality returns them.
 
     Raises:
-        ValueError: It is no unconditional StyleGAN2 with skips: which variables do not fit.
+        ValueError: The network is no unconditional StyleGAN2 with skips; the message names the
+            variables that do not fit.
     """
     resolution = 4
     while f"synthesis/{2 * resolution}x{2 * resolution}/Conv1/weight" in variables:
@@ -63,7 +64,7 @@ def from_tensorflow(variables: dict[str, Tensor]) -> tuple[dict[str, Tensor], di
         if noise is not None:
             table[f"{key}.noise_strength"] = (f"{source}/noise_strength", _scalar)
             table[f"{key}.noise_const"] = (f"synthesis/noise{noise}", _plane)
-    # The level of detail belongs to progressive growing; StyleGAN2 stores it and does not grow.
+    # The level of detail is for progressive growing; StyleGAN2 stores it without using it.
     ignored = {"lod", "synthesis/lod"}
     return _converted(variables, table, resolution, ignored)
 
@@ -71,19 +72,19 @@ def from_tensorflow(variables: dict[str, Tensor]) -> tuple[dict[str, Tensor], di
 def from_rosinality(
     state: dict[str, Tensor], mean_w: Tensor | None
 ) -> tuple[dict[str, Tensor], dict]:
-    """Tensors in NVIDIA's layout from a state dict of rosinality's generator.
+    """Convert a state dict of rosinality's generator to NVIDIA's layout.
 
     Args:
-        state: Its `g_ema`.
-        mean_w: Its `latent_avg`, (component), or None: then `mapping.w_avg` is left out.
+        state: State dict `g_ema`.
+        mean_w: Mean `latent_avg`, (component); None leaves out `mapping.w_avg`.
 
     Returns:
-        The tensors, and settings: img_resolution; truncation_statistics, whether there is a mean
-        of w to truncate towards; noise_seed, where the file had no constant noise and N(0, 1) was
-        drawn in its place.
+        The tensors, and settings: img_resolution; truncation_statistics, whether there is a mean of
+        w for truncation; noise_seed, if the file had no constant noise and it was drawn from
+        N(0, 1).
 
     Raises:
-        ValueError: It is of another size or architecture: which tensors do not fit.
+        ValueError: The size or architecture does not fit; the message names the tensors.
     """
     depth = sum(key.startswith("style.") and key.endswith(".weight") for key in state)
     resolution = 4
@@ -116,7 +117,7 @@ def from_rosinality(
 
 
 def _layers(resolution: int) -> list[tuple[str, int | None]]:
-    """Path and number of the noise of each modulated convolution, in order; toRGB has no noise."""
+    """Return path and noise number of each modulated convolution in order; None for toRGB."""
     layers: list[tuple[str, int | None]] = []
     for level in range(2, round(math.log2(resolution)) + 1):
         block = f"synthesis.b{2**level}"

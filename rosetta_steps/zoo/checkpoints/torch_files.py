@@ -1,10 +1,10 @@
-"""Files of torch.save and torch.jit.save, and pickles that hold storages, read as data.
+"""Reading of files of torch.save and torch.jit.save, and of pickles with storages, as data.
 
-Formats: a zip archive of data.pkl and data/KEY, a storage each (torch >= 1.6; TorchScript adds
-code and constants.pkl, which are not looked at), or a stream of pickles followed by the storages
-(legacy: before 1.6, and each storage of a plain pickle). torch.load(weights_only=True) would do for
-the first, but not for TorchScript, and of a legacy stream it allocates what a storage claims to
-hold before it looks at what there is.
+There are two formats. Since torch 1.6, a zip archive holds data.pkl and a file data/KEY for each
+storage; TorchScript adds code and constants.pkl, which are not read. Legacy files before 1.6, and
+each storage within a plain pickle, are a stream of pickles followed by the storages.
+torch.load(weights_only=True) could read only the first format without TorchScript, and for a legacy
+stream it allocates the claimed size of a storage without comparing it with the file.
 """
 
 import struct
@@ -26,27 +26,27 @@ LEGACY_PROTOCOL = 1001
 ZIP_ERRORS = (ValueError, RuntimeError, ArithmeticError, EOFError)
 END_OF_ARCHIVE = b"PK\x05\x06"
 LENGTH_OF_END = 22
-LONGEST_END = LENGTH_OF_END + (1 << 16)  # bytes, with the longest comment
+LONGEST_END = LENGTH_OF_END + (1 << 16)  # bytes, including the longest comment
 LOCAL_HEADER = 30  # bytes before the name of a member of a zip archive
 
 
 class OtherFormatError(UserError):
-    """A zip archive of another kind than torch.save writes: which, and what to do."""
+    """A zip archive was not written by torch.save; the message says what it is and what to do."""
 
 
 def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, bool]:
-    """Content of a zip archive of torch.
+    """Read a zip archive of torch.
 
     Args:
-        path: Of the file.
-        data: Its bytes.
-        budget: Of the file.
+        path: Path of the file.
+        data: Bytes of the file.
+        budget: Budget of the file.
 
     Returns:
         The object, and whether the archive is TorchScript.
 
     Raises:
-        ValueError: It is no such archive, or claims more than it holds.
+        ValueError: The file is no such archive, or claims more than it holds.
     """
     end = bytes(data[-LONGEST_END:])
     if not 0 <= end.rfind(END_OF_ARCHIVE) <= len(end) - LENGTH_OF_END:
@@ -85,7 +85,7 @@ def read_archive(path: Path, data: memoryview, budget: Budget) -> tuple[object, 
 
 
 def _other_format(members) -> str:
-    """What an archive is that torch.save did not write, in words; empty where it is torch's."""
+    """Describe an archive that torch.save did not write; empty if torch wrote it."""
     last = {name.split("/")[-1] for name in members}
     if "archive_format" in last or "serialized_exported_program.json" in last:
         return (
@@ -104,7 +104,7 @@ def _is_top_pickle(name: str) -> bool:
 
 
 def _stored(data: memoryview, member: zipfile.ZipInfo) -> memoryview:
-    """Bytes of a member, where they lie."""
+    """Return a view of the bytes of a member."""
     start = member.header_offset
     header = bytes(data[start : start + LOCAL_HEADER]) if start >= 0 else b""
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
@@ -118,17 +118,17 @@ def _stored(data: memoryview, member: zipfile.ZipInfo) -> memoryview:
 
 
 def read_stream(data: memoryview, budget: Budget) -> tuple[object, bool]:
-    """Content of a file that begins with a pickle.
+    """Read a file that begins with a pickle.
 
     Args:
-        data: Its bytes.
-        budget: Of the file.
+        data: Bytes of the file.
+        budget: Budget of the file.
 
     Returns:
         The object, and whether it is a legacy file of torch rather than a plain pickle.
 
     Raises:
-        ValueError: It is neither, or claims more than it holds.
+        ValueError: The file is neither, or claims more than it holds.
     """
     content, position = read_pickle(data, 0, budget, known)
     if type(content) is int and content == LEGACY_MAGIC:

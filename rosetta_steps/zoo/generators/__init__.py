@@ -1,5 +1,5 @@
-"""Generators: one module a network family, from latents to images.
+"""Generators, from latents to images, with one module for each family of networks.
 
-A family is named in LOADERS of zoo.entries, and what a sample set may ask of it in
-sample_settings.FAMILIES; CONTRIBUTING.md lists all that a new one needs.
+A family is registered in LOADERS of zoo.entries, and its properties for sample sets in
+sample_settings.FAMILIES. CONTRIBUTING.md lists everything that a new family needs.
 """

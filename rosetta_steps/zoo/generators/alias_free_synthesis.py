@@ -16,11 +16,11 @@ from rosetta_steps.zoo.generators.modulated_convolution import modulated_convolu
 from rosetta_steps.zoo.generators.resampling_filters import downsample, in_blocks, upsample
 from rosetta_steps.zoo.generators.stylegan import check_w, clamped
 
-# Bound of all maps in the published networks, so that float16 cannot overflow.
+# Absolute bound of all maps in the published networks, so that float16 cannot overflow.
 CLAMP = 256
-# Of the image, which leaves the last layer with about unit variance.
+# Factor on the output of the last layer, which has about unit variance.
 OUTPUT_SCALE = 0.25
-# Where published files state their settings: see zoo.generators.published_settings.
+# Places where published files state their settings; see zoo.generators.published_settings.
 PUBLISHED = {
     "critical": ("synthesis:num_critical", "num_critical"),
     "margin": ("synthesis:margin_size", "margin_size"),
@@ -30,20 +30,22 @@ PUBLISHED = {
     "clamp": ("synthesis.L*:conv_clamp", "conv_clamp"),
 }
 BUILT_IN = {"scale of the image": (OUTPUT_SCALE, ("synthesis:output_scale", "output_scale"))}
-# Taps a filter has for each sample of the lower rate.
+# Filter taps for each sample of the lower rate.
 TAPS_PER_SAMPLE = 6
 
 
 class Synthesis(nn.Module):
-    """w (image, layer, component) to images (image, rgb, y, x): Fourier features, then layers.
+    """Synthesis network from w (image, layer, component) to images (image, rgb, y, x).
+
+    It consists of Fourier features followed by layers.
 
     Args:
-        w: Components of w.
-        first: What the Fourier features are.
-        layers: The layers, each by its number.
-        kernel: Pixels of a convolution along each axis.
-        radial: Whether the downsampling filters are, except those of critical layers.
-        clamp: Bound of all maps, or None.
+        w: Number of components of w.
+        first: Signal that the Fourier features have.
+        layers: Number and step of each layer.
+        kernel: Size of the convolution kernels in pixels.
+        radial: Whether downsampling filters are radially symmetric (not in critical layers).
+        clamp: Absolute bound of all maps, or None.
     """
 
     def __init__(
@@ -65,10 +67,10 @@ class Synthesis(nn.Module):
             self.layer_names.append(name)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Generate; w may have other rows for other layers.
+        """Return images of w, whose rows may differ between layers.
 
         Raises:
-            ValueError: w has another shape.
+            ValueError: The shape of w does not fit.
         """
         check_w(w, self.rows, self.w)
         x = self.input(w[:, 0])
@@ -78,10 +80,10 @@ class Synthesis(nn.Module):
 
 
 class FourierFeatures(nn.Module):
-    """Plane waves, moved and turned by w and mixed into channels (section 3.2).
+    """Plane waves, translated and rotated by w and mixed into channels (section 3.2).
 
     Attributes:
-        margin: Pixels on each side that lie outside the image.
+        margin: Number of pixels on each side that lie outside the image.
     """
 
     nonlinearity = None
@@ -93,7 +95,7 @@ class FourierFeatures(nn.Module):
         super().__init__()
         self.signal, self.margin = signal, signal.margin
         self.weight = nn.Parameter(torch.randn(signal.channels, signal.channels))
-        # Frequencies are uniform in the disc of the band.
+        # Frequencies are uniformly distributed in the disc of the band.
         radius = torch.rand(signal.channels, 1).sqrt() * signal.cutoff
         angle = torch.rand(signal.channels, 1) * 2 * pi
         self.register_buffer("transform", torch.eye(3))
@@ -105,11 +107,11 @@ class FourierFeatures(nn.Module):
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
 
     def forward(self, w: Tensor) -> Tensor:
-        """One row w (image, component) to features (image, channel, y, x)."""
+        """Return features (image, channel, y, x) of one row of w (image, component)."""
         with full_precision(w):
             frequencies, phases = self._transformed(self.affine(w))
             rate, size, band = self.signal.rate, self.signal.size, self.signal.cutoff
-            # Waves that a transform moved out of the band fade.
+            # Waves that the transform moves out of the band are faded out.
             excess = (frequencies.norm(dim=2) - band) / (rate / 2 - band)
             amplitudes = (1 - excess).clamp(0, 1)
             places = (torch.arange(size, device=w.device, dtype=w.dtype) + 0.5 - size / 2) / rate
@@ -121,7 +123,7 @@ class FourierFeatures(nn.Module):
             return F.linear(waves, weight).permute(0, 3, 1, 2).contiguous()
 
     def _transformed(self, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Frequencies (image, wave, xy) and phases (image, wave) of a pose (cos, sin, x, y)."""
+        """Return frequencies (image, wave, xy), phases (image, wave) of a pose (cos, sin, x, y)."""
         pose = pose / pose[:, :2].norm(dim=1, keepdim=True)
         cosine, sine, x, y = pose.unbind(1)
         zero, one = torch.zeros_like(x), torch.ones_like(x)
@@ -133,11 +135,11 @@ class FourierFeatures(nn.Module):
 
 
 class Layer(nn.Module):
-    """Modulated convolution, bias and a leaky ReLU at a higher rate; its output are units' maps.
+    """Layer whose output is the units' maps: modulated convolution, bias, oversampled leaky ReLU.
 
     Attributes:
-        margin: Pixels on each side that lie outside the image.
-        nonlinearity: None for the layer that makes the colours.
+        margin: Number of pixels on each side that lie outside the image.
+        nonlinearity: Name of the nonlinearity; None for the layer that outputs colours.
     """
 
     magnitude_ema: Tensor
@@ -163,7 +165,12 @@ class Layer(nn.Module):
         self.affine = FullyConnected(w, before.channels, bias=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x (image, channel, y, x) and one row w (image, component) to a map of `step.after`."""
+        """Return maps of size `step.after`.
+
+        Args:
+            x: Maps (image, channel, y, x).
+            w: One row of w, (image, component).
+        """
         _, inputs, kernel, _ = self.weight.shape
         styles, gain = self.affine(w), self.magnitude_ema.rsqrt()
         if self.step.to_rgb:
@@ -175,7 +182,7 @@ class Layer(nn.Module):
         return in_blocks(self._activate, x, growth=self.step.up**2)
 
     def _activate(self, x: Tensor) -> Tensor:
-        """Leaky ReLU of gain sqrt(2) between two filters (section 3.2, figure 4b)."""
+        """Apply a leaky ReLU of gain sqrt(2) between two filters (section 3.2, figure 4b)."""
         kernel = self.weight.shape[-1]
         taps = self.up_filter.shape[-1], self.down_filter.shape[-1]
         padding = self.step.padding(taps[0], taps[1], kernel)
@@ -190,5 +197,5 @@ def _filter(low_pass, factor: int, signal: Signal, rate: int) -> Tensor:
 
 
 def _matrix(rows: list[list[Tensor]]) -> Tensor:
-    """(image, row, column) from entries (image)."""
+    """Stack entries of shape (image) to matrices (image, row, column)."""
     return torch.stack([torch.stack(row, 1) for row in rows], 1)

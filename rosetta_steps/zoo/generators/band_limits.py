@@ -1,7 +1,7 @@
-"""The schedule of StyleGAN3: band limits, sampling rates and sizes of all layers, by number.
+"""The schedule of StyleGAN3: band limits, sampling rates and sizes of all layers.
 
-Karras et al. 2021, section 3.2 and appendix C; frequencies are in cycles an image, rates in
-samples an image.
+Source: Karras et al. 2021, section 3.2 and appendix C. Frequencies are in cycles per image, rates
+in samples per image.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from math import ceil, log2
 
 @dataclass(frozen=True)
 class Signal:
-    """What lies between two layers.
+    """Signal between two layers.
 
     Attributes:
-        channels: Number of.
+        channels: Number of channels.
         cutoff: Frequency up to which it has content.
-        half_width: Of the transition band above.
-        rate: Samples an image.
-        size: Samples along each axis, those beyond the image's borders included.
+        half_width: Half width of the transition band.
+        rate: Number of samples per image along each axis.
+        size: Number of samples along each axis, including those outside the image.
     """
 
     channels: int
@@ -28,19 +28,19 @@ class Signal:
 
     @property
     def margin(self) -> int:
-        """Samples on each side that lie outside the image."""
+        """Number of samples on each side that lie outside the image."""
         return (self.size - self.rate) // 2
 
 
 @dataclass(frozen=True)
 class Step:
-    """A layer: from one signal to the next.
+    """Properties of a layer, which turns one signal into the next.
 
     Attributes:
-        before: Its input.
-        after: Its output.
-        critical: Sampled as thinly as the image allows; its filters are separable.
-        to_rgb: The last layer, linear and without resampling.
+        before: Input signal.
+        after: Output signal.
+        critical: Whether it is critically sampled; its filters are then separable.
+        to_rgb: Whether it is the last layer, which is linear and does not resample.
     """
 
     before: Signal
@@ -50,26 +50,29 @@ class Step:
 
     @property
     def inner_rate(self) -> int:
-        """Rate at which the nonlinearity works."""
+        """Sampling rate at which the nonlinearity is applied."""
         return max(self.before.rate, self.after.rate) * (1 if self.to_rgb else 2)
 
     @property
     def up(self) -> int:
-        """Samples of the nonlinearity for one of the input."""
+        """Upsampling factor before the nonlinearity."""
         return self.inner_rate // self.before.rate
 
     @property
     def down(self) -> int:
-        """Samples of the nonlinearity for one of the output."""
+        """Downsampling factor after the nonlinearity."""
         return self.inner_rate // self.after.rate
 
     def padding(self, taps_up: int, taps_down: int, kernel: int) -> tuple[int, int]:
-        """Zeros before and after the upsampled map, negative to crop, that give the output's size.
+        """Return the zeros before and after the upsampled map that give the output's size.
 
         Args:
-            taps_up: Of the upsampling filter.
-            taps_down: Of the downsampling filter.
-            kernel: Pixels of the convolution, which enlarges the map by one less.
+            taps_up: Length of the upsampling filter.
+            taps_down: Length of the downsampling filter.
+            kernel: Size of the convolution kernel, which enlarges the map by kernel - 1.
+
+            Returns:
+                Number of zeros before and after; negative numbers crop.
         """
         needed = (self.after.size - 1) * self.down + taps_up + taps_down - 1
         total = needed - (self.before.size + kernel - 1) * self.up
@@ -89,20 +92,20 @@ def signals(
     channel_max: int,
     after: Signal | None = None,
 ) -> list[Signal]:
-    """The signals at layers 0 to `layers`, the last of which is the image.
+    """Return the signals at layers 0 to `layers`; the last signal is the image.
 
     Args:
-        resolution: Of the image.
-        layers: Before the one that makes the colours.
-        critical: How many of them, the last ones, are sampled critically.
-        margin: Samples outside the image on each side, except at the last two.
-        cutoff: Of the first signal.
+        resolution: Height and width of the image in pixels.
+        layers: Number of layers before the one that outputs colours.
+        critical: Number of them, at the end, that are critically sampled.
+        margin: Number of samples outside the image on each side, except at the last two signals.
+        cutoff: Cutoff frequency of the first signal.
         stopband: Frequency from which the first signal has no content.
-        last_stopband_factor: Last stopband over half the resolution.
-        channel_base: Channels times twice the cutoff ...
-        channel_max: ... but at most so many channels.
-        after: What an earlier schedule ended with (StyleGAN-XL); the first signal is then sampled
-            as it is and has as many channels.
+        last_stopband_factor: Last stopband divided by half the resolution.
+        channel_base: Number of channels times twice the cutoff, which determines the channels.
+        channel_max: Maximum number of channels.
+        after: Last signal of an earlier schedule (StyleGAN-XL), whose sampling and channels the
+            first signal then has.
     """
     found = []
     for index in range(layers + 1):
@@ -126,7 +129,12 @@ def signals(
 
 
 def steps(found: list[Signal], critical: int) -> list[Step]:
-    """The layers between signals; the first keeps the band of its input."""
+    """Return the steps between signals; the first keeps the band of its input.
+
+    Args:
+        found: Signals, as `signals` returns them.
+        critical: Number of critically sampled layers.
+    """
     last = len(found) - 1
     return [
         Step(found[max(index - 1, 0)], signal, index >= last - critical, index == last)

@@ -1,7 +1,7 @@
-"""BigGAN-deep (Brock et al. 2019, appendix B, tables 7 to 9): class and z to an image.
+"""BigGAN-deep (Brock et al. 2019, appendix B, tables 7 to 9), from class and z to an image.
 
-Names and shapes of the state dict are those of the PyTorch conversion that DeepMind's weights were
-published in, which keeps spectral normalisation unfolded: a weight is weight_orig / sigma.
+Names and shapes of the state dict are those of the PyTorch conversion of DeepMind's weights, which
+stores weights before spectral normalisation: a weight is weight_orig / sigma.
 """
 
 import math
@@ -15,9 +15,9 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.full_precision import full_precision
 
 RGB = 3
-FIRST_SIZE = 4  # pixels, of the maps that z and class become
+FIRST_SIZE = 4  # height and width in pixels of the first maps
 
-# Channels at 4, 8, 16 .. pixels of the published networks, by resolution.
+# Channels of the published networks at 4, 8, 16 .. pixels, by resolution.
 CHANNELS = {
     128: [2048, 2048, 1024, 512, 256, 128],
     256: [2048, 2048, 1024, 1024, 512, 256, 128],
@@ -28,7 +28,7 @@ CHANNELS = {
 class _SpectralNorm(nn.Module):
     """A weight divided by its largest singular value sigma = u^T W v (Miyato et al. 2018).
 
-    u and v are those of the checkpoint: no power iteration refines them here.
+    u and v are read from the checkpoint; no power iteration updates them.
     """
 
     weight_u: Tensor
@@ -38,7 +38,7 @@ class _SpectralNorm(nn.Module):
         super().__init__()
         self.weight_orig = nn.Parameter(torch.randn(shape) / math.prod(shape[1:]) ** 0.5)
         weight = self.weight_orig.detach().flatten(1)
-        # One power iteration, so that a network without a checkpoint neither explodes nor fades.
+        # One power iteration keeps activations of a network without checkpoint in a normal range.
         v = weight.T @ torch.randn(len(weight))
         v = v / v.norm()
         u = weight @ v
@@ -46,26 +46,26 @@ class _SpectralNorm(nn.Module):
         self.register_buffer("weight_v", v)
 
     def weight(self) -> Tensor:
-        """Effective weight, of the shape of weight_orig."""
+        """Normalised weight, in the shape of weight_orig."""
         with full_precision(self.weight_orig):
             sigma = self.weight_u @ (self.weight_orig.flatten(1) @ self.weight_v)
             return self.weight_orig / sigma
 
 
 class SpectralLinear(_SpectralNorm):
-    """Linear layer with spectral normalisation, (image, before) to (image, after)."""
+    """Linear layer with spectral normalisation, from (image, before) to (image, after)."""
 
     def __init__(self, before: int, after: int, bias: bool = False):
         super().__init__(after, before)
         self.bias = nn.Parameter(torch.zeros(after)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map vectors."""
+        """Apply the layer."""
         return functional.linear(x, self.weight(), self.bias)
 
 
 class SpectralConvolution(_SpectralNorm):
-    """Convolution with spectral normalisation that keeps the size, (image, channel, y, x)."""
+    """Convolution of (image, channel, y, x) with spectral normalisation; it keeps the size."""
 
     def __init__(self, before: int, after: int, kernel: int, bias: bool = True):
         super().__init__(after, before, kernel, kernel)
@@ -73,14 +73,14 @@ class SpectralConvolution(_SpectralNorm):
         self.padding = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
+        """Apply the convolution."""
         return functional.conv2d(x, self.weight(), self.bias, padding=self.padding)
 
 
 class _Statistics(nn.Module):
-    """Means and variances of some channels, one row for each of several truncations.
+    """Means and variances of channels, with one row for each of several truncations.
 
-    Rows belong to truncations 0, step, 2 step .. 1 (51 rows: step 0.02).
+    Rows correspond to truncations 0, step, 2 step .. 1 (with 51 rows the step is 0.02).
     """
 
     running_means: Tensor
@@ -92,11 +92,11 @@ class _Statistics(nn.Module):
         self.register_buffer("running_vars", torch.ones(rows, channels))
 
     def at(self, truncation: float) -> tuple[Tensor, Tensor]:
-        """Mean and variance (channel) for a truncation.
+        """Return mean and variance for a truncation, (channel) each.
 
-        Between two rows the published code swaps the two shares: just above a row the next row
-        counts nearly alone. Images are judged as that code makes them, so we do the same, down
-        to the quotients that rounding puts beside an integer: 0.14 reads row 8, 0.58 row 28.
+        Between two rows the published code interpolates with swapped weights: just above a row, the
+        next row has almost all the weight. We reproduce that code, so that images are the same,
+        including quotients that rounding moves off an integer: 0.14 reads row 8, 0.58 row 28.
         """
         share, row = math.modf(truncation / (1 / (len(self.running_means) - 1)))
         row = int(row)
@@ -110,7 +110,7 @@ class _Statistics(nn.Module):
 
 
 class BatchNorm(_Statistics):
-    """Batch normalisation of (image, channel, y, x) with fixed statistics and a learned affine."""
+    """Batch normalisation of (image, channel, y, x) by stored statistics and an affine map."""
 
     def __init__(self, channels: int, rows: int, epsilon: float):
         super().__init__(channels, rows)
@@ -119,13 +119,13 @@ class BatchNorm(_Statistics):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor, truncation: float) -> Tensor:
-        """Normalise."""
+        """Normalise maps with the statistics of a truncation."""
         mean, variance = self.at(truncation)
         return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.epsilon)
 
 
 class ConditionalBatchNorm(_Statistics):
-    """Batch normalisation whose affine depends on the condition (de Vries et al. 2017)."""
+    """Batch normalisation whose scale and shift depend on a condition (de Vries et al. 2017)."""
 
     def __init__(self, channels: int, condition: int, rows: int, epsilon: float):
         super().__init__(channels, rows)
@@ -134,7 +134,7 @@ class ConditionalBatchNorm(_Statistics):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
-        """Normalise (image, channel, y, x) under a condition (image, component)."""
+        """Normalise maps (image, channel, y, x) given a condition (image, component)."""
         mean, variance = self.at(truncation)
         with full_precision(x):
             gain = (1 + self.scale(condition)) / torch.sqrt(variance + self.epsilon)
@@ -145,7 +145,7 @@ class ConditionalBatchNorm(_Statistics):
 class Block(nn.Module):
     """Residual block with a bottleneck of a quarter of its input's channels.
 
-    Its one `relu` is called four times, on the normalised input of conv_0 to conv_3.
+    Its only module `relu` is called four times, on the normalised input of conv_0 to conv_3.
     """
 
     bn_0: ConditionalBatchNorm
@@ -169,12 +169,12 @@ class Block(nn.Module):
         self.conv_3 = SpectralConvolution(middle, after, 1)
 
     def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
-        """Maps (image, before, y, x) to (image, after, y, x), twice as large if it upsamples."""
+        """Map (image, before, y, x) to (image, after, y, x), twice as large if it upsamples."""
         y = self.conv_0(self.relu(self.bn_0(x, condition, truncation)))
         y = self._resized(self.relu(self.bn_1(y, condition, truncation)))
         y = self.relu(self.bn_2(self.conv_1(y), condition, truncation))
         y = self.relu(self.bn_3(self.conv_2(y), condition, truncation))
-        # The skip path has no weights: it drops the channels that the block does not put out.
+        # The skip path has no weights: it drops the surplus channels.
         return self.conv_3(y) + self._resized(x[:, : self.after])
 
     def _resized(self, x: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over positions (Zhang et al. 2019): keys and values are pooled 2 x 2."""
+    """Self-attention over positions (Zhang et al. 2019) with keys and values pooled 2 x 2."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -194,7 +194,7 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (image, channel, y, x) to maps of the same shape."""
+        """Map (image, channel, y, x) to maps of the same shape."""
         query = self.snconv1x1_theta(x).flatten(2)
         key = functional.max_pool2d(self.snconv1x1_phi(x), 2).flatten(2)
         value = functional.max_pool2d(self.snconv1x1_g(x), 2).flatten(2)
@@ -204,9 +204,10 @@ class Attention(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Condition (image, component) to image (image, rgb, y, x) in [-1, 1].
+    """Synthesis network from a condition (image, component) to images (image, rgb, y, x).
 
-    Two blocks take the maps from each size to the next; only the second changes anything.
+    Images are in [-1, 1]. Two blocks lead from each size to the next; only the second changes size
+    and channels.
     """
 
     def __init__(
@@ -223,20 +224,20 @@ class Synthesis(nn.Module):
             self.layers.append(Block(before, after, True, condition, rows, epsilon))
         self.bn = BatchNorm(last, rows, epsilon)
         self.relu = nn.ReLU()
-        self.conv_to_rgb = SpectralConvolution(last, last, 3)  # only its first 3 channels show
+        self.conv_to_rgb = SpectralConvolution(last, last, 3)  # only its first 3 channels are used
 
     def forward(self, condition: Tensor, truncation: float = 1.0) -> Tensor:
-        """Generate.
+        """Return images.
 
         Raises:
-            ValueError: The truncation is not above 0 and at most 1.
+            ValueError: The truncation is not in (0, 1].
         """
         if not 0 < truncation <= 1:
             raise UserError(
                 f"truncation {truncation} is outside BigGAN's range: choose one above 0 and at "
                 "most 1 (1 is none)."
             )
-        # The conversion kept TensorFlow's order here: channels last.
+        # The published conversion kept TensorFlow's channels-last order here.
         x = self.gen_z(condition).unflatten(1, (FIRST_SIZE, FIRST_SIZE, -1)).permute(0, 3, 1, 2)
         for layer in self.layers:
             x = layer(x) if isinstance(layer, Attention) else layer(x, condition, truncation)
@@ -245,25 +246,25 @@ class Synthesis(nn.Module):
 
 
 class BigGANDeep(nn.Module):
-    """z and class to an image: `generator(condition(z, labels), truncation)`.
+    """Network from z and class to an image: `generator(condition(z, labels), truncation)`.
 
     Args:
-        resolution: Pixels a side of a published network: 128, 256 or 512.
-        channels: Instead of it, for any other network: channels at 4, 8, 16 .. pixels; no size has
-            more than the one before.
-        attention: Pixels a side of the maps between which attention sits; null is none.
-        latent: Components of z.
-        embedding: Components of the embedding of a class.
+        resolution: Height and width of a published network's images: 128, 256 or 512.
+        channels: Channels at 4, 8, 16 .. pixels, instead of `resolution`, for any other network;
+            they must not increase.
+        attention: Height and width of the maps to which attention is applied; null for none.
+        latent: Number of components of z.
+        embedding: Number of components of the embedding of a class.
         classes: Number of classes.
-        rows: Rows of batch statistics, for as many truncations from 0 to 1: at least 2.
-        epsilon: Added to variances.
+        rows: Number of rows of batch statistics, for truncations from 0 to 1; at least 2.
+        epsilon: Constant added to variances.
 
     Attributes:
-        embeddings: Linear, from (image, class), one-hot or a mixture, to (image, embedding).
-        generator: From (image, latent + embedding) and truncation to images; differentiable.
+        embeddings: Linear module from (image, class), one-hot or a mixture, to (image, embedding).
+        generator: Module from (image, latent + embedding) and truncation to images; differentiable.
 
     Raises:
-        ValueError: No such published network, or channels that make none.
+        ValueError: There is no such published network, or the channels are impossible.
     """
 
     truncates = True
@@ -293,19 +294,19 @@ class BigGANDeep(nn.Module):
         self.generator = Synthesis(channels, attention, latent + embedding, rows, epsilon)
 
     def condition(self, z: Tensor, labels: Tensor) -> Tensor:
-        """What every layer sees of z (image, latent) and class indices (image) int64."""
+        """Return the condition (image, component) of z (image, latent) and classes (image)."""
         return torch.cat([z, functional.embedding(labels, self.embeddings.weight.T)], dim=1)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """Images (image, rgb, y, x) in [-1, 1].
+        """Return images (image, rgb, y, x) in [-1, 1].
 
         Args:
-            z: truncation * normal within -2 and 2, (image, latent).
+            z: Latents (image, latent): truncation times normal values within -2 and 2.
             labels: Class indices (image) int64.
-            truncation: Chooses the batch statistics; a number of Python, above 0 and at most 1.
+            truncation: Truncation that selects the batch statistics; a Python number in (0, 1].
 
         Raises:
-            ValueError: No labels, or the truncation is out of range.
+            ValueError: There are no labels, or the truncation is out of range.
         """
         if labels is None:
             raise UserError(
@@ -318,7 +319,7 @@ class BigGANDeep(nn.Module):
 def _channels(
     resolution: int | None, channels: list[int] | None, attention: int | None
 ) -> list[int]:
-    """Channels at 4, 8, 16 .. pixels, checked."""
+    """Return the channels at 4, 8, 16 .. pixels after validation."""
     if (resolution is None) == (channels is None):
         raise UserError(
             f"BigGAN-deep is given resolution {resolution} and channels {channels}: give one of "

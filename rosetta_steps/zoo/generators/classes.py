@@ -1,4 +1,4 @@
-"""Which class each image of a sample set shows: by index, by name, or all of them in turn."""
+"""Classes of the images of a sample set: chosen by index or name, or all classes in turn."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from rosetta_steps.zoo.entries import suggestion
 
 
 def class_names(entry: dict) -> list[str]:
-    """Names of a generator's classes by index; empty where its entry gives none."""
+    """Return the names of a generator's classes by index; empty if its entry has none."""
     names = entry.get("classes", [])
     if isinstance(names, list):
         return names
@@ -18,17 +18,18 @@ def class_names(entry: dict) -> list[str]:
 
 
 def labels(name: str, entry: dict, classes: int, chosen, images: int) -> np.ndarray:
-    """Class indices of some images, (image) int64.
+    """Return the class indices of the images of a sample set, (image) int64.
 
     Args:
-        name: Of the generator.
+        name: Name of the generator.
         entry: Its entry, which may name its classes.
-        classes: How many it has.
-        chosen: An index, a name, a list of them taken in turn, or None: all in turn.
-        images: How many.
+        classes: Number of classes of the generator.
+        chosen: Index or name of a class, or a list of them that is cycled through; None cycles
+            through all classes.
+        images: Number of images.
 
     Raises:
-        ValueError: It has no such class, or no classes at all.
+        ValueError: The generator has no such class, or no classes at all.
     """
     if not classes:
         raise UserError(f"{name} has no classes: leave out class: {chosen}.")
@@ -47,7 +48,7 @@ def _index(name: str, names: list[str], classes: int, chosen) -> int:
         if not 0 <= int(text) < classes:
             raise UserError(f"{name} has classes 0 to {classes - 1}, not {text}.")
         return int(text)
-    # A class of ImageNet has several names, with commas between: any of them does.
+    # A class of ImageNet has several names, separated by commas, of which any is accepted.
     every = {
         part.strip().casefold(): index
         for index, words in reversed(list(enumerate(names)))

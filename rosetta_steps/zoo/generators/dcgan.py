@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016): transposed convolutions from a normal z to an image."""
+"""DCGAN (Radford et al. 2016), transposed convolutions from a normal z to an image."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,17 @@ from rosetta_steps.runtime.errors import UserError
 
 
 class DCGAN(nn.Module):
-    """z (image, latent), and a class where there are some, to an image (image, rgb, y, x).
+    """Network from z (image, latent), and classes if it has any, to images (image, rgb, y, x).
 
-    A class enters as in a conditional GAN (Mirza and Osindero 2014): one-hot, after z.
+    As in a conditional GAN (Mirza and Osindero 2014), the one-hot class is appended to z.
 
     Args:
-        latent: Components of z.
-        channels: Of the blocks, the first at 4 x 4 and each next one twice as large.
+        latent: Number of components of z.
+        channels: Number of channels of each block; the first has 4 x 4 positions, each next one
+            twice the size.
         classes: Number of classes; 0 is unconditional.
-        first_dropout: Share of the first block's values that training dropped, null where it had
-            no dropout. Nothing is dropped here, but the module counts in the names of a checkpoint.
+        first_dropout: Dropout rate after the first block in training, null for none. Nothing is
+            dropped here, but the module changes the names in a checkpoint.
     """
 
     truncates = False
@@ -47,15 +48,15 @@ class DCGAN(nn.Module):
         self.main = nn.Sequential(*blocks)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """Images in [-1, 1].
+        """Return images in [-1, 1].
 
         Args:
-            z: Normal, (image, latent).
-            labels: Class indices (image) int64; None where there are no classes.
-            truncation: 1, as for every network that cannot be truncated.
+            z: Normal latents, (image, latent).
+            labels: Class indices (image) int64; None if the network has no classes.
+            truncation: Must be 1, because the network cannot be truncated.
 
         Raises:
-            ValueError: The network has classes and no label says which, or it is truncated.
+            ValueError: The network has classes and labels are missing, or the truncation is not 1.
         """
         if truncation != 1:
             raise UserError(f"a DCGAN cannot be truncated: truncation {truncation} must be 1.")

@@ -1,4 +1,4 @@
-"""Where mixed precision must not reach: latents, styles and phases stay as they are."""
+"""Exclusion of latents, styles and phases from mixed precision (autocast)."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def full_precision(like: Tensor) -> AbstractContextManager:
-    """A context without autocast on the device of a tensor (the meta device has none)."""
+    """Return a context that disables autocast on a tensor's device (not on the meta device)."""
     kind = like.device.type
     if not torch.amp.is_autocast_available(kind):
         return nullcontext()

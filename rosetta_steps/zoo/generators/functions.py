@@ -1,10 +1,11 @@
-"""A generator of the user's own: the module that a function of theirs returns.
+"""Generators of the user's own, which a function in their code returns.
 
-Its entry has architecture: {function: "package.module:build", arguments: {...}}. The module has
-`latent_size`, and may have `classes` (0), `truncates` (False), `latent_bound` (None: normal z) and
-`truncation_scales_z` (False), as zoo.generators.generator.Generator reads them. It is called with
-z (image, latent), then labels (image) if it has classes or truncates, then truncation if it
-truncates, and returns images (image, rgb, y, x) in about [-1, 1].
+The entry has architecture: {function: "package.module:build", arguments: {...}}. The returned
+module must have the attribute `latent_size`, and may have `classes` (default 0), `truncates`
+(False), `latent_bound` (None for normal z) and `truncation_scales_z` (False); see
+zoo.generators.generator.Generator. It is called with z (image, latent), then with labels (image) if
+it has classes or truncates, then with the truncation if it truncates. It returns images
+(image, rgb, y, x) in about [-1, 1].
 """
 
 import torch
@@ -19,15 +20,15 @@ from rosetta_steps.zoo.models.functions import (
     kind_of,
 )
 
-IMAGES = 8  # enough that one of them has a dark pixel
+IMAGES = 8  # number to test, enough that one of them has a dark pixel
 
 
 def build(name: str, entry: dict) -> nn.Module:
-    """The user's module.
+    """Call the user's function and return its module.
 
     Raises:
-        ValueError: There is no such function, it fails, what it returns is no generator, or it
-            loads its weights itself and has others the second time.
+        ValueError: There is no such function, it fails, it returns no generator, or it loads
+            weights itself that differ between two calls.
     """
     network = build_module(name, entry, takes="z (image, latent)")
     size = getattr(network, "latent_size", None)
@@ -37,8 +38,8 @@ def build(name: str, entry: dict) -> nn.Module:
             f"latent_size {size!r}, expected the number of components of z: set it in the "
             "function (network.latent_size = 128)."
         )
-    # A file of weights replaces them all. What a function draws beside them is seen by
-    # activations.dump, which makes an image of the samples again.
+    # Otherwise a file of weights replaces all tensors. Random values besides them are noticed when
+    # activations.dump regenerates an image of the samples.
     if entry["weights"].get("function"):
         again = build_module(name, entry)
         if changed := _different(network.state_dict(), again.state_dict()):
@@ -60,14 +61,14 @@ def _different(one: dict, other: dict) -> str | None:
 
 
 def check(generator) -> None:
-    """Refuse a generator that cannot be mined, before a long run does.
+    """Test early that a user's generator can be mined.
 
     Args:
-        generator: A Generator, with its weights.
+        generator: Generator with its weights.
 
     Raises:
-        ValueError: It fails, returns no images in about [-1, 1], makes another image of the same z
-            the second time, or one that depends on the other z of its batch.
+        ValueError: The generator fails, returns no images in about [-1, 1], gives different images
+            of the same z in two calls, or images that depend on the batch.
     """
     values = torch.Generator().manual_seed(0)
     z = torch.randn(IMAGES, generator.latent_size, generator=values)
@@ -81,7 +82,7 @@ def check(generator) -> None:
     name = generator.name
     try:
         together, again, one = images(IMAGES), images(IMAGES), images(1)
-    except Exception as error:  # whatever a user's module raises
+    except Exception as error:  # a user's module may raise anything
         given = "z, labels and truncation"[: 24 if generator.truncates else 13]
         given = given if generator.classes or generator.truncates else "z"
         raise UserError(

@@ -1,4 +1,4 @@
-"""A generator as the zoo needs it: latents, labels and truncation in, images and maps out."""
+"""The common interface of generators: from latents, labels and truncation to images and maps."""
 
 import importlib
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ OWN_MODULE = (
 
 
 class Generator:
-    """A network of one of the families beside this file, on a device.
+    """A generator of any family, on a device.
 
     Attributes:
-        network: For inversion and editing, which need its parts (`mapping` and `synthesis` of a
-            StyleGAN, whose w has one row a layer) and its gradients.
-        latent_size: Components of z.
-        classes: Number of classes, 0 where it is unconditional.
-        truncates: Whether a truncation other than 1 means something to it.
-        no_truncation: Why it cannot be truncated, where it cannot.
-        latent_bound: z is normal within -bound and bound, or without limits where it is None.
+        network: Torch module, for inversion and editing, which need its gradients and its parts
+            (`mapping` and `synthesis` of a StyleGAN, whose w has one row for each layer).
+        latent_size: Number of components of z.
+        classes: Number of classes; 0 if it is unconditional.
+        truncates: Whether it supports a truncation other than 1.
+        no_truncation: Reason why it cannot be truncated, if so.
+        latent_bound: Bound of z, which is normal within -bound and bound; None for no bound.
         truncation_scales_z: Whether z is multiplied by the truncation (BigGAN).
     """
 
@@ -46,7 +46,7 @@ class Generator:
         self.autocast = autocast
 
     def check(self, truncation: float) -> None:
-        """Raise a ValueError if the generator cannot be truncated so."""
+        """Raise a ValueError if the generator does not support a truncation."""
         if truncation == 1:
             return
         if not self.truncates:
@@ -54,7 +54,7 @@ class Generator:
                 f"{self.name} cannot be truncated: {self.no_truncation}. Leave out truncation: "
                 f"{truncation}."
             )
-        # BigGAN has no image at 0, where every z is the same.
+        # A truncation of 0 is refused for BigGAN, because it would make all z equal.
         if not 0 <= truncation <= 1 or (truncation == 0 and self.truncation_scales_z):
             within = "above 0 and at most 1" if self.truncation_scales_z else "between 0 and 1"
             raise UserError(f"truncation {truncation} of {self.name} is not {within}.")
@@ -62,17 +62,17 @@ class Generator:
     def generate(
         self, latents: Tensor, labels: Tensor | None = None, truncation: float = 1.0
     ) -> Tensor:
-        """Images (image, rgb, y, x) float32 in [0, 1], clamped.
+        """Return images (image, rgb, y, x) float32, clamped to [0, 1].
 
         Args:
-            latents: z, (image, latent).
-            labels: Class indices (image), where there are classes.
-            truncation: psi of the family; 1 is none.
+            latents: Latents z, (image, latent).
+            labels: Class indices (image), if the generator has classes.
+            truncation: Truncation psi; 1 means no truncation.
         """
         return ((self.raw(latents, labels, truncation).float() + 1) / 2).clamp(0, 1)
 
     def raw(self, latents: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
-        """What the network returns, (image, rgb, y, x) in about [-1, 1], not clamped."""
+        """Return the network's output, (image, rgb, y, x) in about [-1, 1], not clamped."""
         arguments: list[Tensor | float | None] = [latents.to(self.device)]
         if self.classes or self.truncates:
             arguments.append(None if labels is None else labels.to(self.device))
@@ -85,7 +85,7 @@ class Generator:
             return self.network(*arguments)
 
     def layers(self, patterns: list[str] | None = None) -> list[Layer]:
-        """Layers that match, in the order of the forward pass; by default every post-activation."""
+        """Return matching layers in order of the forward pass; None means all post-activations."""
         latents = torch.zeros(1, self.latent_size, device=self.device)
         labels = torch.zeros(1, dtype=torch.long, device=self.device) if self.classes else None
         return layers_of(self.network, lambda: self.raw(latents, labels, 1.0), patterns)
@@ -98,7 +98,7 @@ class Generator:
         truncation: float = 1.0,
         into: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Maps of some layers, (image, channel, y, x) each; `into`: as activations_of has it."""
+        """Return maps of some layers, (image, channel, y, x); `into` is as in activations_of."""
         maps, _ = activations_of(
             self.network, lambda: self.raw(latents, labels, truncation), layers, into=into
         )
@@ -106,10 +106,10 @@ class Generator:
 
 
 def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:
-    """A generator with its weights, or without values on the meta device.
+    """Return a generator with its weights, or on the meta device if `weights` is None.
 
     Raises:
-        ValueError: The architecture cannot be built, the weights do not fit, or their file states
+        ValueError: The architecture cannot be built, the weights do not fit, or their file has
             other settings than the entry.
     """
     network, build_on = _network(name, entry, weights)
@@ -121,21 +121,21 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
 
 
 def hold(name: str, entry: dict, weights: Path, device: str) -> None:
-    """Build a generator and load its weights, without making an image.
+    """Check that a generator can be built and its weights fit, without generating an image.
 
     Raises:
-        ValueError: As load.
+        ValueError: `load` would refuse the generator.
     """
     _network(name, entry, weights)
 
 
 def _functions():
-    # Imported by name: it brings the libraries of the models, which no other generator needs.
+    # Imported late, because it imports the libraries of models, which other generators do not need.
     return importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
 
 
 def _network(name: str, entry: dict, weights: Path | None) -> tuple[nn.Module, str]:
-    """The network of an entry, with its weights, and the device that it was built on."""
+    """Return the network of an entry, with its weights, and the device it was built on."""
     own = entry["loader"] == "function"
     build_on = "meta" if weights is None and not own else "cpu"
     with torch.device(build_on):
@@ -150,7 +150,7 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
     tensors = checkpoint.tensors
     own = network.state_dict()
     if own.keys() - tensors.keys() == {MEAN_W} and not by_order:
-        # Some published .pt files leave out the mean of w, which only truncation needs.
+        # Some published .pt files lack the mean of w, which only truncation needs.
         tensors = {**tensors, MEAN_W: torch.zeros_like(own[MEAN_W])}
         network.truncates = False  # type: ignore[assignment]  # torch's says modules and tensors
     other = ""
@@ -166,10 +166,10 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
 
 
 def build(name: str, entry: dict) -> nn.Module:
-    """The network of a family, with random weights.
+    """Return the network of a family with random weights.
 
     Raises:
-        ValueError: Its architecture cannot be built.
+        ValueError: The architecture cannot be built.
     """
     module, kind = LOADERS["generator"][entry["loader"]].split(":")
     network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)

@@ -1,18 +1,18 @@
-"""Latents that depend on a seed and the number of their image alone."""
+"""Latents that depend only on a seed and the number of the image."""
 
 import numpy as np
 
-SEEDS = 2**32  # from here on lie the random starts of inversions (inversion.latents.STARTS)
+SEEDS = 2**32  # bound of seeds; larger keys belong to starts (inversion.latents.STARTS)
 
 
 def latent(seed: int, image: int, components: int, bound: float | None = None) -> np.ndarray:
-    """z of one image, (latent) float32: it depends on these numbers alone.
+    """Return z of one image, (latent) float32, which depends only on the arguments.
 
     Args:
-        seed: Of the sample set.
-        image: Its number in the sample set.
-        components: Of z.
-        bound: Normal within -bound and bound; None: standard normal.
+        seed: Seed of the sample set.
+        image: Number of the image in the sample set.
+        components: Number of components of z.
+        bound: Bound within which z is normal; None for standard normal z.
     """
     stream = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, image]))
     if bound is None:

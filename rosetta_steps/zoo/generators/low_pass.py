@@ -5,13 +5,13 @@ from scipy.special import j1
 
 
 def kaiser_low_pass(taps: int, cutoff: float, half_width: float, rate: float) -> np.ndarray:
-    """A windowed sinc (tap) float64 of sum 1, along one axis.
+    """Return a windowed sinc filter along one axis, (tap) float64, of sum 1.
 
     Args:
-        taps: Its length.
-        cutoff: Frequency where it halves the amplitude, in cycles an image.
-        half_width: Of the transition band, in cycles an image.
-        rate: Samples an image.
+        taps: Length of the filter.
+        cutoff: Frequency at which it halves the amplitude, in cycles per image.
+        half_width: Half width of the transition band, in cycles per image.
+        rate: Number of samples per image.
     """
     offsets = np.arange(taps) - (taps - 1) / 2
     kernel = np.sinc(2 * cutoff / rate * offsets) * _window(taps, half_width, rate)
@@ -19,9 +19,9 @@ def kaiser_low_pass(taps: int, cutoff: float, half_width: float, rate: float) ->
 
 
 def radial_low_pass(taps: int, cutoff: float, half_width: float, rate: float) -> np.ndarray:
-    """A windowed jinc (tap y, tap x) float64 of sum 1, alike in all directions.
+    """Return a radially symmetric windowed jinc filter, (tap y, tap x) float64, of sum 1.
 
-    Args as of kaiser_low_pass; taps is even, so that none lies in the middle.
+    The arguments are those of kaiser_low_pass; `taps` is even, so that no tap is at the centre.
     """
     offsets = (np.arange(taps) - (taps - 1) / 2) / rate
     radius = np.hypot(offsets[:, None], offsets)
@@ -31,7 +31,7 @@ def radial_low_pass(taps: int, cutoff: float, half_width: float, rate: float) ->
 
 
 def _window(taps: int, half_width: float, rate: float) -> np.ndarray:
-    # Kaiser's formulas: the attenuation that so many taps reach, and the window for it.
+    # Kaiser's formulas give the attenuation that the taps achieve, and its window.
     attenuation = 2.285 * (taps - 1) * np.pi * (2 * half_width / (rate / 2)) + 7.95
     if attenuation > 50:
         beta = 0.1102 * (attenuation - 8.7)

@@ -1,4 +1,4 @@
-"""The mapping network of the StyleGANs: z, and a class, to the intermediate latent w."""
+"""The mapping network of the StyleGANs, from z and class to the intermediate latent w."""
 
 from math import sqrt
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.full_precision import full_precision
 
-# StyleGAN (Karras et al. 2019) trains the mapping network with a rate 100 times smaller.
+# StyleGAN (Karras et al. 2019) trains the mapping network with a 100 times lower learning rate.
 LEARNING_RATE_FACTOR = 0.01
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2 that keeps the variance of its input: times sqrt(2)."""
+    """Apply a leaky ReLU of slope 0.2 times sqrt(2), which preserves the variance."""
     return F.leaky_relu(x, 0.2) * sqrt(2)
 
 
 def unit_rms(x: Tensor) -> Tensor:
-    """Rows (image, component) divided by their root mean square."""
+    """Divide rows (image, component) by their root mean square."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -27,10 +27,10 @@ class FullyConnected(nn.Module):
     """A linear layer whose stored weights are unscaled (Karras et al. 2018, section 4.1).
 
     Args:
-        inputs: Components of an input row.
-        outputs: Components of an output row.
-        factor: Of the learning rate; the stored weights and biases are larger by its inverse.
-        bias: Initial value.
+        inputs: Number of input components.
+        outputs: Number of output components.
+        factor: Factor of the learning rate; stored weights and biases are larger by its inverse.
+        bias: Initial value of the biases.
         activate: Whether a leaky ReLU follows.
     """
 
@@ -48,7 +48,7 @@ class FullyConnected(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows (image, component) to rows (image, component)."""
+        """Map rows (image, component) to rows (image, component)."""
         with full_precision(x):
             scale = self.factor / sqrt(self.weight.shape[1])
             x = F.linear(x, self.weight * scale, self.bias * self.factor)
@@ -56,17 +56,17 @@ class FullyConnected(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z (image, latent) to w (image, layer, component), the same row for each layer.
+    """Network from z (image, latent) to w (image, layer, component), with equal rows.
 
-    StyleGAN2 (Karras et al. 2020), appendix B; with classes, its ADA version.
+    Source: StyleGAN2 (Karras et al. 2020), appendix B; with classes, its ADA version.
 
     Args:
-        latent: Components of z.
-        w: Components of w.
-        rows: Layers of the synthesis network.
-        layers: Fully connected layers.
-        classes: 0 where it is unconditional.
-        class_components: What a class adds to z, as many as w has unless given.
+        latent: Number of components of z.
+        w: Number of components of w.
+        rows: Number of rows of w, one for each layer of the synthesis network.
+        layers: Number of fully connected layers.
+        classes: Number of classes; 0 if it is unconditional.
+        class_components: Number of components that a class appends to z; None for as many as w.
     """
 
     w_avg: Tensor
@@ -95,15 +95,15 @@ class Mapping(nn.Module):
             inputs = w
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """Map.
+        """Return w.
 
         Args:
-            z: (image, latent), normal; only its direction matters.
-            labels: Class indices (image), where there are classes.
-            truncation: psi, the distance kept from the mean of w: 1 keeps w, 0 gives the mean.
+            z: Normal latents (image, latent), of which only the direction matters.
+            labels: Class indices (image), if there are classes.
+            truncation: Share psi of the distance from the mean of w: 1 keeps w, 0 gives the mean.
 
         Raises:
-            ValueError: There are classes, and no labels.
+            ValueError: There are classes but no labels.
         """
         if self.classes and labels is None:
             raise UserError(
@@ -121,9 +121,9 @@ class Mapping(nn.Module):
         return x[:, None].repeat(1, self.rows, 1)
 
     def of_class(self, labels: Tensor) -> Tensor:
-        """What classes add to z, (image, component)."""
+        """Return the components that classes append to z, (image, component)."""
         return self.embed(F.one_hot(labels, self.classes).to(self.embed.weight.dtype))
 
     def mean(self, labels: Tensor | None) -> Tensor:
-        """Mean of w, (component) or (image, component), towards which it is truncated."""
+        """Return the mean of w, (component) or (image, component), the target of truncation."""
         return self.w_avg

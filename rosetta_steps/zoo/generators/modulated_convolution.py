@@ -1,4 +1,4 @@
-"""The convolution of the StyleGANs, whose kernel a style scales for each image."""
+"""The modulated convolution of the StyleGANs, whose kernel is scaled by a style per image."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,24 +16,25 @@ def modulated_convolution(
 ) -> Tensor:
     """Convolve each image with its own kernel, w[o, i] * s[i] (StyleGAN2, eqs. 1 and 3).
 
-    The style scales the input and the demodulation the output, which is the same by linearity and
-    needs one kernel for all images.
+    The style is applied to the input and the demodulation to the output. By linearity the result is
+    the same, and all images share one kernel.
 
     Args:
-        x: (image, channel, y, x).
-        weight: (output channel, channel, y, x).
-        styles: (image, channel).
-        demodulate: Whether each output channel of a kernel is brought to unit norm (eq. 3).
-        padding: Zeros on each side.
-        double: Transposed, of stride 2: a map of n pixels gives one of 2n + 1 (3 x 3 kernels).
+        x: Maps (image, channel, y, x).
+        weight: Kernel (output channel, channel, y, x).
+        styles: Styles (image, channel).
+        demodulate: Whether each output channel of a kernel is scaled to unit norm (eq. 3).
+        padding: Number of zeros on each side.
+        double: Whether to use a transposed convolution of stride 2, which turns a map of n pixels
+            into one of 2n + 1 (with 3 x 3 kernels).
 
     Returns:
-        (image, output channel, y, x).
+        Maps (image, output channel, y, x).
     """
     if demodulate:
         with full_precision(x):
-            # Neither factor changes the demodulated kernel; they keep all sums near 1, so that
-            # float16 cannot overflow. The mean is over one image: no image depends on the others.
+            # Neither factor changes the demodulated kernel. They keep all sums near 1, so that
+            # float16 cannot overflow. The mean is over one image, so images are independent.
             weight = F.normalize(weight.flatten(1), dim=1).view_as(weight)
             styles = styles * (styles.square().mean(1, keepdim=True) + 1e-12).rsqrt()
             norms = F.linear(styles.square(), weight.square().sum((2, 3)))

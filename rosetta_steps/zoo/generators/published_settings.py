@@ -1,16 +1,17 @@
-"""What a published file says of its network, held against the architecture of its entry.
+"""Comparison of the settings stated in a published file with the architecture of its entry.
 
-Tensors do not show every setting: with another bound of the activations all names and shapes are
-the same, and the images are not. NVIDIA's pickles state settings twice (torch_utils/persistence.py;
-checkpoints/modules.py reads them, and a converted file keeps them in its JSON): as the keywords of
-the constructor, where what kept its default is absent and the default depends on the release, and
-as attributes of every module, which hold what the network really had. So the attributes come first.
+Tensors do not reveal every setting: with another bound of the activations all names and shapes are
+the same, yet the images differ. NVIDIA's pickles state settings twice (torch_utils/persistence.py;
+checkpoints/modules.py reads them, and a converted file keeps them in its JSON). The keywords of the
+constructor lack settings left at their default, which depends on the release. The attributes of
+every module hold the values that the network really had. So the attributes take precedence.
 
-A network here says where its settings are stated. `published` maps each of our keywords to places,
-of which the first that states something counts; `built_in` does so for what has one value here and
-is no keyword; `absent_in_tensorflow` has what it means that a TensorFlow file does not state one of
-our keywords. A place is a keyword ("conv_clamp", "mapping_kwargs.num_layers"), or a pattern of
-module names, a colon and an attribute ("synthesis.b*:conv_clamp"; no name is the whole network).
+A network class here declares where its settings are stated. `published` maps each of our keywords
+to places, of which the first that states a value counts. `built_in` does the same for settings that
+have a fixed value here. `absent_in_tensorflow` has the value that a keyword of ours has if a
+TensorFlow file does not state it. A place is a keyword ("conv_clamp", "mapping_kwargs.num_layers"),
+or a pattern of module names, a colon and an attribute ("synthesis.b*:conv_clamp"; an empty pattern
+is the whole network).
 """
 
 import inspect
@@ -26,19 +27,19 @@ from torch import nn
 def disagreement(
     name: str, file: Path, network: nn.Module, architecture: dict, settings: dict
 ) -> str:
-    """In which settings a file contradicts the architecture of its entry, in words.
+    """Describe the settings in which a file contradicts the architecture of its entry.
 
     Args:
-        name: Of the generator.
-        file: Its checkpoint.
-        network: As built from the architecture, with `published` and `built_in` where files of its
-            family state anything.
-        architecture: Of the entry.
-        settings: Of the checkpoint, as zoo.checkpoints.reading has them.
+        name: Name of the generator.
+        file: Path of its checkpoint.
+        network: Network built from the architecture, with `published` and `built_in` if files of
+            its family state settings.
+        architecture: Architecture of the entry.
+        settings: Settings of the checkpoint, as zoo.checkpoints.reading returns them.
 
     Returns:
-        File, settings, both values and what to write into the entry; empty where nothing is stated
-        or nothing differs.
+        Text with file, settings, both values and what to write into the entry; empty if nothing is
+        stated or nothing differs.
     """
     published, built_in = (getattr(network, kind, {}) for kind in ("published", "built_in"))
     absent = getattr(network, "absent_in_tensorflow", {})
@@ -51,7 +52,7 @@ def disagreement(
     for keyword, places in published.items():
         place, stated = _first(settings, places)
         if not stated and "components" in settings and keyword in absent:
-            # A network of TensorFlow has what its constructor was told, and nothing else.
+            # TensorFlow files state only the arguments of the constructor.
             place, stated = places[-1], {"": absent[keyword]}
         if all(_same(value, ours[keyword]) for value in stated.values()):
             continue
@@ -84,7 +85,7 @@ def disagreement(
 
 
 def _first(settings: dict, places: Iterable[str]) -> tuple[str, dict]:
-    """The first place that states something, and where in the file to what."""
+    """Return the first place that states a value, and its values by module name."""
     for place in places:
         path, colon, attribute = place.rpartition(":")
         if not colon:
@@ -102,9 +103,9 @@ def _first(settings: dict, places: Iterable[str]) -> tuple[str, dict]:
 
 
 def _keywords(settings: dict) -> dict:
-    """Keywords of the constructor, those of the synthesis network without its name before them."""
+    """Return the keywords of the constructor; those of the synthesis network have no prefix."""
     found: dict = {}
-    # TensorFlow's networks have components, which got keywords of their own.
+    # The components of TensorFlow's networks have separate keywords.
     for part in (*_dict(settings.get("components")).values(), settings):
         for keyword, value in _dict(_dict(part).get("init_kwargs")).items():
             if keyword == "synthesis_kwargs":
@@ -117,7 +118,7 @@ def _keywords(settings: dict) -> dict:
 
 
 def _dict(value) -> dict:
-    # What a file states may have any form.
+    # A file may state a value of any type.
     return value if isinstance(value, dict) else {}
 
 
@@ -127,7 +128,7 @@ def _same(one, other) -> bool:
 
 
 def _said(place: str, stated: dict) -> str:
-    """The name of a setting, its values and the first module with each."""
+    """Describe a setting by its name, its values and the first module with each."""
     values: dict[str, list[str]] = {}
     for module, value in stated.items():
         values.setdefault(_shown(value), []).append(module)

@@ -1,6 +1,6 @@
-"""Resampling maps with finite impulse response filters.
+"""Resampling of maps with finite impulse response filters.
 
-A filter is (tap), for both axes one after the other, or (tap y, tap x). It is symmetric, so
+A filter has the shape (tap), applied to both axes in turn, or (tap y, tap x). It is symmetric, so
 correlation and convolution are the same.
 """
 
@@ -10,28 +10,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A convolution of channels one by one works on so many of them at once on a CPU.
+# Number of channels in a depthwise convolution on a CPU, which vectorises over them.
 LANES = 8
-# Of a block of maps: 4 MiB stay in the cache of a CPU, a GPU wants few and large ones.
+# Values in a block of maps: on a CPU 4 MiB stay in the cache; on a GPU large blocks are faster.
 VALUES_ON_CPU, VALUES_ELSEWHERE = 2**20, 2**26
 
 
 def upsample(x: Tensor, kernel: Tensor, factor: int, before: int, after: int) -> Tensor:
-    """Put zeros after each sample, pad, and filter with gain factor**2.
+    """Insert zeros after each sample, pad, and filter with gain factor**2.
 
     Args:
-        x: (image, channel, y, x).
-        kernel: Of sum 1.
-        factor: Samples for one.
-        before: Zeros above and on the left; negative crops.
-        after: Zeros below and on the right, behind the factor - 1 of the last sample; negative
-            crops.
+        x: Maps (image, channel, y, x).
+        kernel: Filter of sum 1.
+        factor: Upsampling factor.
+        before: Number of zeros above and on the left; negative numbers crop.
+        after: Number of zeros below and on the right, after the factor - 1 zeros of the last
+            sample; negative numbers crop.
 
     Returns:
-        (image, channel, y, x), of size * factor + before + after - taps + 1 along each axis.
+        Maps (image, channel, y, x), with size * factor + before + after - taps + 1 pixels along
+        each axis.
     """
-    # A transposed convolution adds up what each sample gives, without the zeros. It reaches
-    # taps - 1 beyond the first sample and the last, and is cropped to what the padding asks for.
+    # A transposed convolution needs no inserted zeros. Its output extends taps - 1 beyond the
+    # samples, and is cropped to the requested padding.
     taps = kernel.shape[-1]
     crop = (taps - 1 - before, taps - factor - after)
     both = max(min(crop), 0)
@@ -49,16 +50,17 @@ def upsample(x: Tensor, kernel: Tensor, factor: int, before: int, after: int) ->
 
 
 def downsample(x: Tensor, kernel: Tensor, factor: int, padding: int = 0) -> Tensor:
-    """Filter, and keep every factor-th sample from the first on.
+    """Filter, then keep every factor-th sample, beginning with the first.
 
     Args:
-        x: (image, channel, y, x).
-        kernel: Of any sum.
-        factor: Samples of which one is kept; 1 filters only.
-        padding: Zeros on each side.
+        x: Maps (image, channel, y, x).
+        kernel: Filter of any sum.
+        factor: Downsampling factor; 1 only filters.
+        padding: Number of zeros on each side.
 
     Returns:
-        (image, channel, y, x), of (size + 2 * padding - taps) // factor + 1 along each axis.
+        Maps (image, channel, y, x), with (size + 2 * padding - taps) // factor + 1 pixels along
+        each axis.
     """
     for part in _passes(kernel):
         x = F.conv2d(
@@ -72,15 +74,15 @@ def downsample(x: Tensor, kernel: Tensor, factor: int, padding: int = 0) -> Tens
 
 
 def in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, growth: int = 1) -> Tensor:
-    """Apply what treats every map alike to a few maps at a time.
+    """Apply a function that treats all maps the same to a few maps at a time.
 
-    On a CPU, blocks that fit the cache are several times faster; anywhere, the memory for what
-    lies between input and output is that of one block.
+    On a CPU, blocks that fit into the cache are several times faster. On any device, temporary
+    values take only the memory of one block.
 
     Args:
-        function: (1, map, y, x) to (1, map, y, x).
-        x: (image, channel, y, x).
-        growth: Values the function holds for one of its input.
+        function: Function from (1, map, y, x) to (1, map, y, x).
+        x: Maps (image, channel, y, x).
+        growth: Number of temporary values of the function for each input value.
     """
     images, channels, height, width = x.shape
     values = VALUES_ON_CPU if x.device.type == "cpu" else VALUES_ELSEWHERE
@@ -95,7 +97,7 @@ def _passes(kernel: Tensor) -> list[Tensor]:
 
 
 def _along(part: Tensor, value: int, idle: int) -> list[int]:
-    # The value for the axes on which this pass works.
+    # Returns `value` for the axes that this pass filters and `idle` for the others.
     return [value if taps > 1 else idle for taps in part.shape]
 
 

@@ -1,6 +1,6 @@
-"""What a sample set asks of its generator, held against the generator's entry before anything runs.
+"""Validation of a sample set's settings against its generator's entry, before any job runs.
 
-Nothing here imports torch: the workflow checks its config while it is parsed.
+This module does not import torch, because the workflow validates its config while it is parsed.
 """
 
 from csv import reader
@@ -14,12 +14,12 @@ from rosetta_steps.zoo.generators.classes import labels
 
 @dataclass(frozen=True)
 class Family:
-    """What the networks of a loader are, said again without torch; a test holds it against them.
+    """Properties of a loader's networks, repeated here without torch; a test compares them.
 
     Attributes:
-        classes: Number of classes where `architecture` does not say.
-        truncates: Whether a truncation other than 1 means something.
-        truncation_scales_z: Whether z is multiplied by it, so that 0 leaves nothing.
+        classes: Number of classes if `architecture` does not give it.
+        truncates: Whether a truncation other than 1 is supported.
+        truncation_scales_z: Whether z is multiplied by the truncation, so that 0 is impossible.
     """
 
     classes: int = 0
@@ -27,7 +27,7 @@ class Family:
     truncation_scales_z: bool = False
 
 
-# Loader to family; of a function only its module knows.
+# Family of each loader; the properties of a user's function are only known to its module.
 FAMILIES = {
     "dcgan": Family(truncates=False),
     "stylegan2": Family(),
@@ -38,18 +38,18 @@ FAMILIES = {
 
 
 def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float = 1.0) -> None:
-    """Refuse a class or a truncation that a generator does not have, as far as its entry says.
+    """Refuse a class or truncation that a generator does not support, as far as its entry tells.
 
-    What only its checkpoint or a function of the user's knows is left to the sample job.
+    What depends on its checkpoint or on a user's function is checked by the sample job.
 
     Args:
-        name: Of the generator.
+        name: Name of the generator.
         entry: Its entry.
-        chosen_class: Index or name, or a list of them; None: all in turn.
-        truncation: psi; 1 is none.
+        chosen_class: Index or name of a class, or a list of them; None for all in turn.
+        truncation: Truncation psi; 1 means no truncation.
 
     Raises:
-        ValueError: It has no such class, or cannot be truncated so.
+        ValueError: The generator has no such class or does not support the truncation.
     """
     family = FAMILIES.get(entry["loader"])
     if family and truncation != 1:
@@ -70,18 +70,19 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
 
 
 def number_of_classes(entry: dict) -> int | None:
-    """How many classes a generator has; None where its entry does not say."""
+    """Return the number of classes of a generator; None if its entry does not give it."""
     names, family = entry.get("classes"), FAMILIES.get(entry["loader"])
     if family and isinstance(entry["architecture"], dict):
         count = entry["architecture"].get("classes", family.classes)
-        return count if isinstance(count, int) else None  # the fault is said when it is built
+        return count if isinstance(count, int) else None  # building it reports the error
     return len(names) if isinstance(names, list) else None
 
 
 def known_names(entry: dict) -> list[str] | None:
-    """Names of the classes by index, empty where the entry gives none; None where timm must say.
+    """Return the names of the classes by index; None if only timm knows them.
 
-    timm's own reader of its lists imports torch, so the list of ImageNet-1k is read beside it.
+    The list is empty if the entry has no names. The list of ImageNet-1k is read directly from
+    timm's files, because timm's own reader imports torch.
     """
     names = entry.get("classes", [])
     if isinstance(names, list):
@@ -96,5 +97,5 @@ def known_names(entry: dict) -> list[str] | None:
         lines = (folder / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines()
         words = dict(reader(lines, delimiter="\t"))
         return [words[synset] for synset in synsets]
-    except (OSError, KeyError, ValueError):  # another version of timm: the sample job will say
+    except (OSError, KeyError, ValueError):  # timm's files differ: the sample job checks
         return None

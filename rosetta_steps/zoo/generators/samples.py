@@ -1,4 +1,4 @@
-"""Images of a generator, with the latents and labels that they were made from."""
+"""Sample sets of a generator: images with the latents and labels they were generated from."""
 
 import numpy as np
 import torch
@@ -25,25 +25,26 @@ def samples_of(
     latent_bound: float | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Latents, labels and images of a generator.
+    """Generate the latents, labels and images of a sample set.
 
     Args:
-        generator: With its weights.
-        entry: Of it.
-        images: How many.
-        seed: Of the latents.
-        truncation: psi of the family; 1 is none.
-        chosen_class: Index or name, or a list of them taken in turn; None: all in turn.
-        latent_bound: z is normal within -bound and bound; None: as its family publishes it.
-        progress: Show a progress bar.
+        generator: Generator with its weights.
+        entry: Entry of the generator.
+        images: Number of images.
+        seed: Seed of the latents.
+        truncation: Truncation psi; 1 means no truncation.
+        chosen_class: Index or name of a class, or a list of them that is cycled through; None for
+            all in turn.
+        latent_bound: Bound within which z is normal; None for that of the generator's family.
+        progress: Whether to show a progress bar.
 
     Returns:
-        `latent` (image, latent), `label` (image) where it has classes, `image` (image, rgb, y, x)
-        float32 in [0, 1]; attributes generator, seed, truncation.
+        Dataset with `latent` (image, latent), `label` (image) if there are classes, and `image`
+        (image, rgb, y, x) float32 in [0, 1]; its attributes include generator, seed, truncation.
 
     Raises:
-        ValueError: No such class, a truncation it does not know, a seed out of range, or images
-            that are not finite or all the same.
+        ValueError: The class does not exist, the truncation is not supported, the seed is out of
+            range, or the images are not finite or all equal.
     """
     if not 0 <= seed < SEEDS:
         raise UserError(
@@ -63,7 +64,7 @@ def samples_of(
         names = class_names(entry)
         shown["label"] = (("image",), indices, {"long_name": "class index"})
         attrs["classes"] = {str(i): names[i] for i in np.unique(indices)} if names else {}
-    found = load(name, entry).layers()  # without values: a pass costs next to nothing
+    found = load(name, entry).layers()  # meta device: a pass costs almost nothing
     blocks = image_blocks(images, images_at_once(found, [], IMAGES_PER_BLOCK))
     made = []
     with (
@@ -82,14 +83,14 @@ def samples_of(
 
 
 def refuse_useless_images(name: str, images: np.ndarray) -> None:
-    """Refuse images that are not finite or all the same, with which nothing correlates.
+    """Refuse images that are not finite or all equal, with which nothing can correlate.
 
     Args:
-        name: Of the generator.
-        images: (image, rgb, y, x).
+        name: Name of the generator.
+        images: Images (image, rgb, y, x).
 
     Raises:
-        ValueError: With what to look at.
+        ValueError: The images are useless; the message says what to check.
     """
     bad = [i for i, image in enumerate(images) if not np.isfinite(image).all()]
     if bad:

@@ -1,4 +1,4 @@
-"""What the StyleGANs have in common: a mapping and a synthesis network, one after the other."""
+"""The common structure of the StyleGANs, a mapping network followed by a synthesis network."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from rosetta_steps.zoo.generators.mapping import LEARNING_RATE_FACTOR
 
 
 class StyleGAN(nn.Module):
-    """z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
+    """Network from z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
 
     Attributes:
-        mapping: z, labels and truncation to w (image, layer, component).
-        synthesis: w to images; its rows may differ (the space W+).
-        latent_size: Components of z.
-        classes: Number of classes, 0 where it is unconditional.
-        truncates: It knows the mean of w.
-        no_truncation: Why not, where it does not.
-        published: Our keywords to the places where published files state their values, as
-            zoo.generators.published_settings reads them.
-        built_in: What has one value here and is no keyword: the value, and such places.
+        mapping: Module from z, labels and truncation to w (image, layer, component).
+        synthesis: Module from w to images; the rows of w may differ (the space W+).
+        latent_size: Number of components of z.
+        classes: Number of classes; 0 if it is unconditional.
+        truncates: Whether it has the mean of w, which truncation needs.
+        no_truncation: Reason why it cannot be truncated, if so.
+        published: Places where published files state the value of each of our keywords, in the
+            notation of zoo.generators.published_settings.
+        built_in: Settings that have a fixed value here: the value, and such places.
     """
 
     truncates = True
@@ -51,24 +51,24 @@ class StyleGAN(nn.Module):
         self.synthesis, self.mapping = synthesis, mapping
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
-        """Generate.
+        """Return images.
 
         Args:
-            z: (image, latent), normal.
-            labels: Class indices (image), where there are classes.
-            truncation: psi: 1 keeps w, 0 gives the image of the mean w.
+            z: Normal latents, (image, latent).
+            labels: Class indices (image), if there are classes.
+            truncation: Truncation psi: 1 keeps w, 0 gives the image of the mean w.
 
         Raises:
-            ValueError: There are classes, and no labels.
+            ValueError: There are classes but no labels.
         """
         return self.synthesis(self.mapping(z, labels, truncation))
 
 
 def check_w(w: Tensor, rows: int, components: int) -> None:
-    """Refuse a w that is not (image, layer, component) of a synthesis network.
+    """Refuse a w whose shape is not (image, layer, component) of a synthesis network.
 
     Raises:
-        ValueError: It has another shape.
+        ValueError: The shape does not fit.
     """
     if w.ndim != 3 or tuple(w.shape[1:]) != (rows, components):
         raise UserError(
@@ -78,15 +78,15 @@ def check_w(w: Tensor, rows: int, components: int) -> None:
 
 
 def clamped(x: Tensor, bound: float | None) -> Tensor:
-    """Values within -bound and bound, or as they are where there is none."""
+    """Clamp values to [-bound, bound], or return them unchanged if the bound is None."""
     return x if bound is None else x.clamp(-bound, bound)
 
 
 def check_resolution(resolution: int, smallest: int) -> None:
-    """Refuse an image size that no published layout has.
+    """Refuse a resolution that is no power of two or below the smallest one.
 
     Raises:
-        ValueError: It is no power of two, or too small.
+        ValueError: The resolution is no power of two, or too small.
     """
     if resolution < smallest or resolution & (resolution - 1):
         raise UserError(

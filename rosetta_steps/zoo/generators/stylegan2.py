@@ -1,7 +1,7 @@
 """StyleGAN2 (Karras et al. 2020), the skip generator of its configuration F.
 
-State dicts are those of NVIDIA's PyTorch files, with classes those of the ADA version (Karras et
-al. 2020b).
+State dicts have the layout of NVIDIA's PyTorch files; with classes, that of the ADA version (Karras
+et al. 2020b).
 """
 
 from functools import partial
@@ -17,26 +17,26 @@ from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution, ch
 
 
 class StyleGAN2(StyleGAN):
-    """z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
+    """Network from z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
 
-    The noise is the stored `noise_const`: the same z gives the same image.
+    The noise is the stored `noise_const`, so that the same z gives the same image.
 
     Args:
-        resolution: Of the image, in pixels.
-        latent: Components of z.
-        w: Components of w.
-        classes: 0 where it is unconditional.
-        mapping_layers: Fully connected layers from z to w.
-        channel_base: Channels times resolution of a block ...
-        channel_max: ... but at most so many channels.
-        clamp: Bound of all maps and colours; 256 in most files trained with PyTorch, none in those
-            trained with TensorFlow. A file that states it is held against it.
+        resolution: Height and width of the image in pixels.
+        latent: Number of components of z.
+        w: Number of components of w.
+        classes: Number of classes; 0 if it is unconditional.
+        mapping_layers: Number of fully connected layers from z to w.
+        channel_base: Number of channels times resolution of a block, which determines the channels.
+        channel_max: Maximum number of channels.
+        clamp: Absolute bound of all maps and colours: 256 in most files trained with PyTorch, none
+            in those trained with TensorFlow. It must agree with a file that states it.
 
     Raises:
         ValueError: The resolution is no power of two.
     """
 
-    # The second names are those of the TensorFlow files.
+    # The second names are used in TensorFlow files.
     published = StyleGAN.published | {
         "resolution": (*StyleGAN.published["resolution"], "resolution"),
         "latent": (*StyleGAN.published["latent"], "latent_size"),
@@ -49,7 +49,7 @@ class StyleGAN2(StyleGAN):
     absent_in_tensorflow = {"clamp": None}
     built_in = StyleGAN.built_in | {
         "activation": ("lrelu", ("synthesis.b*.conv?:activation", "activation", "nonlinearity")),
-        "filter": ([1, 3, 3, 1], ("resample_kernel",)),  # PyTorch files have it among their tensors
+        "filter": ([1, 3, 3, 1], ("resample_kernel",)),  # PyTorch files have it as a tensor
     }
 
     def __init__(
@@ -70,7 +70,10 @@ class StyleGAN2(StyleGAN):
 
 
 class Synthesis(nn.Module):
-    """w (image, layer, component) to images: a block for each resolution from 4 on."""
+    """Synthesis network from w (image, layer, component) to images.
+
+    It has a block for each resolution from 4 on.
+    """
 
     def __init__(
         self, resolution: int, w: int, channel_base: int, channel_max: int, clamp: float | None
@@ -78,8 +81,8 @@ class Synthesis(nn.Module):
         super().__init__()
         self.w = w
         self.resolutions = [2**power for power in range(2, int(log2(resolution)) + 1)]
-        # Two rows for 4 x 4 and two more for each next block: its first convolution shares the
-        # row of the toRGB before.
+        # w has two rows for 4 x 4 and two more for each next block, whose first convolution shares
+        # the row of the toRGB layer before it.
         self.rows = 2 * len(self.resolutions)
         before = 0
         for size in self.resolutions:
@@ -88,10 +91,10 @@ class Synthesis(nn.Module):
             before = channels
 
     def forward(self, w: Tensor) -> Tensor:
-        """Generate; w may have other rows for other layers.
+        """Return images of w, whose rows may differ between layers.
 
         Raises:
-            ValueError: w has another shape.
+            ValueError: The shape of w does not fit.
         """
         check_w(w, self.rows, self.w)
         x: Tensor | None = None
@@ -104,14 +107,14 @@ class Synthesis(nn.Module):
 
 
 class Block(nn.Module):
-    """Features and image of one resolution from those of half of it.
+    """Block that computes features and image of one resolution from those of half of it.
 
     Args:
-        inputs: Channels before; 0 for the first block, which begins with a constant.
-        channels: Of this block.
-        size: Pixels along each axis.
-        w: Components of w.
-        clamp: Bound of all values, or None.
+        inputs: Number of input channels; 0 for the first block, which begins with a constant.
+        channels: Number of channels of this block.
+        size: Height and width in pixels.
+        w: Number of components of w.
+        clamp: Absolute bound of all values, or None.
     """
 
     resample_filter: Tensor
@@ -127,7 +130,7 @@ class Block(nn.Module):
         self.torgb = ToRGB(channels, w, clamp)
 
     def forward(self, x: Tensor | None, image: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a row of w for each layer in turn; x and image are None at first."""
+        """Return features and image; w has a row for each layer, x and image are None at first."""
         x = self.const.expand(len(w), -1, -1, -1) if x is None else self.conv0(x, w[:, 0])
         x = self.conv1(x, w[:, -2])
         colours = self.torgb(x, w[:, -1])
@@ -137,15 +140,15 @@ class Block(nn.Module):
 
 
 class Layer(nn.Module):
-    """Modulated convolution, noise, bias and leaky ReLU; its output are the units' maps.
+    """Layer whose output is the units' maps: modulated convolution, noise, bias and leaky ReLU.
 
     Args:
-        inputs: Channels before.
-        channels: Of the output.
-        size: Pixels of the output along each axis.
-        w: Components of w.
-        clamp: Bound of the output, or None.
-        double: The input has half the size.
+        inputs: Number of input channels.
+        channels: Number of output channels.
+        size: Height and width of the output in pixels.
+        w: Number of components of w.
+        clamp: Absolute bound of the output, or None.
+        double: Whether it doubles the size of the input.
     """
 
     nonlinearity = "LeakyReLU"
@@ -171,7 +174,7 @@ class Layer(nn.Module):
         self.affine = FullyConnected(w, inputs, bias=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x (image, channel, y, x) and one row w (image, component) to a map of `size`."""
+        """Return maps of `size` from x (image, channel, y, x) and a row of w (image, component)."""
         styles = self.affine(w)
         if self.doubles:
             x = modulated_convolution(x, self.weight, styles, double=True)
@@ -184,7 +187,7 @@ class Layer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """The colours (image, rgb, y, x) that a block adds: linear, without demodulation."""
+    """Linear layer, without demodulation, for the colours (image, rgb, y, x) of a block."""
 
     nonlinearity = None
 
@@ -196,13 +199,13 @@ class ToRGB(nn.Module):
         self.affine = FullyConnected(w, inputs, bias=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x (image, channel, y, x) and one row w (image, component) to colours."""
+        """Return colours from x (image, channel, y, x) and one row of w (image, component)."""
         styles = self.affine(w) / sqrt(self.weight.shape[1])
         x = modulated_convolution(x, self.weight, styles, demodulate=False)
         return clamped(x + self.bias[:, None, None], self.clamp)
 
 
 def binomial() -> Tensor:
-    """The low-pass filter [1, 3, 3, 1] along both axes, (tap y, tap x), of sum 1."""
+    """Return the low-pass filter [1, 3, 3, 1] along both axes, (tap y, tap x), of sum 1."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     return torch.outer(taps, taps)

@@ -1,4 +1,4 @@
-"""StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or to rotation too (r)."""
+"""StyleGAN3 (Karras et al. 2021), equivariant to translation (t) or also to rotation (r)."""
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.alias_free_synthesis import BUILT_IN, CLAMP, PUBLISHED, Synthesis
@@ -6,34 +6,35 @@ from rosetta_steps.zoo.generators.band_limits import signals, steps
 from rosetta_steps.zoo.generators.mapping import Mapping
 from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution
 
-# channel_base and channel_max, pixels of a convolution, radial filters.
+# By kind: channel_base, channel_max, size of the convolution kernels, radial filters.
 KINDS = {"t": (32768, 512, 3, False), "r": (65536, 1024, 1, True)}
 
 
 class StyleGAN3(StyleGAN):
-    """z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
+    """Network from z (image, latent) to images (image, rgb, y, x) in about [-1, 1].
 
-    The defaults are the published layout; the files for 256 pixels have half the channel_base.
+    The defaults are those of the published layout; files for 256 pixels have half the channel_base.
 
     Args:
-        resolution: Of the image, in pixels.
+        resolution: Height and width of the image in pixels.
         kind: "t" or "r".
-        latent: Components of z.
-        w: Components of w.
-        classes: 0 where it is unconditional.
-        mapping_layers: Fully connected layers from z to w.
-        channel_base: Channels times twice the cutoff frequency of a layer, that of the kind ...
-        channel_max: ... but at most so many channels, as many as the kind has.
-        layers: Before the one that makes the colours.
-        critical: How many of them, the last ones, are sampled critically.
-        margin: Pixels outside the image on each side.
-        first_cutoff: Of the Fourier features, in cycles an image.
-        first_stopband: Where they have no content any more, in cycles an image.
-        last_stopband_factor: Last stopband over half the resolution.
-        clamp: Bound of all maps; null in files trained without float16.
+        latent: Number of components of z.
+        w: Number of components of w.
+        classes: Number of classes; 0 if it is unconditional.
+        mapping_layers: Number of fully connected layers from z to w.
+        channel_base: Number of channels times twice the cutoff frequency of a layer, which
+            determines the channels; None for the value of the kind.
+        channel_max: Maximum number of channels; None for the value of the kind.
+        layers: Number of layers before the one that outputs colours.
+        critical: Number of them, at the end, that are critically sampled.
+        margin: Number of pixels outside the image on each side.
+        first_cutoff: Cutoff frequency of the Fourier features, in cycles per image.
+        first_stopband: Frequency from which they have no content, in cycles per image.
+        last_stopband_factor: Last stopband divided by half the resolution.
+        clamp: Absolute bound of all maps; null in files trained without float16.
 
     Attributes:
-        by_kind: Those keywords whose default is that of the kind, as they are.
+        by_kind: Values of the keywords whose default depends on the kind.
 
     Raises:
         ValueError: There is no such kind, or the resolution is no power of two.

@@ -1,4 +1,4 @@
-"""StyleGAN-XL (Sauer et al. 2022): StyleGAN3 for many classes, grown from a stem by stages."""
+"""StyleGAN-XL (Sauer et al. 2022), a StyleGAN3 for many classes, grown from a stem in stages."""
 
 import torch
 from torch import Tensor, nn
@@ -11,37 +11,38 @@ from rosetta_steps.zoo.generators.stylegan import StyleGAN, check_resolution
 
 
 class StyleGANXL(StyleGAN):
-    """z (image, latent) and labels (image) to images (image, rgb, y, x) in about [-1, 1].
+    """Network from z (image, latent) and labels (image) to images (image, rgb, y, x).
 
-    A stage doubles the resolution: it takes the critically sampled layers and the one that makes
-    the colours away, and puts layers of its own behind the others. The defaults are the published
-    layout for ImageNet.
+    Images are in about [-1, 1]. A stage doubles the resolution: it removes the critically sampled
+    layers and the one that outputs colours, and appends new layers. The defaults are those of the
+    published layout for ImageNet.
 
     Args:
-        resolution: Of the image, in pixels.
+        resolution: Height and width of the image in pixels.
         classes: Number of classes.
-        latent: Components of z.
-        w: Components of w.
-        embedding: Components of the embedding of a class.
-        mapping_layers: Fully connected layers from z and class to w.
-        channel_base: Channels times twice the cutoff frequency of a layer ...
-        channel_max: ... but at most so many channels.
-        stem_resolution: Of the image of the stem; resolution where there are no stages.
-        stem_layers: Of the stem, before the one that makes the colours.
-        stage_layers: Of a stage, before the one that makes the colours.
-        critical: How many of them, the last ones, are sampled critically.
-        margin: Pixels outside the image on each side.
-        first_cutoff: Of the Fourier features, in cycles an image.
-        first_stopband: Where they have no content any more, in cycles an image.
-        last_stopband_factor: Last stopband over half the resolution.
-        clamp: Bound of all maps; null in files trained without float16.
+        latent: Number of components of z.
+        w: Number of components of w.
+        embedding: Number of components of the embedding of a class.
+        mapping_layers: Number of fully connected layers from z and class to w.
+        channel_base: Number of channels times twice the cutoff frequency of a layer, which
+            determines the channels.
+        channel_max: Maximum number of channels.
+        stem_resolution: Resolution of the stem; equal to `resolution` if there are no stages.
+        stem_layers: Number of layers of the stem before the one that outputs colours.
+        stage_layers: Number of layers of a stage before the one that outputs colours.
+        critical: Number of them, at the end, that are critically sampled.
+        margin: Number of pixels outside the image on each side.
+        first_cutoff: Cutoff frequency of the Fourier features, in cycles per image.
+        first_stopband: Frequency from which they have no content, in cycles per image.
+        last_stopband_factor: Last stopband divided by half the resolution.
+        clamp: Absolute bound of all maps; null in files trained without float16.
 
     Raises:
-        ValueError: A resolution is no power of two, or below that of the stem, or there are no
+        ValueError: A resolution is no power of two or below that of the stem, or there are no
             classes.
     """
 
-    # Of a network grown by stages the attributes say what holds: its keywords are the last stage's.
+    # Attributes come first, because the keywords of a network grown in stages are its last stage's.
     published = (
         StyleGAN.published
         | PUBLISHED
@@ -95,8 +96,8 @@ class StyleGANXL(StyleGAN):
             found = signals(
                 stem_resolution, stage_layers, critical, margin, end.cutoff, stopband, *rest, end
             )
-            # The published names leave out one number at the first stage: it counts the layers
-            # kept, and the Fourier features.
+            # In published names a stage numbers its layers after the kept ones plus the Fourier
+            # features, so that one number is skipped at the first stage.
             layers += enumerate(steps(found, critical), len(layers) + 1)
         synthesis = Synthesis(w, first, layers, kernel=3, radial=False, clamp=clamp)
         mapping = ClassMapping(latent, w, synthesis.rows, mapping_layers, classes, embedding)
@@ -104,7 +105,7 @@ class StyleGANXL(StyleGAN):
 
 
 class ClassMapping(Mapping):
-    """A mapping network that knows the mean of w of each class, and embeds classes in two steps."""
+    """Mapping network with the mean of w of each class, which embeds classes in two steps."""
 
     def __init__(self, latent: int, w: int, rows: int, layers: int, classes: int, embedding: int):
         super().__init__(latent, w, rows, layers, classes, class_components=latent)
@@ -113,10 +114,10 @@ class ClassMapping(Mapping):
         self.embed_proj = FullyConnected(embedding, latent, activate=True)
 
     def of_class(self, labels: Tensor) -> Tensor:
-        """What classes add to z, (image, component)."""
+        """Return the components that classes append to z, (image, component)."""
         return self.embed_proj(self.embed(labels))
 
     def mean(self, labels: Tensor | None) -> Tensor:
-        """Mean of w of each class, (image, component)."""
+        """Return the mean of w of each image's class, (image, component)."""
         assert labels is not None, "there are classes"
         return self.w_avg[labels]
