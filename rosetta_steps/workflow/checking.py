@@ -13,7 +13,8 @@ from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
-from rosetta_steps.zoo.generators.sample_settings import FAMILIES, check_sampling
+from rosetta_steps.zoo.generators.sample_settings import check_sampling
+from rosetta_steps.zoo.loaders import family_of
 
 # Where the images of a sample set come from: keys it must have, and keys it may have besides.
 ORIGINS = {
@@ -442,7 +443,7 @@ class Checked:
         entry = find_entry(generator, self.config["zoo"])
         with _at(self, place, f"inversion {name}: "):
             check_sampling(generator, entry, chosen.get("class"), chosen["truncation"])
-        family = FAMILIES.get(entry["loader"])
+        family = family_of(entry["loader"])
         mapping = family is None or (family.truncates and not family.truncation_scales_z)
         if chosen["space"] != "z" and not mapping:
             raise self.error(

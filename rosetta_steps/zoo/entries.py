@@ -17,28 +17,9 @@ from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.revisions import revision
+from rosetta_steps.zoo.loaders import GENERATOR, loaders_of
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
-
-# Role and loader of an entry to what builds it, under rosetta_steps: the network of a generator, or
-# the module that loads a model. Imported when first used.
-GENERATOR = "zoo.generators.generator"
-LOADERS = {
-    "generator": {
-        "dcgan": "zoo.generators.dcgan:DCGAN",
-        "stylegan2": "zoo.generators.stylegan2:StyleGAN2",
-        "stylegan3": "zoo.generators.stylegan3:StyleGAN3",
-        "stylegan-xl": "zoo.generators.stylegan_xl:StyleGANXL",
-        "biggan-deep": "zoo.generators.biggan_deep:BigGANDeep",
-        "function": "zoo.generators.functions",
-    },
-    "model": {
-        "timm": "zoo.models.timm_models",
-        "open_clip": "zoo.models.open_clip_models",
-        "onnx": "zoo.models.onnx_models",
-        "function": "zoo.models.functions",
-    },
-}
 
 
 def read_entries(path: str | Path = "config/models.yaml") -> dict[str, dict]:
@@ -76,7 +57,7 @@ OF_LOADERS = ("timm", "open_clip", "function")
 def _contradiction(entry: dict) -> str | None:
     # What each key allows by itself and the entry as a whole does not, in words.
     role, loader, architecture = entry["role"], entry["loader"], entry["architecture"]
-    loaders = LOADERS[role]
+    loaders = loaders_of(role)
     if loader not in loaders:
         return f"loader '{loader}' loads no {role}. {suggestion(loader, list(loaders))}"
     for other, keys in OF_ROLES.items():
@@ -110,7 +91,7 @@ def loader_module(entry: dict) -> str:
     """Full name of the module whose `load` builds the model of an entry."""
     if entry["role"] == "generator":
         return f"rosetta_steps.{GENERATOR}"
-    return f"rosetta_steps.{LOADERS['model'][entry['loader']]}"
+    return f"rosetta_steps.{loaders_of('model')[entry['loader']].module}"
 
 
 def entry_digest(entry: dict) -> str:
@@ -123,7 +104,7 @@ def entry_digest(entry: dict) -> str:
     """
     matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
     matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}
-    modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]
+    modules = [loaders_of(entry["role"])[entry["loader"]].module]
     if entry["role"] == "generator":
         modules.append(GENERATOR)
     revisions = [revision(module) for module in modules]

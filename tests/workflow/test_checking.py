@@ -404,18 +404,17 @@ def test_one_grid_or_several_are_taken(grid, tmp_path):
 def test_the_schema_knows_the_arguments_of_every_generator():
     import importlib
 
-    from rosetta_steps.zoo.entries import LOADERS
+    from rosetta_steps.zoo.loaders import loaders_of
 
     schema = schema_of("models")["$defs"]
-    for loader, path in LOADERS["generator"].items():
-        if loader == "function":
+    for name, loader in loaders_of("generator").items():
+        if name == "function":
             continue
-        module, kind = path.split(":")
-        network = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
-        parameters = inspect.signature(network).parameters
-        assert set(schema[loader]["properties"]) == set(parameters), loader
+        module = importlib.import_module(f"rosetta_steps.{loader.module}")
+        parameters = inspect.signature(getattr(module, loader.network)).parameters
+        assert set(schema[name]["properties"]) == set(parameters), name
         needed = {n for n, one in parameters.items() if one.default is inspect.Parameter.empty}
-        assert set(schema[loader].get("required", [])) == needed, loader
+        assert set(schema[name].get("required", [])) == needed, name
 
 
 def test_the_schema_knows_the_keys_of_every_loader_of_models():

@@ -13,14 +13,10 @@ import yaml
 from conftest import ROOT
 
 from rosetta_steps.testing import Project
-from rosetta_steps.zoo.entries import LOADERS, check, find_entry
+from rosetta_steps.zoo.entries import check, find_entry
 from rosetta_steps.zoo.generators.classes import class_names
-from rosetta_steps.zoo.generators.sample_settings import (
-    FAMILIES,
-    Family,
-    check_sampling,
-    known_names,
-)
+from rosetta_steps.zoo.generators.sample_settings import check_sampling, known_names
+from rosetta_steps.zoo.loaders import Family, loaders_of
 
 
 def snakemake(*arguments, folder=ROOT):
@@ -201,12 +197,12 @@ def test_what_only_its_module_knows_is_left_to_the_sample_job():
 
 
 def test_what_is_said_of_families_without_torch_is_what_their_networks_say():
-    for loader, path in LOADERS["generator"].items():
-        if loader == "function":
+    for name, loader in loaders_of("generator").items():
+        if name == "function":
             continue
-        module, kind = path.split(":")
-        network = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
-        assert FAMILIES[loader] == Family(
+        module = importlib.import_module(f"rosetta_steps.{loader.module}")
+        network = getattr(module, loader.network)
+        assert loader.family == Family(
             inspect.signature(network).parameters["classes"].default,
             network.truncates,
             getattr(network, "truncation_scales_z", False),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
-from rosetta_steps.zoo.entries import LOADERS
 from rosetta_steps.zoo.generators.published_settings import disagreement
 from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
+from rosetta_steps.zoo.loaders import loaders_of
 
 MEAN_W = "mapping.w_avg"
 OWN_MODULE = (
@@ -131,7 +131,7 @@ def hold(name: str, entry: dict, weights: Path, device: str) -> None:
 
 def _functions():
     # Imported by name: it brings the libraries of the models, which no other generator needs.
-    return importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
+    return importlib.import_module(f"rosetta_steps.{loaders_of('generator')['function'].module}")
 
 
 def _network(name: str, entry: dict, weights: Path | None) -> tuple[nn.Module, str]:
@@ -171,8 +171,9 @@ def build(name: str, entry: dict) -> nn.Module:
     Raises:
         ValueError: Its architecture cannot be built.
     """
-    module, kind = LOADERS["generator"][entry["loader"]].split(":")
-    network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
+    loader = loaders_of("generator")[entry["loader"]]
+    module = importlib.import_module(f"rosetta_steps.{loader.module}")
+    network_class = getattr(module, loader.network)
     try:
         return network_class(**entry["architecture"])
     except ValueError as error:  # which says what to correct

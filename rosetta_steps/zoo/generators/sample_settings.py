@@ -4,37 +4,12 @@ Nothing here imports torch: the workflow checks its config while it is parsed.
 """
 
 from csv import reader
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.generators.classes import labels
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the networks of a loader are, said again without torch; a test holds it against them.
-
-    Attributes:
-        classes: Number of classes where `architecture` does not say.
-        truncates: Whether a truncation other than 1 means something.
-        truncation_scales_z: Whether z is multiplied by it, so that 0 leaves nothing.
-    """
-
-    classes: int = 0
-    truncates: bool = True
-    truncation_scales_z: bool = False
-
-
-# Loader to family; of a function only its module knows.
-FAMILIES = {
-    "dcgan": Family(truncates=False),
-    "stylegan2": Family(),
-    "stylegan3": Family(),
-    "stylegan-xl": Family(classes=1000),
-    "biggan-deep": Family(classes=1000, truncation_scales_z=True),
-}
+from rosetta_steps.zoo.loaders import family_of
 
 
 def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float = 1.0) -> None:
@@ -51,7 +26,7 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
     Raises:
         ValueError: It has no such class, or cannot be truncated so.
     """
-    family = FAMILIES.get(entry["loader"])
+    family = family_of(entry["loader"])
     if family and truncation != 1:
         if not family.truncates:
             raise UserError(
@@ -71,7 +46,7 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
 
 def number_of_classes(entry: dict) -> int | None:
     """How many classes a generator has; None where its entry does not say."""
-    names, family = entry.get("classes"), FAMILIES.get(entry["loader"])
+    names, family = entry.get("classes"), family_of(entry["loader"])
     if family and isinstance(entry["architecture"], dict):
         count = entry["architecture"].get("classes", family.classes)
         return count if isinstance(count, int) else None  # the fault is said when it is built
