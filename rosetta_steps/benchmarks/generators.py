@@ -9,6 +9,7 @@ import argparse
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import add_layer_arguments, find_entry, layers_from
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.generator import build
 
 
@@ -37,7 +39,8 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         entry = with_random_weights(name, find_entry(name, zoo), place / "random.safetensors")
-        (place / "zoo.yaml").write_text(yaml.safe_dump({name: entry}), encoding="utf-8")
+        mapping = yaml.safe_dump({name: entry.to_mapping()})
+        (place / "zoo.yaml").write_text(mapping, encoding="utf-8")
         made = str(place / "zoo.yaml")
         started = time.perf_counter()
         sampling.sample(name, made, images, 0, place / "samples.zarr", device)
@@ -58,7 +61,7 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
     )
 
 
-def with_random_weights(name: str, entry: dict, file: Path) -> dict:
+def with_random_weights(name: str, entry: Entry, file: Path) -> Entry:
     """Write random weights of a generator as safetensors; returns its entry with these."""
     from safetensors.torch import save_file
 
@@ -66,7 +69,7 @@ def with_random_weights(name: str, entry: dict, file: Path) -> dict:
     network = build(name, entry)
     settle(network)
     save_file(network.state_dict(), file)
-    return entry | {"weights": {"path": str(file)}}
+    return replace(entry, weights=Weights(path=str(file)))
 
 
 def settle(network: torch.nn.Module) -> None:

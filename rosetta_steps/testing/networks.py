@@ -31,7 +31,9 @@ def entry_of(
     role: str = "model",
     **others: object,
 ) -> dict:
-    """An entry of a zoo (workflow/schemas/models.schema.yaml).
+    """An entry of a zoo as YAML has it (workflow/schemas/models.schema.yaml).
+
+    zoo.entry.Entry.from_mapping makes of it what `load` takes.
 
     Args:
         loader: Such as "timm" or "dcgan".

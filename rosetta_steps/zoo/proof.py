@@ -26,6 +26,7 @@ from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
@@ -52,7 +53,7 @@ LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu
 
 
 def prove_layers(
-    name: str, entry: dict, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
+    name: str, entry: Entry, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
 ) -> tuple[list[Layer], dict[str, str]]:
     """The layers of a model that are proven to be maps, and why the others are none.
 
@@ -93,7 +94,7 @@ def _matches(layer: str, pattern: str) -> bool:
 
 
 def _kept_or_new(
-    name: str, entry: dict, chosen: Sequence[Layer], patterns: list[str], device: str
+    name: str, entry: Entry, chosen: Sequence[Layer], patterns: list[str], device: str
 ) -> dict[str, str]:
     # Read from the cache, or computed and written there.
     path = weights_file(name, entry)
@@ -117,7 +118,7 @@ def _kept_or_new(
             pass  # damaged, so it is proven again
     begin = time.perf_counter()
     model = load(name, entry, path, device)
-    if entry["role"] == "generator":
+    if entry.role == "generator":
         refuse_unsteady_generator(model, [one.name for one in chosen])
         left_out: dict[str, str] = {}
     else:

@@ -38,6 +38,7 @@ from rosetta_steps.zoo.checkpoints.stylegan2_layouts import (
     is_rosinality,
 )
 from rosetta_steps.zoo.checkpoints.torch_files import OtherFormatError, read_archive, read_stream
+from rosetta_steps.zoo.entry import Entry, Weights
 
 FORMAT = "rosetta_steps checkpoint"
 FETCH_AGAIN = "Fetch or copy it again."
@@ -467,17 +468,15 @@ def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
     return tensors
 
 
-def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, bool]:
+def read_weights(name: str, entry: Entry, weights: Path) -> tuple[Checkpoint, bool]:
     """The checkpoint of an entry, and whether its tensors are taken by their order.
 
     Raises:
         ValueError: It cannot be read; or `keys: by_order` asks for an order that it does not have.
     """
-    source = entry["weights"]
-    checkpoint = read_checkpoint(
-        weights, source.get("key"), source.get("prefix", ""), source.get("ignore", ())
-    )
-    by_order = entry.get("keys") == "by_order"
+    source = entry.weights
+    checkpoint = read_checkpoint(weights, source.key, source.prefix, source.ignore)
+    by_order = entry.keys == "by_order"
     if by_order and checkpoint.layout in ("safetensors", "sharded"):
         raise UserError(
             f"{name}: keys: by_order, but {weights} (a safetensors file, or an index) sorts its "
@@ -486,14 +485,14 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
     return checkpoint, by_order
 
 
-def load_weights(module: nn.Module, name: str, entry: dict, weights: Path) -> Checkpoint:
+def load_weights(module: nn.Module, name: str, entry: Entry, weights: Path) -> Checkpoint:
     """Read the checkpoint of an entry and load it into a module, as load_state does.
 
     Raises:
         ValueError: It cannot be read, or does not fit.
     """
     checkpoint, by_order = read_weights(name, entry, weights)
-    load_state(module, checkpoint.tensors, name, by_order, weights, entry["weights"])
+    load_state(module, checkpoint.tensors, name, by_order, weights, entry.weights)
     return checkpoint
 
 
@@ -503,7 +502,7 @@ def load_state(
     name: str,
     by_order: bool = False,
     path: Path | None = None,
-    source: dict | None = None,
+    source: Weights | None = None,
 ) -> None:
     """Load a state dict into a module, every name and shape exactly, cast to the module's types.
 
@@ -540,7 +539,7 @@ def load_state(
         raise UserError(
             f"{name}: {file} does not fit the architecture: of {len(own)} tensors, "
             f"{differences(missing, left_over, other)}. "
-            f"{advice(name, shapes, found, source or {}, path, counters)}"
+            f"{advice(name, shapes, found, source or Weights(), path, counters)}"
         )
     _refuse_what_is_not_finite(module, tensors, own, name, file)
     module.load_state_dict({**{key: own[key] for key in counters}, **tensors})
