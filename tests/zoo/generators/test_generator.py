@@ -113,7 +113,7 @@ def test_a_class_that_does_not_exist_is_refused(chosen, words):
 
 def test_a_class_of_a_generator_without_classes_is_refused():
     with pytest.raises(ValueError, match="g has no classes: leave out class: 3"):
-        labels("g", {}, 0, 3, 1)
+        labels("g", Entry.from_mapping({}), 0, 3, 1)
 
 
 def test_truncation_of_a_generator_without_statistics_is_refused(eyes, tmp_path):
