@@ -9,6 +9,7 @@ import argparse
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.generator import build
 
@@ -39,7 +41,8 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         entry = with_random_weights(name, find_entry(name, zoo), place / "random.safetensors")
-        (place / "zoo.yaml").write_text(yaml.safe_dump({name: entry}), encoding="utf-8")
+        mapping = yaml.safe_dump({name: entry.to_mapping()})
+        (place / "zoo.yaml").write_text(mapping, encoding="utf-8")
         made = str(place / "zoo.yaml")
         started = time.perf_counter()
         sampling.sample(name, made, images, 0, place / "samples.zarr", device)
@@ -60,7 +63,7 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
     )
 
 
-def with_random_weights(name: str, entry: dict, file: Path) -> dict:
+def with_random_weights(name: str, entry: Entry, file: Path) -> Entry:
     """Write random weights of a generator as safetensors; returns its entry with these."""
     from safetensors.torch import save_file
 
@@ -68,7 +71,7 @@ def with_random_weights(name: str, entry: dict, file: Path) -> dict:
     network = build(name, entry)
     settle(network)
     save_file(network.state_dict(), file)
-    return entry | {"weights": {"path": str(file)}}
+    return replace(entry, weights=Weights(path=str(file)))
 
 
 def settle(network: torch.nn.Module) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.entries import read_entries
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models import open_clip_models, timm_models
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
@@ -177,7 +178,7 @@ def _model(name: str, module: nn.Module, size: tuple[int, int], tokens) -> Model
         if value.ndim <= 1 and not key.endswith("bias") and not value.any():
             nn.init.normal_(value, 0.2, 0.02)
     plain = {"size": size, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
-    return Model(name, module, preprocessing_of(name, {}, plain), "cpu", tokens)
+    return Model(name, module, preprocessing_of(name, Entry.from_mapping({}), plain), "cpu", tokens)
 
 
 def against_hooks(model: Model, layers: list[str]) -> Counter:
@@ -297,15 +298,15 @@ def of_the_zoo(zoo: str) -> Iterator[str]:
         model = load(name, entry, weights_file(name, entry))
         layers = [one.name for one in model.layers()]
         begin = time.process_time()
-        if entry["role"] == "generator":
+        if entry.role == "generator":
             refuse_unsteady_generator(model, layers)
             failed = {}
         else:
             failed = prove(model, layers)
         seconds = time.process_time() - begin
-        size = " x ".join(map(str, model.preprocessing.size)) if entry["role"] == "model" else ""
+        size = " x ".join(map(str, model.preprocessing.size)) if entry.role == "model" else ""
         yield (
-            f"| {name} | {entry['loader']} | {size} | {len(layers)} | {len(layers) - len(failed)} "
+            f"| {name} | {entry.loader} | {size} | {len(layers)} | {len(layers) - len(failed)} "
             f"| | {_grouped(failed)} | {seconds:.1f} |"
         )
 

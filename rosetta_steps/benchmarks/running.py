@@ -79,7 +79,8 @@ def measure(
             model: with_weights(model, entry, file),
         }
         made, samples = place / "zoo.yaml", place / "samples.zarr"
-        made.write_text(yaml.safe_dump(both), encoding="utf-8")
+        mappings = {name: entry.to_mapping() for name, entry in both.items()}
+        made.write_text(yaml.safe_dump(mappings), encoding="utf-8")
         timed("sample", sampling.sample, generator, str(made), images, 0, samples, device)
         streams = {name: place / f"{name}.json" for name in both}
         measured = {name: place / f"{name}.zarr" for name in both}

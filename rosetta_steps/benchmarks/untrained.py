@@ -20,7 +20,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,7 @@ from rosetta_steps.runtime.errors import UserError, run
 from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.loading import choose_layers, load
 
@@ -134,7 +137,7 @@ def _number(value: float, digits: int) -> str:
     return "none" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def initialise(name: str, entry: dict, seed: int, file: Path) -> None:
+def initialise(name: str, entry: Entry, seed: int, file: Path) -> None:
     """Write random weights of a network, drawn as its library draws them, as safetensors.
 
     Args:
@@ -150,7 +153,7 @@ def initialise(name: str, entry: dict, seed: int, file: Path) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if entry["loader"] == "timm":
+        if entry.loader == "timm":
             from rosetta_steps.zoo.models import timm_models
 
             module = timm_models.create(name, entry)
@@ -162,30 +165,30 @@ def initialise(name: str, entry: dict, seed: int, file: Path) -> None:
     save_file({key: t.contiguous().clone() for key, t in module.state_dict().items()}, file)
 
 
-def with_weights(name: str, entry: dict, file: Path) -> dict:
+def with_weights(name: str, entry: Entry, file: Path) -> Entry:
     """The entry of a model with the weights of another file, by name, and all else as it was.
 
     The tag of its weights goes into its architecture: it says how images are normalised, and which
     activation function a CLIP has.
     """
-    if entry["loader"] == "timm":
+    if entry.loader == "timm":
         from timm.models import split_model_name_tag
 
         from rosetta_steps.zoo.models import timm_models
 
         full, arguments = timm_models.named(name, entry)
-        of_weights = entry["weights"].get("timm")
+        of_weights = entry.weights.timm
         if of_weights and not split_model_name_tag(full)[1]:
             full = f"{full}.{of_weights}"
-        architecture = {"name": full, "arguments": arguments}
+        architecture: dict[str, Any] = {"name": full, "arguments": arguments}
     else:
         from rosetta_steps.zoo.models import open_clip_models
 
         full, tag = open_clip_models.named(name, entry)
-        tag = tag or entry["weights"].get("open_clip") or _tag_at(full, entry["weights"].get("url"))
+        tag = tag or entry.weights.open_clip or _tag_at(full, entry.weights.url)
         architecture = {"name": full} | ({"tag": tag} if tag else {})
-    kept = {key: value for key, value in entry.items() if key != "keys"}
-    return kept | {"architecture": architecture, "weights": {"path": str(file)}}
+    weights = Weights(path=str(file))
+    return replace(entry, architecture=architecture, weights=weights, keys=None)
 
 
 def _tag_at(architecture: str, url: str | None) -> str | None:
@@ -196,16 +199,16 @@ def _tag_at(architecture: str, url: str | None) -> str | None:
     return next((tag for tag in tags if url and addresses[tag] == url), None)
 
 
-def check(name: str, entry: dict, images: int, untrained: int, initial: list[Path]) -> None:
+def check(name: str, entry: Entry, images: int, untrained: int, initial: list[Path]) -> None:
     """Refuse what cannot be compared before anything is computed.
 
     Raises:
         ValueError: The model is none that timm or open_clip initialise, there are no images or no
             untrained network to compare with, or a file is missing.
     """
-    if entry["role"] != "model" or entry["loader"] not in ("timm", "open_clip"):
+    if entry.role != "model" or entry.loader not in ("timm", "open_clip"):
         raise UserError(
-            f"{name} has the role '{entry['role']}' and the loader '{entry['loader']}'. Choose a "
+            f"{name} has the role '{entry.role}' and the loader '{entry.loader}'. Choose a "
             "model of timm or of open_clip (python -m rosetta_steps.zoo lists them): only these "
             "can be drawn anew."
         )
@@ -306,7 +309,7 @@ def networks(
             initialise(model, entry, number, file)
         own_zoo = place / f"{number}.yaml"
         own_zoo.write_text(
-            yaml.safe_dump({name: with_weights(model, entry, file)}), encoding="utf-8"
+            yaml.safe_dump({name: with_weights(model, entry, file).to_mapping()}), encoding="utf-8"
         )
         yield str(initial[number]) if initial else f"seed {number}", name, str(own_zoo)
 

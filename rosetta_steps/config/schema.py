@@ -16,7 +16,9 @@ from rosetta_steps.runtime.errors import UserError
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 # Generated from the settings of the steps by rosetta_steps.workflow.schemas.
 SETTINGS = SCHEMAS / "settings.schema.yaml"
-# Keys that were renamed in version 0.2: old name to new name.
+# What follows from the table of loaders, written by the same command.
+LOADERS = SCHEMAS / "loaders.schema.yaml"
+# Keys by the names that they had before version 0.2.
 RENAMED = {
     "least_correlation": "min_correlation",
     "towards": "regularise_to",
@@ -198,14 +200,27 @@ def _validator(schema: str) -> jsonschema.Draft202012Validator:
 
 
 def read_schema(name: str) -> dict:
-    """Read a schema of workflow/schemas; the config's is merged with the settings of the steps.
+    """Read a schema of workflow/schemas, and merge the part of it that is generated.
+
+    That of the config has the settings of steps, that of the zoo its loaders.
 
     Args:
-        name: "config" or "models".
+        name: "config", "models" or "pictures".
     """
     schema = read_yaml(SCHEMAS / f"{name}.schema.yaml")
-    if name != "config":
-        return schema
+    if name == "config":
+        return _with_settings(schema)
+    return _with_loaders(schema) if name == "models" else schema
+
+
+def _with_loaders(schema: dict) -> dict:
+    generated, entry = read_yaml(LOADERS), schema["additionalProperties"]
+    entry["properties"]["loader"] = generated["loader"] | entry["properties"]["loader"]
+    entry["allOf"] = generated["allOf"]
+    return schema | {"$defs": generated["$defs"]}
+
+
+def _with_settings(schema: dict) -> dict:
     sections = schema["properties"]
     generated = read_yaml(SETTINGS)
     of_edits = generated.pop("edits")["properties"]

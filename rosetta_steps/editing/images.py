@@ -35,6 +35,7 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 from rosetta_steps.zoo.entries import entry_digest, find_entry
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
@@ -206,7 +207,7 @@ def carry_out(a: argparse.Namespace) -> None:
         torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
     entry = find_entry(a.generator, a.zoo)
-    if entry["role"] != "generator":
+    if entry.role != "generator":
         raise UserError(f"{a.generator} is no generator: it makes no images to edit.")
     if a.generator not in moments:
         raise UserError("the moments of the generator are missing: give them as --moments X.zarr.")
@@ -268,7 +269,7 @@ def carry_out(a: argparse.Namespace) -> None:
     print(summary(edit_images(editor, source, a.output, a.memory_gb, attrs, provenance)))
 
 
-def image_size(name: str, entry: dict) -> tuple[int, int]:
+def image_size(name: str, entry: Entry) -> tuple[int, int]:
     """(y, x) of a generator's images, found without values."""
     outline = load(name, entry)
     z = torch.zeros(1, outline.latent_size, device=outline.device)

@@ -13,6 +13,7 @@ from torch import Tensor
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.zoo.entries import entry_digest
+from rosetta_steps.zoo.entry import Entry
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Source:
         return replace(self, latents=self.latents[chosen], labels=labels, images=numbers)
 
 
-def read_source(path: Path, generator: str, entry: dict, images: Sequence[int] | None) -> Source:
+def read_source(path: Path, generator: str, entry: Entry, images: Sequence[int] | None) -> Source:
     """Read latents of a generator.
 
     Args:

@@ -80,7 +80,7 @@ class Inverter:
         if not len(matches) and settings.reconstruction == "none":
             raise UserError("no matches and reconstruction: none leave nothing to optimise for.")
         self.entry = find_entry(generator, zoo)
-        if self.entry["role"] != "generator":
+        if self.entry.role != "generator":
             raise UserError(f"{generator} is no generator: images cannot be inverted through it.")
         self.generator = load(generator, self.entry, weights_file(generator, self.entry), device)
         # Digests of all networks that take part, as origin_of gives them.

@@ -6,6 +6,7 @@ the distance is named after the model, not LPIPS.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -72,19 +73,20 @@ class ZooDistance:
 
     def __init__(self, name: str, zoo: str, size: int, device: str):
         entry = find_entry(name, zoo)
-        if entry["role"] != "model" or entry["loader"] == "onnx":
+        if entry.role != "model" or entry.loader == "onnx":
             raise UserError(
-                f"{name} cannot be a perceptual network: it has the role '{entry['role']}' and the "
-                f"loader '{entry['loader']}', and gradients are needed. Choose a timm, open_clip "
+                f"{name} cannot be a perceptual network: it has the role '{entry.role}' and the "
+                f"loader '{entry.loader}', and gradients are needed. Choose a timm, open_clip "
                 "or function model."
             )
-        chosen = dict(entry)
-        if entry["loader"] == "timm" and "img_size" not in str(entry.get("architecture")):
-            chosen["preprocessing"] = entry.get("preprocessing", {}) | {"size": [size, size]}
+        chosen = entry
+        if entry.loader == "timm" and "img_size" not in str(entry.architecture):
+            preprocessing = (entry.preprocessing or {}) | {"size": [size, size]}
+            chosen = replace(entry, preprocessing=preprocessing)
         self.model = load(name, chosen, weights_file(name, entry), device)
         self.network = self.model.module.requires_grad_(False)
         outline = load(name, chosen)
-        preset = "block" if "block" in entry.get("layers", {}) else "all"
+        preset = "block" if "block" in entry.layers else "all"
         self.layers = compared_layers(choose_layers(name, entry, outline, preset))
         self.label = f"perceptual_{name}"
 

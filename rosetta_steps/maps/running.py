@@ -35,6 +35,7 @@ from rosetta_steps.storage.manifests import (
 )
 from rosetta_steps.storage.portable import plain_attrs
 from rosetta_steps.zoo.entries import entry_digest, find_entry
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
@@ -85,10 +86,10 @@ def describe(
     model = load(name, entry)  # meta device: a pass costs almost nothing
     chosen = choose_layers(name, entry, model, layers)
     chosen, left_out = prove_layers(name, entry, chosen, layers, device)
-    attrs = {"model": name, "samples": str(samples), "role": entry["role"]}
+    attrs: dict[str, Any] = {"model": name, "samples": str(samples), "role": entry.role}
     if left_out:
         attrs["left_out"] = [f"{layer} {reason}" for layer, reason in left_out.items()]
-    if entry["role"] == "model":
+    if entry.role == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {
         "attrs": plain_attrs(attrs),  # the same as in a store of these maps
@@ -110,7 +111,7 @@ def describe(
     }
 
 
-def key_of(name: str, entry: dict, samples: Path) -> str:
+def key_of(name: str, entry: Entry, samples: Path) -> str:
     """Return the digests of entry, weights and sample set, on which the maps of a layer depend."""
     weights = sha256_of_weights(name, entry) or "weights loaded by the function"
     return " ".join([entry_digest(entry), weights, sha256_of(manifest_path(samples))])
@@ -239,7 +240,7 @@ class Stream:
         # Opened without Dask arrays, which in a Dask worker would wait for the worker itself.
         samples = open_dataset(path)
         model = load(name, entry, weights_file(name, entry), self.device)
-        if entry["role"] == "generator":
+        if entry.role == "generator":
             refuse_another_network(model, samples, path)
         self._loaded = model, samples
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.zoo.entries import check, read_yaml
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.weights import describe, location, sha256_of_weights, weights_file
 
 
@@ -52,8 +53,8 @@ def picture_file(name: str, entry: dict) -> Path:
     Raises:
         ValueError: The file is missing or cannot be downloaded, or its sha256 is not the entry's.
     """
-    source, fetched = entry["picture"], _fetched(entry)
-    if "path" in source and not location(fetched).is_file():
+    fetched = _fetched(entry)
+    if fetched.weights.path and not location(fetched).is_file():
         raise UserError(
             f"{name}: there is no file {location(fetched)} in the working folder {Path.cwd()}. "
             "Put it there, or correct picture.path of its entry."
@@ -63,9 +64,9 @@ def picture_file(name: str, entry: dict) -> Path:
 
 def described(entry: dict) -> str:
     """Describe the source of an image in words."""
-    return describe(entry["picture"])
+    return describe(_fetched(entry).weights)
 
 
-def _fetched(entry: dict) -> dict:
-    # Returns the form of a model's entry, so that the code for weights downloads and checks images.
-    return {"architecture": "photo", "weights": entry["picture"]}
+def _fetched(entry: dict) -> Entry:
+    # Returns an entry of a model, so that the code for weights downloads and checks images.
+    return Entry.from_mapping({"architecture": "photo", "weights": entry["picture"]})

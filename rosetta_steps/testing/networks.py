@@ -32,7 +32,9 @@ def entry_of(
     role: str = "model",
     **others: object,
 ) -> dict:
-    """Return an entry of a zoo (workflow/schemas/models.schema.yaml).
+    """Return an entry of a zoo as YAML has it (workflow/schemas/models.schema.yaml).
+
+    zoo.entry.Entry.from_mapping makes of it what `load` takes.
 
     Args:
         loader: Name of the loader, such as "timm" or "dcgan".

@@ -408,9 +408,9 @@ def load_generators(names: list[str], zoo: str) -> list:
     found = []
     for name in names:
         entry = find_entry(name, zoo)
-        if entry["role"] != "generator":
+        if entry.role != "generator":
             raise UserError(
-                f"{name} is no generator: {zoo} gives it the role '{entry['role']}'. Training "
+                f"{name} is no generator: {zoo} gives it the role '{entry.role}'. Training "
                 "images come from generators."
             )
         found.append(load(name, entry, weights_file(name, entry)))

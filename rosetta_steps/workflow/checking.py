@@ -14,7 +14,9 @@ from rosetta_steps.inversion.metrics import networks_among
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
-from rosetta_steps.zoo.generators.sample_settings import FAMILIES, check_sampling
+from rosetta_steps.zoo.entry import Entry
+from rosetta_steps.zoo.generators.sample_settings import check_sampling
+from rosetta_steps.zoo.loaders import family_of
 
 # Where the images of a sample set come from: keys it must have, and keys it may have besides.
 ORIGINS = {
@@ -389,7 +391,7 @@ class Checked:
         with _at(self, ("sample_sets", name), f"sample set {name}: "):
             check_sampling(model, entry, chosen.get("class"), chosen.get("truncation", 1.0))
 
-    def model(self, model: str, role: str, place: tuple, layers=None) -> dict:
+    def model(self, model: str, role: str, place: tuple, layers=None) -> Entry:
         """The entry of a model that has the role, and the preset of layers, that are asked for."""
         zoo, what = self.config["zoo"], f"{NAMED[place[0]]} {place[1]}: "
         with _at(self, place, what):
@@ -397,10 +399,10 @@ class Checked:
         if layers is not None:
             with _at(self, (*place[:2], "layers"), what):
                 layer_patterns(entry, layers, model)
-        if entry["role"] != role:
+        if entry.role != role:
             raise self.error(
                 place,
-                f"{what}{model} is a {entry['role']}, not a {role} ({zoo}). `python -m "
+                f"{what}{model} is a {entry.role}, not a {role} ({zoo}). `python -m "
                 "rosetta_steps.zoo` lists both.",
             )
         return entry
@@ -443,7 +445,7 @@ class Checked:
         entry = find_entry(generator, self.config["zoo"])
         with _at(self, place, f"inversion {name}: "):
             check_sampling(generator, entry, chosen.get("class"), chosen["truncation"])
-        family = FAMILIES.get(entry["loader"])
+        family = family_of(entry.loader)
         mapping = family is None or (family.truncates and not family.truncation_scales_z)
         if chosen["space"] != "z" and not mapping:
             raise self.error(

@@ -289,8 +289,8 @@ class Recipes(Chosen):
         """
         if name not in self._models:
             entry = find_entry(name, self.config["zoo"])
-            keys = entry["weights"].keys()
-            open_to_change = {"path", "files"} & keys and "sha256" not in keys
+            weights = entry.weights
+            open_to_change = (weights.path or weights.files) and not weights.sha256
             local = sha256_of_weights(name, entry) if open_to_change else None
             self._models[name] = [entry_digest(entry), local]
         return self._models[name]

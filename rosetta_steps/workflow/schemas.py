@@ -1,15 +1,18 @@
-"""The part of the config's schema that follows from the settings of steps.
+"""The parts of schemas that follow from code: settings of steps, and loaders of the zoo.
 
-workflow/schemas/settings.schema.yaml is made from their dataclasses, so that options, schema and
-documentation say the same. A test compares the file with them.
+workflow/schemas/settings.schema.yaml is made from the dataclasses of steps, so that options, schema
+and documentation say the same, loaders.schema.yaml from the table in rosetta_steps.zoo.loaders. A
+test compares the files with them.
 
-    python -m rosetta_steps.workflow.schemas     write the file anew
+    python -m rosetta_steps.workflow.schemas     write both files anew
 """
+
+from pathlib import Path
 
 import yaml
 
+from rosetta_steps.config import schema
 from rosetta_steps.config.options import schema_of
-from rosetta_steps.config.schema import SETTINGS
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.display.settings import Figures
 from rosetta_steps.editing.kinds import KINDS
@@ -18,6 +21,7 @@ from rosetta_steps.maps.settings import Storing
 from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.files import whole_file
+from rosetta_steps.zoo.loaders import LOADERS
 
 # Section of the config to its settings, and those that it may leave out.
 SECTIONS = {
@@ -30,14 +34,42 @@ SECTIONS = {
 COMMAND = "python -m rosetta_steps.workflow.schemas"
 
 
-def generated() -> str:
-    """The text of workflow/schemas/settings.schema.yaml."""
+def generated() -> dict[Path, str]:
+    """The text of each generated file of workflow/schemas."""
+    return {
+        schema.SETTINGS: _text(_settings(), "the settings of steps"),
+        schema.LOADERS: _text(_loaders(), "rosetta_steps/zoo/loaders.py"),
+    }
+
+
+def _settings() -> dict:
     sections = {name: schema_of(kind, optional) for name, (kind, optional) in SECTIONS.items()}
     forms = sections["inversion"]["properties"]["similarity"]
     kinds = {"enum": list(KINDS), "description": "what is done to the maps"}
     sections["edits"] = {"properties": {"edit": kinds, "similarity": forms}}
-    head = f"# Made by `{COMMAND}` from the settings of steps; not to be edited.\n"
-    return head + yaml.dump(sections, Dumper=_Plain, sort_keys=False, width=100, allow_unicode=True)
+    return sections
+
+
+def _loaders() -> dict:
+    # Both roles have a loader `function`, whose architecture is the same.
+    architectures = {loader.name: loader.architecture for loader in LOADERS}
+    conditions = [
+        {
+            "if": {"properties": {"loader": {"const": name}}},
+            "then": {"properties": {"architecture": {"$ref": f"#/$defs/{name}"}}},
+        }
+        for name in architectures
+    ]
+    return {
+        "loader": {"enum": list(architectures)},
+        "allOf": conditions,
+        "$defs": architectures,
+    }
+
+
+def _text(value: dict, source: str) -> str:
+    head = f"# Made by `{COMMAND}` from {source}; not to be edited.\n"
+    return head + yaml.dump(value, Dumper=_Plain, sort_keys=False, width=100, allow_unicode=True)
 
 
 class _Plain(yaml.SafeDumper):
@@ -49,9 +81,10 @@ class _Plain(yaml.SafeDumper):
 
 def main() -> None:
     """Command line."""
-    with whole_file(SETTINGS) as temporary:
-        temporary.write_text(generated(), encoding="utf-8")
-    print(SETTINGS)
+    for file, text in generated().items():
+        with whole_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(file)
 
 
 if __name__ == "__main__":

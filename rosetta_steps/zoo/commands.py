@@ -10,7 +10,7 @@ from rosetta_steps.zoo.weights import describe, sha256_of_weights, weights_file
 def list_models(zoo: str) -> None:
     """Print a line a model."""
     for name, entry in read_entries(zoo).items():
-        print(f"{name:24} {entry['role']:10} {entry['loader']:12} {entry['source']}")
+        print(f"{name:24} {entry.role:10} {entry.loader:12} {entry.source}")
 
 
 def show(name: str, zoo: str, layers: str | list[str]) -> None:
@@ -18,8 +18,8 @@ def show(name: str, zoo: str, layers: str | list[str]) -> None:
     entry = find_entry(name, zoo)
     model = load(name, entry)
     chosen = choose_layers(name, entry, model, layers)
-    print(f"{name}: {entry['source']}\nlicence: {entry['licence']}")
-    print(f"weights: {describe(entry['weights'])}\n")
+    print(f"{name}: {entry.source}\nlicence: {entry.licence}")
+    print(f"weights: {describe(entry.weights)}\n")
     print(f"{'layer':32} {'channels':>8} {'y x x':>9}  nonlinearity")
     units = size = 0
     for layer in chosen:
@@ -28,7 +28,7 @@ def show(name: str, zoo: str, layers: str | list[str]) -> None:
         size += 2 * layer.channels * y * x
         print(f"{layer.name:32} {layer.channels:8} {f'{y} x {x}':>9}  {layer.nonlinearity}")
     print(f"\n{len(chosen)} layers, {units} units, {size} bytes an image (float16)")
-    print(f"presets: {', '.join(['all', *entry.get('layers', {})])}")
+    print(f"presets: {', '.join(['all', *entry.layers])}")
 
 
 def fetch(name: str, zoo: str, output: Path | None) -> None:

@@ -17,31 +17,13 @@ from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.revisions import revision
+from rosetta_steps.zoo.entry import Entry
+from rosetta_steps.zoo.loaders import GENERATOR, loaders_of
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
-# Role and loader of an entry to what builds it, under rosetta_steps: the network of a generator, or
-# the module that loads a model. Imported when first used.
-GENERATOR = "zoo.generators.generator"
-LOADERS = {
-    "generator": {
-        "dcgan": "zoo.generators.dcgan:DCGAN",
-        "stylegan2": "zoo.generators.stylegan2:StyleGAN2",
-        "stylegan3": "zoo.generators.stylegan3:StyleGAN3",
-        "stylegan-xl": "zoo.generators.stylegan_xl:StyleGANXL",
-        "biggan-deep": "zoo.generators.biggan_deep:BigGANDeep",
-        "function": "zoo.generators.functions",
-    },
-    "model": {
-        "timm": "zoo.models.timm_models",
-        "open_clip": "zoo.models.open_clip_models",
-        "onnx": "zoo.models.onnx_models",
-        "function": "zoo.models.functions",
-    },
-}
 
-
-def read_entries(path: str | Path = "config/models.yaml") -> dict[str, dict]:
+def read_entries(path: str | Path = "config/models.yaml") -> dict[str, Entry]:
     """All entries of a zoo file, validated by workflow/schemas/models.schema.yaml.
 
     Raises:
@@ -51,18 +33,19 @@ def read_entries(path: str | Path = "config/models.yaml") -> dict[str, dict]:
 
 
 @lru_cache
-def _read_entries(path: str, place: str) -> dict[str, dict]:
+def _read_entries(path: str | Path, place: str) -> dict[str, Entry]:
     # By its place too: the same relative path may mean another file in another working folder.
-    entries = read_yaml(Path(path))
-    if isinstance(entries, dict):
-        for name in entries:
+    mappings = read_yaml(Path(path))
+    if isinstance(mappings, dict):
+        for name in mappings:
             if problem := problem_of("model", name):
                 raise UserError(f"{path}: {problem}")
-    check(entries, "models", path)
+    check(mappings, "models", str(path))
+    entries = {name: Entry.from_mapping(mapping) for name, mapping in mappings.items()}
     for name, entry in entries.items():
         if problem := _contradiction(entry):
             raise UserError(f"{path}, at {name}: {problem}")
-        for preset in entry.get("layers", {}):
+        for preset in entry.layers:
             if problem := problem_of("preset", preset):
                 raise UserError(f"{path}, at {name}.layers: {problem}")
     return entries
@@ -73,28 +56,27 @@ OF_ROLES = {"generator": ("autocast", "classes"), "model": ("preprocessing",)}
 OF_LOADERS = ("timm", "open_clip", "function")
 
 
-def _contradiction(entry: dict) -> str | None:
+def _contradiction(entry: Entry) -> str | None:
     # What each key allows by itself and the entry as a whole does not, in words.
-    role, loader, architecture = entry["role"], entry["loader"], entry["architecture"]
-    loaders = LOADERS[role]
+    role, loader = entry.role, entry.loader
+    loaders = loaders_of(role)
     if loader not in loaders:
         return f"loader '{loader}' loads no {role}. {suggestion(loader, list(loaders))}"
     for other, keys in OF_ROLES.items():
-        if other != role and (vain := [key for key in keys if key in entry]):
+        if other != role and (vain := [key for key in keys if getattr(entry, key) is not None]):
             return f"'{vain[0]}' says nothing of a {role}. Leave it out."
-    for source in OF_LOADERS:
-        if source in entry["weights"] and loader != source:
-            return f"weights.{source} are of the loader {source}, and this one is {loader}."
-    if loader == "biggan-deep" and not (architecture.keys() & {"resolution", "channels"}):
+    source = entry.weights.source
+    if source in OF_LOADERS and loader != source:
+        return f"weights.{source} are of the loader {source}, and this one is {loader}."
+    if loader == "biggan-deep" and not (entry.keywords.keys() & {"resolution", "channels"}):
         return "its architecture needs a resolution (128, 256 or 512), or channels."
-    names = entry.get("classes")
-    count = architecture.get("classes") if isinstance(architecture, dict) else None
+    names, count = entry.classes, entry.keywords.get("classes")
     if isinstance(names, list) and isinstance(count, int) and len(names) != count:
         return f"it names {len(names)} classes, and its architecture has {count}. Correct one."
     return None
 
 
-def find_entry(name: str, path: str | Path = "config/models.yaml") -> dict:
+def find_entry(name: str, path: str | Path = "config/models.yaml") -> Entry:
     """The entry of one model.
 
     Raises:
@@ -106,14 +88,14 @@ def find_entry(name: str, path: str | Path = "config/models.yaml") -> dict:
     return entries[name]
 
 
-def loader_module(entry: dict) -> str:
+def loader_module(entry: Entry) -> str:
     """Full name of the module whose `load` builds the model of an entry."""
-    if entry["role"] == "generator":
+    if entry.role == "generator":
         return f"rosetta_steps.{GENERATOR}"
-    return f"rosetta_steps.{LOADERS['model'][entry['loader']]}"
+    return f"rosetta_steps.{loaders_of('model')[entry.loader].module}"
 
 
-def entry_digest(entry: dict) -> str:
+def entry_digest(entry: Entry) -> str:
     """Digest of what the maps of a model follow from: its entry and the revision of its loader.
 
     Source, licence and presets of layers are left out: they change no map.
@@ -121,20 +103,21 @@ def entry_digest(entry: dict) -> str:
     Args:
         entry: Of the model.
     """
-    matter = {key: entry[key] for key in entry if key not in ("source", "licence", "layers")}
-    matter["weights"] = {k: v for k, v in entry.get("weights", {}).items() if k != "elsewhere"}
-    modules = [LOADERS[entry["role"]][entry["loader"]].split(":")[0]]
-    if entry["role"] == "generator":
+    said = entry.to_mapping()
+    matter = {key: said[key] for key in said if key not in ("source", "licence", "layers")}
+    matter["weights"].pop("elsewhere", None)
+    modules = [loaders_of(entry.role)[entry.loader].module]
+    if entry.role == "generator":
         modules.append(GENERATOR)
     revisions = [revision(module) for module in modules]
     return digest_of([json.dumps(matter, sort_keys=True), revisions, _own_code(entry)])
 
 
-def _own_code(entry: dict) -> list[tuple[str, str]] | None:
+def _own_code(entry: Entry) -> list[tuple[str, str]] | None:
     # The user's own module and what it imports, as far as it lies below the working folder: found
     # without running it. The files by name, each with its sha256.
-    architecture = entry["architecture"]
-    if entry["loader"] != "function" or not isinstance(architecture, dict):
+    architecture = entry.architecture
+    if entry.loader != "function" or not isinstance(architecture, dict):
         return None
     modules, seen = [str(architecture.get("function")).split(":")[0]], set()
     found: dict[str, str] = {}
@@ -180,7 +163,7 @@ def _imported(content: bytes, module: str, is_package: bool) -> list[str]:
     return [name for name in names if "*" not in name]
 
 
-def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str]:
+def layer_patterns(entry: Entry, layers: str | list[str], model: str) -> list[str]:
     """The patterns that a `layers` setting means for one model.
 
     Args:
@@ -195,7 +178,7 @@ def layer_patterns(entry: dict, layers: str | list[str], model: str) -> list[str
         return layers
     if layers == "all":
         return ["*"]
-    presets = entry.get("layers", {})
+    presets = entry.layers
     if layers not in presets:
         raise UserError(
             f"{model} has no layer preset '{layers}'. {suggestion(layers, ['all', *presets])} "

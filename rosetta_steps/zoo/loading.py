@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.layer_names import refuse_impossible_names
 from rosetta_steps.zoo.weights import is_unread, remember
 
 
-def load(name: str, entry: dict, weights: Path | None = None, device: str = "cpu"):
+def load(name: str, entry: Entry, weights: Path | None = None, device: str = "cpu"):
     """A generator or a model, with its weights or without values on the meta device.
 
     Raises:
@@ -24,7 +25,7 @@ def load(name: str, entry: dict, weights: Path | None = None, device: str = "cpu
         return build(name, entry, weights, device)
 
 
-def hold(name: str, entry: dict, weights: Path) -> None:
+def hold(name: str, entry: Entry, weights: Path) -> None:
     """Open weights and hold them against their entry, as load does; nothing is computed with them.
 
     For the job that fetches them, so that what does not fit shows before anything is sampled.
@@ -37,7 +38,7 @@ def hold(name: str, entry: dict, weights: Path) -> None:
     Raises:
         ValueError: They cannot be read, or do not fit.
     """
-    if entry["weights"].get("function"):
+    if entry.weights.function:
         return
     module = importlib.import_module(loader_module(entry))
     # A function's module is checked by running it, which is for the machine that runs the model.
@@ -47,7 +48,7 @@ def hold(name: str, entry: dict, weights: Path) -> None:
 
 
 @contextlib.contextmanager
-def _first_reading(entry: dict, weights: Path) -> Iterator[None]:
+def _first_reading(entry: Entry, weights: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
@@ -60,7 +61,7 @@ def _first_reading(entry: dict, weights: Path) -> Iterator[None]:
     remember(entry, weights)
 
 
-def choose_layers(name: str, entry: dict, model, layers: str | list[str]) -> list:
+def choose_layers(name: str, entry: Entry, model, layers: str | list[str]) -> list:
     """Layers of a model (zoo.hooks.Layer), in the order of the forward pass.
 
     Args:

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 
 # Of JSON beside a converted checkpoint (zoo.checkpoints.reading).
 CONVERTED = b'"rosetta_steps checkpoint"'
@@ -24,7 +25,7 @@ _seen: dict[tuple, str] = {}
 _named: dict[tuple, list[str]] = {}
 
 
-def files_of(entry: dict, path: Path) -> list[Path]:
+def files_of(entry: Entry, path: Path) -> list[Path]:
     """The files a model follows from, its main file first, the others by name.
 
     Args:
@@ -38,10 +39,10 @@ def files_of(entry: dict, path: Path) -> list[Path]:
         ValueError: One of them is missing, is no regular file, or lies outside the folder of the
             file that refers to it.
     """
-    main = [] if entry["weights"].get("function") else [Path(path)]
-    names = companions_of(path, entry.get("loader")) if main else []
+    main = [] if entry.weights.function else [Path(path)]
+    names = companions_of(path, entry.loader) if main else []
     companions = [Path(path).parent / name for name in names]
-    declared = [Path(name).expanduser() for name in entry["weights"].get("files", [])]
+    declared = [Path(name).expanduser() for name in entry.weights.files]
     for file in companions:
         if not file.is_file():
             raise UserError(

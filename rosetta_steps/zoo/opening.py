@@ -23,7 +23,7 @@ class OpenModel:
 
     Attributes:
         name: In the zoo.
-        entry: What the zoo says of it.
+        entry: What the zoo says of it, a zoo.entry.Entry.
         loaded: The model itself: its torch module is `loaded.module`, where it has one.
     """
 
@@ -32,7 +32,7 @@ class OpenModel:
         self.loaded = load(name, self.entry, weights_file(name, self.entry), device)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}: {self.entry['source']}>"
+        return f"<{type(self).__name__} {self.name}: {self.entry.source}>"
 
     def layers(self, layers: str | Sequence[str] = "all") -> list[str]:
         """Names of the layers that match, in the order of the forward pass.
@@ -64,7 +64,7 @@ class OpenModel:
             ValueError: The images are not of this form, or no layer matches.
         """
         given = images_from(images)
-        if self.entry["role"] == "generator":
+        if self.entry.role == "generator":
             raise UserError(
                 f"{self.name} is a generator, which is given latents: open_generator('{self.name}')"
             )
@@ -208,6 +208,6 @@ def open_generator(name: str, zoo: str = ZOO, device: str = "cpu") -> OpenGenera
         (2, 64, 32, 32)
     """
     entry = find_entry(name, zoo)
-    if entry["role"] != "generator":
-        raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
+    if entry.role != "generator":
+        raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry.role}'.")
     return OpenGenerator(name, zoo, device)

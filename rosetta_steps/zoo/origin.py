@@ -1,10 +1,11 @@
 """What the outputs of a model follow from, for the manifests of what is made with it."""
 
 from rosetta_steps.zoo.entries import entry_digest
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
 
-def origin_of(name: str, entry: dict) -> dict[str, str]:
+def origin_of(name: str, entry: Entry) -> dict[str, str]:
     """Digests of a model's entry, with the code that builds it, and of its weights.
 
     Args:

@@ -27,6 +27,7 @@ from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
@@ -54,7 +55,7 @@ LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu
 
 
 def prove_layers(
-    name: str, entry: dict, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
+    name: str, entry: Entry, chosen: Sequence[Layer], layers: str | list[str], device: str = "cpu"
 ) -> tuple[list[Layer], dict[str, str]]:
     """Return the layers of a model that pass the tests, and the reasons why others do not.
 
@@ -96,7 +97,7 @@ def _matches(layer: str, pattern: str) -> bool:
 
 
 def _kept_or_new(
-    name: str, entry: dict, chosen: Sequence[Layer], patterns: list[str], device: str
+    name: str, entry: Entry, chosen: Sequence[Layer], patterns: list[str], device: str
 ) -> dict[str, str]:
     # Returns the reasons, read from the cache or computed and written there.
     path = weights_file(name, entry)
@@ -120,7 +121,7 @@ def _kept_or_new(
             pass  # the file is damaged, so the tests run again
     begin = time.perf_counter()
     model = load(name, entry, path, device)
-    if entry["role"] == "generator":
+    if entry.role == "generator":
         refuse_unsteady_generator(model, [one.name for one in chosen])
         left_out: dict[str, str] = {}
     else:

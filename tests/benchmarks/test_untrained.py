@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from rosetta_steps.benchmarks import untrained
 from rosetta_steps.zoo.checkpoints.reading import read_tensors
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.loading import load
 
@@ -141,19 +142,18 @@ def test_an_entry_with_other_weights_still_says_how_images_are_normalised_and_wh
 ):
     entry = find_entry(name)
     other = untrained.with_weights(name, entry, "other.safetensors")
-    assert other["weights"] == {"path": "other.safetensors"} and "keys" not in other
+    assert other.weights == Weights(path="other.safetensors") and other.keys is None
     one, two = load(name, entry), load(name, other)
     assert one.preprocessing.attrs() == two.preprocessing.attrs()
     assert str(one.module) == str(two.module)  # QuickGELU stays QuickGELU
 
 
 def test_the_tag_of_weights_that_a_library_fetches_moves_into_the_architecture():
-    timm_entry = {"loader": "timm", "architecture": "resnet50", "weights": {"timm": "a1_in1k"}}
-    assert untrained.with_weights("x", timm_entry, "f")["architecture"]["name"] == (
-        "resnet50.a1_in1k"
-    )
-    clip = {"loader": "open_clip", "architecture": "RN50", "weights": {"open_clip": "cc12m"}}
-    assert untrained.with_weights("x", clip, "f")["architecture"] == {
+    timm_entry = Entry("model", "timm", "resnet50", Weights(timm="a1_in1k"))
+    moved = untrained.with_weights("x", timm_entry, "f")
+    assert moved.keywords["name"] == "resnet50.a1_in1k"
+    clip = Entry("model", "open_clip", "RN50", Weights(open_clip="cc12m"))
+    assert untrained.with_weights("x", clip, "f").architecture == {
         "name": "RN50",
         "tag": "cc12m",
     }

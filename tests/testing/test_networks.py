@@ -8,6 +8,7 @@ import torch
 
 from rosetta_steps.config.schema import check
 from rosetta_steps.testing import write_dcgan, write_function, write_maps, write_timm
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import load
 
 
@@ -20,7 +21,7 @@ def here(tmp_path, monkeypatch):
 def test_a_generator_makes_images_of_four_pixels_doubled_by_every_block(here):
     entry = write_dcgan(here / "g.safetensors", latent=3, channels=[6, 4], classes=2)
     check({"g": entry}, "models", "models.yaml")
-    generator = load("g", entry, here / "g.safetensors")
+    generator = load("g", Entry.from_mapping(entry), here / "g.safetensors")
     images = generator.generate(torch.zeros(2, 3), torch.tensor([0, 1]))
     assert images.shape == (2, 3, 16, 16)
     assert [(layer.name, layer.channels, layer.size) for layer in generator.layers()] == [
@@ -35,9 +36,9 @@ def test_a_network_of_timm_and_a_function_are_models(here):
         "own": write_function(here / "tiny_of_testing.py", channels=5, size=(32, 48)),
     }
     check(entries, "models", "models.yaml")
-    one = load("one", entries["one"], here / "one.safetensors")
+    one = load("one", Entry.from_mapping(entries["one"]), here / "one.safetensors")
     assert {layer.size[0] for layer in one.layers()} <= {32, 16, 8, 4, 2}
-    (maps,) = load("own", entries["own"], None).layers()
+    (maps,) = load("own", Entry.from_mapping(entries["own"]), None).layers()
     assert (maps.name, maps.channels, maps.size) == ("1", 5, (15, 23))
 
 

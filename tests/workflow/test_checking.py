@@ -222,7 +222,7 @@ def test_a_name_that_is_no_path_wildcard_and_option_is_refused_in_words(section,
 @pytest.mark.parametrize("name", [*ODD_NAMES, "a--b", "a-", "all", "each", "reconstruction", 7])
 def test_a_model_of_such_a_name_or_of_one_that_means_something_else_is_refused(name, tmp_path):
     zoo = tmp_path / "zoo.yaml"
-    zoo.write_text(yaml.safe_dump({name: find_entry("open-nsfw")}), encoding="utf-8")
+    zoo.write_text(yaml.safe_dump({name: MODEL}), encoding="utf-8")
     with pytest.raises(ValueError, match=f"^{zoo}: no model can be called") as error:
         read_entries(str(zoo))
     assert "\n" not in str(error.value)
@@ -308,7 +308,7 @@ def test_a_sample_set_that_is_asked_for_and_was_taken_away_is_named():
 
 
 def test_only_what_is_asked_for_is_held_against_the_zoo(tmp_path):
-    zoo = {"one": find_entry("open-nsfw"), "two": find_entry("efficientnet-lite0")}
+    zoo = {"one": MODEL, "two": find_entry("efficientnet-lite0").to_mapping()}
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo), encoding="utf-8")
     mine = {"photos": "x", "size": [8, 8], "layers": "all", "models": ["one", "two"]}
     config = with_(zoo=str(tmp_path / "zoo.yaml"), sample_set="mine", sample_sets__mine=mine)
@@ -324,8 +324,8 @@ def test_only_what_is_asked_for_is_held_against_the_zoo(tmp_path):
 # Entries.
 
 ENTRY_NAMES = {"": "m", "m": "m", "layers": "block"}
-MODEL = find_entry("open-nsfw")
-GENERATOR = find_entry("dcgan-digiface")
+MODEL = find_entry("open-nsfw").to_mapping()
+GENERATOR = find_entry("dcgan-digiface").to_mapping()
 
 
 def entry_refusal(entry, tmp_path):
@@ -404,18 +404,17 @@ def test_one_grid_or_several_are_taken(grid, tmp_path):
 def test_the_schema_knows_the_arguments_of_every_generator():
     import importlib
 
-    from rosetta_steps.zoo.entries import LOADERS
+    from rosetta_steps.zoo.loaders import loaders_of
 
     schema = schema_of("models")["$defs"]
-    for loader, path in LOADERS["generator"].items():
-        if loader == "function":
+    for name, loader in loaders_of("generator").items():
+        if name == "function":
             continue
-        module, kind = path.split(":")
-        network = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
-        parameters = inspect.signature(network).parameters
-        assert set(schema[loader]["properties"]) == set(parameters), loader
+        module = importlib.import_module(f"rosetta_steps.{loader.module}")
+        parameters = inspect.signature(getattr(module, loader.network)).parameters
+        assert set(schema[name]["properties"]) == set(parameters), name
         needed = {n for n, one in parameters.items() if one.default is inspect.Parameter.empty}
-        assert set(schema[loader].get("required", [])) == needed, loader
+        assert set(schema[name].get("required", [])) == needed, name
 
 
 def test_the_schema_knows_the_keys_of_every_loader_of_models():

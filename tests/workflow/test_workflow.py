@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jinja2
@@ -13,14 +14,11 @@ import yaml
 from conftest import ROOT
 
 from rosetta_steps.testing import Project
-from rosetta_steps.zoo.entries import LOADERS, check, find_entry
+from rosetta_steps.zoo.entries import check, find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.classes import class_names
-from rosetta_steps.zoo.generators.sample_settings import (
-    FAMILIES,
-    Family,
-    check_sampling,
-    known_names,
-)
+from rosetta_steps.zoo.generators.sample_settings import check_sampling, known_names
+from rosetta_steps.zoo.loaders import Family, loaders_of
 
 
 def snakemake(*arguments, folder=ROOT):
@@ -193,20 +191,20 @@ def test_what_a_generator_has_is_accepted():
 
 
 def test_what_only_its_module_knows_is_left_to_the_sample_job():
-    own = {"loader": "function", "architecture": {"function": "a:b"}}
+    own = Entry("generator", "function", {"function": "a:b"}, Weights(function=True))
     check_sampling("own", own, 10**6, 0.5)
-    check_sampling("own", own | {"classes": "imagenet-21k"}, "tensh")
+    check_sampling("own", replace(own, classes="imagenet-21k"), "tensh")
     with pytest.raises(ValueError, match="own has no class 'x'. Choices: "):
-        check_sampling("own", own | {"classes": ["a", "b"]}, "x")
+        check_sampling("own", replace(own, classes=["a", "b"]), "x")
 
 
 def test_what_is_said_of_families_without_torch_is_what_their_networks_say():
-    for loader, path in LOADERS["generator"].items():
-        if loader == "function":
+    for name, loader in loaders_of("generator").items():
+        if name == "function":
             continue
-        module, kind = path.split(":")
-        network = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
-        assert FAMILIES[loader] == Family(
+        module = importlib.import_module(f"rosetta_steps.{loader.module}")
+        network = getattr(module, loader.network)
+        assert loader.family == Family(
             inspect.signature(network).parameters["classes"].default,
             network.truncates,
             getattr(network, "truncation_scales_z", False),
@@ -265,7 +263,7 @@ def test_a_wrong_config_ends_in_one_line_before_any_job(text, words, tmp_path):
 
 
 def test_a_sample_set_that_a_target_needs_is_held_against_the_zoo_when_it_is_needed(tmp_path):
-    zoo = {name: find_entry(name) for name in ("efficientnet-lite0", "open-nsfw")}
+    zoo = {name: find_entry(name).to_mapping() for name in ("efficientnet-lite0", "open-nsfw")}
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo))
     photos = {"photos": str(ROOT / "config/masks"), "size": [8, 8], "layers": "block"}
     config = {

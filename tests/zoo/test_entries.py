@@ -24,6 +24,7 @@ from rosetta_steps.zoo.entries import (
     read_entries,
     read_yaml,
 )
+from rosetta_steps.zoo.entry import SOURCES, Entry, Weights
 from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.hooks import activations_of, layers_of
@@ -62,13 +63,36 @@ def test_the_committed_zoo_follows_its_schema():
     assert "dcgan-digiface" in read_entries()
 
 
+def test_an_entry_says_again_what_yaml_said_and_no_default_beside_it():
+    """So that digests of entries, and files of weights in the cache, stay the same."""
+    written = yaml.safe_load(Path(ZOO).read_text())
+    written["more"] = {
+        "role": "model",
+        "loader": "onnx",
+        "architecture": {},
+        "weights": {"path": "x", "files": ["y"], "ignore": ["z"], "prefix": "p."},
+        "keys": "by_name",
+        "preprocessing": {},
+        "source": "test",
+        "licence": "MIT",
+    }
+    for mapping in written.values():
+        assert Entry.from_mapping(mapping).to_mapping() == mapping
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_weights_name_their_source(source):
+    weights = Weights.from_mapping({source: True if source == "function" else "x", "key": "k"})
+    assert weights.source == source and weights.is_local == (source in ("path", "function"))
+
+
 def test_an_unknown_model_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="no model 'open-nsvw'.*Did you mean 'open-nsfw'"):
         find_entry("open-nsvw")
 
 
 def test_an_unknown_key_of_an_entry_is_refused_by_name():
-    entry = dict(find_entry("open-nsfw"), licens="MIT")
+    entry = find_entry("open-nsfw").to_mapping() | {"licens": "MIT"}
     with pytest.raises(ValueError, match="unknown key 'licens'. Did you mean 'licence'"):
         check({"open-nsfw": entry}, "models", "models.yaml")
 
@@ -82,7 +106,7 @@ def test_an_unknown_key_of_an_entry_is_refused_by_name():
     ],
 )
 def test_weights_of_no_source_or_of_several_are_refused_with_the_sources(weights, found):
-    entry = dict(find_entry("open-nsfw"), weights=weights)
+    entry = find_entry("open-nsfw").to_mapping() | {"weights": weights}
     choices = r"'package' \+ 'version' \+ 'file' \+ 'sha256', 'url', 'timm', .*'path', 'function'"
     with pytest.raises(
         ValueError, match=f"at m.weights: {found}; give exactly one source of: {choices}"
@@ -139,8 +163,7 @@ def digest_of_own(tmp_path, monkeypatch):
     for file, code in OWN_FILES.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(code)
-    architecture = {"function": "nets.mine:build"}
-    entry = {"role": "model", "loader": "function", "architecture": architecture}
+    entry = Entry("model", "function", {"function": "nets.mine:build"}, Weights())
     return lambda: entry_digest(entry)
 
 
@@ -183,8 +206,8 @@ def test_a_function_with_random_weights_is_refused_where_they_reach_a_layer(
     Path("unseeded_model.py").write_text(UNSEEDED)
     architecture = {"function": "unseeded_model:build", "arguments": {"random_head": random_head}}
     flat = {"size": (4, 4), "interpolation": "bilinear", "mean": [0] * 3, "std": [1] * 3}
-    entry = {"role": "model", "loader": "function", "architecture": architecture}
-    entry |= {"preprocessing": flat, "weights": {"path": "w.pt"} if in_file else {"function": True}}
+    weights = Weights(path="w.pt") if in_file else Weights(function=True)
+    entry = Entry("model", "function", architecture, weights, preprocessing=flat)
     torch.save(build_module("net", entry).state_dict(), "w.pt")
     if in_file or random_head:
         assert [layer.name for layer in load("net", entry, Path("w.pt")).layers()] == ["1"]
@@ -201,7 +224,7 @@ def test_layer_patterns_that_match_nothing_are_refused_with_the_layers_there_are
 
 
 def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
-    entry = dict(find_entry("dcgan-digiface"), role="model")
+    entry = find_entry("dcgan-digiface").to_mapping() | {"role": "model"}
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump({"m": entry}))
     with pytest.raises(ValueError, match="at m: loader 'dcgan' loads no model. .*timm"):
         read_entries(str(tmp_path / "zoo.yaml"))
@@ -228,8 +251,9 @@ def test_a_plan_counts_moments_and_tables_on_disk_and_those_of_each_split():
 
 
 def test_an_entry_that_leaves_preprocessing_open_is_refused():
+    known = {"size": (2, 2), "mean": (0, 0, 0), "std": (1, 1, 1)}
     with pytest.raises(ValueError, match="entry of net says nothing of interpolation"):
-        preprocessing_of("net", {}, {"size": (2, 2), "mean": (0, 0, 0), "std": (1, 1, 1)})
+        preprocessing_of("net", Entry.from_mapping({}), known)
 
 
 @pytest.fixture
@@ -253,7 +277,8 @@ def local(tmp_path):
 
 
 def test_altered_weights_are_refused_before_they_are_loaded(local):
-    entry, path = local
+    mapping, path = local
+    entry = Entry.from_mapping(mapping)
     assert weights_file("tiny", entry) == path
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="weights.pt has sha256 .*, its entry says"):

@@ -17,6 +17,7 @@ from rosetta_steps.zoo import model_files, weights
 from rosetta_steps.zoo.checkpoints.convert import convert
 from rosetta_steps.zoo.checkpoints.reading import read_checkpoint
 from rosetta_steps.zoo.entries import check
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.model_files import companions_of, digest, files_of
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
@@ -59,7 +60,7 @@ def saved(folder, seed, *locations):
 
 
 def entry_of(path, **more):
-    return {"architecture": {}, "loader": "onnx", "weights": {"path": str(path), **more}}
+    return Entry("model", "onnx", {}, Weights(path=str(path), **more))
 
 
 def plain(path):
@@ -132,7 +133,7 @@ def test_the_sha256_of_an_entry_holds_all_files(tmp_path):
 def test_a_source_of_one_file_refuses_one_that_needs_two(tmp_path, monkeypatch):
     path = saved(tmp_path / "made", 0, "one.bin")
     url = "https://example.org/net.onnx"
-    entry = {"architecture": {}, "loader": "onnx", "weights": {"url": url}}
+    entry = Entry("model", "onnx", {}, Weights(url=url))
     monkeypatch.setattr(weights, "_from_url", lambda _, target: shutil.copy(path, target))
     for _ in range(2):  # nothing is kept
         with pytest.raises(
@@ -148,7 +149,7 @@ def test_shards_and_their_index_count(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     names = {"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}
     index.write_text(json.dumps(names))
-    entry = {"architecture": "net", "weights": {"path": str(index)}}
+    entry = Entry("model", "", "net", Weights(path=str(index)))
     before = sha256_of_weights("net", entry)
     assert before == digest([index, tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
     save_file({"b": torch.ones(2)}, tmp_path / "b.safetensors")
@@ -176,14 +177,15 @@ def test_a_pipe_beside_a_checkpoint_is_not_waited_for(tmp_path):
 
 
 def function_entry(**weights):
-    return {
-        "role": "model",
-        "loader": "function",
-        "architecture": {"function": "net:build"},
-        "weights": {"function": True, **weights},
-        "source": "mine",
-        "licence": "mine",
-    }
+    return Entry.from_mapping(
+        {
+            "loader": "function",
+            "architecture": {"function": "net:build"},
+            "weights": {"function": True, **weights},
+            "source": "mine",
+            "licence": "mine",
+        }
+    )
 
 
 def test_files_that_a_function_reads_count_where_its_entry_names_them(tmp_path):
@@ -192,14 +194,14 @@ def test_files_that_a_function_reads_count_where_its_entry_names_them(tmp_path):
     for file in files:
         file.write_bytes(file.name.encode())
     entry = function_entry(files=[str(file) for file in files])
-    check({"net": entry}, "models", "models.yaml")
+    check({"net": entry.to_mapping()}, "models", "models.yaml")
     before = sha256_of_weights("net", entry)
     assert before == digest(files)
     assert sha256_of_weights("net", function_entry(files=[str(files[0])])) == plain(files[0])
     files[1].write_bytes(b"other")
     assert sha256_of_weights("net", entry) != before
     with pytest.raises(ValueError, match="the sha256 .* together, its entry says"):
-        weights_file("net", function_entry(files=entry["weights"]["files"], sha256=before))
+        weights_file("net", function_entry(files=entry.weights.files, sha256=before))
     files[0].unlink()
     with pytest.raises(
         ValueError, match="net: weights.files of its entry names .*a.bin, and there"
@@ -208,7 +210,7 @@ def test_files_that_a_function_reads_count_where_its_entry_names_them(tmp_path):
 
 
 def test_files_beside_one_that_is_fetched_are_refused(tmp_path):
-    entry = {"architecture": "net", "weights": {"url": "https://x.org/w.pt", "files": ["a"]}}
+    entry = Entry("model", "", "net", Weights(url="https://x.org/w.pt", files=("a",)))
     with pytest.raises(ValueError, match="weights.files names local files beside https"):
         weights_file("net", entry)
 

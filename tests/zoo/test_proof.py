@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rosetta_steps.zoo import proof
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.models import functions, onnx_models, timm_models
@@ -211,7 +212,7 @@ def test_an_onnx_file_of_training_mode_is_refused(tmp_path):
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
     )
-    entry = {"architecture": {}, "preprocessing": PLAIN | {"size": [16, 16]}}
+    entry = Entry.from_mapping({"preprocessing": PLAIN | {"size": [16, 16]}})
     try:
         model = onnx_models.load("net", entry, path, "cpu")
     except ValueError:  # refused by name before
@@ -230,14 +231,15 @@ def mobile(tmp_path, monkeypatch):
     torch.manual_seed(0)
     path = tmp_path / "net.safetensors"
     save_file(timm.create_model("mobilevitv2_050").state_dict(), path)
-    return {
-        "role": "model",
-        "loader": "timm",
-        "architecture": "mobilevitv2_050",
-        "weights": {"path": str(path)},
-        "preprocessing": {"size": [128, 128]},
-        "layers": {"last": ["stages.4.1.transformer.*", "stages.0.*"]},
-    }
+    return Entry.from_mapping(
+        {
+            "loader": "timm",
+            "architecture": "mobilevitv2_050",
+            "weights": {"path": str(path)},
+            "preprocessing": {"size": [128, 128]},
+            "layers": {"last": ["stages.4.1.transformer.*", "stages.0.*"]},
+        }
+    )
 
 
 def proven(entry, layers):
@@ -338,7 +340,8 @@ def own(tmp_path, monkeypatch):
             "weights": {"function": True},
             "preprocessing": PLAIN | {"size": [16, 16]},
         }
-        return functions.load("net", entry, tmp_path if weights else None, "cpu")
+        path = tmp_path if weights else None
+        return functions.load("net", Entry.from_mapping(entry), path, "cpu")
 
     return load
 

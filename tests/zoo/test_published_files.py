@@ -4,7 +4,7 @@ Names, their number, types and containers are those of the published files (conf
 the sources); values are random, and networks are narrow, which changes no name.
 """
 
-import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import nn
 
 from rosetta_steps.zoo.checkpoints.reading import read_checkpoint
 from rosetta_steps.zoo.entries import find_entry, read_entries
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
@@ -75,18 +76,15 @@ TENSORS = {
 COUNTER = "num_batches_tracked"
 
 
-def narrow(name: str) -> dict:
+def narrow(name: str) -> Entry:
     """The entry of a model, its network narrow where it is large."""
-    entry = copy.deepcopy(find_entry(name))
+    entry = find_entry(name)
     if name not in NARROW:
         return entry
-    if entry["loader"] == "timm":
-        written = entry["architecture"]
-        written = {"name": written, "arguments": {}} if isinstance(written, str) else written
-        entry["architecture"] = written | {"arguments": written["arguments"] | NARROW[name]}
-    else:
-        entry["architecture"] |= NARROW[name]
-    return entry
+    narrower = NARROW[name]
+    if entry.loader == "timm":
+        narrower = {"arguments": entry.keywords.get("arguments", {}) | narrower}
+    return replace(entry, architecture=entry.keywords | narrower)
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +100,7 @@ def narrow_clips(monkeypatch):
     monkeypatch.setattr(open_clip, "get_model_config", narrowed)
 
 
-def random_network(name: str, entry: dict) -> nn.Module:
+def random_network(name: str, entry: Entry) -> nn.Module:
     """The network of an entry, no two of whose values are the same by its construction."""
     torch.manual_seed(0)
     model = load(name, entry)
@@ -146,10 +144,10 @@ def is_weight_of_16_bits(key: str, tensor: torch.Tensor) -> bool:
 def publish(tmp_path, written_with, written_as_persistent):  # noqa: F811
     """Write the file of an entry as its publisher does: its path and the network's state dict."""
 
-    def publish(name: str, entry: dict) -> tuple[Path, dict]:
+    def publish(name: str, entry: Entry) -> tuple[Path, dict]:
         state = random_network(name, entry).state_dict()
-        path = tmp_path / Path(entry["weights"].get("url", "weights.pth")).name
-        loader = entry["loader"]
+        path = tmp_path / Path(entry.weights.url or "weights.pth").name
+        loader = entry.loader
         if loader == "stylegan2":
             for key, tensor in state.items():
                 if key.endswith("resample_filter"):  # built, not stored
@@ -176,10 +174,10 @@ def publish(tmp_path, written_with, written_as_persistent):  # noqa: F811
         elif name == "resnet50":
             stored = {key: tensor for key, tensor in state.items() if not key.endswith(COUNTER)}
             torch.save(stored, path, _use_new_zipfile_serialization=False)
-        elif entry.get("keys") == "by_order":
+        elif entry.keys == "by_order":
             torch.save({f"layer.{i}": tensor for i, tensor in enumerate(state.values())}, path)
-        elif "key" in entry["weights"]:
-            torch.save({entry["weights"]["key"]: state, "epoch": 3}, path)
+        elif entry.weights.key:
+            torch.save({entry.weights.key: state, "epoch": 3}, path)
         else:
             torch.save(state, path)
         return path, state
@@ -189,7 +187,7 @@ def publish(tmp_path, written_with, written_as_persistent):  # noqa: F811
 
 def test_every_entry_of_a_torch_file_is_here():
     entries = read_entries()
-    here = {n for n, entry in entries.items() if entry["loader"] != "onnx"} - {"mae-digiface"}
+    here = {n for n, entry in entries.items() if entry.loader != "onnx"} - {"mae-digiface"}
     assert here == TENSORS.keys()
 
 
@@ -197,9 +195,9 @@ def test_every_entry_of_a_torch_file_is_here():
 def test_the_published_file_of_an_entry_is_read_whole_and_loaded(name, publish):
     entry = narrow(name)
     path, state = publish(name, entry)
-    checkpoint = read_checkpoint(path, entry["weights"].get("key"))
+    checkpoint = read_checkpoint(path, entry.weights.key)
     of_the_network = [
-        key for key in checkpoint.tensors if entry["loader"] != "open_clip" or "visual." in key
+        key for key in checkpoint.tensors if entry.loader != "open_clip" or "visual." in key
     ]
     assert len(of_the_network) == TENSORS[name]
     model = load(name, entry, path)
@@ -238,6 +236,7 @@ def test_the_file_of_mae_with_its_decoder_is_read_by_the_line_that_is_named(publ
     torch.save({"model": state | decoder}, path := tmp_path / "full.pth")
     with pytest.raises(ValueError, match=r"Everything the .* there.*\[\"mask_token\", \"decoder_"):
         load("mae-vitb16", entry, path)
-    entry["weights"]["ignore"] = ["decoder_*", "mask_token"]
+    weights = replace(entry.weights, ignore=("decoder_*", "mask_token"))
+    entry = replace(entry, weights=weights)
     module = load("mae-vitb16", entry, path).module
     torch.testing.assert_close(module.state_dict(), state, rtol=0, atol=0)

@@ -7,19 +7,18 @@ from conftest import ROOT
 from PIL import Image
 
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.weights import weights_file
 
 # A photo of a tabby inside a published Python package, fetched as weights are.
-PHOTO = {
-    "architecture": "photo",
-    "weights": {
-        "package": "scikit-image",
-        "version": "0.26.0",
-        "file": "skimage/data/chelsea.png",
-        "sha256": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
-    },
-}
+CHELSEA = Weights(
+    package="scikit-image",
+    version="0.26.0",
+    file="skimage/data/chelsea.png",
+    sha256="596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+)
+PHOTO = Entry("model", "", "photo", CHELSEA)
 ZOO = ROOT / "config/models.yaml"
 TABBY, TIGER_CAT, EGYPTIAN_CAT = 281, 282, 285  # of ImageNet
 

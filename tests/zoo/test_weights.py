@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from dataclasses import replace
 from unittest.mock import Mock, call
 
 import pytest
@@ -21,6 +22,7 @@ from rosetta_steps.zoo import __main__ as commands
 from rosetta_steps.zoo import weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import entry_digest
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.models import open_clip_models, timm_models
 from rosetta_steps.zoo.weights import location, remember, sha256_of_weights, weights_file
@@ -32,11 +34,11 @@ PACKAGE = {"package": "tiny-weights", "version": "1.0", "file": "tiny_weights/we
 
 
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-UNPUBLISHED = {"architecture": "net", "weights": {"url": WEB}}
+UNPUBLISHED = Entry.from_mapping({"architecture": "net", "weights": {"url": WEB}})
 
 
-def entry_of(**source) -> dict:
-    return {"architecture": "net", "weights": {**source, "sha256": DIGEST}}
+def entry_of(**source) -> Entry:
+    return Entry("model", "", "net", Weights(**source, sha256=DIGEST))
 
 
 def answer(content: bytes) -> bytes:
@@ -219,7 +221,7 @@ def test_a_safetensors_header_of_a_length_that_reads_as_a_page_is_a_checkpoint(p
 
 def test_the_sha256_of_weights_is_that_of_the_file_last_checked(tmp_path):
     path = tmp_path / "mine.pt"
-    entry = {"architecture": "net", "weights": {"path": str(path)}}
+    entry = Entry.from_mapping({"architecture": "net", "weights": {"path": str(path)}})
     assert sha256_of_weights("tiny", entry) is None
     path.write_bytes(b"other")
     assert sha256_of_weights("tiny", entry) == hashlib.sha256(b"other").hexdigest()
@@ -227,7 +229,7 @@ def test_the_sha256_of_weights_is_that_of_the_file_last_checked(tmp_path):
     weights_file("tiny", entry)
     path.unlink()  # while the model is at work
     assert sha256_of_weights("tiny", entry) == DIGEST
-    itself = {"architecture": {"function": "math:sin"}, "weights": {"function": True}}
+    itself = Entry("model", "function", {"function": "math:sin"}, Weights(function=True))
     assert sha256_of_weights("tiny", itself) is None
 
 
@@ -247,13 +249,13 @@ def dcgan() -> dict[str, torch.Tensor]:
 def zoo_of(tmp_path):
     """Write a zoo of one DCGAN from the web: its entry and the path of the zoo."""
 
-    def write(**source) -> tuple[dict, str]:
+    def write(**source) -> tuple[Entry, str]:
         entry = {"role": "generator", "loader": "dcgan", "source": "test", "licence": "MIT"}
         entry |= {"architecture": {"latent": 5, "channels": [4, 3]}, "weights": {"url": WEB}}
         entry["weights"] |= source
         zoo = tmp_path / f"zoo-{len(list(tmp_path.glob('zoo-*')))}.yaml"  # entries are read once
         zoo.write_text(json.dumps({"tiny": entry}))
-        return entry, str(zoo)
+        return Entry.from_mapping(entry), str(zoo)
 
     return write
 
@@ -346,8 +348,8 @@ def test_a_hub_out_of_reach_is_said_at_once_and_once(
 ):
     way_to_the_hub.return_value = "https://huggingface.co cannot be reached (no route)"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    entry = {"role": "model", "loader": loader, "architecture": architecture}
-    entry |= {"weights": {loader: tag, "elsewhere": "a friend"}}
+    weights = Weights(**{loader: tag}, elsewhere="a friend")
+    entry = Entry("model", loader, architecture, weights)
     words = r"^tiny: its file .* tag .* cannot be reached \(no route\), .*by hand.*: a friend\.$"
     with pytest.raises(ValueError, match=words):
         weights_file("tiny", entry)
@@ -356,26 +358,26 @@ def test_a_hub_out_of_reach_is_said_at_once_and_once(
 
 
 def test_words_on_another_address_change_neither_file_nor_maps():
-    words = {"role": "model", "loader": "onnx", "architecture": {}, "weights": {"url": WEB}}
-    other = words | {"weights": {"url": WEB, "elsewhere": "https://example.com"}}
-    assert location(words) == location(other) and entry_digest(words) == entry_digest(other)
+    entry = Entry("model", "onnx", {}, Weights(url=WEB))
+    words = replace(entry, weights=Weights(url=WEB, elsewhere="https://example.com"))
+    assert location(words) == location(entry) and entry_digest(words) == entry_digest(entry)
 
 
 KILLED_HALFWAY = """
 import io, json, os, signal, sys
-from rosetta_steps.zoo import weights
+from rosetta_steps.zoo import entry, weights
 class Half(io.BytesIO):
     headers = {"Content-Length": str(2 << 20)}
     def read(self, size):
         return super().read(size) or os.kill(os.getpid(), signal.SIGKILL)
 
 weights._open = lambda url: Half(bytes(1 << 20))
-weights.weights_file("tiny", json.loads(sys.argv[1]))
+weights.weights_file("tiny", entry.Entry.from_mapping(json.loads(sys.argv[1])))
 """
 
 
 def test_what_a_killed_fetch_leaves_is_not_taken_for_the_file(publish, kept):
-    command = [sys.executable, "-c", KILLED_HALFWAY, json.dumps(entry_of(url=WEB))]
+    command = [sys.executable, "-c", KILLED_HALFWAY, json.dumps(entry_of(url=WEB).to_mapping())]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
     assert [path.stat().st_size for path in kept()] == [1 << 20]
     publish(WHOLE)
@@ -419,7 +421,7 @@ def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(loader, client, monkeyp
     # Of their HTTP clients, not all errors are OSErrors.
     hub = Mock(side_effect=[Exception("peer closed"), published.state_dict()])
     monkeypatch.setattr(client, "fetch", hub)
-    entry = {"role": "model", "loader": loader, "architecture": "net", "weights": {loader: "tag"}}
+    entry = Entry("model", loader, "net", Weights(**{loader: "tag"}))
     path = weights_file("tiny", entry)
     assert weights_file("tiny", entry) == path and kept() == [path]
     assert hub.call_args_list == 2 * [call("tiny", entry)]
@@ -435,10 +437,10 @@ def test_a_model_of_a_hub_is_kept_whole_and_fetched_once(loader, client, monkeyp
 
 def test_the_leading_digits_of_a_sha256_are_held_where_no_more_is_published(publish):
     publish(WHOLE, WHOLE)
-    entry = {"architecture": "net", "weights": {"url": WEB, "sha256": DIGEST[:8]}}
+    entry = Entry("model", "", "net", Weights(url=WEB, sha256=DIGEST[:8]))
     weights_file("tiny", entry).write_bytes(b"other")
     with pytest.raises(ValueError, match=f"its entry says {DIGEST[:8]} "):
         weights_file("tiny", entry)
-    entry["weights"]["sha256"] = "0" * 8
+    entry = replace(entry, weights=replace(entry.weights, sha256="0" * 8))
     with pytest.raises(ValueError, match=f"has sha256 {DIGEST}, its entry says 00000000"):
         weights_file("tiny", entry)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
 from rosetta_steps.zoo.checkpoints.shards import shard_of
+from rosetta_steps.zoo.entry import Weights
 
 COUNTER = "num_batches_tracked"
 BOUNDARIES = "._/:-"
@@ -24,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def advice(
-    name: str, own: Shapes, found: Shapes, source: dict, path: Path | None, counters: set[str]
+    name: str, own: Shapes, found: Shapes, source: Weights, path: Path | None, counters: set[str]
 ) -> str:
     """Return the probable reason why a checkpoint does not fit, and the remedy.
 
@@ -132,17 +133,15 @@ def _likely_prefix(needed: Shapes, found: Shapes, same_shape: bool = False) -> t
 
 
 def _prefix_to_write(
-    name: str, own: Shapes, found: Shapes, source: dict, prefix: str, counters: set[str]
+    name: str, own: Shapes, found: Shapes, source: Weights, prefix: str, counters: set[str]
 ) -> str:
     under = {key[len(prefix) :]: found[key] for key in found if key.startswith(prefix)}
     missing = [key for key in own if key not in under and key not in counters]
     left_over = [key for key in under if key not in own]
     other = [key for key in own if key in under and own[key] != under[key]]
-    whole = f'prefix: "{source.get("prefix", "")}{prefix}"'
+    whole = f'prefix: "{source.prefix}{prefix}"'
     if left_over and not missing and not other:
-        whole += (
-            f" and ignore: {_listed([*source.get('ignore', ()), *patterns_of(left_over, own)])}"
-        )
+        whole += f" and ignore: {_listed([*source.ignore, *patterns_of(left_over, own)])}"
     remark = ""
     if missing or other:
         remark = f" Behind it, {differences(missing, left_over, other)}."
@@ -170,9 +169,9 @@ def _prefixes(own: Shapes, found: Shapes, counters: set[str]) -> list[str]:
     ]
 
 
-def _prefix_to_take_back(name: str, added: str, source: dict, in_order: bool) -> str:
+def _prefix_to_take_back(name: str, added: str, source: Weights, in_order: bool) -> str:
     said = f"The architecture's names begin with '{added}', those of the file do not."
-    prefix = source.get("prefix", "")
+    prefix = source.prefix
     if prefix.endswith(added):
         shorter = prefix.removesuffix(added)
         line = f'prefix: "{shorter}"' if shorter else "no prefix"
@@ -182,8 +181,8 @@ def _prefix_to_take_back(name: str, added: str, source: dict, in_order: bool) ->
     return f"{said} Save the tensors again with '{added}' before their names."
 
 
-def _lacking(name: str, missing: list[str], left_over: list[str], source: dict) -> str:
-    ignored = source.get("ignore", ())
+def _lacking(name: str, missing: list[str], left_over: list[str], source: Weights) -> str:
+    ignored = source.ignore
     if any(fnmatchcase(key, pattern) for key in missing for pattern in ignored):
         return (
             f"weights.ignore of {name} leaves out what the architecture needs: take it out of "
@@ -206,8 +205,8 @@ def _lacking(name: str, missing: list[str], left_over: list[str], source: dict) 
     return f"{said} Correct `architecture` or `weights` of {name} in config/models.yaml."
 
 
-def _ignoring(own: Shapes, left_over: list[str], source: dict) -> str:
-    patterns = [*source.get("ignore", ()), *patterns_of(left_over, own)]
+def _ignoring(own: Shapes, left_over: list[str], source: Weights) -> str:
+    patterns = [*source.ignore, *patterns_of(left_over, own)]
     return f"ignore: {_listed(patterns)}"
 
 

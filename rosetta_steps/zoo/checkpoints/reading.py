@@ -38,6 +38,7 @@ from rosetta_steps.zoo.checkpoints.stylegan2_layouts import (
     is_rosinality,
 )
 from rosetta_steps.zoo.checkpoints.torch_files import OtherFormatError, read_archive, read_stream
+from rosetta_steps.zoo.entry import Entry, Weights
 
 FORMAT = "rosetta_steps checkpoint"
 FETCH_AGAIN = "Fetch or copy it again."
@@ -468,18 +469,16 @@ def _read(stored: dict, budget: Budget) -> dict[str, Tensor]:
     return tensors
 
 
-def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, bool]:
+def read_weights(name: str, entry: Entry, weights: Path) -> tuple[Checkpoint, bool]:
     """Read the checkpoint of an entry; also return whether tensors are matched by order.
 
     Raises:
         ValueError: The checkpoint cannot be read; or the entry has `keys: by_order`, but the
             checkpoint has no order.
     """
-    source = entry["weights"]
-    checkpoint = read_checkpoint(
-        weights, source.get("key"), source.get("prefix", ""), source.get("ignore", ())
-    )
-    by_order = entry.get("keys") == "by_order"
+    source = entry.weights
+    checkpoint = read_checkpoint(weights, source.key, source.prefix, source.ignore)
+    by_order = entry.keys == "by_order"
     if by_order and checkpoint.layout in ("safetensors", "sharded"):
         raise UserError(
             f"{name}: keys: by_order, but {weights} (a safetensors file, or an index) sorts its "
@@ -488,14 +487,14 @@ def read_weights(name: str, entry: dict, weights: Path) -> tuple[Checkpoint, boo
     return checkpoint, by_order
 
 
-def load_weights(module: nn.Module, name: str, entry: dict, weights: Path) -> Checkpoint:
+def load_weights(module: nn.Module, name: str, entry: Entry, weights: Path) -> Checkpoint:
     """Read the checkpoint of an entry and load it into a module by load_state.
 
     Raises:
         ValueError: The checkpoint cannot be read or does not fit.
     """
     checkpoint, by_order = read_weights(name, entry, weights)
-    load_state(module, checkpoint.tensors, name, by_order, weights, entry["weights"])
+    load_state(module, checkpoint.tensors, name, by_order, weights, entry.weights)
     return checkpoint
 
 
@@ -505,7 +504,7 @@ def load_state(
     name: str,
     by_order: bool = False,
     path: Path | None = None,
-    source: dict | None = None,
+    source: Weights | None = None,
 ) -> None:
     """Load a state dict into a module; names and shapes must match, dtypes are cast.
 
@@ -541,7 +540,7 @@ def load_state(
         raise UserError(
             f"{name}: {file} does not fit the architecture: of {len(own)} tensors, "
             f"{differences(missing, left_over, other)}. "
-            f"{advice(name, shapes, found, source or {}, path, counters)}"
+            f"{advice(name, shapes, found, source or Weights(), path, counters)}"
         )
     _refuse_what_is_not_finite(module, tensors, own, name, file)
     module.load_state_dict({**{key: own[key] for key in counters}, **tensors})

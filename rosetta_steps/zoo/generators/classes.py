@@ -4,11 +4,12 @@ import numpy as np
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entry import Entry
 
 
-def class_names(entry: dict) -> list[str]:
+def class_names(entry: Entry) -> list[str]:
     """Return the names of a generator's classes by index; empty if its entry has none."""
-    names = entry.get("classes", [])
+    names = entry.classes or []
     if isinstance(names, list):
         return names
     from timm.data import ImageNetInfo
@@ -17,7 +18,7 @@ def class_names(entry: dict) -> list[str]:
     return [info.index_to_description(index) for index in range(info.num_classes())]
 
 
-def labels(name: str, entry: dict, classes: int, chosen, images: int) -> np.ndarray:
+def labels(name: str, entry: Entry, classes: int, chosen, images: int) -> np.ndarray:
     """Return the class indices of the images of a sample set, (image) int64.
 
     Args:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.models.functions import (
     ANOTHER_NETWORK,
     SEED_OR_LOAD,
@@ -23,7 +24,7 @@ from rosetta_steps.zoo.models.functions import (
 IMAGES = 8  # number to test, enough that one of them has a dark pixel
 
 
-def build(name: str, entry: dict) -> nn.Module:
+def build(name: str, entry: Entry) -> nn.Module:
     """Call the user's function and return its module.
 
     Raises:
@@ -34,13 +35,13 @@ def build(name: str, entry: dict) -> nn.Module:
     size = getattr(network, "latent_size", None)
     if not isinstance(size, int) or size < 1:
         raise UserError(
-            f"{name}: the {type(network).__name__} of {entry['architecture']['function']} has "
+            f"{name}: the {type(network).__name__} of {entry.keywords['function']} has "
             f"latent_size {size!r}, expected the number of components of z: set it in the "
             "function (network.latent_size = 128)."
         )
-    # Otherwise a file of weights replaces all tensors. Random values besides them are noticed when
-    # activations.dump regenerates an image of the samples.
-    if entry["weights"].get("function"):
+    # A file of weights replaces them all. What a function draws beside them is seen by
+    # activations.dump, which makes an image of the samples again.
+    if entry.weights.function:
         again = build_module(name, entry)
         if changed := _different(network.state_dict(), again.state_dict()):
             raise UserError(

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_weights
-from rosetta_steps.zoo.entries import LOADERS
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.published_settings import disagreement
 from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
+from rosetta_steps.zoo.loaders import loaders_of
 
 MEAN_W = "mapping.w_avg"
 OWN_MODULE = (
@@ -105,7 +106,7 @@ class Generator:
         return maps
 
 
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> Generator:
     """Return a generator with its weights, or on the meta device if `weights` is None.
 
     Raises:
@@ -114,13 +115,13 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Generator
     """
     network, build_on = _network(name, entry, weights)
     device = build_on if weights is None else device
-    generator = Generator(name, network.to(device), device, entry.get("autocast"))
-    if entry["loader"] == "function":
+    generator = Generator(name, network.to(device), device, entry.autocast)
+    if entry.loader == "function":
         _functions().check(generator)
     return generator
 
 
-def hold(name: str, entry: dict, weights: Path, device: str) -> None:
+def hold(name: str, entry: Entry, weights: Path, device: str) -> None:
     """Check that a generator can be built and its weights fit, without generating an image.
 
     Raises:
@@ -130,22 +131,22 @@ def hold(name: str, entry: dict, weights: Path, device: str) -> None:
 
 
 def _functions():
-    # Imported late, because it imports the libraries of models, which other generators do not need.
-    return importlib.import_module(f"rosetta_steps.{LOADERS['generator']['function']}")
+    # Imported by name: it brings the libraries of the models, which no other generator needs.
+    return importlib.import_module(f"rosetta_steps.{loaders_of('generator')['function'].module}")
 
 
-def _network(name: str, entry: dict, weights: Path | None) -> tuple[nn.Module, str]:
+def _network(name: str, entry: Entry, weights: Path | None) -> tuple[nn.Module, str]:
     """Return the network of an entry, with its weights, and the device it was built on."""
-    own = entry["loader"] == "function"
+    own = entry.loader == "function"
     build_on = "meta" if weights is None and not own else "cpu"
     with torch.device(build_on):
         network = _functions().build(name, entry) if own else build(name, entry)
-    if weights is not None and not entry["weights"].get("function"):
+    if weights is not None and not entry.weights.function:
         _load_weights(name, entry, network, weights)
     return network, build_on
 
 
-def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> None:
+def _load_weights(name: str, entry: Entry, network: nn.Module, weights: Path) -> None:
     checkpoint, by_order = read_weights(name, entry, weights)
     tensors = checkpoint.tensors
     own = network.state_dict()
@@ -154,27 +155,27 @@ def _load_weights(name: str, entry: dict, network: nn.Module, weights: Path) -> 
         tensors = {**tensors, MEAN_W: torch.zeros_like(own[MEAN_W])}
         network.truncates = False  # type: ignore[assignment]  # torch's says modules and tensors
     other = ""
-    if entry["loader"] != "function":
-        architecture = entry["architecture"]
-        other = disagreement(name, weights, network, architecture, checkpoint.settings)
+    if entry.loader != "function":
+        other = disagreement(name, weights, network, entry.keywords, checkpoint.settings)
     try:
-        load_state(network, tensors, name, by_order, weights, entry["weights"])
+        load_state(network, tensors, name, by_order, weights, entry.weights)
     except ValueError as error:
         raise UserError(f"{error} {other}".strip()) from None
     if other:
         raise UserError(other)
 
 
-def build(name: str, entry: dict) -> nn.Module:
+def build(name: str, entry: Entry) -> nn.Module:
     """Return the network of a family with random weights.
 
     Raises:
         ValueError: The architecture cannot be built.
     """
-    module, kind = LOADERS["generator"][entry["loader"]].split(":")
-    network_class = getattr(importlib.import_module(f"rosetta_steps.{module}"), kind)
+    loader = loaders_of("generator")[entry.loader]
+    module = importlib.import_module(f"rosetta_steps.{loader.module}")
+    network_class = getattr(module, loader.network)
     try:
-        return network_class(**entry["architecture"])
+        return network_class(**entry.keywords)
     except ValueError as error:  # which says what to correct
         raise UserError(f"{name}: {error}") from None
     except TypeError as error:

@@ -4,40 +4,17 @@ This module does not import torch, because the workflow validates its config whi
 """
 
 from csv import reader
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.classes import labels
+from rosetta_steps.zoo.loaders import family_of
 
 
-@dataclass(frozen=True)
-class Family:
-    """Properties of a loader's networks, repeated here without torch; a test compares them.
-
-    Attributes:
-        classes: Number of classes if `architecture` does not give it.
-        truncates: Whether a truncation other than 1 is supported.
-        truncation_scales_z: Whether z is multiplied by the truncation, so that 0 is impossible.
-    """
-
-    classes: int = 0
-    truncates: bool = True
-    truncation_scales_z: bool = False
-
-
-# Family of each loader; the properties of a user's function are only known to its module.
-FAMILIES = {
-    "dcgan": Family(truncates=False),
-    "stylegan2": Family(),
-    "stylegan3": Family(),
-    "stylegan-xl": Family(classes=1000),
-    "biggan-deep": Family(classes=1000, truncation_scales_z=True),
-}
-
-
-def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float = 1.0) -> None:
+def check_sampling(name: str, entry: Entry, chosen_class=None, truncation: float = 1.0) -> None:
     """Refuse a class or truncation that a generator does not support, as far as its entry tells.
 
     What depends on its checkpoint or on a user's function is checked by the sample job.
@@ -51,11 +28,11 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
     Raises:
         ValueError: The generator has no such class or does not support the truncation.
     """
-    family = FAMILIES.get(entry["loader"])
+    family = family_of(entry.loader)
     if family and truncation != 1:
         if not family.truncates:
             raise UserError(
-                f"{name} cannot be truncated ({entry['loader']} has no mean of w): "
+                f"{name} cannot be truncated ({entry.loader} has no mean of w): "
                 f"leave out truncation: {truncation}."
             )
         if family.truncation_scales_z and truncation == 0:
@@ -66,25 +43,26 @@ def check_sampling(name: str, entry: dict, chosen_class=None, truncation: float 
     for one in chosen_class if isinstance(chosen_class, list) else [chosen_class]:
         is_index = str(one).strip().lstrip("-").isdigit()
         if count == 0 or (count is not None and is_index) or (names is not None and not is_index):
-            labels(name, {"classes": names or []}, count or len(names or []), one, images=1)
+            named = replace(entry, classes=names or [])
+            labels(name, named, count or len(names or []), one, images=1)
 
 
-def number_of_classes(entry: dict) -> int | None:
+def number_of_classes(entry: Entry) -> int | None:
     """Return the number of classes of a generator; None if its entry does not give it."""
-    names, family = entry.get("classes"), FAMILIES.get(entry["loader"])
-    if family and isinstance(entry["architecture"], dict):
-        count = entry["architecture"].get("classes", family.classes)
-        return count if isinstance(count, int) else None  # building it reports the error
+    names, family = entry.classes, family_of(entry.loader)
+    if family and isinstance(entry.architecture, dict):
+        count = entry.architecture.get("classes", family.classes)
+        return count if isinstance(count, int) else None  # the fault is said when it is built
     return len(names) if isinstance(names, list) else None
 
 
-def known_names(entry: dict) -> list[str] | None:
+def known_names(entry: Entry) -> list[str] | None:
     """Return the names of the classes by index; None if only timm knows them.
 
     The list is empty if the entry has no names. The list of ImageNet-1k is read directly from
     timm's files, because timm's own reader imports torch.
     """
-    names = entry.get("classes", [])
+    names = entry.classes or []
     if isinstance(names, list):
         return names
     found = find_spec("timm") if names == "imagenet-1k" else None

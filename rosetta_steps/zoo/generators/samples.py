@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from rosetta_steps.runtime.budgets import image_blocks, images_at_once
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.classes import class_names, labels
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import SEEDS, latent
@@ -17,7 +18,7 @@ IMAGES_PER_BLOCK = 32
 
 def samples_of(
     generator: Generator,
-    entry: dict,
+    entry: Entry,
     images: int,
     seed: int,
     truncation: float = 1.0,

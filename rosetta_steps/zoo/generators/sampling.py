@@ -43,8 +43,8 @@ def sample(
             be had or do not fit, or images that are not finite or all the same.
     """
     entry = find_entry(name, zoo)
-    if entry["role"] != "generator":
-        raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry['role']}'.")
+    if entry.role != "generator":
+        raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry.role}'.")
     generator = load(name, entry, weights_file(name, entry), device)
     dataset = samples_of(
         generator, entry, images, seed, truncation, chosen_class, latent_bound, progress=True

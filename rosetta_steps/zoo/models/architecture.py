@@ -2,9 +2,10 @@
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entry import Entry
 
 
-def read_architecture(name: str, entry: dict, known: tuple[str, ...], needed: str = "") -> dict:
+def read_architecture(name: str, entry: Entry, known: tuple[str, ...], needed: str = "") -> dict:
     """The `architecture` of an entry as a mapping; a bare name is its key `name`.
 
     Args:
@@ -16,8 +17,7 @@ def read_architecture(name: str, entry: dict, known: tuple[str, ...], needed: st
     Raises:
         ValueError: A key is unknown, or the one that is needed is missing.
     """
-    found = entry["architecture"]
-    architecture = {"name": found} if isinstance(found, str) else found
+    architecture = entry.keywords
     for key in architecture:
         if key not in known:
             raise UserError(
@@ -25,7 +25,7 @@ def read_architecture(name: str, entry: dict, known: tuple[str, ...], needed: st
             )
     if needed and needed not in architecture:
         raise UserError(
-            f"{name}: architecture is {found}, without '{needed}', which the loader "
-            f"'{entry.get('loader', '')}' needs."
+            f"{name}: architecture is {entry.architecture}, without '{needed}', which the loader "
+            f"'{entry.loader}' needs."
         )
     return architecture

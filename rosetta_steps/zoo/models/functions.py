@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE
 from rosetta_steps.zoo.layouts import HOW_TOKENS_LIE, Tokens, tokens_from
 from rosetta_steps.zoo.models import timm_models
@@ -40,7 +41,7 @@ SEED_OR_LOAD = (
 )
 
 
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
     """A model with its weights, or to ask for its layers where `weights` is None.
 
     Without weights the function runs under the meta device; where it or its module cannot (it reads
@@ -56,7 +57,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
 
     def built() -> Model:
         module = build_module(name, entry)
-        if not entry["weights"].get("function"):
+        if not entry.weights.function:
             load_weights(module, name, entry, weights)
         return _model(name, entry, module.to(device), preprocessing, device)
 
@@ -65,7 +66,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
     return model
 
 
-def hold(name: str, entry: dict, weights: Path, device: str) -> None:
+def hold(name: str, entry: Entry, weights: Path, device: str) -> None:
     """Call the function and load a file of weights into its module, without running it.
 
     Raises:
@@ -76,7 +77,7 @@ def hold(name: str, entry: dict, weights: Path, device: str) -> None:
 
 
 def build_module(
-    name: str, entry: dict, takes: str = "normalised images (image, rgb, y, x)"
+    name: str, entry: Entry, takes: str = "normalised images (image, rgb, y, x)"
 ) -> nn.Module:
     """The module that the function of an entry returns, in eval mode.
 
@@ -199,7 +200,7 @@ def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
         ) from error
 
 
-def _without_values(name: str, entry: dict, preprocessing: Preprocessing) -> Model:
+def _without_values(name: str, entry: Entry, preprocessing: Preprocessing) -> Model:
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights that cannot be copied to meta tensors
@@ -216,14 +217,14 @@ def _without_values(name: str, entry: dict, preprocessing: Preprocessing) -> Mod
     return model
 
 
-def _patterns_of(entry: dict) -> list[str]:
-    return [pattern for preset in entry.get("layers", {}).values() for pattern in preset]
+def _patterns_of(entry: Entry) -> list[str]:
+    return [pattern for preset in entry.layers.values() for pattern in preset]
 
 
 def _model(
-    name: str, entry: dict, module: nn.Module, preprocessing: Preprocessing, device: str
+    name: str, entry: Entry, module: nn.Module, preprocessing: Preprocessing, device: str
 ) -> Model:
-    tokens = tokens_from(name, entry["architecture"])
+    tokens = tokens_from(name, entry.keywords)
     if tokens == Tokens() and type(module).__module__.startswith("timm."):
         tokens = timm_models.tokens_of(module, preprocessing.size)
     return Model(name, module, preprocessing, device, tokens, HOW_TOKENS_LIE)

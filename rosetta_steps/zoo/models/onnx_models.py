@@ -16,6 +16,7 @@ from onnx import ModelProto, external_data_helper, inliner
 from torch import Tensor
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE, Choice, Layer, moved
 from rosetta_steps.zoo.layouts import FIRST, HOW_TOKENS_LIE, LAST, Reader, Source, tokens_from
 from rosetta_steps.zoo.model_files import files_of
@@ -54,7 +55,7 @@ class Model:
         left_out: Node name to its kind and why it is no layer, though it may look like one.
     """
 
-    def __init__(self, name: str, entry: dict, path: Path, device: str):
+    def __init__(self, name: str, entry: Entry, path: Path, device: str):
         architecture = read_architecture(name, entry, KEYS)
         self.name, self.path = name, path
         self.channels_last = architecture.get("channels_last", False)
@@ -270,7 +271,7 @@ class Model:
                 watch.cancel()
 
 
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
     """A model from its file; the file is the architecture, so it is fetched when it is not given.
 
     Raises:
@@ -289,7 +290,7 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr)
 
 
-def read_model(name: str, entry: dict, path: Path) -> ModelProto:
+def read_model(name: str, entry: Entry, path: Path) -> ModelProto:
     """An ONNX file with the data that lies beside it; its own functions are written out.
 
     Raises:
@@ -302,7 +303,7 @@ def read_model(name: str, entry: dict, path: Path) -> ModelProto:
     if not model.graph.node:
         raise UserError(f"{name}: {path} is not an ONNX file, or one without nodes.")
     try:
-        others = files_of({"weights": {}, "loader": "onnx"}, path)[1:]
+        others = files_of(Entry.from_mapping({"loader": "onnx"}), path)[1:]
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import CLIP_SIZES, load_state, read_weights
 from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.models import timm_models
 from rosetta_steps.zoo.models.architecture import read_architecture
@@ -38,7 +39,7 @@ class ImageTower(nn.Module):
         return self.visual(images)
 
 
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
     """A model with its weights, or without values on the meta device.
 
     Raises:
@@ -67,7 +68,7 @@ def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
         tower = {key: t for key, t in found.items() if key.startswith(PREFIX)} or {
             key: t for key, t in found.items() if PREFIX in key
         }
-        load_state(module, tower or found, name, by_order, weights, entry["weights"])
+        load_state(module, tower or found, name, by_order, weights, entry.weights)
         module.to(device)
     return Model(
         name,
@@ -86,7 +87,7 @@ def create(architecture: str, quick_gelu: bool) -> ImageTower:
     return ImageTower(_build_vision_tower(config["embed_dim"], vision, quick_gelu))
 
 
-def settings_of(name: str, entry: dict) -> dict:
+def settings_of(name: str, entry: Entry) -> dict:
     """What the weights were trained with: quick_gelu, and mean, std and interpolation if known.
 
     The tag of the weights says it, which is weights.open_clip, or architecture.tag, or the tag
@@ -110,8 +111,8 @@ def settings_of(name: str, entry: dict) -> dict:
             f"{name}: open_clip {open_clip.__version__} has no architecture '{architecture}'. "
             + suggestion(architecture, open_clip.list_models())[:300]
         )
-    source = entry.get("weights", {})
-    of_weights = source.get("open_clip")
+    source = entry.weights
+    of_weights = source.open_clip
     if tag and of_weights and tag != of_weights:
         raise UserError(
             f"{name}: architecture says tag '{tag}', weights.open_clip '{of_weights}': name one."
@@ -120,7 +121,7 @@ def settings_of(name: str, entry: dict) -> dict:
         one: open_clip.get_pretrained_cfg(architecture, one)
         for one in open_clip.list_pretrained_tags_by_model(architecture)
     }
-    at_url = [one for one in tags if "url" in source and tags[one].get("url") == source["url"]]
+    at_url = [one for one in tags if source.url and tags[one].get("url") == source.url]
     tag = tag or of_weights or next(iter(at_url), None)
     own = config.get("quick_gelu", False)
     if tag is not None:
@@ -147,18 +148,18 @@ def settings_of(name: str, entry: dict) -> dict:
     return known | {"quick_gelu": own}
 
 
-def fetch(name: str, entry: dict) -> dict[str, Tensor]:
+def fetch(name: str, entry: Entry) -> dict[str, Tensor]:
     """State dict of the image tower of the tag weights.open_clip; needs the network."""
     architecture, _ = named(name, entry)
     settings_of(name, entry)
     with warnings.catch_warnings():
         # Of QuickGELU, which load sets by the tag.
         warnings.simplefilter("ignore", UserWarning)
-        model = open_clip.create_model(architecture, pretrained=entry["weights"]["open_clip"])
+        model = open_clip.create_model(architecture, pretrained=entry.weights.open_clip)
     return ImageTower(model.visual).state_dict()
 
 
-def named(name: str, entry: dict) -> tuple[str, str | None]:
+def named(name: str, entry: Entry) -> tuple[str, str | None]:
     """Name of an architecture of open_clip, and the tag beside it if there is one."""
     architecture = read_architecture(name, entry, ("name", "tag"), needed="name")
     return architecture["name"], architecture.get("tag")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.entry import Entry
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Preprocessing:
         }
 
 
-def preprocessing_of(name: str, entry: dict, default: dict) -> Preprocessing:
+def preprocessing_of(name: str, entry: Entry, default: dict) -> Preprocessing:
     """The model's own config, overridden by the `preprocessing` of its entry.
 
     Raises:
         ValueError: Both are silent on something.
     """
-    merged = default | entry.get("preprocessing", {})
+    merged = default | (entry.preprocessing or {})
     needed = [field.name for field in fields(Preprocessing) if field.default is MISSING]
     if missing := [key for key in needed if key not in merged]:
         raise UserError(

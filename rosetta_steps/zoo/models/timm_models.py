@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.reading import load_weights
 from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
@@ -55,7 +56,7 @@ NO_ARGUMENTS = {
 }
 
 
-def load(name: str, entry: dict, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
     """A model with its weights, or without values on the meta device.
 
     Raises:
@@ -93,7 +94,7 @@ def _divided(size: Sequence[int], by: int) -> tuple[int, int]:
     return ceil(y / by), ceil(x / by)
 
 
-def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple) -> None:
+def _refuse_another_size(name: str, entry: Entry, module: nn.Module, size: tuple) -> None:
     patches = getattr(module, "patch_embed", None)
     built_for: Any = getattr(patches, "img_size", None)
     if not getattr(patches, "strict_img_size", False) or tuple(built_for) == tuple(size):
@@ -116,7 +117,7 @@ def _refuse_another_size(name: str, entry: dict, module: nn.Module, size: tuple)
     )
 
 
-def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
+def create(name: str, entry: Entry, pretrained: bool = False) -> nn.Module:
     """The module of an entry, whose config is that of its tag.
 
     Args:
@@ -154,13 +155,13 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
             f"{name}: timm {timm.__version__} has no architecture '{architecture}'. "
             + suggestion(architecture, timm.list_models())[:300]
         )
-    of_weights = entry.get("weights", {}).get("timm", "")
+    of_weights = entry.weights.timm
     if tag and of_weights and tag != of_weights:
         raise UserError(
             f"{name}: architecture says tag '{tag}', weights.timm '{of_weights}'. A tag also says "
             "how images are normalised: name one."
         )
-    tag = tag or of_weights
+    tag = tag or of_weights or ""
     tags = [split_model_name_tag(one)[1] for one in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         raise UserError(
@@ -177,12 +178,12 @@ def create(name: str, entry: dict, pretrained: bool = False) -> nn.Module:
         ) from error
 
 
-def fetch(name: str, entry: dict) -> dict[str, Tensor]:
+def fetch(name: str, entry: Entry) -> dict[str, Tensor]:
     """State dict of the weights that timm has under the tag weights.timm; needs the network."""
     return create(name, entry, pretrained=True).state_dict()
 
 
-def named(name: str, entry: dict) -> tuple[str, dict]:
+def named(name: str, entry: Entry) -> tuple[str, dict]:
     """Name of an architecture of timm, perhaps with a tag, and arguments of its create_model."""
     architecture = read_architecture(name, entry, ("name", "arguments"), needed="name")
     return architecture["name"], architecture.get("arguments", {})

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 from rosetta_steps.zoo.checkpoints.advice import patterns_of
 from rosetta_steps.zoo.checkpoints.convert import convert
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_checkpoint, read_tensors
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.dcgan import DCGAN
 from rosetta_steps.zoo.loading import load
 
@@ -36,10 +38,9 @@ def behind(prefix: str, tensors: dict) -> dict:
 def loaded(path: Path, **source) -> dict:
     """State dict of the tiny network, loaded from a file as an entry says."""
     module = network(1)
-    checkpoint = read_checkpoint(
-        path, source.get("key"), source.get("prefix", ""), source.get("ignore", ())
-    )
-    load_state(module, checkpoint.tensors, "tiny", path=path, source=source)
+    weights = Weights.from_mapping(source)
+    checkpoint = read_checkpoint(path, weights.key, weights.prefix, weights.ignore)
+    load_state(module, checkpoint.tensors, "tiny", path=path, source=weights)
     return module.state_dict()
 
 
@@ -141,12 +142,12 @@ def test_the_names_of_rosinality_are_known_behind_a_prefix(golden, tmp_path):  #
     assert checkpoint.layout == "rosinality" and checkpoint.tensors.keys() == golden.keys()
 
 
-def entry_of(loader: str, architecture, path: Path, **source) -> dict:
+def entry_of(loader: str, architecture, path: Path, **source) -> Entry:
     role = "generator" if loader == "dcgan" else "model"
     sizes = {"size": [8, 8], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
     entry = {"role": role, "loader": loader, "architecture": architecture}
     entry |= {"weights": {"path": str(path), **source}}
-    return entry | ({"preprocessing": sizes} if loader == "function" else {})
+    return Entry.from_mapping(entry | ({"preprocessing": sizes} if loader == "function" else {}))
 
 
 def of_timm():
@@ -180,7 +181,7 @@ def test_names_in_another_order_than_by_name_may_lack_the_counters_too(tmp_path)
     module, architecture = of_timm()
     stored = [t for key, t in module.state_dict().items() if "num_batches" not in key]
     torch.save({f"layer{i}": t for i, t in enumerate(stored)}, path := tmp_path / "old.pth")
-    entry = entry_of("timm", architecture, path) | {"keys": "by_order"}
+    entry = replace(entry_of("timm", architecture, path), keys="by_order")
     ours = load("tiny", entry, path).module.state_dict()
     torch.testing.assert_close(ours, module.state_dict(), rtol=0, atol=0)
     torch.save({f"layer{i}": t for i, t in enumerate(stored[1:])}, path)
@@ -254,9 +255,9 @@ def test_nothing_is_called_another_architecture_that_is_not(tmp_path):
     head = nn.Sequential()
     head.add_module("visual", network())
     with pytest.raises(ValueError, match="names begin with 'visual.', those of the file do not"):
-        load_state(head, state, "tiny", path=path, source={})
+        load_state(head, state, "tiny", path=path, source=Weights())
     with pytest.raises(ValueError, match='Write prefix: "module." in `weights` of tiny'):
-        load_state(head, state, "tiny", path=path, source={"prefix": "module.visual."})
+        load_state(head, state, "tiny", path=path, source=Weights(prefix="module.visual."))
 
 
 def test_a_classifier_that_was_not_saved_is_told_from_another_architecture(tmp_path):

@@ -22,6 +22,7 @@ from torch import nn
 
 from rosetta_steps.zoo.checkpoints.convert import convert
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_checkpoint, read_tensors
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.generator import load as load_generator
 
@@ -318,7 +319,7 @@ def clamped(golden, written_as_persistent, tmp_path):
 
 
 def generator_of(path: Path, **architecture) -> Generator:
-    entry = {"loader": "stylegan2", "architecture": CLAMPED | architecture, "weights": {}}
+    entry = Entry("generator", "stylegan2", CLAMPED | architecture, Weights())
     return load_generator("tiny", entry, path, "cpu")
 
 

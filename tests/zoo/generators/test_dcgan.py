@@ -100,7 +100,7 @@ def test_it_runs_on_the_meta_device():
 def test_the_published_eyes_have_the_colour_of_their_class():
     entry = find_entry("cdcgan-eyes", str(ZOO))
     generator = load("cdcgan-eyes", entry, weights_file("cdcgan-eyes", entry))
-    colours = entry["classes"]
+    colours = entry.classes
     # The same z for each class: only the class makes the difference.
     z = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(len(colours)).repeat_interleave(8)

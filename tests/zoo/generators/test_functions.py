@@ -158,9 +158,9 @@ def test_a_generator_of_another_entry_than_the_samples_were_made_with_is_refused
     sampling.sample("mine", zoo, 3, 0, samples, "cpu")
     entry = find_entry("mine", zoo)
     for seed, name in ((2, "changed"), (1, "same")):
-        entry["architecture"]["arguments"]["seed"] = seed
+        entry.keywords["arguments"]["seed"] = seed
         other = tmp_path / f"{name}.yaml"
-        other.write_text(yaml.safe_dump({"mine": entry}))
+        other.write_text(yaml.safe_dump({"mine": entry.to_mapping()}))
         if name == "changed":
             with pytest.raises(ValueError, match="s.zarr .* two versions of entry of mine"):
                 dump_maps("mine", str(other), samples, "all", "float32", 2, maps)

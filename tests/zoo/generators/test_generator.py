@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.budgets import images_at_once
 from rosetta_steps.testing import dump_maps
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.generators.biggan_deep import BigGANDeep
 from rosetta_steps.zoo.generators.classes import labels
@@ -111,7 +113,7 @@ def test_a_class_that_does_not_exist_is_refused(chosen, words):
 
 def test_a_class_of_a_generator_without_classes_is_refused():
     with pytest.raises(ValueError, match="g has no classes: leave out class: 3"):
-        labels("g", {}, 0, 3, 1)
+        labels("g", Entry.from_mapping({}), 0, 3, 1)
 
 
 def test_truncation_of_a_generator_without_statistics_is_refused(eyes, tmp_path):
@@ -164,12 +166,12 @@ def test_tensors_of_other_names_are_taken_by_their_order_where_the_entry_says_so
     entry = find_entry("tiny", zoo(network, "stylegan2", architecture, tensors=renamed))
     with pytest.raises(ValueError, match="No name is the same.* write keys: by_order into the"):
         load("tiny", entry, zoo_weights(entry))
-    entry |= {"keys": "by_order"}
+    entry = replace(entry, keys="by_order")
     generator = load("tiny", entry, zoo_weights(entry))
     torch.testing.assert_close(generator.network.state_dict(), own, rtol=0, atol=0)
     renamed.popitem()
     entry = find_entry("tiny", zoo(network, "stylegan2", architecture, tensors=renamed))
-    entry |= {"keys": "by_order"}
+    entry = replace(entry, keys="by_order")
     with pytest.raises(
         ValueError, match=f"has {len(own) - 1} tensors, the architecture {len(own)}"
     ):
@@ -179,8 +181,7 @@ def test_tensors_of_other_names_are_taken_by_their_order_where_the_entry_says_so
 def test_a_safetensors_file_has_no_order_to_take_tensors_by(cat, tmp_path):
     network, architecture, _ = cat
     save_file(network.state_dict(), tmp_path / "sorted.safetensors")
-    entry = {"loader": "stylegan2", "role": "generator", "architecture": architecture}
-    entry |= {"weights": {}, "keys": "by_order"}
+    entry = Entry("generator", "stylegan2", architecture, Weights(), keys="by_order")
     with pytest.raises(ValueError, match="keys: by_order, but .* sorts its"):
         load("tiny", entry, tmp_path / "sorted.safetensors")
 
@@ -196,7 +197,7 @@ def test_a_checkpoint_of_another_resolution_is_refused_by_key_and_shape(cat):
 def zoo_weights(entry):
     from pathlib import Path
 
-    return Path(entry["weights"]["path"])
+    return Path(entry.weights.path)
 
 
 def test_latents_within_a_bound_follow_the_truncated_normal():

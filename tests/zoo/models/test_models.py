@@ -1,6 +1,7 @@
 """Loaders of discriminative models: their maps against the networks' own intermediate values."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn.functional import gelu
 
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.models import functions, onnx_models, open_clip_models, timm_models
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
 from rosetta_steps.zoo.models.torch_models import Model
@@ -198,15 +200,15 @@ def test_tokens_in_an_order_of_their_own_are_refused_not_folded():
 
 def test_an_image_size_that_the_architecture_cannot_take_is_refused_with_the_line_to_write():
     vit = "vit_tiny_patch16_224"
-    entry = {"architecture": vit, "preprocessing": {"size": [112, 160]}}
+    entry = Entry.from_mapping({"architecture": vit, "preprocessing": {"size": [112, 160]}})
     words = r"^net: preprocessing.size is \[112, 160\], .* built for images of \[224, 224\]\. "
     words += r"Write arguments: {img_size: \[112, 160\]} into .*, or dynamic_img_size: true"
     with pytest.raises(ValueError, match=words):
         timm_models.load("net", entry, None, "cpu")
     for arguments in ({"img_size": [112, 160]}, {"dynamic_img_size": True}):
-        entry["architecture"] = {"name": vit, "arguments": arguments}
-        assert timm_models.load("net", entry, None, "cpu").layers()
-    odd = {"architecture": vit, "preprocessing": {"size": [112, 168]}}
+        sized = replace(entry, architecture={"name": vit, "arguments": arguments})
+        assert timm_models.load("net", sized, None, "cpu").layers()
+    odd = replace(entry, preprocessing={"size": [112, 168]})
     with pytest.raises(ValueError, match=r"whose patches of 16 x 16 do not divide \[112, 168\]"):
         timm_models.load("net", odd, None, "cpu")
 
@@ -214,8 +216,8 @@ def test_an_image_size_that_the_architecture_cannot_take_is_refused_with_the_lin
 # Entries of timm
 
 
-def settings(entry):
-    return timm_models.load("net", entry, None, "cpu").preprocessing
+def settings(mapping):
+    return timm_models.load("net", Entry.from_mapping(mapping), None, "cpu").preprocessing
 
 
 @pytest.mark.parametrize(
@@ -235,16 +237,15 @@ def test_preprocessing_is_that_of_the_tag_wherever_the_entry_names_it(entry):
 
 
 def test_arguments_reach_timm_and_the_size_of_images_follows_them():
-    entry = {
-        "architecture": {
-            "name": "vit_tiny_patch16_224",
-            "arguments": {"img_size": [32, 48], "num_classes": 0, "depth": 1},
-        }
+    architecture = {
+        "name": "vit_tiny_patch16_224",
+        "arguments": {"img_size": [32, 48], "num_classes": 0, "depth": 1},
     }
+    entry = Entry.from_mapping({"architecture": architecture})
     model = timm_models.load("net", entry, None, "cpu")
     assert model.preprocessing.size == (32, 48)
     assert [layer.size for layer in model.layers()] == [(2, 3)]
-    entry["architecture"]["arguments"] = {"deepness": 1}
+    entry = replace(entry, architecture=architecture | {"arguments": {"deepness": 1}})
     with pytest.raises(ValueError, match="net: timm cannot build vit_tiny.*deepness"):
         timm_models.load("net", entry, None, "cpu")
 
@@ -275,7 +276,7 @@ def with_arguments(**arguments) -> dict:
 )
 def test_what_timm_does_not_have_is_refused(entry, words):
     with pytest.raises(ValueError, match=words):
-        timm_models.load("net", entry, None, "cpu")
+        timm_models.load("net", Entry.from_mapping(entry), None, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -294,13 +295,13 @@ def test_an_architecture_with_a_key_that_its_loader_does_not_know_is_refused(
     preprocessing = PLAIN | {"size": [8, 8]}
     entry = {"loader": "it", "architecture": architecture, "preprocessing": preprocessing}
     with pytest.raises(ValueError, match=words):
-        loader.load("net", entry, None, "cpu")
+        loader.load("net", Entry.from_mapping(entry), None, "cpu")
 
 
 def test_weights_of_timm_are_loaded_with_names_unchanged(tmp_path):
     module = tiny("test_vit")
     save_file(module.state_dict(), tmp_path / "net.safetensors")
-    entry = {"architecture": "test_vit", "weights": {"path": "net.safetensors"}}
+    entry = Entry("model", "timm", "test_vit", Weights(path="net.safetensors"))
     model = timm_models.load("net", entry, tmp_path / "net.safetensors", "cpu")
     x = images(160, 160)
     with torch.inference_mode():
@@ -323,9 +324,9 @@ def test_weights_of_timm_are_loaded_with_names_unchanged(tmp_path):
 )
 def test_the_models_of_the_paper_offer_the_published_units(name, units, sizes):
     entry = find_entry(name)
-    loader = open_clip_models if entry["loader"] == "open_clip" else timm_models
+    loader = open_clip_models if entry.loader == "open_clip" else timm_models
     model = loader.load(name, entry, None, "cpu")
-    layers = model.layers(entry["layers"]["published"])
+    layers = model.layers(entry.layers["published"])
     assert sum(layer.channels for layer in layers) == units
     assert {layer.size[0] for layer in layers} == sizes
     expected = "bilinear" if name == "resnet50" else "bicubic"
@@ -354,7 +355,8 @@ def clips(tmp_path, monkeypatch):
 
 
 def clip_entry(name, **more):
-    return {"architecture": name, "weights": {"path": "x"}, "preprocessing": PLAIN} | more
+    given = {"architecture": name, "weights": {"path": "x"}, "preprocessing": PLAIN}
+    return Entry.from_mapping(given | more)
 
 
 def saved_clip(folder, name, **more):
@@ -408,7 +410,7 @@ def test_the_tag_of_the_weights_says_whether_a_clip_has_quick_gelu():
     openai = open_clip.get_pretrained_cfg("ViT-B-32", "openai")["url"]
 
     def kind(architecture, weights):
-        entry = {"architecture": architecture, "weights": weights}
+        entry = Entry.from_mapping({"architecture": architecture, "weights": weights})
         (layer,) = open_clip_models.load("net", entry, None, "cpu").layers(["*.0.mlp.gelu"])
         return layer.nonlinearity
 
@@ -434,7 +436,7 @@ def test_a_file_of_openai_is_not_loaded_into_a_transformer_with_gelu(clips):
 
 def test_normalisation_is_that_of_the_tag_or_what_all_tags_agree_on():
     def mean(architecture, weights):
-        entry = {"architecture": architecture, "weights": weights}
+        entry = Entry.from_mapping({"architecture": architecture, "weights": weights})
         return open_clip_models.load("net", entry, None, "cpu").preprocessing.mean
 
     assert mean("ViT-B-16-SigLIP", {"open_clip": "webli"}) == (0.5, 0.5, 0.5)
@@ -447,7 +449,7 @@ def test_what_is_fetched_from_open_clip_is_the_image_tower_and_can_be_loaded(cli
     monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda _: ["tag"])
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: whole)
-    entry = {"architecture": "tiny-rn", "weights": {"open_clip": "tag"}}
+    entry = Entry("model", "open_clip", "tiny-rn", Weights(open_clip="tag"))
     save_file(open_clip_models.fetch("net", entry), clips / "tower.safetensors")
     model = open_clip_models.load("net", entry, clips / "tower.safetensors", "cpu")
     x = images(64, 64)
@@ -515,7 +517,7 @@ def node(kind, inputs, output, **attributes):
 
 def onnx_model(path, size=(8, 8), **architecture):
     entry = {"architecture": architecture, "preprocessing": PLAIN | {"size": list(size)}}
-    return onnx_models.load("net", entry, path, "cpu")
+    return onnx_models.load("net", Entry.from_mapping(entry), path, "cpu")
 
 
 def convolution(seed=0):
@@ -703,7 +705,7 @@ def own(tmp_path, monkeypatch):
             "preprocessing": PLAIN | {"size": [6, 8]},
             "layers": layers or {},
         }
-        return functions.load("net", entry, weights, "cpu")
+        return functions.load("net", Entry.from_mapping(entry), weights, "cpu")
 
     return load
 
@@ -781,10 +783,11 @@ def test_weights_of_a_users_own_module_are_loaded_by_name(own, tmp_path):
         "weights": {"path": "own.pt", "key": "model"},
         "preprocessing": PLAIN | {"size": [6, 8]},
     }
-    model = functions.load("net", entry, tmp_path / "own.pt", "cpu")
+    model = functions.load("net", Entry.from_mapping(entry), tmp_path / "own.pt", "cpu")
     torch.testing.assert_close(model.module.state_dict(), reference.state_dict())
 
 
 def test_a_function_says_nothing_of_preprocessing_so_its_entry_must():
+    entry = Entry("model", "function", {"function": "m:f"}, Weights())
     with pytest.raises(ValueError, match="net says nothing of size, interpolation, mean, std"):
-        functions.load("net", {"architecture": {"function": "m:f"}}, None, "cpu")
+        functions.load("net", entry, None, "cpu")

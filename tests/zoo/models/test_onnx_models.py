@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.functional import gelu, hardswish, mish, silu
 
+from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.models import onnx_models, timm_models
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
 from rosetta_steps.zoo.models.torch_models import Model
@@ -95,7 +96,7 @@ def tensor(value, name):
 
 def loaded(path, size=SIZE, **architecture):
     entry = {"architecture": architecture, "preprocessing": PLAIN | {"size": list(size)}}
-    return onnx_models.load("net", entry, path, "cpu")
+    return onnx_models.load("net", Entry.from_mapping(entry), path, "cpu")
 
 
 def inputs(size=SIZE):
@@ -570,7 +571,8 @@ def test_loading_leaves_no_thread_and_says_nothing(tmp_path):
     path = saved(tmp_path, steps("r = Relu x"))
     code = (
         "import pathlib, threading; from rosetta_steps.zoo.models import onnx_models\n"
-        f"entry = {{'architecture': {{}}, 'preprocessing': {PLAIN | {'size': list(SIZE)}!r}}}\n"
+        "from rosetta_steps.zoo.entry import Entry\n"
+        f"entry = Entry.from_mapping({{'preprocessing': {PLAIN | {'size': list(SIZE)}!r}}})\n"
         f"onnx_models.load('net', entry, pathlib.Path({str(path)!r}), 'cpu').layers()\n"
         "print(threading.active_count())"
     )
