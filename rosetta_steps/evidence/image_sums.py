@@ -5,6 +5,8 @@ features explain, without reading a map again. Units are compared at the larger 
 products are taken at the smaller one, by the adjoint of the upsampling (maps.resampling).
 """
 
+import argparse
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
@@ -66,6 +68,20 @@ def measure(
     found = found.assign_attrs({f"model_{s}": m for s, m in zip("ab", models, strict=True)})
     provenance = Provenance(KIND, models, readers[0].state["sample_set"], made_of, identity)
     write_dataset(found, output, provenance)
+
+
+def carry_out(a: argparse.Namespace) -> None:
+    """Write the sums that a command line asks for."""
+    torch.set_num_threads(a.threads)
+    numba.set_num_threads(min(a.threads, os.cpu_count() or 1))
+    measure(
+        (a.maps_a, a.maps_b),
+        (a.moments_a, a.moments_b),
+        a.buddies,
+        a.samples,
+        a.output,
+        identity=a.identity,
+    )
 
 
 def sums_of(

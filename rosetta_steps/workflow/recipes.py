@@ -30,6 +30,8 @@ FILES = {
     "correlations": "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     "best_buddies": "results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
     "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
+    "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
+    "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -172,8 +174,9 @@ class Recipes(Chosen):
         keys = ("images_per_strip", "images_per_block", "threads_per_worker", "splits", "precision")
         settings = {key: self.config["correlation"][key] for key in keys}
         settings["nearest"] = self.neighbours_kept(a, b)
+        settings["decoys"] = self.decoys(a, b)
         settings["step"] = revision("correlation.step")
-        inputs = [self._source(name, model) for model in (a, b)]
+        inputs = [("samples", name), *(self._source(name, model) for model in (a, b))]
         return settings, inputs + [("moments", name, model) for model in (a, b)]
 
     def _best_buddies(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
@@ -182,6 +185,19 @@ class Recipes(Chosen):
             "neighbours": self.config["neighbours"],
         }
         return settings, [("correlations", name, a, b)]
+
+    def _image_sums(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        kinds = ("matched_maps", "moments")
+        stores: list[Node] = [(kind, name, model) for kind in kinds for model in (a, b)]
+        inputs: list[Node] = [("samples", name), ("best_buddies", name, a, b)]
+        return {"step": revision("image_sums")}, inputs + stores
+
+    def _evidence(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {"step": revision("evidence.table"), "neighbours": self.config["neighbours"]}
+        kinds = ("correlations", "best_buddies", "image_sums")
+        inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
+        moments: list[Node] = [("moments", name, model) for model in (a, b)]
+        return settings | self.config["evidence"], inputs + moments
 
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:
         settings = self.config["clustering"] | {"step": revision("concepts")}
@@ -317,10 +333,15 @@ class Recipes(Chosen):
     def targets(self) -> dict[str, list[Node]]:
         """What the target rules ask for, as far as it has a recipe."""
         name = self.config["sample_set"]
+        first = self.first_of(name)
         inversions, edits = self.guided("inversions"), self.guided("edits")
         tables = [table for table, one in self.config["tables"].items() if one in inversions]
         return {
-            "dictionary": [("page", name), ("figures", name)],
+            "dictionary": [
+                ("page", name),
+                ("figures", name),
+                *(("evidence", name, first, other) for other in self.others_of(name)),
+            ],
             "inversions": [
                 *(("table", table) for table in tables),
                 *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),

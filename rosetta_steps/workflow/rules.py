@@ -209,7 +209,11 @@ class Rules(Recipes):
         """What one looks at: plan, page and figures of the sample set that is asked for."""
         name = self.config["sample_set"]
         shown = ("index.html", "figure2.png", "figure3.png")
-        return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
+        pages = [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
+        first = self.first_of(name)
+        return pages + [
+            f"results/evidence/{name}/{first}--{other}.csv" for other in self.others_of(name)
+        ]
 
     # --- inversions -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from rosetta_steps.config.options import schema_of
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.display.settings import Figures
 from rosetta_steps.editing.kinds import KINDS
+from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.maps.settings import Storing
 from rosetta_steps.matching.settings import Clustering
@@ -27,6 +28,7 @@ from rosetta_steps.zoo.loaders import LOADERS
 SECTIONS = {
     "activations": (Storing, ["store"]),
     "correlation": (Correlation, ["scheduler"]),
+    "evidence": (Evidence, []),
     "clustering": (Clustering, []),
     "figures": (Figures, []),
     "inversion": (Settings, []),

@@ -1,6 +1,7 @@
 """Correlate: how alike do the units of two models respond? (eq. 2)
 
-INPUTS   results/activations/{sample_set}/{model}.zarr (or results/streams/{sample_set}/{model}.json)
+INPUTS   results/samples/{sample_set}.zarr, whose classes decoys keep
+         results/activations/{sample_set}/{model}.zarr (or results/streams/{sample_set}/{model}.json)
          and results/moments/..., of both
 OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, unit_b) float32
 """
@@ -13,6 +14,7 @@ rule correlation:
         b=RULES.source_of("b"),
         moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
         moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
+        samples="results/samples/{sample_set}.zarr.done.json",
     output:
         "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     log:
@@ -35,6 +37,8 @@ rule correlation:
         images_per_block=config["correlation"]["images_per_block"],
         threads_per_worker=config["correlation"]["threads_per_worker"],
         splits=config["correlation"]["splits"],
+        decoys=lambda w: RULES.decoys(w.a, w.b),
+        samples=subpath(input.samples, strip_suffix=".done.json"),
         nearest=lambda w: RULES.neighbours_kept(w.a, w.b),
         precision=config["correlation"]["precision"],
         identity=identity("correlations"),
@@ -45,7 +49,8 @@ rule correlation:
             --images-per-strip {params.images_per_strip} \
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
-            --splits {params.splits} --nearest {params.nearest} \
+            --splits {params.splits} --nearest {params.nearest} --decoys {params.decoys} \
+            --samples {params.samples:q} \
             --memory-gb {resources.worker_gb} --gpus {resources.gpu} \
             --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
             --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}

@@ -1,0 +1,76 @@
+"""Evidence: what speaks for each match, test by test.
+
+INPUTS   results/correlations, best_buddies, matched_maps, moments and samples
+OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
+         results/evidence/{sample_set}/{a}--{b}.csv
+"""
+
+
+rule image_sums:
+    """Sums over each image of the maps of matched pairs, from one pass over them."""
+    input:
+        maps_a="results/matched_maps/{sample_set}/{a}.zarr.done.json",
+        maps_b="results/matched_maps/{sample_set}/{b}.zarr.done.json",
+        moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
+        moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
+        samples="results/samples/{sample_set}.zarr.done.json",
+        table="results/best_buddies/{sample_set}/{a}--{b}.csv",
+        manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    output:
+        "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
+    log:
+        "logs/image_sums/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/image_sums/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores
+    params:
+        maps_a=subpath(input.maps_a, strip_suffix=".done.json"),
+        maps_b=subpath(input.maps_b, strip_suffix=".done.json"),
+        moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
+        moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        identity=identity("image_sums"),
+    shell:
+        r"""
+        python -m rosetta_steps.image_sums --maps-a {params.maps_a:q} --maps-b {params.maps_b:q} \
+            --moments-a {params.moments_a:q} --moments-b {params.moments_b:q} \
+            --buddies {input.table:q} --samples {params.samples:q} --threads {threads} \
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule evidence:
+    """The evidence of every best buddy, and its verdict."""
+    input:
+        correlations="results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
+        moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
+        moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
+        sums="results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
+        table="results/best_buddies/{sample_set}/{a}--{b}.csv",
+        manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    output:
+        table="results/evidence/{sample_set}/{a}--{b}.csv",
+        manifest="results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    log:
+        "logs/evidence/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/evidence/{sample_set}/{a}--{b}.tsv"
+    params:
+        correlations=subpath(input.correlations, strip_suffix=".done.json"),
+        moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
+        moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
+        sums=subpath(input.sums, strip_suffix=".done.json"),
+        neighbours=config["neighbours"],
+        level=config["evidence"]["level"],
+        resamples=config["evidence"]["resamples"],
+        identity=identity("evidence"),
+    shell:
+        r"""
+        python -m rosetta_steps.evidence --correlations {params.correlations:q} \
+            --buddies {input.table:q} --moments-a {params.moments_a:q} \
+            --moments-b {params.moments_b:q} --image-sums {params.sums:q} \
+            --neighbours {params.neighbours} --level {params.level} \
+            --resamples {params.resamples} --identity {params.identity} \
+            --output {output.table:q} 2>&1 | tee {log:q}
+        """
