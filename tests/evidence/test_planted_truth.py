@@ -59,14 +59,11 @@ def planted(random, images):
     lucky = random.integers(0, IMAGES, UNITS)
     models = []
     for size in SIZES:
-
-        def noise():
-            return random.normal(0, 1, (IMAGES, UNITS, size, size))
-
+        shape = (IMAGES, UNITS, size, size)
         shared = (
             4 * strength[:, None, None] * bumps(centres, size, 0.15) * presence[..., None, None]
         )
-        position = 3 * np.broadcast_to(bumps(favourites, size, 0.2), noise().shape)
+        position = 3 * np.broadcast_to(bumps(favourites, size, 0.2), shape)
         shown = features_at(torch.from_numpy(images), (size, size)).numpy()[:, chosen]
         spread = shown.std((0, 2, 3), keepdims=True)
         low = 1.5 * (shown - shown.mean((0, 2, 3), keepdims=True)) / spread
@@ -74,7 +71,9 @@ def planted(random, images):
         outlier[lucky, np.arange(UNITS)] = 60 * bumps(favourites, size, 0.2)
         groups = {"shared": shared, "position": position, "low": low, "outlier": outlier}
         groups |= {"noise": np.zeros_like(position)}
-        models.append({n: (10 + m + noise()).astype(np.float16) for n, m in groups.items()})
+        models.append(
+            {n: (10 + m + random.normal(0, 1, shape)).astype(np.float16) for n, m in groups.items()}
+        )
     return models
 
 
