@@ -94,7 +94,7 @@ def _counts(
     units = list(
         dictionary[["generator_layer", "generator_channel"]].itertuples(index=False, name=None)
     )
-    kept = dictionary[[unit in both for unit in units]]
+    kept = dictionary[np.array([unit in both for unit in units], bool)]
     return {
         "pairs_tested": int(sum(of.sum() for of in made.values())),
         "pairs": int(sum(of.sum() for of in survives.values())),

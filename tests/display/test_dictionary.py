@@ -24,7 +24,7 @@ from rosetta_steps.display.reading import (
     unit_ranges,
 )
 from rosetta_steps.matching.concepts import COLUMNS
-from rosetta_steps.matching.tables import write_table
+from rosetta_steps.matching.tables import EVIDENCE, NUMBER, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.testing import made, write_maps
@@ -112,6 +112,35 @@ def empty(inputs):
     return open_dictionary(**inputs)
 
 
+def evidence_table(model, verdicts):
+    """Evidence of the pairs of a model, whose numbers do not matter here."""
+    rows = [row for row in ROWS if row[3] == model]
+    table = pd.DataFrame(
+        {name: [np.nan] * len(rows) if kind == NUMBER else "" for name, kind in EVIDENCE.items()}
+    )
+    for side, place in (("a", 1), ("b", 4)):
+        table[f"layer_{side}"] = [row[place] for row in rows]
+        table[f"channel_{side}"] = [row[place + 1] for row in rows]
+    table["correlation"] = [row[6] for row in rows]
+    return table.assign(where=0.1, amount=0.2, place=0.3, low=0.25, verdict=verdicts)
+
+
+@pytest.fixture
+def with_evidence(inputs, tmp_path):
+    """The same inputs, with evidence: of concept 2 one pair fails a test."""
+    verdicts = {
+        "model-a": ["2 of 2", "1 of 2: low level", "2 of 2", "2 of 2"],
+        "model-b": ["2 of 2", "2 of 2", "0 of 2: low level, where only"],
+    }
+    paths = []
+    for model, of_model in verdicts.items():
+        paths.append(tmp_path / f"{model}.csv")
+        made_of = ingredients(inputs["maps"])
+        provenance = made("evidence", GENERATOR, model, of=made_of)
+        write_table(evidence_table(model, of_model), paths[-1], provenance)
+    return open_dictionary(**inputs, evidence=paths)
+
+
 # One that would be a formula, one too long to be shown whole, and one for no font of ours.
 FILES = [f"day/{number}.jpg" for number in range(IMAGES - 3)]
 FILES += ["月.png", "night/a$b$ <c>.png", "night/" + "long " * 20 + "name.png"]
@@ -166,6 +195,38 @@ def test_the_page_has_a_section_for_every_concept_and_all_its_pictures(opened, t
     shown = {picture["src"] for picture in read.pictures}
     on_disk = {f"concepts/{path.name}" for path in (output.parent / "concepts").iterdir()}
     assert shown == on_disk
+
+
+def test_pairs_that_fail_a_test_have_a_badge_and_can_be_filtered(with_evidence, tmp_path):
+    page.write_page(with_evidence, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    first, second = text.split('<section class="concept"')[1:]
+    # Of the first concept the pairs shown are main.2/0 with model-a and model-b.
+    assert 'data-failed=""' in first and 'class="badge"' not in first.partition("<details")[0]
+    assert 'data-failed="low level|where only"' in second
+    assert second.count('class="badge"') == 2 and "passes 0 of 2 tests" in second
+    assert "1 of 2: low level" in first  # in the table of all its pairs
+    assert "<option value='fails low level'>" in text
+    assert "Pass every test" in text and "5 of 7 pairs, 2 Rosetta units, 1 concept" in text
+    assert '<a href="trust.html">' in text
+
+
+def test_one_page_says_what_survives_each_test(with_evidence, tmp_path):
+    page.write_page(with_evidence, tmp_path / "index.html")
+    text = (tmp_path / "trust.html").read_text()
+    assert "Of 7 best buddies 5 pass every test" in " ".join(text.split())
+    assert "2 of 3 Rosetta units and 1 of\n2 concepts" in text
+    assert "Not made: not above chance, where only, low level" in text
+
+
+def test_evidence_of_some_models_only_is_refused(inputs, tmp_path):
+    write_table(
+        evidence_table("model-a", "2 of 2"),
+        tmp_path / "a.csv",
+        made("evidence", GENERATOR, "model-a", of=ingredients(inputs["maps"])),
+    )
+    with pytest.raises(ValueError, match="is of model-b too, but --evidence has only model-a"):
+        open_dictionary(**inputs, evidence=[tmp_path / "a.csv"])
 
 
 def test_the_page_needs_no_network(opened, tmp_path):
