@@ -7,6 +7,8 @@ from rosetta_steps.config.options import check, setting
 # Precisions of the products; correlation.precision explains their rounding.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 NO_SCHEDULER = "none"
+# About what maps are centred: each unit's mean, as in the paper, or its mean at every position.
+MEAN, MEAN_MAP = "mean", "mean_map"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Correlation:
     gpu_memory_gb: float = setting(16.0, "GB that a worker may take of a GPU", above=0, most=10**6)
     splits: int = setting(
         1, "parts of the images correlated besides, at least 2 images each", least=1, most=1000
+    )
+    centre: str = setting(
+        MEAN,
+        "what is taken from a unit's maps: its mean, as in the paper, or its mean_map",
+        choices=(MEAN, MEAN_MAP),
     )
     decoys: int = setting(
         1, "tables with images moved, against which best buddies are tested", least=0, most=100

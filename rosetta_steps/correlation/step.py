@@ -107,6 +107,7 @@ def correlate(
     work = [
         job.__dict__,
         settings.images_per_strip,
+        settings.centre,
         [tile.__dict__ for tile in chosen.tiles],
         nearest,
     ]
@@ -143,7 +144,13 @@ def correlate(
             total = Total(scratch / f"{name}-{index}.npz", files, units)
             compute(client, job, units, strips, total, bar)
             correlations = partial(
-                correlations_of, total.sums, units, moments, images, settings.splits
+                correlations_of,
+                total.sums,
+                units,
+                moments,
+                images,
+                centre=settings.centre,
+                splits=settings.splits,
             )
             splits = range(settings.splits if settings.splits > 1 else 0)
             result.keep(
@@ -160,6 +167,7 @@ def correlate(
     sample_set = stores[0].state["sample_set"]
     provenance = Provenance("correlations", models, sample_set, made_of, identity)
     attrs = {"images": images, "precision": settings.precision, "decoys": settings.decoys}
+    attrs |= {"centre": settings.centre}
     if settings.decoys:
         attrs |= _what_was_moved(images, settings.images_per_strip, job)
     result.write(chosen.tiles, files, output, attrs, provenance)

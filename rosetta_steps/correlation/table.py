@@ -5,10 +5,11 @@ from functools import cache
 import numpy as np
 import xarray as xr
 
+from rosetta_steps.correlation.settings import MEAN, MEAN_MAP
 from rosetta_steps.correlation.units import Units, places
-from rosetta_steps.maps.resampling import Size, comparison_size
+from rosetta_steps.maps.resampling import Size, comparison_size, meeting_size, projected
 from rosetta_steps.maps.splits import of_split, split_of
-from rosetta_steps.maps.statistics import mean_and_variance
+from rosetta_steps.maps.statistics import mean_and_variance, mean_square
 
 ROWS = 512  # processed at a time, to limit the memory besides the table
 
@@ -18,6 +19,8 @@ def correlations_of(
     units: tuple[Units, Units],
     moments: tuple[xr.DataTree, xr.DataTree],
     images: int,
+    *,
+    centre: str = MEAN,
     splits: int = 1,
     split: int | None = None,
     decoy: int | None = None,
@@ -30,6 +33,7 @@ def correlations_of(
         units: Units of both models.
         moments: Moments of both models.
         images: Number of images.
+        centre: What is taken from the maps, MEAN or MEAN_MAP.
         splits: Number of splits.
         split: Number of the split to correlate on; None uses all images.
         decoy: Number of the decoy to correlate; None takes the maps as they are.
@@ -48,26 +52,45 @@ def correlations_of(
             for name in units[side].layers[size]
         ]
         mean, variance = map(np.concatenate, zip(*found, strict=True))
-        return mean - units[side].centre(size), np.sqrt(variance)
+        return mean, variance
 
-    for (size_a, size_b), parts in sums.items():
-        compared = comparison_size(size_a, size_b)
-        both = [moments_of(side, size, compared) for side, size in enumerate((size_a, size_b))]
-        centre, deviation = zip(*both, strict=True)
+    def mean_maps_of(side: int, size: Size, mean: np.ndarray) -> np.ndarray:
+        layers = [_moments_of(moments[side][name], split) for name in units[side].layers[size]]
+        found = np.concatenate([layer["mean_map"].values for layer in layers])
+        return found - mean[:, None, None]
+
+    for sizes, parts in sums.items():
+        compared, meeting = comparison_size(*sizes), meeting_size(*sizes)
+        both = [moments_of(side, size, compared) for side, size in enumerate(sizes)]
+        mean, variance = (list(values) for values in zip(*both, strict=True))
+        offset = [mean[side] - units[side].centre(size) for side, size in enumerate(sizes)]
+        mean_maps = None
+        if centre == MEAN_MAP:
+            maps = [mean_maps_of(side, size, mean[side]) for side, size in enumerate(sizes)]
+            variance = [
+                np.maximum(of - mean_square(of_maps, compared), 0)
+                for of, of_maps in zip(variance, maps, strict=True)
+            ]
+            mean_maps = [projected(of_maps, meeting).reshape(len(of_maps), -1) for of_maps in maps]
+        deviation = [np.sqrt(of_side) for of_side in variance]
         count = images
         if split is not None:
             count = int((split_of(images, splits) == split).sum())
-        positions = count * compared[0] * compared[1]
+        values = compared[0] * compared[1]
         chosen = slice(splits) if split is None else slice(split, split + 1)
         if decoy is not None:
             chosen = slice(splits + decoy, splits + decoy + 1)
         for start in range(0, parts.shape[1], ROWS):
             rows = slice(start, start + ROWS)
             products = parts[chosen, rows].sum(0)
-            covariance = products / positions - np.outer(centre[0][rows], centre[1])
+            covariance = products / (count * values) - np.outer(offset[0][rows], offset[1])
+            if mean_maps is not None:
+                covariance -= mean_maps[0][rows] @ mean_maps[1].T / values
             with np.errstate(invalid="ignore", divide="ignore"):
                 r = covariance / deviation[0][rows, None] / deviation[1]
-            table[np.ix_(where[0][size_a][rows], where[1][size_b])] = np.clip(r, -1, 1)
+            # Nothing is left of a unit that only has its mean map.
+            r[np.isinf(r)] = np.nan
+            table[np.ix_(where[0][sizes[0]][rows], where[1][sizes[1]])] = np.clip(r, -1, 1)
     return table
 
 

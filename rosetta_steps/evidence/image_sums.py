@@ -253,11 +253,11 @@ class UnitsAtSize:
             meeting: Size at which they meet another layer's, at most their own.
         """
         own = self.layer.reader.sizes[self.layer.layer]
-        down = [
+        up_y, up_x = (
             torch.from_numpy(upsampling(m, o)).float() for m, o in zip(meeting, own, strict=True)
-        ]
+        )
         both = (self.about_the_mean(), self.own_mean_map)
-        maps, mean_maps = ((down[0].T @ m @ down[1]).flatten(-2).numpy() for m in both)
+        maps, mean_maps = ((up_y.T @ of @ up_x).flatten(-2).numpy() for of in both)
         return maps, mean_maps
 
     def rows(self, channels: pd.Series) -> np.ndarray:

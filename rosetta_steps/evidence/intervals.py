@@ -30,9 +30,15 @@ class ImageSums:
     positions: np.ndarray
 
     @classmethod
-    def of(cls, store: xr.Dataset) -> "ImageSums":
-        """Those of a store of sums over images (evidence.image_sums)."""
-        a, b, aa, bb, ab = (store[f"sum_{name}"].values.T for name in ("a", "b", "aa", "bb", "ab"))
+    def of(cls, store: xr.Dataset, squares: str = "sum") -> "ImageSums":
+        """Those of a store of sums over images (evidence.image_sums).
+
+        Args:
+            store: The store.
+            squares: "sum" for values about each unit's mean, "left" about its mean map.
+        """
+        a, b = (store[f"sum_{name}"].values.T for name in "ab")
+        aa, bb, ab = (store[f"{squares}_{name}"].values.T for name in ("aa", "bb", "ab"))
         return cls(a, b, aa, bb, ab, store["positions"].values)
 
     def correlation(self, weights: np.ndarray | None = None) -> np.ndarray:

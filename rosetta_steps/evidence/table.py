@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rosetta_steps.correlation.settings import MEAN_MAP
 from rosetta_steps.evidence.chance import q_values
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
@@ -96,7 +97,11 @@ def evidence_of(
         return found
     of_pairs = where_of_pairs(moments, pairs)
     r = pairs["correlation"].to_numpy()
-    sums = ImageSums.of(of_images)
+    # Mined without mean maps, a table holds what is left of r, of which nothing is `where`.
+    left_only = correlations.attrs.get("centre") == MEAN_MAP
+    sums = ImageSums.of(of_images, "left" if left_only else "sum")
+    if left_only:
+        of_pairs = of_pairs.assign(where=0.0, deviations=of_pairs["left"])
     found["correlation"] = r
     found["where"] = of_pairs["where"]
     found["amount"] = sums.amount() / of_pairs["deviations"]
@@ -106,7 +111,7 @@ def evidence_of(
         of_decoys = [d["correlation"].to_numpy() for d in decoys]
         found["q"] = q_values(r, of_decoys)
         left = [
-            correlation_left(values, where_of_pairs(moments, decoy))
+            values if left_only else correlation_left(values, where_of_pairs(moments, decoy))
             for values, decoy in zip(of_decoys, decoys, strict=True)
         ]
         found["q_place"] = q_values(correlation_left(r, of_pairs), left)

@@ -40,6 +40,21 @@ def upsampling(source: int, target: int) -> np.ndarray:
     return matrix
 
 
+def projected(maps: np.ndarray, meeting: Size) -> np.ndarray:
+    """Project maps to a meeting size by the adjoint of upsampling, along each axis.
+
+    Args:
+        maps: (..., y, x).
+        meeting: Height and width, at most those of the maps.
+
+    Returns:
+        (..., y, x) of the meeting size: products with maps there are those at the larger size.
+    """
+    own = size_of(maps)
+    up_y, up_x = (upsampling(m, o) for m, o in zip(meeting, own, strict=True))
+    return up_y.T @ maps @ up_x
+
+
 def size_of(maps: np.ndarray | Tensor | xr.DataArray) -> Size:
     """Return height and width of maps, which are the last two axes."""
     y, x = maps.shape[-2:]

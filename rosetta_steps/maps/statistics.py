@@ -204,6 +204,21 @@ def mean_and_variance(moments: xr.Dataset, size: Size) -> tuple[np.ndarray, np.n
     return mean, np.where(useless, np.nan, square / positions)
 
 
+def mean_square(maps: np.ndarray, size: Size) -> np.ndarray:
+    """Return the mean over positions of squared maps, upsampled to a size.
+
+    Args:
+        maps: (unit, y, x) float64.
+        size: Height and width, at least those of the maps.
+
+    Returns:
+        (unit) float64.
+    """
+    own = size_of(maps)
+    gram_y, gram_x = (upsampling(o, s).T @ upsampling(o, s) for o, s in zip(own, size, strict=True))
+    return (gram_y @ maps @ gram_x * maps).sum((1, 2)) / (size[0] * size[1])
+
+
 def bytes_of_sums(shape: tuple[int, ...], splits: int) -> int:
     """Return the bytes of the sums of a layer of shape (channel, y, x), over all splits."""
     return 8 * (1 + len(NEIGHBOURS)) * splits * prod(shape)

@@ -92,3 +92,30 @@ def test_classes_are_those_of_the_images(two_stores, tmp_path):
     expected = brute_force(maps_a, moved_by_hand(maps_b, count, count, 0, labels))
     np.testing.assert_allclose(table["decoy_correlation"][0], expected, atol=1e-5)
     assert table.attrs["decoy_images_that_stay"] == images_that_stay(slice(0, count), labels)
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_centred_on_mean_maps_a_table_is_the_correlation_of_what_is_left(
+    two_stores, tmp_path, splits
+):
+    a, b, maps_a, maps_b = two_stores
+    for path in (a, b):
+        measure(path, moments_of(path), splits)
+    settings = {"images_per_strip": 6, "images_per_block": 4, "decoys": 1, "splits": splits}
+    table = run(a, b, tmp_path / "x.zarr", centre="mean_map", **settings)
+    assert table.attrs["centre"] == "mean_map"
+
+    def left(maps):
+        maps = {layer: of.astype(np.float64) for layer, of in maps.items()}
+        return {layer: of - of.mean(0) for layer, of in maps.items()}
+
+    np.testing.assert_allclose(
+        table["correlation"], brute_force(left(maps_a), left(maps_b)), atol=1e-5
+    )
+    expected = brute_force(left(maps_a), left(moved_by_hand(maps_b, 6, 4, 0)))
+    np.testing.assert_allclose(table["decoy_correlation"][0], expected, atol=1e-5)
+    for split in range(splits if splits > 1 else 0):
+        chosen = table["split_of_image"].values == split
+        parts = [{n: m[chosen] for n, m in maps.items()} for maps in (maps_a, maps_b)]
+        found = table["split_correlation"][split]
+        np.testing.assert_allclose(found, brute_force(*map(left, parts)), atol=1e-5)
