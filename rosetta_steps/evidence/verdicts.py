@@ -13,8 +13,9 @@ import pandas as pd
 HALF = 0.5
 # A match of whose r so little is in the same place of the same image has its places to thank.
 PLACE_SHARE = 0.2
-# Of the sum of products: more from the largest hundredth of all positions is an outlier's doing.
-TOP_SHARE = 0.5
+# Of the sum of products: where the largest hundredth has more than all of it, nothing is left
+# without them. (Half of it is ordinary: products of both signs cancel where r is small.)
+TOP_SHARE = 1.0
 
 
 @dataclass(frozen=True)
