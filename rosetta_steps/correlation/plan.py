@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
@@ -54,6 +55,7 @@ class Outline:
     channels: Mapping[str, int]
     sizes: Mapping[str, Size]
     bytes_a_value: int
+    _: KW_ONLY
     runs: bool = False
     seconds: float = 0.0
     weights: int = 0
@@ -92,7 +94,7 @@ class Outline:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Decisions about a correlation: tiles, block size, workers.
 
@@ -115,34 +117,37 @@ class Plan:
 
 
 def plan(
-    a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, cores: int,
-    threads: int, free: float, rate: float, splits: int = 1, decoys: int = 0,
-    precision: str = "float32",
+    a: Outline,
+    b: Outline,
+    images: int,
+    settings: Correlation,
+    *,
+    cores: int,
+    free: float,
+    rate: float,
     device: str = "cpu",
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Plan a correlation within the memory budget of a worker.
 
     Args:
         a: Outline of the first model.
         b: Outline of the second model.
         images: Number of images of both.
-        strips: Number of pieces of a tile.
-        block: Number of images to read at a time, if the budget allows.
-        budget: Bytes of memory that a worker may take.
+        settings: Settings of the correlation, with the memory budget of a worker.
         cores: Number of cores of this job.
-        threads: Number of threads of a worker.
         free: Bytes of memory that all workers on a CPU share.
         rate: Floating-point operations per second of a worker (matrix_rate).
-        splits: Number of splits of the images whose sums are kept apart.
-        decoys: Number of decoys, further sums with images moved.
-        precision: One of precision.PRECISIONS.
         device: "cpu" or "cuda", the device of the workers; each CUDA device has one worker.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; the message gives the
             minimum.
     """
-    of_sum, of_held = BYTES[precision]
+    splits, decoys, threads = settings.splits, settings.decoys, settings.threads_per_worker
+    budget = getattr(settings, BUDGETS[device]) * GIGABYTE
+    strips = -(-images // settings.images_per_strip)
+    block = min(settings.images_per_block, settings.images_per_strip, images)
+    of_sum, of_held = BYTES[settings.precision]
     fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
     smaller, larger = sorted((held_values(*sizes), held_values(*sizes[::-1])))
@@ -214,7 +219,14 @@ def plan(
         f"{_gigabytes(on_disk)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
-    return Plan(tiles, block, holds_larger, workers, worker_bytes, text)
+    return Plan(
+        tiles=tiles,
+        block=block,
+        holds_larger=holds_larger,
+        workers=workers,
+        worker_bytes=worker_bytes,
+        text=text,
+    )
 
 
 def flop_of(a: Outline, b: Outline) -> int:

@@ -9,7 +9,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 NO_SCHEDULER = "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation:
     """Settings of a correlation (eq. 2).
 

@@ -18,6 +18,7 @@ def correlations_of(
     units: tuple[Units, Units],
     moments: tuple[xr.DataTree, xr.DataTree],
     images: int,
+    *,
     splits: int = 1,
     split: int | None = None,
     decoy: int | None = None,

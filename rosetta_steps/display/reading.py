@@ -27,7 +27,7 @@ from rosetta_steps.storage.manifests import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dictionary:
     """The opened inputs of a dictionary.
 
@@ -111,7 +111,16 @@ def open_dictionary(
     measured = dict(zip(everyone, trees, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
-    return Dictionary(rows, concepts, generator, models, images, opened, measured, made_of)
+    return Dictionary(
+        table=rows,
+        concepts=concepts,
+        generator=generator,
+        models=models,
+        samples=images,
+        maps=opened,
+        moments=measured,
+        made_of=made_of,
+    )
 
 
 def by_model(paths: Iterable[Path]) -> dict[str, Path]:

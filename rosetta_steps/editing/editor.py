@@ -91,6 +91,7 @@ class Editor:
         moments: xr.DataTree,
         units: pd.DataFrame,
         edit: Edit,
+        *,
         settings: Settings,
         start: str,
     ):
@@ -180,16 +181,18 @@ class Editor:
             counting = group[group["weight"] > 0]
             if not len(counting):
                 continue
-            of_units = (self.mean[layer], self.deviation[layer])
+            mean, deviation = self.mean[layer], self.deviation[layer]
             pairs.append(
                 Pairs(
-                    layer,
-                    counting["channel"].tolist(),
-                    *of_units,
-                    self.sizes[layer],
-                    targets[layer][:, : len(counting)],
-                    *of_units,
-                    counting["weight"].to_numpy(),
+                    layer=layer,
+                    channels=counting["channel"].tolist(),
+                    mean=mean,
+                    deviation=deviation,
+                    size=self.sizes[layer],
+                    target=targets[layer][:, : len(counting)],
+                    target_mean=mean,
+                    target_deviation=deviation,
+                    weight=counting["weight"].to_numpy(),
                 )
             )
         similarity = Similarity(pairs, self.settings.similarity, self.generator.device)

@@ -363,7 +363,7 @@ def _dataset(
     for group in groups:
         positions[group.pairs] = prod(group.size)
     a, b, aa, bb, ab = (sums[f"sum_{name}"].T for name in ("a", "b", "aa", "bb", "ab"))
-    r = ImageSums(a, b, aa, bb, ab, positions).correlation()[0]
+    r = ImageSums(a, b, aa, bb, ab, positions=positions).correlation()[0]
     for group in groups:
         rows = group.pairs
         top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))

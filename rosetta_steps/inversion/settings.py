@@ -27,7 +27,7 @@ DEFAULTS_OF_A_PAIR: dict[str, Any] = {
 CONCEPTS = 3  # visualised where none is named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Settings of an optimisation of latents (eq. 5 and 7).
 

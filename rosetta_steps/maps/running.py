@@ -62,6 +62,7 @@ def describe(
     zoo: str | Path,
     samples: Path,
     layers: str | list[str],
+    *,
     dtype: str,
     images_per_shard: int,
     device: str = "cpu",

@@ -70,6 +70,7 @@ class MapWriter:
         store: Path,
         layers: Mapping[str, tuple[int, int, int]],
         images: int,
+        *,
         images_per_shard: int,
         dtype: str,
         attrs: dict,

@@ -57,5 +57,13 @@ def stream_from(a: argparse.Namespace) -> Stream:
     if a.threads:
         torch.set_num_threads(a.threads)
     layers = layers_from(a)
-    state = describe(a.model, a.zoo, a.samples, layers, a.dtype, a.images_per_shard, device)
+    state = describe(
+        a.model,
+        a.zoo,
+        a.samples,
+        layers,
+        dtype=a.dtype,
+        images_per_shard=a.images_per_shard,
+        device=device,
+    )
     return Stream(state, device)

@@ -63,6 +63,7 @@ def gather(
     patterns: list[str],
     size: tuple[int, int],
     output: Path,
+    *,
     limit: int | None = None,
     unreadable: str = "refuse",
     per_class: int | None = None,

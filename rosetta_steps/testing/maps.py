@@ -80,10 +80,10 @@ def write_maps(
         store,
         {name: array.shape[1:] for name, array in layers.items()},
         images,
-        images_per_shard,
-        "float16",
-        {"model": store.stem, "samples": "samples.zarr"},
-        {name: {"layer": name} for name in layers},
+        images_per_shard=images_per_shard,
+        dtype="float16",
+        attrs={"model": store.stem, "samples": "samples.zarr"},
+        layer_attrs={name: {"layer": name} for name in layers},
         key="test",
         provenance=provenance or made("matched maps" if numbers else "activations", store.stem),
         numbers=numbers,
@@ -106,6 +106,7 @@ def dump_maps(
     zoo: str | Path,
     samples: Path,
     layers: str | list[str],
+    *,
     dtype: str,
     images_per_shard: int,
     store: Path,
@@ -125,5 +126,5 @@ def dump_maps(
         ValueError: The model, its weights or layers cannot be used, or maps are not finite.
         StoreError: The sample set is damaged, or the disk is full.
     """
-    state = describe(model, zoo, samples, layers, dtype, images_per_shard)
+    state = describe(model, zoo, samples, layers, dtype=dtype, images_per_shard=images_per_shard)
     dump(Stream(state), images_per_shard, store)

@@ -180,7 +180,7 @@ def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> 
     def maps(images: list[Tensor]) -> dict[str, Tensor]:
         return model.activations(torch.cat(images), layers)
 
-    _refuse_unsteady(model, "image", maps, image, others, _tolerance(device))
+    _refuse_unsteady(model, "image", maps, one=image, others=others, tolerance=_tolerance(device))
 
 
 def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
@@ -201,7 +201,7 @@ def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
     tolerance = _tolerance(generator.device)
     if generator.autocast:
         tolerance = IN_A_BATCH_OF_AUTOCAST
-    _refuse_unsteady(generator, "z", maps, latents[0], [latents[1]], tolerance)
+    _refuse_unsteady(generator, "z", maps, one=latents[0], others=[latents[1]], tolerance=tolerance)
 
 
 def _tolerance(device: str) -> float:
@@ -212,6 +212,7 @@ def _refuse_unsteady(
     model,
     what: str,
     maps: Callable[[list[Tensor]], dict[str, Tensor]],
+    *,
     one: Tensor,
     others: list[Tensor],
     tolerance: float,

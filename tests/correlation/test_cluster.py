@@ -15,6 +15,7 @@ from distributed import Client
 from rosetta_steps.correlation import cluster, pieces, step
 from rosetta_steps.correlation.cluster import refuse_differences, seen
 from rosetta_steps.correlation.pieces import Job
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.pieces import pieces_folder
 from rosetta_steps.testing import moments_of, random_maps, write_maps
@@ -72,7 +73,9 @@ def test_four_workers_of_a_scheduler_give_the_bits_of_one_here(four_workers, two
 
 def job_of(two_stores) -> Job:
     a, b, *_ = two_stores
-    return Job.of(a, b, moments_of(a), moments_of(b), 4, False, "float32", 1)
+    return Job.of(
+        a, b, moments_of(a), moments_of(b), Correlation(decoys=0), block=4, holds_larger=False
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def both(tmp_path_factory):
     before.chdir(folder)
     torch.set_num_threads(1)
     Project(folder)
-    sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", device="cpu")
     for name, layers in NAMES.items():
         dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, folder / f"{name}.zarr")
         write_stream(Stream(describe_of(folder, name)), folder / f"{name}.json")
@@ -56,7 +56,9 @@ def both(tmp_path_factory):
 
 
 def describe_of(folder, name):
-    return describe(name, ZOO, folder / "samples.zarr", NAMES[name], "float16", 4)
+    return describe(
+        name, ZOO, folder / "samples.zarr", NAMES[name], dtype="float16", images_per_shard=4
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +217,7 @@ def test_maps_of_matched_units_are_the_same_from_a_dump_and_from_the_running_mod
     assert units == {layers[1]: [2, 7], layers[3]: [0]}
     assert matched_units(tables * 2, "a") == {"g": [0, 1, 2]}
     matched = tmp_path / "matched.zarr"
-    keep_matched(both / f"one.{kind}", tables, "b", 4, matched)
+    keep_matched(both / f"one.{kind}", tables, side="b", images_per_shard=4, output=matched)
     found = xr.open_datatree(matched, engine="zarr")
     stored = xr.open_datatree(both / "one.zarr", engine="zarr")
     assert list(found.children) == [layers[1], layers[3]]
@@ -234,7 +236,7 @@ def test_maps_of_matched_units_are_the_same_from_a_dump_and_from_the_running_mod
     with pytest.raises(ValueError, match="channel 3 is not there; it holds maps of matched"):
         unit_maxima({"one": MapReader(matched)}, [Unit("one", layers[1], 3)], 10)
     with pytest.raises(ValueError, match="holds maps of matched units already"):
-        keep_matched(matched, tables, "b", 4, tmp_path / "again.zarr")
+        keep_matched(matched, tables, side="b", images_per_shard=4, output=tmp_path / "again.zarr")
 
 
 def test_a_matched_unit_that_is_not_there_is_refused_by_name(both, tmp_path):

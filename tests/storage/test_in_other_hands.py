@@ -43,7 +43,7 @@ def stores(tmp_path_factory):
     before = pytest.MonkeyPatch()
     before.chdir(folder)
     Project(folder)
-    sampling.sample("generator", ZOO, 8, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("generator", ZOO, 8, 0, folder / "samples.zarr", device="cpu")
     (folder / "pictures/b").mkdir(parents=True)
     for number, file in enumerate(FILES):
         values = np.random.default_rng(number).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -67,7 +67,9 @@ def stores(tmp_path_factory):
     guides = {name: folder / f"moments/{name}.zarr" for name in NAMES}
     matches = read_matches({"one": folder / "buddies.csv"}, 2, -1.0)
     settings = plain_settings(steps=2, reconstruction="l2", frames=2)
-    inverter = inverting.Inverter("generator", ZOO, matches, guides, settings, "cpu")
+    inverter = inverting.Inverter(
+        "generator", ZOO, matches, guides, settings=settings, device="cpu"
+    )
     inverting.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
     options = {"generator": "generator", "models": "one", "buddies": "buddies.csv", "steps": 2}
     options |= {"neighbours": 2, "min-correlation": -1, "edit": "zoom_in"}

@@ -43,7 +43,7 @@ def tiny(tmp_path_factory):
     entry["weights"] = {"path": str(folder / "weights.pt"), "sha256": digest, "key": "g"}
     entry["layers"] = {"block": ["*"]}
     (folder / "zoo.yaml").write_text(yaml.safe_dump({"tiny": entry}))
-    sampling.sample("tiny", str(folder / "zoo.yaml"), 10, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("tiny", str(folder / "zoo.yaml"), 10, 0, folder / "samples.zarr", device="cpu")
     return folder
 
 

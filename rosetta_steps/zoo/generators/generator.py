@@ -158,7 +158,7 @@ def _load_weights(name: str, entry: Entry, network: nn.Module, weights: Path) ->
     if entry.loader != "function":
         other = disagreement(name, weights, network, entry.keywords, checkpoint.settings)
     try:
-        load_state(network, tensors, name, by_order, weights, entry.weights)
+        load_state(network, tensors, name, by_order=by_order, path=weights, source=entry.weights)
     except ValueError as error:
         raise UserError(f"{error} {other}".strip()) from None
     if other:

@@ -21,6 +21,7 @@ def samples_of(
     entry: Entry,
     images: int,
     seed: int,
+    *,
     truncation: float = 1.0,
     chosen_class=None,
     latent_bound: float | None = None,

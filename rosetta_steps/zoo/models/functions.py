@@ -227,7 +227,7 @@ def _model(
     tokens = tokens_from(name, entry.keywords)
     if tokens == Tokens() and type(module).__module__.startswith("timm."):
         tokens = timm_models.tokens_of(module, preprocessing.size)
-    return Model(name, module, preprocessing, device, tokens, HOW_TOKENS_LIE)
+    return Model(name, module, preprocessing, device, tokens=tokens, remedy=HOW_TOKENS_LIE)
 
 
 def _function(name: str, path: str) -> Callable:

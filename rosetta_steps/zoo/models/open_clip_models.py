@@ -68,14 +68,16 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
         tower = {key: t for key, t in found.items() if key.startswith(PREFIX)} or {
             key: t for key, t in found.items() if PREFIX in key
         }
-        load_state(module, tower or found, name, by_order, weights, entry.weights)
+        load_state(
+            module, tower or found, name, by_order=by_order, path=weights, source=entry.weights
+        )
         module.to(device)
     return Model(
         name,
         module,
         preprocessing,
         "meta" if weights is None else device,
-        _tokens_of(module.visual, preprocessing.size),
+        tokens=_tokens_of(module.visual, preprocessing.size),
     )
 
 

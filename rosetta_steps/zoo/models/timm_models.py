@@ -85,7 +85,7 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
         module,
         preprocessing,
         "meta" if weights is None else device,
-        tokens_of(module, preprocessing.size),
+        tokens=tokens_of(module, preprocessing.size),
     )
 
 
