@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ class InMemory:
         self.sizes = {name: array.shape[2:] for name, array in maps.items()}
         self.channels = {name: array.shape[1] for name, array in maps.items()}
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Channels are free to be read alone."""
         return 1
 
@@ -173,9 +173,9 @@ def prepared(case: Case):
 def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
     """The engine's matrix products, the matrices of one block lying ready."""
     sizes = [list(of_model.layers) for of_model in units]
-    how = {"device": device(), "precision": case.precision}
+    model_of = partial(Model, device=device(), precision=case.precision)
     order = (0, 1) if holds_first(units[0], units[1], device() == "cuda") else (1, 0)
-    first, other = (Model(stores[i], units[i], sizes[1 - i], case.block, **how) for i in order)
+    first, other = (model_of(stores[i], units[i], sizes[1 - i], case.block) for i in order)
     held = Held(first)
     held.fill(slice(0, case.block))
     sums, ready = sums_of(held, other), []

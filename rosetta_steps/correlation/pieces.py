@@ -194,7 +194,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     sources = job.sources()
     for source in sources:
         of_source = [u for s, u in zip(sources, units, strict=True) if s is source]
-        source.tap([name for of_tile in of_source for name in of_tile.channels])
+        source.select_layers([name for of_tile in of_source for name in of_tile.channels])
     split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
     labels = job.labels() if job.decoys else None
     sums = _with_smaller_blocks(

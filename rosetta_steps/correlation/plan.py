@@ -46,9 +46,9 @@ class Outline:
         channels: Number of channels of each layer, in the order of the forward pass.
         sizes: Height and width of the maps of each layer.
         bytes_a_value: Bytes of a stored value.
-        runs: Whether the maps are computed on the fly instead of read.
-        seconds: Seconds to compute the maps of one image.
-        weights: Bytes of the weights of a model that runs.
+        on_the_fly: Whether the maps are computed on the fly instead of read.
+        seconds_per_image: Seconds to compute the maps of one image.
+        weight_bytes: Bytes of the weights of a model that runs.
     """
 
     model: str
@@ -56,9 +56,9 @@ class Outline:
     sizes: Mapping[str, Size]
     bytes_a_value: int
     _: KW_ONLY
-    runs: bool = False
-    seconds: float = 0.0
-    weights: int = 0
+    on_the_fly: bool = False
+    seconds_per_image: float = 0.0
+    weight_bytes: int = 0
 
     @classmethod
     def of(cls, source: MapSource) -> "Outline":
@@ -68,14 +68,14 @@ class Outline:
             return outline
         return replace(
             outline,
-            runs=True,
-            seconds=source.state.get("seconds_an_image", 0.0),
-            weights=source.state.get("weights_bytes", 0),
+            on_the_fly=True,
+            seconds_per_image=source.state.get("seconds_an_image", 0.0),
+            weight_bytes=source.state.get("weights_bytes", 0),
         )
 
     def made_bytes(self, images: int) -> int:
         """Return the bytes that are held while a model computes maps; 0 if maps are read."""
-        return self.runs * images * self.bytes_a_value * sum(self.values().values())
+        return self.on_the_fly * images * self.bytes_a_value * sum(self.values().values())
 
     @property
     def units(self) -> int:
@@ -152,14 +152,14 @@ def plan(
     sizes = a.of_size(), b.of_size()
     smaller, larger = sorted((held_values(*sizes), held_values(*sizes[::-1])))
     both = [a] if a == b else [a, b]
-    running = [outline for outline in both if outline.runs]
+    running = [outline for outline in both if outline.on_the_fly]
 
     def maps_of(images: int, held: int) -> float:
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
     sums_a_pair, tables = splits + decoys, 1 + (splits if splits > 1 else 0) + decoys
-    weights = sum(outline.weights for outline in running)
+    weights = sum(outline.weight_bytes for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
     beside_all = budget - fixed - weights - of_sum * sums_a_pair * a.units * b.units
     # If models run, a second tile would be a second pass of the model. Smaller blocks are better.
@@ -203,10 +203,10 @@ def plan(
     seconds += sum(
         images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
         for outline in (a, b)
-        if not outline.runs
+        if not outline.on_the_fly
     )
     # Forward passes were timed with all cores, so their time is not divided by the workers.
-    passing = images * len(tiles) * sum(outline.seconds for outline in running)
+    passing = images * len(tiles) * sum(outline.seconds_per_image for outline in running)
     passes = "once" if len(tiles) == 1 else f"{len(tiles)} times"
     text = (
         f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"

@@ -54,7 +54,7 @@ class Model:
         self.sending = sending_stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
-        together = [source.grain(layer) for layer in units.channels]
+        together = [source.channels_per_read(layer) for layer in units.channels]
         self.runs = runs_of(units, images, run_bytes or RUN_BYTES[self.device.type], together)
         self.projections = {
             size: Projection(

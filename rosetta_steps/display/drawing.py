@@ -14,7 +14,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from rosetta_steps.display import heatmaps
-from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 
 WIDTH = 7.0  # inches: the text width of a two-column page
@@ -133,7 +133,7 @@ def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) ->
     if identity:
         of_kinds[".pdf"]["Keywords"] = of_kinds[".png"]["Description"] = identity
     try:
-        with matplotlib.rc_context(STYLE), room_for(first.with_name(f"{first.name}.pdf")):
+        with matplotlib.rc_context(STYLE), explain_full_disk(first.with_name(f"{first.name}.pdf")):
             for path, figure in figures.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 for suffix, metadata in of_kinds.items():

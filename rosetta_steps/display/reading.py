@@ -215,12 +215,12 @@ def read_maps(
     for (model, layer), pairs in tqdm(sorted(layers.items()), desc="maps", unit="layer"):
         maps = stores[model]
         places = places_of(maps, layer, {unit.channel for unit, _ in pairs})
-        shard, grain = maps.images_per_shard, maps.grain(layer)
+        shard, per_read = maps.images_per_shard, maps.channels_per_read(layer)
         blocks = _by(
             pairs,
-            lambda pair, shard=shard, grain=grain, places=places: (
+            lambda pair, shard=shard, per_read=per_read, places=places: (
                 pair[1] // shard,
-                places[pair[0].channel] // grain,
+                places[pair[0].channel] // per_read,
             ),
         )
         for (number, _), members in sorted(blocks.items()):

@@ -28,7 +28,7 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
             f"{maps.store} has no layer {layer!r}; it has {', '.join(maps.layers)}. Give the "
             "stores that the table was mined from."
         )
-    kept = {number: place for place, number in enumerate(maps.numbers(layer).tolist())}
+    kept = {number: place for place, number in enumerate(maps.channel_numbers(layer).tolist())}
     if absent := [str(channel) for channel in channels if channel not in kept]:
         raise UserError(
             f"{maps.store}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
@@ -49,10 +49,10 @@ def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> 
     Raises:
         StoreError: The store is damaged.
     """
-    grain = maps.grain(layer)
+    per_read = maps.channels_per_read(layer)
     parts = []
-    for chunk, members in groupby(places, lambda place: place // grain):
-        start = chunk * grain
-        read = maps.read(layer, block, slice(start, start + grain))
+    for chunk, members in groupby(places, lambda place: place // per_read):
+        start = chunk * per_read
+        read = maps.read(layer, block, slice(start, start + per_read))
         parts.append(read[:, [place - start for place in members]])
     return np.concatenate(parts, 1)

@@ -140,7 +140,7 @@ class Stream:
         }
         self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
         self.dtype = np.dtype(state["dtype"])
-        self.tapped = self.layers
+        self.selected = self.layers
         self._loaded: tuple[Any, xr.Dataset] | None = None
         self._block: slice | None = None
         self._maps: dict[str, Tensor] = {}
@@ -159,17 +159,17 @@ class Stream:
         nonlinearity = self.state["layers"][layer]["nonlinearity"]
         return {"model": self.attrs["model"], "layer": layer, "nonlinearity": nonlinearity}
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Return the number of channels best read together: 1, as any selection costs the same."""
         return 1
 
-    def tap(self, layers: Iterable[str]) -> None:
+    def select_layers(self, layers: Iterable[str]) -> None:
         """Announce which layers will be read, so that maps of other layers are not kept."""
         wanted = set(layers)
-        self.tapped = [name for name in self.layers if name in wanted]
+        self.selected = [name for name in self.layers if name in wanted]
         self._block, self._maps, self._coming = None, {}, {}
 
-    def prepare(self, block: slice) -> None:
+    def prefetch(self, block: slice) -> None:
         """Start computing the maps of a block of images in the background."""
         if (images := (block.start, block.stop)) not in self._coming:
             self._coming[images] = self._passes.submit(self._run, block)
@@ -177,17 +177,17 @@ class Stream:
     @property
     def at_once(self) -> int:
         """Number of images in a forward pass."""
-        return self.images_together(PASS_BYTES[torch.device(self.device).type])
+        return self.images_per_read(PASS_BYTES[torch.device(self.device).type])
 
-    def images_together(self, size: float) -> int:
-        """Return how many images are best read together, if possible in `size` bytes of maps."""
-        fits = int(size // (self.dtype.itemsize * self.values))
+    def images_per_read(self, max_bytes: float) -> int:
+        """Return how many images to read together, if possible in `max_bytes` bytes of maps."""
+        fits = int(max_bytes // (self.dtype.itemsize * self.values))
         return max(1, min(self.state["images_at_once"], fits))
 
     @property
     def values(self) -> int:
         """Number of values of the announced layers for one image."""
-        return sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
+        return sum(self.channels[name] * prod(self.sizes[name]) for name in self.selected)
 
     def read(
         self, layer: str, block: slice, channels: slice | Sequence[int] = slice(None)
@@ -201,7 +201,7 @@ class Stream:
         with self._reading:
             if self._block != block:
                 self._maps = {}
-                self.prepare(block)
+                self.prefetch(block)
                 self._maps = self._coming.pop((block.start, block.stop)).result()
                 self._block = block
             return self._maps[layer][:, channels]
@@ -215,7 +215,7 @@ class Stream:
             name: torch.empty(
                 count, self.channels[name], *self.sizes[name], dtype=narrow, device=self.device
             )
-            for name in self.tapped
+            for name in self.selected
         }
         for part in image_blocks(count, self.at_once):
             images = slice(block.start + part.start, block.start + part.stop)

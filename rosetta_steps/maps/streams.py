@@ -24,7 +24,7 @@ def seen(stream: Stream) -> dict[str, float]:
     """
     block = slice(0, min(stream.at_once, stream.images, TIMED))
     for _ in range(2):  # the first loads the model
-        stream.tap(stream.layers)
+        stream.select_layers(stream.layers)
         begin = time.perf_counter()
         stream.read(stream.layers[0], block)
     seconds = (time.perf_counter() - begin) / block.stop

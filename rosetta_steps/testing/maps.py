@@ -49,7 +49,7 @@ def write_maps(
     store: Path,
     layers: Mapping[str, np.ndarray],
     images_per_shard: int = 4,
-    numbers: Mapping[str, Sequence[int]] | None = None,
+    channel_numbers: Mapping[str, Sequence[int]] | None = None,
     provenance: Provenance | None = None,
 ) -> Path:
     """Write arrays as a finished store of float16 maps, and its moments as another store.
@@ -60,8 +60,8 @@ def write_maps(
         layers: Maps of each layer, (image, channel, y, x), in the order of the forward pass. All
             layers have the same number of images.
         images_per_shard: Number of images in a file.
-        numbers: Channel numbers of the maps in each layer, for a store of matched units; None means
-            that all channels are present.
+        channel_numbers: Numbers of the channels in each layer, for a store of matched units; None
+            means that all channels are present.
         provenance: Provenance of the store; if it is given, moments are not written.
 
     Returns:
@@ -85,8 +85,9 @@ def write_maps(
         attrs={"model": store.stem, "samples": "samples.zarr"},
         layer_attrs={name: {"layer": name} for name in layers},
         key="test",
-        provenance=provenance or made("matched maps" if numbers else "activations", store.stem),
-        numbers=numbers,
+        provenance=provenance
+        or made("matched maps" if channel_numbers else "activations", store.stem),
+        channel_numbers=channel_numbers,
     )
     for block in image_blocks(images, images_per_shard):
         writer.write(block, {name: array[block] for name, array in layers.items()})

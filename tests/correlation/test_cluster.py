@@ -116,8 +116,8 @@ def test_a_store_that_changes_under_the_run_is_refused(two_stores, tmp_path, mon
     a, b, *_ = two_stores
     compute = step.compute
 
-    def written_anew(*arguments):
-        compute(*arguments)
+    def written_anew(*arguments, **progress):
+        compute(*arguments, **progress)
         write_maps(b, random_maps(9, 10, (4, 20, 9), (3, 7, 7), (2, 2, 2)))
 
     monkeypatch.setattr(step, "compute", written_anew)

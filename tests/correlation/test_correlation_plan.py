@@ -82,7 +82,7 @@ def test_models_that_run_take_fewer_images_at_once_before_they_run_twice():
     a, b = outline("a", 1000), outline("b", *[9000] * 10)
     stored = planned(a, b, 2.1e9)
     assert len(stored.tiles) == 1 and stored.block == 32
-    running = planned(a, replace(b, runs=True), 2.1e9)
+    running = planned(a, replace(b, on_the_fly=True), 2.1e9)
     assert len(running.tiles) == 1 and 4 <= running.block < 32
 
 

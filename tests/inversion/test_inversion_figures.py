@@ -50,7 +50,15 @@ def mined(tmp_path_factory):
     for name in NAMES:
         layers = "all" if name == "generator" else ["layer2*"]
         store = folder / "activations" / f"{name}.zarr"
-        dump_maps(name, ZOO, folder / "mined.zarr", layers, "float32", 4, store)
+        dump_maps(
+            name,
+            ZOO,
+            folder / "mined.zarr",
+            layers,
+            dtype="float32",
+            images_per_shard=4,
+            store=store,
+        )
         moments.measure(store, folder / "moments" / f"{name}.zarr")
     for name in NAMES[1:]:
         both = [

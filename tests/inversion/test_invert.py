@@ -45,7 +45,15 @@ def mined(tmp_path_factory):
         sampling.sample("generator", zoo, 8, seed, folder / f"{name}.zarr", device="cpu")
     for name, layers in (("generator", "all"), ("one", ["layer1*", "layer2*"])):
         store = folder / "activations" / f"{name}.zarr"
-        dump_maps(name, zoo, folder / "mined.zarr", layers, "float16", 4, store)
+        dump_maps(
+            name,
+            zoo,
+            folder / "mined.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=store,
+        )
         moments.measure(store, folder / f"{name}.zarr")
     table = folder / "correlations.zarr"
     stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]

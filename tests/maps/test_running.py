@@ -47,7 +47,15 @@ def both(tmp_path_factory):
     Project(folder)
     sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", device="cpu")
     for name, layers in NAMES.items():
-        dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, folder / f"{name}.zarr")
+        dump_maps(
+            name,
+            ZOO,
+            folder / "samples.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=folder / f"{name}.zarr",
+        )
         write_stream(Stream(describe_of(folder, name)), folder / f"{name}.json")
         for kind in ("zarr", "json"):
             moments.measure(f"{name}.{kind}", folder / f"moments-{kind}" / f"{name}.zarr", 2, 2)
@@ -92,7 +100,7 @@ def test_a_stream_reads_what_a_dump_holds_and_says_of_it_what_the_dump_says(both
 def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads_are_not_kept(both):
     passes = []
     stream = Stream(describe_of(both, "one"), progress=passes.append)
-    stream.tap(stream.layers[:2])
+    stream.select_layers(stream.layers[:2])
     for layer in stream.layers[:2]:
         stream.read(layer, slice(0, 4), slice(1, 3))
     assert passes == [4] and set(stream._maps) == set(stream.layers[:2])
@@ -102,15 +110,15 @@ def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads
 
 def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatch):
     stream = Stream(describe_of(both, "one"))
-    stream.tap(stream.layers[:1])
+    stream.select_layers(stream.layers[:1])
     (channels, (y, x)) = stream.channels[stream.layers[0]], stream.sizes[stream.layers[0]]
     values = channels * y * x
-    assert stream.at_once == stream.images_together(2 * 5.5 * values) == 4
-    assert stream.images_together(2 * 3.5 * values) == 3
+    assert stream.at_once == stream.images_per_read(2 * 5.5 * values) == 4
+    assert stream.images_per_read(2 * 3.5 * values) == 3
     monkeypatch.setitem(running.PASS_BYTES, "cpu", 2 * 2.5 * values)
     assert stream.at_once == 2
     monkeypatch.setitem(running.PASS_BYTES, "cpu", 1)
-    assert stream.at_once == stream.images_together(1) == 1
+    assert stream.at_once == stream.images_per_read(1) == 1
 
 
 def test_moments_of_a_stream_are_those_of_its_dump(both, monkeypatch, tmp_path):
@@ -251,7 +259,7 @@ def test_other_matched_units_are_kept_anew(both, tmp_path):
     before = manifest_path(output).read_bytes()
     some_of(stream, {layer: [1, 3]}, output)
     assert manifest_path(output).read_bytes() != before
-    assert MapReader(output).numbers(layer).tolist() == [1, 3]
+    assert MapReader(output).channel_numbers(layer).tolist() == [1, 3]
 
 
 def test_without_any_match_a_store_without_layers_is_written(both, tmp_path):
@@ -277,7 +285,15 @@ def test_the_workflow_finds_what_dumps_give_and_keeps_the_maps_of_best_buddies(
     paths = {}
     for name in ("generator", "one"):
         maps, measured = paths[name] = [tmp_path / f"{kind}-{name}.zarr" for kind in "am"]
-        dump_maps(name, ZOO, Path("results/samples/tiny.zarr"), "all", "float16", 8, maps)
+        dump_maps(
+            name,
+            ZOO,
+            Path("results/samples/tiny.zarr"),
+            "all",
+            dtype="float16",
+            images_per_shard=8,
+            store=maps,
+        )
         moments.measure(maps, measured)
     (a, moments_a), (b, moments_b) = paths.values()
     correlate(a, b, moments_a, moments_b, tmp_path / "r.zarr", threads=1)

@@ -53,7 +53,15 @@ def stores(tmp_path_factory):
     image_folder.gather(["pictures"], (6, 9), folder / "photos.zarr", unreadable="skip")
     for name, layers in (("generator", "all"), ("one", ["layer1*"])):
         maps = folder / f"activations/{name}.zarr"
-        dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, maps)
+        dump_maps(
+            name,
+            ZOO,
+            folder / "samples.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=maps,
+        )
         moments.measure(maps, folder / f"moments/{name}.zarr")
         moments.measure(maps, folder / f"split/{name}.zarr", splits=2)
     maps, whole, split = (

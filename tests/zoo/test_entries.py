@@ -336,7 +336,9 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
 
     def dump(name):
         store = tmp_path / name
-        dump_maps("tiny", str(zoo), samples, "block", "float16", 4, store)
+        dump_maps(
+            "tiny", str(zoo), samples, "block", dtype="float16", images_per_shard=4, store=store
+        )
         return MapReader(store)
 
     whole = dump("whole.zarr")

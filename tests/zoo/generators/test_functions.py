@@ -146,10 +146,10 @@ def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_pa
     monkeypatch.setenv("SEED", "2")
     words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
     with pytest.raises(ValueError, match=words):
-        dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+        dump_maps("mine", zoo, samples, "all", dtype="float32", images_per_shard=2, store=maps)
     assert not maps.exists()
     monkeypatch.setenv("SEED", "1")
-    dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+    dump_maps("mine", zoo, samples, "all", dtype="float32", images_per_shard=2, store=maps)
     assert maps.exists()
 
 
@@ -163,8 +163,18 @@ def test_a_generator_of_another_entry_than_the_samples_were_made_with_is_refused
         other.write_text(yaml.safe_dump({"mine": entry.to_mapping()}))
         if name == "changed":
             with pytest.raises(ValueError, match="s.zarr .* two versions of entry of mine"):
-                dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
+                dump_maps(
+                    "mine",
+                    str(other),
+                    samples,
+                    "all",
+                    dtype="float32",
+                    images_per_shard=2,
+                    store=maps,
+                )
             assert not maps.exists()
         else:
-            dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
+            dump_maps(
+                "mine", str(other), samples, "all", dtype="float32", images_per_shard=2, store=maps
+            )
             assert maps.exists()

@@ -84,7 +84,15 @@ def test_images_and_maps_of_a_class_are_those_of_the_network(eyes, tmp_path):
     with torch.inference_mode():
         expected = (network(z, label) + 1) / 2
     torch.testing.assert_close(torch.from_numpy(samples["image"].values), expected)
-    dump_maps("tiny", zoo, tmp_path / "s.zarr", "all", "float32", 2, tmp_path / "a.zarr")
+    dump_maps(
+        "tiny",
+        zoo,
+        tmp_path / "s.zarr",
+        "all",
+        dtype="float32",
+        images_per_shard=2,
+        store=tmp_path / "a.zarr",
+    )
     first = torch.cat([z, torch.nn.functional.one_hot(label, 2)], 1)[:, :, None, None]
     with torch.inference_mode():
         maps = network.main[:3](first)
