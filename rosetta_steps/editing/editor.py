@@ -27,7 +27,7 @@ from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 VERSIONS = ("before", "target", "after", "direct")  # of maps
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
@@ -87,7 +87,7 @@ class Editor:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: TorchGenerator,
         moments: xr.DataTree,
         units: pd.DataFrame,
         edit: Edit,

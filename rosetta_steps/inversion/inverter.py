@@ -45,6 +45,7 @@ from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of
+from rosetta_steps.zoo.protocols import ImageModel
 from rosetta_steps.zoo.weights import weights_file
 
 # A processor gains nothing from more at once, and a killed job loses less.
@@ -91,7 +92,7 @@ class Inverter:
             layer: size_of(self._moments_of(generator, layer)["mean_map"])
             for layer in dict.fromkeys(self.matches["generator_layer"])
         }
-        self.models = {}
+        self.models: dict[str, tuple[ImageModel, list[str]]] = {}
         for name, group in self.matches.groupby("model", sort=False):
             entry = find_entry(name, zoo)
             model = load(name, entry, weights_file(name, entry), device)

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
+from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
 # Maximum difference between a regenerated image and the stored one: root mean square difference
@@ -141,7 +142,7 @@ class Stream:
         self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
         self.dtype = np.dtype(state["dtype"])
         self.selected = self.layers
-        self._loaded: tuple[Any, xr.Dataset] | None = None
+        self._loaded: tuple[ImageModel | ImageGenerator, xr.Dataset] | None = None
         self._block: slice | None = None
         self._maps: dict[str, Tensor] = {}
         self._reading = Lock()
@@ -287,7 +288,13 @@ def provenance_of(stream: "Stream", kind: str, made_of: dict, identity: str | No
     return Provenance(kind, [state["attrs"]["model"]], state["sample_set"], together, identity)
 
 
-def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, block: slice) -> None:
+def run_into(
+    maps: dict[str, Tensor],
+    model: ImageModel | ImageGenerator,
+    role: str,
+    samples: xr.Dataset,
+    block: slice,
+) -> None:
     """Run a model on a block of images and copy the maps of some layers into given tensors.
 
     Args:
@@ -308,10 +315,11 @@ def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, blo
             return
         labels = given("label") if "label" in samples else None
         truncation = samples.attrs["truncation"]
-        model.activations(given("latent"), list(maps), labels, truncation, maps)
+        generator = cast(ImageGenerator, model)
+        generator.activations(given("latent"), list(maps), labels, truncation, maps)
 
 
-def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:
+def refuse_another_network(generator: ImageGenerator, images: xr.Dataset, samples: Path) -> None:
     """Raise a ValueError if a generator does not reproduce first and last image of a sample set.
 
     Maps and images would then belong to different networks: the weights are random or have changed.
