@@ -1,7 +1,7 @@
 """The dictionary to look at: every concept as heatmaps over example images, on one page.
 
 INPUTS   rosetta.csv, the samples, and of the generator and every model matched maps and moments
-OUTPUTS  index.html and concepts/ beside it; the page reads nothing from anywhere else
+OUTPUTS  index.html, trust.html and concepts/ beside it; pages read nothing from anywhere else
 """
 
 import argparse
@@ -18,6 +18,14 @@ def main() -> None:
         prog="python -m rosetta_steps.dictionary", description=__doc__.splitlines()[0]
     )
     add_input_arguments(parser)
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="CSV",
+        help="evidence of the generator's best buddies, one table a model; adds trust.html",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page, DIR/index.html")
     parser.add_argument("--top", type=int, default=3, help="example images of most response")
     parser.add_argument("--middle", type=int, default=2, help="example images around the median")

@@ -21,6 +21,7 @@ from rosetta_steps.display.reading import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.display.trust import TRUST, trust_page
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
@@ -44,7 +45,8 @@ def write_page(
 
     Args:
         dictionary: The opened inputs; a table of zero rows gives a page that says why.
-        output: The page. Its pictures go into concepts/ beside it, which is replaced.
+        output: The page. Its pictures go into concepts/ beside it, which is replaced, and what
+            survives each test into trust.html, where there is evidence.
         top: Example images per concept where the generator's unit responds most.
         middle: Around the median.
         low: Where it responds least.
@@ -68,6 +70,9 @@ def write_page(
             (building / PICTURES).mkdir(parents=True)
             examples = concept_examples(dictionary, top=top, middle=middle, low=low)
             size = write_pictures(dictionary, examples, building, picture_size)
+            if dictionary.evidence:
+                text = trust_page(dictionary.generator, dictionary.evidence, dictionary.table)
+                (building / TRUST).write_text(text, encoding="utf-8")
             (building / output.name).write_text(
                 page(dictionary, examples, size, settings, identity), encoding="utf-8"
             )
@@ -175,4 +180,8 @@ def _put_in_place(building: Path, output: Path) -> None:
     if pictures.exists():
         os.replace(pictures, building / "replaced")
     os.replace(building / PICTURES, pictures)
+    trust = output.with_name(TRUST)
+    trust.unlink(missing_ok=True)
+    if (building / TRUST).exists():
+        os.replace(building / TRUST, trust)
     os.replace(building / output.name, output)

@@ -10,6 +10,9 @@ from rosetta_steps.display.reading import (
     Dictionary,
     file_label,
 )
+from rosetta_steps.display.trust import TRUST
+from rosetta_steps.evidence.survival import survival
+from rosetta_steps.evidence.verdicts import TESTS, failed_badges
 from rosetta_steps.storage.portable import listed
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -22,6 +25,9 @@ KEY = f"{PICTURES}/colour-key.webp"
 
 
 FILE_LETTERS = 20  # maximum length of a file's name beside its row
+
+
+SENTENCES = {test.badge: test.sentence for test in TESTS}
 
 
 READ = {
@@ -64,8 +70,7 @@ def page(
     if concepts:
         overview = _overview(concepts, examples, size)
         body = "\n".join(
-            _section(concept, examples[concept.number], size, dictionary.files)
-            for concept in concepts
+            _section(dictionary, concept, examples[concept.number], size) for concept in concepts
         )
     else:
         overview = ""
@@ -80,6 +85,7 @@ def page(
         width=size[1],
         # The style sheet hides the explanations of images if there are no concepts.
         state="filled" if concepts else "nothing",
+        choices=_choices(dictionary),
         overview=overview,
         concepts=body,
     )
@@ -103,6 +109,7 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     if attrs.get("truncation", 1) != 1:
         facts += [("Truncation", attrs["truncation"])]
     facts += [("Mined with", settings)] if settings else []
+    facts += [("Pass every test", _trusted(dictionary))] if dictionary.evidence else []
     units = table[["generator_layer", "generator_channel"]].drop_duplicates()
     facts += [
         ("Rosetta units", f"{len(units)} of {dictionary.generator}"),
@@ -115,10 +122,37 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
         facts += [("Largest concept", f"number {largest.number}, {size} of {dictionary.generator}")]
         facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
     return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}"
-        f"{_unreadable(left_out) if name == 'Left out' else ''}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}{_after(name, left_out)}</dd></div>"
         for name, value in facts
     )
+
+
+def _choices(dictionary: Dictionary) -> str:
+    """Return the choices of the filter by evidence; none where there is no evidence."""
+    if not dictionary.evidence:
+        return ""
+    failed = {b for verdict in dictionary.verdicts.values() for b in failed_badges(verdict)}
+    options = [f"<option value='fails {b}'>fails: {b}</option>" for b in SENTENCES if b in failed]
+    return (
+        '<select aria-label="Filter by evidence"><option value="">all concepts</option>'
+        f"<option value='passes'>pairs shown pass every test</option>{''.join(options)}</select>"
+    )
+
+
+def _trusted(dictionary: Dictionary) -> str:
+    """Return how much of the dictionary passes every test that was made."""
+    total = survival(dictionary.evidence, dictionary.table).iloc[-1]
+    return (
+        f"{total.pairs} of {_count(total.pairs_tested, 'pair')}, "
+        f"{_count(total.units, 'Rosetta unit')}, {_count(total.concepts, 'concept')}"
+    )
+
+
+def _after(name: str, left_out: Sequence[str]) -> str:
+    """Return what follows a fact: the files that were left out, or the page on trust."""
+    if name == "Left out":
+        return _unreadable(left_out)
+    return f' (<a href="{TRUST}">how far to trust it</a>)' if name == "Pass every test" else ""
 
 
 def _unreadable(lines: Sequence[str]) -> str:
@@ -147,12 +181,10 @@ def _overview(
 
 
 def _section(
-    concept: Concept, examples: Sequence[Example], size: tuple[int, int], files: Sequence[str]
+    dictionary: Dictionary, concept: Concept, examples: Sequence[Example], size: tuple[int, int]
 ) -> str:
-    """Return the section of one concept: heading, grid of heatmaps, table of its units.
-
-    `files` has the file names of the images, if they come from files.
-    """
+    """Return the section of one concept: heading, grid of heatmaps, table of its units."""
+    files, verdicts = dictionary.files, dictionary.verdicts
     anchor = f"concept-{concept.number}"
     pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
     about = (
@@ -161,15 +193,19 @@ def _section(
         f"{_count(len(pairs), 'model unit')}"
     )
     headers = [
-        _unit_header(unit, correlation)
+        _unit_header(unit, correlation, verdicts.get((concept.generator_unit, unit)))
         for unit, correlation in zip(concept.units, (None, *concept.correlations), strict=True)
     ]
+    # Of the pairs that are shown: what the filter of evidence looks at.
+    shown = [verdicts.get((concept.generator_unit, unit)) for unit in concept.model_units]
+    failed = {badge for verdict in shown if verdict for badge in failed_badges(verdict)}
     rows = [
         _example_row(concept, example, size, files[example.image] if files else None)
         for example in examples
     ]
     words = " ".join(_search_words(concept))
-    return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}">
+    return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}"
+data-failed="{escape("|".join(sorted(failed)))}">
 <h2><a href="#{anchor}">Concept {concept.number}</a> <small>{about}</small></h2>
 <div class="scroll"><table class="grid">
 <thead><tr><td></td><th scope="col">image</th>{"".join(headers)}</tr></thead>
@@ -177,18 +213,30 @@ def _section(
 {chr(10).join(rows)}
 </tbody>
 </table></div>
-{_members(concept)}
+{_members(dictionary, concept)}
 </section>"""
 
 
-def _unit_header(unit: Unit, correlation: float | None) -> str:
-    """Return the head of a column: model, layer, channel, and correlation unless generator's."""
+def _unit_header(unit: Unit, correlation: float | None, verdict: str | None) -> str:
+    """Return the head of a column: the unit, and of a model's its correlation and tests."""
     layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
     r = "" if correlation is None else f" · r = {correlation:.2f}"
     return (
         f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer}</span>'
-        f"<span>channel {unit.channel}{r}</span></th>"
+        f"<span>channel {unit.channel}{r}</span>{_badges(verdict)}</th>"
     )
+
+
+def _badges(verdict: str | None) -> str:
+    """Return how many tests a pair passed, and a badge for each that it failed."""
+    if verdict is None:
+        return ""
+    count = verdict.partition(":")[0]
+    failed = "".join(
+        f'<i class="badge" title="{escape(SENTENCES[badge])}">{escape(badge)}</i>'
+        for badge in failed_badges(verdict)
+    )
+    return f'<span class="tests">passes {escape(count)} tests {failed}</span>'
 
 
 def _example_row(
@@ -223,22 +271,50 @@ def _picture(name: str, alt: str, size: tuple[int, int], title: str | None = Non
     )
 
 
-def _members(concept: Concept) -> str:
-    """Return all pairs of the concept as a collapsible table."""
-    rows = "\n".join(
-        f"<tr><td>{escape(row.generator_layer)}</td><td>{row.generator_channel}</td>"
-        f"<td>{escape(row.model)}</td><td>{escape(row.layer)}</td><td>{row.channel}</td>"
-        f"<td>{row.correlation:.3f}</td></tr>"
-        for row in concept.members.itertuples(index=False)
-    )
+# Columns of the evidence that the table of a concept shows.
+SHOWN = {
+    "where": "where",
+    "amount": "amount",
+    "place": "place",
+    "q": "q",
+    "q_place": "q of place",
+    "low": "low",
+    "high": "high",
+}
+
+
+def _members(dictionary: Dictionary, concept: Concept) -> str:
+    """Return all pairs of the concept as a collapsible table, with their evidence."""
+    evidence = dictionary.evidence_of_pairs
+    named = {**SHOWN, "verdict": "tests passed"} if dictionary.evidence else {}
+    heads = "".join(f"<th>{escape(name)}</th>" for name in named.values())
+    rows = []
+    for row in concept.members.itertuples(index=False):
+        pair = (
+            Unit(row.generator, row.generator_layer, row.generator_channel),
+            Unit(row.model, row.layer, row.channel),
+        )
+        found = evidence.get(pair, {})
+        cells = "".join(f"<td>{_number(found.get(column))}</td>" for column in named)
+        rows.append(
+            f"<tr><td>{escape(row.generator_layer)}</td><td>{row.generator_channel}</td>"
+            f"<td>{escape(row.model)}</td><td>{escape(row.layer)}</td><td>{row.channel}</td>"
+            f"<td>{row.correlation:.3f}</td>{cells}</tr>"
+        )
     return f"""<details><summary>All its units ({_count(len(concept.members), "pair")})</summary>
-<table class="members">
+<div class="scroll"><table class="members">
 <thead><tr><th>layer of {escape(concept.generator_unit.model)}</th><th>channel</th>
-<th>model</th><th>layer</th><th>channel</th><th>correlation</th></tr></thead>
+<th>model</th><th>layer</th><th>channel</th><th>correlation</th>{heads}</tr></thead>
 <tbody>
-{rows}
+{chr(10).join(rows)}
 </tbody>
-</table></details>"""
+</table></div></details>"""
+
+
+def _number(value) -> str:
+    if isinstance(value, str):
+        return escape(value)
+    return "" if value is None or value != value else f"{value:.3f}"
 
 
 def _search_words(concept: Concept) -> Iterable[str]:

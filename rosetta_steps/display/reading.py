@@ -3,7 +3,7 @@
 import argparse
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matching.tables import read_dictionary
+from rosetta_steps.matching.tables import read_dictionary, read_evidence
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
@@ -39,6 +39,8 @@ class Dictionary:
         samples: Dataset with `image` (image, rgb, y, x) in [0, 1], read lazily.
         maps: Reader of each model's maps, of matched units or of all units.
         moments: Moments of each model, with `minimum` and `maximum` (channel) for each layer.
+        evidence: Evidence of the generator's best buddies with each model, by its name; empty where
+            none was given.
         made_of: Names and digests of all inputs, as storage.manifests.ingredients returns them.
     """
 
@@ -50,11 +52,29 @@ class Dictionary:
     maps: Mapping[str, MapReader]
     moments: Mapping[str, xr.DataTree]
     made_of: Mapping[str, str]
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
         """Number of mined images."""
         return self.samples.sizes["image"]
+
+    @cached_property
+    def evidence_of_pairs(self) -> dict[tuple[Unit, Unit], dict]:
+        """Row of the evidence of each pair of a generator's and a model's unit."""
+        return {
+            (
+                Unit(self.generator, row["layer_a"], row["channel_a"]),
+                Unit(model, row["layer_b"], row["channel_b"]),
+            ): row
+            for model, table in self.evidence.items()
+            for row in table.to_dict("records")
+        }
+
+    @property
+    def verdicts(self) -> dict[tuple[Unit, Unit], str]:
+        """Verdict of each pair of a generator's and a model's unit."""
+        return {pair: row["verdict"] for pair, row in self.evidence_of_pairs.items()}
 
     @cached_property
     def files(self) -> list[str]:
@@ -69,11 +89,21 @@ class Dictionary:
 
 def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
     """Open the inputs named by the arguments of add_input_arguments, by open_dictionary."""
-    return open_dictionary(arguments.table, arguments.samples, arguments.maps, arguments.moments)
+    return open_dictionary(
+        arguments.table,
+        arguments.samples,
+        arguments.maps,
+        arguments.moments,
+        getattr(arguments, "evidence", ()),
+    )
 
 
 def open_dictionary(
-    table: Path, samples: Path, maps: Sequence[Path], moments: Sequence[Path]
+    table: Path,
+    samples: Path,
+    maps: Sequence[Path],
+    moments: Sequence[Path],
+    evidence: Sequence[Path] = (),
 ) -> Dictionary:
     """Open and check all inputs of the page and the figures.
 
@@ -83,6 +113,7 @@ def open_dictionary(
         maps: Path of the store of maps of each model, the generator included; each store has at
             least the matched units.
         moments: Path of the store of moments of each model, the generator included.
+        evidence: Path of the table of evidence of each model with the generator; may be empty.
 
     Returns:
         The opened inputs; arrays are read lazily.
@@ -95,7 +126,7 @@ def open_dictionary(
     images = open_dataset(samples)
     maps_of, moments_of = by_model(maps), by_model(moments)
     refuse_not_made_of([table, *maps, *moments], samples)
-    made_of = ingredients([table, samples, *maps, *moments])
+    made_of = ingredients([table, samples, *maps, *moments, *evidence])
     generator, *others = read_manifest(table)["models"]
     for kind, paths in (("maps", maps_of), ("moments", moments_of)):
         if absent := sorted({generator, *others} - set(paths)):
@@ -111,6 +142,12 @@ def open_dictionary(
     measured = dict(zip(everyone, trees, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
+    tested = evidence_by_model(evidence, generator)
+    if evidence and (absent := [model for model in models if model not in tested]):
+        raise UserError(
+            f"{table} is of {', '.join(absent)} too, but --evidence has only "
+            f"{', '.join(tested)}: add the tables of the others to --evidence."
+        )
     return Dictionary(
         table=rows,
         concepts=concepts,
@@ -120,7 +157,21 @@ def open_dictionary(
         maps=opened,
         moments=measured,
         made_of=made_of,
+        evidence=tested,
     )
+
+
+def evidence_by_model(paths: Iterable[Path], generator: str) -> dict[str, pd.DataFrame]:
+    """Return tables of evidence by the name of the model that the generator was matched with.
+
+    Raises:
+        StoreError: A table is not finished, damaged, or of another generator.
+    """
+    found = {}
+    for path in paths:
+        model = read_manifest(path)["models"][-1]
+        found[model] = read_evidence(path, [generator, model])
+    return found
 
 
 def by_model(paths: Iterable[Path]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ TOP_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Test:
+class EvidenceTest:
     """A test of matched pairs.
 
     Attributes:
@@ -36,13 +36,13 @@ class Test:
 
 
 TESTS = (
-    Test(
+    EvidenceTest(
         "not above chance",
         "Matching images that were moved gives as strong pairs.",
         ("q", "q_place"),
         lambda table, level: (table["q"] > level) & (table["q_place"] > level),
     ),
-    Test(
+    EvidenceTest(
         "where only",
         "Both units only like the same part of every image.",
         ("place", "q_place"),
@@ -50,55 +50,66 @@ TESTS = (
             (table["place"] < PLACE_SHARE * table["correlation"]) & (table["q_place"] > level)
         ),
     ),
-    Test(
+    EvidenceTest(
         "low level",
         "Both units only share brightness, colour, edges or a position.",
         ("partial_low_level",),
         lambda table, _: table["partial_low_level"] < HALF * table["correlation"],
     ),
-    Test(
+    EvidenceTest(
         "few images",
         "Ten images make the match.",
         ("without_top_images",),
         lambda table, _: table["without_top_images"] < HALF * table["correlation"],
     ),
-    Test(
+    EvidenceTest(
         "outlier driven",
         "A few positions carry the match.",
         ("top_positions",),
         lambda table, _: table["top_positions"] > TOP_SHARE,
     ),
-    Test(
+    EvidenceTest(
         "uncertain",
         "Other images would have given no correlation.",
         ("low",),
         lambda table, _: table["low"] <= 0,
     ),
-    Test(
+    EvidenceTest(
         "shrinks",
         "The pair was chosen because r is large on these images.",
         ("held_out",),
         lambda table, _: table["held_out"] < HALF * table["correlation"],
     ),
-    Test(
+    EvidenceTest(
         "architecture",
         "An untrained network gives as strong a partner.",
         ("untrained_excess",),
         lambda table, _: table["untrained_excess"] <= 0,
     ),
-    Test(
+    EvidenceTest(
         "not this unit alone",
         "Any direction of the layer would do as well.",
         ("rotation_excess",),
         lambda table, _: table["rotation_excess"] <= 0,
     ),
-    Test(
+    EvidenceTest(
         "distributed",
         "The concept is spread over many units.",
         ("one_unit_share",),
         lambda table, _: table["one_unit_share"] < HALF,
     ),
 )
+
+
+def passed(table: pd.DataFrame) -> pd.Series:
+    """Whether each pair passed every test that was made, (pair) bool, from its verdict."""
+    return ~table["verdict"].str.contains(":")
+
+
+def failed_badges(verdict: str) -> list[str]:
+    """The badges of the tests that a pair failed, from its verdict."""
+    _, _, badges = verdict.partition(": ")
+    return badges.split(", ") if badges else []
 
 
 def failures(table: pd.DataFrame, level: float) -> pd.DataFrame:

@@ -51,6 +51,7 @@ FILES = {
 BESIDE = [
     ("visualisations", "results/figures/{sample_set}/figure1.png"),
     ("edit", "results/edits/{edit}.csv"),
+    ("page", "results/dictionary/{sample_set}/trust.html"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
@@ -215,7 +216,9 @@ class Recipes(Chosen):
         # A page's head says how it was mined.
         mined = [self.config["neighbours"], self.config["clustering"]]
         settings = {"step": revision("dictionary"), "mined": mined}
-        return settings, self._shown(name)
+        first, others = self.first_of(name), self.others_of(name)
+        tested: list[Node] = [("evidence", name, first, other) for other in others]
+        return settings, self._shown(name) + tested
 
     def _figures(self, name: str) -> tuple[dict, list[Node]]:
         settings = self.config["figures"] | {"step": revision("figures")}
@@ -333,14 +336,12 @@ class Recipes(Chosen):
     def targets(self) -> dict[str, list[Node]]:
         """What the target rules ask for, as far as it has a recipe."""
         name = self.config["sample_set"]
-        first = self.first_of(name)
         inversions, edits = self.guided("inversions"), self.guided("edits")
         tables = [table for table, one in self.config["tables"].items() if one in inversions]
         return {
             "dictionary": [
                 ("page", name),
                 ("figures", name),
-                *(("evidence", name, first, other) for other in self.others_of(name)),
             ],
             "inversions": [
                 *(("table", table) for table in tables),

@@ -181,6 +181,12 @@ class Rules(Recipes):
 
         return of
 
+    def evidence_of_everyone(self, wildcards: Wildcards) -> Files:
+        """Tables of the evidence of the generator's best buddies with each model."""
+        name = wildcards.sample_set
+        folder, first = f"results/evidence/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.csv" for other in self.others_of(name)]
+
     def buddies_of_itself(self, wildcards: Wildcards) -> Files:
         """The table of the generator's best buddies with itself."""
         return self.buddies_with(lambda name: [self.first_of(name)])(wildcards)
@@ -208,12 +214,8 @@ class Rules(Recipes):
     def pages(self) -> Files:
         """What one looks at: plan, page and figures of the sample set that is asked for."""
         name = self.config["sample_set"]
-        shown = ("index.html", "figure2.png", "figure3.png")
-        pages = [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
-        first = self.first_of(name)
-        return pages + [
-            f"results/evidence/{name}/{first}--{other}.csv" for other in self.others_of(name)
-        ]
+        shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
+        return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
 
     # --- inversions -------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Dictionary: Rosetta units (eq. 4), their clusters, and pages and figures to look at.
 
 INPUTS   results/best_buddies/{sample_set}/{generator}--{model}.csv, {generator}--{generator}.csv
-OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, figure2 and figure3 (png, pdf)
+OUTPUTS  results/dictionary/{sample_set}/rosetta.csv, index.html, trust.html, figure2 and figure3 (png, pdf)
 """
 
 
@@ -48,8 +48,11 @@ rule dictionary_page:
         samples="results/samples/{sample_set}.zarr.done.json",
         maps=RULES.of_everyone("matched_maps"),
         moments=RULES.of_everyone("moments"),
+        evidence=RULES.evidence_of_everyone,
+        evidence_manifests=manifests_of(RULES.evidence_of_everyone),
     output:
         "results/dictionary/{sample_set}/index.html",
+        "results/dictionary/{sample_set}/trust.html",
     log:
         "logs/dictionary_page/{sample_set}.log",
     benchmark:
@@ -64,8 +67,8 @@ rule dictionary_page:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps:q} --moments {params.moments:q} \
-            --settings {params.settings:q} --identity {params.identity} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --evidence {input.evidence:q} --settings {params.settings:q} \
+            --identity {params.identity} --output {output[0]:q} 2>&1 | tee {log:q}
         """
 
 

@@ -1,0 +1,90 @@
+"""The page "How far to trust this dictionary": how much of it survives each test."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+
+from rosetta_steps.evidence.survival import ALL, models_that_agree, survival
+from rosetta_steps.evidence.verdicts import TESTS
+
+TRUST = "trust.html"  # beside the page of the dictionary
+TEMPLATE = Path(__file__).with_name("trust.html")
+NOTHING = "<p>There are no best buddies, so there is nothing to test.</p>"
+
+
+def trust_page(
+    generator: str, evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame
+) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        generator: Name of the generator.
+        evidence: Evidence of its best buddies with each model.
+        dictionary: rosetta.csv.
+    """
+    body = _body(evidence, dictionary) if sum(map(len, evidence.values())) else NOTHING
+    title = f"How far to trust this dictionary of {generator}"
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body)
+
+
+def _body(evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame) -> str:
+    counts = survival(evidence, dictionary)
+    listed = {
+        "pairs": sum(map(len, evidence.values())),
+        "units": len(dictionary[["generator_layer", "generator_channel"]].drop_duplicates()),
+        "concepts": dictionary["concept"].nunique(),
+    }
+    total = counts.iloc[-1]
+    rows = "\n".join(_row(row, listed) for row in counts.itertuples(index=False))
+    missing = [test.badge for test in TESTS if test.badge not in set(counts["badge"])]
+    agree = models_that_agree(evidence)
+    models = "\n".join(
+        f"<tr><th scope='row'>{least} of {len(agree)}</th><td class='number'>{count}</td></tr>"
+        for least, count in agree.items()
+    )
+    return f"""<p class="headline">Of {listed["pairs"]} best buddies {total.pairs} pass every test
+that was made. They hold {total.units} of {listed["units"]} Rosetta units and {total.concepts} of
+{listed["concepts"]} concepts.</p>
+<p>Each test answers one objection; none answers them all. A Rosetta unit survives a test if in
+every model one of its best buddies passes, a concept if one of its units does.</p>
+<h2>What survives each test</h2>
+<div class="scroll"><table>
+<thead><tr><th>a pair that fails is</th><th>the objection</th><th>pairs</th><th>units</th>
+<th>concepts</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></div>
+<p class="soft">Not made: {escape(", ".join(missing)) or "none"}.</p>
+<h2>In how many models</h2>
+<p>Generator units with a best buddy that passes every test, in at least so many models.</p>
+<table><thead><tr><th>models</th><th>units</th></tr></thead><tbody>
+{models}
+</tbody></table>
+<h2>What no test here says</h2>
+<p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
+other images would show the same: for these, look at the exemplars, edit the images, and mine on
+another sample set. The rows of results/evidence hold every number for every pair.</p>"""
+
+
+def _row(row, listed: Mapping[str, int]) -> str:
+    cells = []
+    for kind, of in (
+        ("pairs", row.pairs_tested),
+        ("units", listed["units"]),
+        ("concepts", listed["concepts"]),
+    ):
+        count = getattr(row, kind)
+        share = 100 * count / of if of else 0
+        cells.append(
+            f'<td class="number">{count} <small>of {of}</small>'
+            f'<span class="bar" style="width: {share:.1f}%"></span></td>'
+        )
+    kind = ' class="all"' if row.badge == ALL else ""
+    return (
+        f'<tr{kind}><th scope="row">{escape(row.badge)}</th><td>{escape(row.sentence)}</td>'
+        f"{''.join(cells)}</tr>"
+    )
