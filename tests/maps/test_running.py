@@ -162,8 +162,11 @@ def test_the_plan_says_that_models_run_and_takes_fewer_images_for_their_maps(bot
     state = describe_of(both, "one") | {"seconds_an_image": 100.0, "weights_bytes": 5}
     generator, one = (Outline.of(open_maps(both / f"{name}.zarr")) for name in NAMES)
     running = Outline.of(Stream(state))
-    given = (1000, 10, 32, 2e9, 1, 1, 20e9, 1e9)
-    read, made = plan(generator, one, *given), plan(generator, running, *given)
+    settings = Correlation(images_per_strip=100, memory_gb=2.0, decoys=0)
+    read, made = (
+        plan(generator, other, 1000, settings, cores=1, free=20e9, rate=1e9)
+        for other in (one, running)
+    )
     assert "made by running one" in made.text and " are read" in read.text
     assert made.worker_bytes > read.worker_bytes
     assert "27.8 hours" in made.text and "second" in read.text
