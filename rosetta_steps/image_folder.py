@@ -43,7 +43,15 @@ def main() -> None:
 
     from rosetta_steps.stimuli.image_folder import gather
 
-    gather(a.images, tuple(a.size), a.output, a.limit, a.unreadable, a.per_class, a.identity)
+    gather(
+        a.images,
+        tuple(a.size),
+        a.output,
+        limit=a.limit,
+        unreadable=a.unreadable,
+        per_class=a.per_class,
+        identity=a.identity,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sums over each image of the maps of matched pairs, from which their evidence follows.
 
-INPUTS   matched maps and moments of two models, their best buddies, and the samples
+INPUTS   maps (matched, or all, or a stream) and moments of two models, their best buddies, and the samples
 OUTPUTS  X.zarr: sums by pair and image
 """
 
@@ -16,7 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sums over each image of matched pairs.")
     for side, which in (("a", "first"), ("b", "second")):
         parser.add_argument(
-            f"--maps-{side}", type=Path, required=True, help=f"matched maps of the {which} model"
+            f"--maps-{side}",
+            type=Path,
+            required=True,
+            help=f"maps of the {which} model, X.zarr or X.json to run",
         )
         parser.add_argument(
             f"--moments-{side}", type=Path, required=True, help=f"moments of the {which} model"

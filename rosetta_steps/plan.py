@@ -35,12 +35,12 @@ def main() -> None:
         a.zoo,
         layers_from(a),
         a.images,
-        a.dtype,
-        a.maps,
-        a.images_per_shard,
-        a.store,
-        a.splits,
-        a.neighbours,
+        dtype=a.dtype,
+        maps=a.maps,
+        images_per_shard=a.images_per_shard,
+        store=a.store,
+        splits=a.splits,
+        neighbours=a.neighbours,
     )
     print(text)
     if a.output:

@@ -34,7 +34,7 @@ def main() -> None:
         a.images,
         a.seed,
         a.output,
-        lease(),
+        device=lease(),
         truncation=a.truncation,
         chosen_class=a.classes,
         latent_bound=a.latent_bound,

@@ -118,9 +118,9 @@ def tiny(tmp_path_factory):
         patch.chdir(folder)
         Project(folder)
         samples = folder / "samples.zarr"
-        sampling.sample("generator", ZOO, 10, 0, samples, "cuda")
+        sampling.sample("generator", ZOO, 10, 0, samples, device="cuda")
         for name in ("generator", "one"):
-            state = describe(name, ZOO, samples, "all", "float16", 4)
+            state = describe(name, ZOO, samples, "all", dtype="float16", images_per_shard=4)
             write_stream(Stream(state, "cuda"), folder / f"{name}.json")
         yield folder
 
@@ -132,7 +132,9 @@ def test_running_models_on_the_device_are_mined_as_their_dumps_are(tiny, tmp_pat
         for name in ("generator", "one"):
             if kind == "zarr":
                 store = tmp_path / f"{name}.zarr"
-                state = describe(name, ZOO, tiny / "samples.zarr", "all", "float16", 4)
+                state = describe(
+                    name, ZOO, tiny / "samples.zarr", "all", dtype="float16", images_per_shard=4
+                )
                 dump(Stream(state, "cuda"), 4, store)
             paths.append(tmp_path / f"{name}.zarr" if kind == "zarr" else tiny / f"{name}.json")
             moments.measure(paths[-1], tmp_path / f"moments-{name}-{kind}.zarr")
@@ -144,7 +146,7 @@ def test_running_models_on_the_device_are_mined_as_their_dumps_are(tiny, tmp_pat
 
 
 def test_maps_of_the_device_are_those_of_the_processor(tiny):
-    state = describe("one", ZOO, tiny / "samples.zarr", "all", "float32", 4)
+    state = describe("one", ZOO, tiny / "samples.zarr", "all", dtype="float32", images_per_shard=4)
     for layer in state["layers"]:
         own, other = (
             Stream(state, device).read(layer, slice(0, 4)).cpu() for device in ("cpu", "cuda")
@@ -168,7 +170,7 @@ def test_an_inversion_on_the_device_goes_the_way_of_the_processor(tiny, tmp_path
     targets = torch.rand(2, 3, 16, 16)
     losses = []
     for device in ("cpu", "cuda"):
-        inverter = Inverter("generator", ZOO, matches, measured, settings, device)
+        inverter = Inverter("generator", ZOO, matches, measured, settings=settings, device=device)
         found = inverter.invert(targets, [0, 1], None, 2)
         losses.append(found["loss"][:, 0, :, TERMS.index("total")])
     np.testing.assert_allclose(*losses, rtol=1e-2)

@@ -25,8 +25,8 @@ import resource
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,7 @@ class Case:
     """
 
     name: str
+    _: KW_ONLY
     stores: tuple[tuple[str, str], ...] = ()
     shapes: tuple[Shapes, ...] = ()
     images: int = 160
@@ -95,7 +96,7 @@ class InMemory:
         self.sizes = {name: array.shape[2:] for name, array in maps.items()}
         self.channels = {name: array.shape[1] for name, array in maps.items()}
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Channels are free to be read alone."""
         return 1
 
@@ -172,9 +173,9 @@ def prepared(case: Case):
 def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
     """The engine's matrix products, the matrices of one block lying ready."""
     sizes = [list(of_model.layers) for of_model in units]
-    settings = (case.block, device(), case.precision)
+    model_of = partial(Model, device=device(), precision=case.precision)
     order = (0, 1) if holds_first(units[0], units[1], device() == "cuda") else (1, 0)
-    first, other = (Model(stores[i], units[i], sizes[1 - i], *settings) for i in order)
+    first, other = (model_of(stores[i], units[i], sizes[1 - i], case.block) for i in order)
     held = Held(first)
     held.fill(slice(0, case.block))
     sums, ready = sums_of(held, other), []
@@ -189,7 +190,7 @@ def products_alone(case: Case, stores, units) -> tuple[float, float, int]:
             for total in sums:
                 if total.size == part.size:
                     matrix = matrices[total.meeting]
-                    total.add(held, other, part.rows, matrix, [case.block], none_moved)
+                    total.add(held, other, part.rows, matrix, [case.block], moved=none_moved)
     wait()
     return begin, time.time(), blocks * case.block
 
@@ -200,7 +201,8 @@ def engine(case: Case, stores, units, first: int = 0) -> tuple[float, float, int
     begin = time.time()
     sum_products(
         stores[0], stores[1], units[0], units[1], images,
-        case.block, device(), case.precision, holds_larger=device() == "cuda",
+        block=case.block, device=device(), precision=case.precision,
+        holds_larger=device() == "cuda",
     )  # fmt: skip
     return begin, time.time(), case.images
 

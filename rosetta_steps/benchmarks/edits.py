@@ -60,6 +60,7 @@ class Bench:
         matches: pd.DataFrame,
         table: pd.DataFrame,
         moments: dict[str, Path],
+        *,
         seed: int,
         images: int,
     ):
@@ -103,8 +104,8 @@ class Bench:
             self.moments[self.generator.name],
             units,
             Edit("remove"),
-            settings,
-            "source",
+            settings=settings,
+            start="source",
         )
         image = self.image_of(concept)
         arrays, table = editor.apply(self.source.part(np.array([image])))
@@ -200,7 +201,7 @@ def main() -> None:
         torch.set_num_threads(a.threads)
     matches, moments = matches_from(a)
     table = read_dictionary(a.table)
-    bench = Bench(a.generator, a.zoo, matches, table, moments, a.images_seed, a.images)
+    bench = Bench(a.generator, a.zoo, matches, table, moments, seed=a.images_seed, images=a.images)
     concepts = sorted(table["concept"].unique())[: a.edits]
     rows = [bench.remove(concept, options_from(a, Settings), a.keep)[0] for concept in concepts]
     found = pd.DataFrame(rows)

@@ -45,10 +45,12 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
         (place / "zoo.yaml").write_text(mapping, encoding="utf-8")
         made = str(place / "zoo.yaml")
         started = time.perf_counter()
-        sampling.sample(name, made, images, 0, place / "samples.zarr", device)
+        sampling.sample(name, made, images, 0, place / "samples.zarr", device=device)
         sampled = time.perf_counter()
         store = place / "maps.zarr"
-        state = describe(name, made, place / "samples.zarr", layers, "float16", images)
+        state = describe(
+            name, made, place / "samples.zarr", layers, dtype="float16", images_per_shard=images
+        )
         activations.dump(Stream(state, device), images, store)
         dumped = time.perf_counter()
         reader = MapReader(store)

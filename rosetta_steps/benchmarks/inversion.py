@@ -72,7 +72,7 @@ def main() -> None:
         ("eq. 7", chosen),
         ("eq. 5", Settings(**(chosen.attrs() | {"reconstruction": "none"}))),
     ):
-        inverter = Inverter(a.generator, a.zoo, matches, moments, settings, device)
+        inverter = Inverter(a.generator, a.zoo, matches, moments, settings=settings, device=device)
         generator = inverter.generator
         z = np.stack([latent(99, i, generator.latent_size) for i in range(a.images)])
         targets = generator.generate(torch.from_numpy(z)).detach().cpu()

@@ -65,7 +65,12 @@ def main() -> None:
         settings = options_from(a, Settings)
         matches, moments = matches_from(a)
         inverter = Inverter(
-            a.generator, a.zoo, matches if settings.beta else matches[:0], moments, settings, device
+            a.generator,
+            a.zoo,
+            matches if settings.beta else matches[:0],
+            moments,
+            settings=settings,
+            device=device,
         )
         targets = targets_of(inverter, a.image_seed, a.images)
         begin = time.perf_counter()

@@ -178,7 +178,9 @@ def _model(name: str, module: nn.Module, size: tuple[int, int], tokens) -> Model
         if value.ndim <= 1 and not key.endswith("bias") and not value.any():
             nn.init.normal_(value, 0.2, 0.02)
     plain = {"size": size, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
-    return Model(name, module, preprocessing_of(name, Entry.from_mapping({}), plain), "cpu", tokens)
+    return Model(
+        name, module, preprocessing_of(name, Entry.from_mapping({}), plain), "cpu", tokens=tokens
+    )
 
 
 def against_hooks(model: Model, layers: list[str]) -> Counter:

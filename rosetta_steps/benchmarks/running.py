@@ -38,6 +38,7 @@ def measure(
     model: str,
     zoo: str,
     layers: str,
+    *,
     device: str,
     images: int,
     threads: int,
@@ -85,7 +86,7 @@ def measure(
         streams = {name: place / f"{name}.json" for name in both}
         measured = {name: place / f"{name}.zarr" for name in both}
         for name in both:
-            state = describe(name, str(made), samples, layers, "float16", 32)
+            state = describe(name, str(made), samples, layers, dtype="float16", images_per_shard=32)
             write_stream(Stream(state, device), streams[name])
             threads = settings.threads_per_worker
             timed(f"moments of {name}", moments.measure, streams[name], measured[name], 1, threads)
@@ -120,10 +121,10 @@ def main() -> None:
         a.model,
         a.zoo,
         a.layers,
-        device,
-        a.images,
-        a.threads,
-        Correlation(
+        device=device,
+        images=a.images,
+        threads=a.threads,
+        settings=Correlation(
             threads_per_worker=a.threads,
             images_per_strip=max(a.images, a.images_per_block),
             images_per_block=a.images_per_block,

@@ -227,6 +227,7 @@ def compare(
     generator: str,
     model: str,
     zoo: str,
+    *,
     images: int,
     seed: int,
     output: Path,
@@ -270,11 +271,11 @@ def compare(
     with tempfile.TemporaryDirectory(dir=output, prefix="maps-") as folder:
         place = Path(folder)
         samples = place / "samples.zarr"
-        sampling.sample(generator, zoo, images, seed, samples, device)
+        sampling.sample(generator, zoo, images, seed, samples, device=device)
 
         def dump(name: str, of_zoo: str, chosen: str | list[str]) -> tuple[Path, Path]:
             maps, sums = place / f"{name}.zarr", place / f"{name}-moments.zarr"
-            state = describe(name, of_zoo, samples, chosen, "float16", 32)
+            state = describe(name, of_zoo, samples, chosen, dtype="float16", images_per_shard=32)
             activations.dump(Stream(state, device), 32, maps)
             moments.measure(maps, sums)
             return maps, sums
@@ -352,15 +353,15 @@ def main() -> None:
         a.generator,
         a.model,
         a.zoo,
-        a.images,
-        a.seed,
-        output,
-        a.untrained,
-        a.initial,
-        a.generator_layers,
-        layers_from(a),
-        device,
-        a.threads,
+        images=a.images,
+        seed=a.seed,
+        output=output,
+        untrained=a.untrained,
+        initial=a.initial,
+        generator_layers=a.generator_layers,
+        layers=layers_from(a),
+        device=device,
+        threads=a.threads,
     )
     print(f"{a.generator} with {a.model}, {a.images} images of seed {a.seed}\n")
     print(markdown(table))

@@ -21,12 +21,12 @@ KINDS = {int: "integer", float: "number", str: "string"}
 
 def setting(
     default: Any,
-    words: str,
+    description: str,
     *,
     choices: Sequence[str] | None = None,
-    least: float | None = None,
+    minimum: float | None = None,
     above: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
     pattern: str | None = None,
     config: bool = True,
 ):
@@ -34,16 +34,24 @@ def setting(
 
     Args:
         default: Value of the setting if none is given.
-        words: Description with unit, for help texts, the schema and the documentation.
+        description: Description with unit, for help texts, the schema and the documentation.
         choices: Allowed values of a text setting.
-        least: Minimum of a number, inclusive.
+        minimum: Minimum of a number, inclusive.
         above: Minimum of a number, exclusive.
-        most: Maximum of a number, inclusive.
+        maximum: Maximum of a number, inclusive.
         pattern: Regular expression that a text setting must match.
         config: Whether a config file may set it; otherwise only the command line does.
     """
-    bounds = {"choices": choices, "least": least, "above": above, "most": most, "pattern": pattern}
-    return field(default=default, metadata={"help": words, "config": config} | bounds)
+    metadata = {
+        "description": description,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "pattern": pattern,
+        "config": config,
+    }
+    return field(default=default, metadata=metadata)
 
 
 def check(settings: Any) -> None:
@@ -61,9 +69,9 @@ def check(settings: Any) -> None:
             raise UserError(f"{one.name}: '{value}' is none of {', '.join(known['choices'])}.")
         if one.type not in (int, float):
             continue
-        too_small = known["least"] is not None and value < known["least"]
+        too_small = known["minimum"] is not None and value < known["minimum"]
         too_small |= known["above"] is not None and value <= known["above"]
-        too_large = known["most"] is not None and value > known["most"]
+        too_large = known["maximum"] is not None and value > known["maximum"]
         if too_small or too_large or not math.isfinite(value):
             raise UserError(f"{one.name}: {value} must be {bounds_in_words(one)}.")
 
@@ -73,7 +81,7 @@ def bounds_in_words(one: Field) -> str:
     known = one.metadata
     words = [
         f"{name} {known[key]:g}"
-        for key, name in (("least", "at least"), ("above", "above"), ("most", "at most"))
+        for key, name in (("minimum", "at least"), ("above", "above"), ("maximum", "at most"))
         if known[key] is not None
     ]
     return " and ".join(words) if words else "finite"
@@ -104,7 +112,7 @@ def add_options(
             type=one.type,
             default=default,
             choices=one.metadata["choices"],
-            help=f"{one.metadata['help']}, default {known}",
+            help=f"{one.metadata['description']}, default {known}",
         )
 
 
@@ -153,11 +161,11 @@ def property_of(one: Field) -> dict:
     if one.default is MISSING:
         raise TypeError(f"{one.name} has no default.")
     if known["choices"]:
-        return {"enum": list(known["choices"]), "description": known["help"]}
+        return {"enum": list(known["choices"]), "description": known["description"]}
     bounds = {
-        "minimum": known["least"],
+        "minimum": known["minimum"],
         "exclusiveMinimum": known["above"],
-        "maximum": known["most"],
+        "maximum": known["maximum"],
         "pattern": known["pattern"],
     }
     if one.type is str and not known["pattern"]:
@@ -165,4 +173,4 @@ def property_of(one: Field) -> dict:
     said = {key: value for key, value in bounds.items() if value is not None}
     # Modules with settings do not use `from __future__ import annotations`, so types are no text.
     assert isinstance(one.type, type), f"{one.name} has no plain type"
-    return {"type": KINDS[one.type], **said, "description": known["help"]}
+    return {"type": KINDS[one.type], **said, "description": known["description"]}

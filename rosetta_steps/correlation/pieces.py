@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 
 from rosetta_steps.correlation.products import sum_products
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.units import RUN_BYTES, Units
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
@@ -30,7 +31,7 @@ from rosetta_steps.storage.revisions import code_of
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Description shared by all pieces of a table; it is small, because it is sent to the workers.
 
@@ -65,16 +66,34 @@ class Job:
 
     @classmethod
     def of(
-        cls, a: Path, b: Path, moments_a: Path, moments_b: Path, block: int, holds_larger: bool,
-        precision: str, threads: int, splits: int = 1, decoys: int = 0, samples: Path | None = None,
-    ) -> "Job":  # fmt: skip
+        cls,
+        a: Path,
+        b: Path,
+        moments_a: Path,
+        moments_b: Path,
+        settings: Correlation,
+        *,
+        block: int,
+        holds_larger: bool,
+        samples: Path | None = None,
+    ) -> "Job":
         """Create the job that correlates two sources in their present state."""
         paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
         return cls(
-            paths[0], paths[1], paths[2], paths[3], identities(paths),
-            block, holds_larger, precision, threads, splits, decoys,
-            str(samples.absolute()) if samples else "", software(),
-        )  # fmt: skip
+            a=paths[0],
+            b=paths[1],
+            moments_a=paths[2],
+            moments_b=paths[3],
+            digests=identities(paths),
+            block=block,
+            holds_larger=holds_larger,
+            precision=settings.precision,
+            threads=settings.threads_per_worker,
+            splits=settings.splits,
+            decoys=settings.decoys,
+            samples=str(samples.absolute()) if samples else "",
+            software=software(),
+        )
 
     @property
     def paths(self) -> list[str]:
@@ -175,7 +194,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
     sources = job.sources()
     for source in sources:
         of_source = [u for s, u in zip(sources, units, strict=True) if s is source]
-        source.tap([name for of_tile in of_source for name in of_tile.channels])
+        source.select_layers([name for of_tile in of_source for name in of_tile.channels])
     split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
     labels = job.labels() if job.decoys else None
     sums = _with_smaller_blocks(
@@ -183,14 +202,14 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
             *sources,
             *units,
             slice(*images),
-            block,
-            device,
-            job.precision,
-            split,
-            job.decoys,
-            labels,
-            RUN_BYTES[device] * block / job.block,
-            job.holds_larger,
+            block=block,
+            device=device,
+            precision=job.precision,
+            split=split,
+            decoys=job.decoys,
+            labels=labels,
+            run_bytes=RUN_BYTES[device] * block / job.block,
+            holds_larger=job.holds_larger,
         ),
         job.block,
     )

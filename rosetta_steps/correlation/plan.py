@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.tiles import Tile, tiles_of
 from rosetta_steps.correlation.totals import FOLDED
 from rosetta_steps.correlation.units import RUN_BYTES, held_values
@@ -45,18 +46,19 @@ class Outline:
         channels: Number of channels of each layer, in the order of the forward pass.
         sizes: Height and width of the maps of each layer.
         bytes_a_value: Bytes of a stored value.
-        runs: Whether the maps are computed on the fly instead of read.
-        seconds: Seconds to compute the maps of one image.
-        weights: Bytes of the weights of a model that runs.
+        on_the_fly: Whether the maps are computed on the fly instead of read.
+        seconds_per_image: Seconds to compute the maps of one image.
+        weight_bytes: Bytes of the weights of a model that runs.
     """
 
     model: str
     channels: Mapping[str, int]
     sizes: Mapping[str, Size]
     bytes_a_value: int
-    runs: bool = False
-    seconds: float = 0.0
-    weights: int = 0
+    _: KW_ONLY
+    on_the_fly: bool = False
+    seconds_per_image: float = 0.0
+    weight_bytes: int = 0
 
     @classmethod
     def of(cls, source: MapSource) -> "Outline":
@@ -66,14 +68,14 @@ class Outline:
             return outline
         return replace(
             outline,
-            runs=True,
-            seconds=source.state.get("seconds_an_image", 0.0),
-            weights=source.state.get("weights_bytes", 0),
+            on_the_fly=True,
+            seconds_per_image=source.state.get("seconds_an_image", 0.0),
+            weight_bytes=source.state.get("weights_bytes", 0),
         )
 
     def made_bytes(self, images: int) -> int:
         """Return the bytes that are held while a model computes maps; 0 if maps are read."""
-        return self.runs * images * self.bytes_a_value * sum(self.values().values())
+        return self.on_the_fly * images * self.bytes_a_value * sum(self.values().values())
 
     @property
     def units(self) -> int:
@@ -92,7 +94,7 @@ class Outline:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Decisions about a correlation: tiles, block size, workers.
 
@@ -115,46 +117,49 @@ class Plan:
 
 
 def plan(
-    a: Outline, b: Outline, images: int, strips: int, block: int, budget: float, cores: int,
-    threads: int, free: float, rate: float, splits: int = 1, decoys: int = 0,
-    precision: str = "float32",
+    a: Outline,
+    b: Outline,
+    images: int,
+    settings: Correlation,
+    *,
+    cores: int,
+    free: float,
+    rate: float,
     device: str = "cpu",
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Plan a correlation within the memory budget of a worker.
 
     Args:
         a: Outline of the first model.
         b: Outline of the second model.
         images: Number of images of both.
-        strips: Number of pieces of a tile.
-        block: Number of images to read at a time, if the budget allows.
-        budget: Bytes of memory that a worker may take.
+        settings: Settings of the correlation, with the memory budget of a worker.
         cores: Number of cores of this job.
-        threads: Number of threads of a worker.
         free: Bytes of memory that all workers on a CPU share.
         rate: Floating-point operations per second of a worker (matrix_rate).
-        splits: Number of splits of the images whose sums are kept apart.
-        decoys: Number of decoys, further sums with images moved.
-        precision: One of precision.PRECISIONS.
         device: "cpu" or "cuda", the device of the workers; each CUDA device has one worker.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; the message gives the
             minimum.
     """
-    of_sum, of_held = BYTES[precision]
+    splits, decoys, threads = settings.splits, settings.decoys, settings.threads_per_worker
+    budget = getattr(settings, BUDGETS[device]) * GIGABYTE
+    strips = -(-images // settings.images_per_strip)
+    block = min(settings.images_per_block, settings.images_per_strip, images)
+    of_sum, of_held = BYTES[settings.precision]
     fixed = FIXED_BYTES[device]
     sizes = a.of_size(), b.of_size()
     smaller, larger = sorted((held_values(*sizes), held_values(*sizes[::-1])))
     both = [a] if a == b else [a, b]
-    running = [outline for outline in both if outline.runs]
+    running = [outline for outline in both if outline.on_the_fly]
 
     def maps_of(images: int, held: int) -> float:
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
     sums_a_pair, tables = splits + decoys, 1 + (splits if splits > 1 else 0) + decoys
-    weights = sum(outline.weights for outline in running)
+    weights = sum(outline.weight_bytes for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
     beside_all = budget - fixed - weights - of_sum * sums_a_pair * a.units * b.units
     # If models run, a second tile would be a second pass of the model. Smaller blocks are better.
@@ -198,10 +203,10 @@ def plan(
     seconds += sum(
         images * outline.bytes_a_value * sum(outline.values().values()) / threads / READ_RATE
         for outline in (a, b)
-        if not outline.runs
+        if not outline.on_the_fly
     )
     # Forward passes were timed with all cores, so their time is not divided by the workers.
-    passing = images * len(tiles) * sum(outline.seconds for outline in running)
+    passing = images * len(tiles) * sum(outline.seconds_per_image for outline in running)
     passes = "once" if len(tiles) == 1 else f"{len(tiles)} times"
     text = (
         f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"
@@ -214,7 +219,14 @@ def plan(
         f"{_gigabytes(on_disk)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
     )
-    return Plan(tiles, block, holds_larger, workers, worker_bytes, text)
+    return Plan(
+        tiles=tiles,
+        block=block,
+        holds_larger=holds_larger,
+        workers=workers,
+        worker_bytes=worker_bytes,
+        text=text,
+    )
 
 
 def flop_of(a: Outline, b: Outline) -> int:

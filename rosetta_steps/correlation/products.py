@@ -10,7 +10,7 @@ held model.
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class Model:
     """
 
     def __init__(
-        self, source: MapSource, units: Units, others: list[Size], images: int, device: str,
+        self, source: MapSource, units: Units, others: list[Size], images: int, *, device: str,
         precision: str, run_bytes: float | None = None,
     ):  # fmt: skip
         self.source, self.units, self.precision = source, units, precision
@@ -54,7 +54,7 @@ class Model:
         self.sending = sending_stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
-        together = [source.grain(layer) for layer in units.channels]
+        together = [source.channels_per_read(layer) for layer in units.channels]
         self.runs = runs_of(units, images, run_bytes or RUN_BYTES[self.device.type], together)
         self.projections = {
             size: Projection(
@@ -182,6 +182,7 @@ class Sums:
         rows: slice,
         matrix: Tensor,
         images: Sequence[int],
+        *,
         moved: Tensor,
     ) -> None:
         """Add the products of a block of images for some units of the other model.
@@ -255,7 +256,7 @@ def ahead(reads: Iterable[tuple[Model, Run, slice]]) -> Generator[list[Tensor], 
 
 def sum_products(
     a: MapSource, b: MapSource, units_a: Units, units_b: Units, images: slice,
-    block: int,
+    *, block: int,
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
     decoys: int = 0, labels: np.ndarray | None = None,
     run_bytes: float | None = None, holds_larger: bool = False,
@@ -286,8 +287,9 @@ def sum_products(
     swapped = not holds_first(units_a, units_b, holds_larger)
     first, second = ((b, units_b), (a, units_a)) if swapped else ((a, units_a), (b, units_b))
     sizes = [list(units.layers) for _, units in (first, second)]
-    held = Held(Model(*first, sizes[1], block, device, precision, run_bytes))
-    other = Model(*second, sizes[0], block, device, precision, run_bytes)
+    model_of = partial(Model, device=device, precision=precision, run_bytes=run_bytes)
+    held = Held(model_of(*first, sizes[1], block))
+    other = model_of(*second, sizes[0], block)
     sums = sums_of(held, other)
     splits = 1 if split is None else int(split.max()) + 1
     parts = [
@@ -314,7 +316,7 @@ def sum_products(
                 for total in sums:
                     if total.size == run.size:
                         matrix = matrices[total.meeting]
-                        total.add(held, other, run.rows, matrix, images_of, elsewhere)
+                        total.add(held, other, run.rows, matrix, images_of, moved=elsewhere)
     found = {}
     for total in sums:
         for size, of_size in total.by_size(held):

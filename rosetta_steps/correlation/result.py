@@ -15,7 +15,7 @@ from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.matching.nearest import Nearest, nearest, nearest_of_all
 from rosetta_steps.storage.datasets import whole_store, write_dataset, write_template
-from rosetta_steps.storage.files import whole_file, writing
+from rosetta_steps.storage.files import explain_write_errors, whole_file
 from rosetta_steps.storage.manifests import Provenance
 
 CHUNK = 1024  # units of either model in a chunk of the table
@@ -96,7 +96,7 @@ class WholeTable:
             for tile, file in zip(tiles, files, strict=True):
                 places = spans(self.stores, tile)
                 kept = load(file)
-                with writing(output):
+                with explain_write_errors(output):
                     values = _array(store, "correlation")[places] = kept["table"]
                     for dimension in self.further:
                         _array(store, f"{dimension}_correlation")[:, *places] = kept[dimension]

@@ -11,7 +11,7 @@ NO_SCHEDULER = "none"
 MEAN, MEAN_MAP = "mean", "mean_map"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation:
     """Settings of a correlation (eq. 2).
 
@@ -23,17 +23,29 @@ class Correlation:
     """
 
     images_per_strip: int = setting(
-        96, "images in a piece of work, done again if a worker dies", least=1, most=10**7
+        96,
+        "images in a piece of work, which is done again if a worker dies",
+        minimum=1,
+        maximum=10**7,
     )
     images_per_block: int = setting(
-        32, "images read at once, fewer where memory asks for it", least=1, most=10**7
+        32, "images read at once; fewer if they do not fit into memory", minimum=1, maximum=10**7
     )
-    threads_per_worker: int = setting(1, "cores of a worker", least=1, most=4096)
-    memory_gb: float = setting(2.0, "GB that a worker may take", above=0, most=10**6)
-    gpus: int = setting(1, "of a job, where there are some: a worker on each", least=1, most=1024)
-    gpu_memory_gb: float = setting(16.0, "GB that a worker may take of a GPU", above=0, most=10**6)
+    threads_per_worker: int = setting(1, "cores that a worker uses", minimum=1, maximum=4096)
+    memory_gb: float = setting(
+        2.0, "gigabytes of memory that a worker may take", above=0, maximum=10**6
+    )
+    gpus: int = setting(
+        1, "GPUs of a job on a machine with GPUs; each has one worker", minimum=1, maximum=1024
+    )
+    gpu_memory_gb: float = setting(
+        16.0, "gigabytes of GPU memory that a worker may take", above=0, maximum=10**6
+    )
     splits: int = setting(
-        1, "parts of the images correlated besides, at least 2 images each", least=1, most=1000
+        1,
+        "parts of the images that are also correlated each alone; a part has at least 2 images",
+        minimum=1,
+        maximum=1000,
     )
     centre: str = setting(
         MEAN,
@@ -41,9 +53,12 @@ class Correlation:
         choices=(MEAN, MEAN_MAP),
     )
     decoys: int = setting(
-        1, "tables with images moved, against which best buddies are tested", least=0, most=100
+        1,
+        "tables with images moved, by which best buddies are tested against chance",
+        minimum=0,
+        maximum=100,
     )
-    precision: str = setting("float32", "of the products", choices=PRECISIONS)
+    precision: str = setting("float32", "precision of the matrix products", choices=PRECISIONS)
     scheduler: str = setting(
         NO_SCHEDULER,
         "address of a running Dask scheduler, such as tcp://node1:8786",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.pieces import Job, piece
-from rosetta_steps.correlation.plan import GIGABYTE, Outline, matrix_rate, plan
+from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.settings import NO_SCHEDULER, Correlation
 from rosetta_steps.correlation.table import correlations_of
@@ -81,23 +81,31 @@ def correlate(
     images = first.images
     strips = image_blocks(images, settings.images_per_strip)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    budget = (settings.gpu_memory_gb if device == "cuda" else settings.memory_gb) * GIGABYTE
     cores = threads if workers is None else workers * settings.threads_per_worker
     if device == "cuda":
         cores = torch.cuda.device_count() * settings.threads_per_worker
     torch.set_num_threads(settings.threads_per_worker)
-    block = min(settings.images_per_block, settings.images_per_strip, images)
     chosen = plan(
-        Outline.of(first), Outline.of(second), images, len(strips), block, budget,
-        cores, settings.threads_per_worker, available_bytes(),
-        matrix_rate(device, settings.precision), settings.splits, settings.decoys,
-        settings.precision, device,
-    )  # fmt: skip
+        Outline.of(first),
+        Outline.of(second),
+        images,
+        settings,
+        cores=cores,
+        free=available_bytes(),
+        rate=matrix_rate(device, settings.precision),
+        device=device,
+    )
     print(chosen.text, flush=True)
     job = Job.of(
-        a, b, moments_a, moments_b, chosen.block, chosen.holds_larger, settings.precision,
-        settings.threads_per_worker, settings.splits, settings.decoys, samples,
-    )  # fmt: skip
+        a,
+        b,
+        moments_a,
+        moments_b,
+        settings,
+        block=chosen.block,
+        holds_larger=chosen.holds_larger,
+        samples=samples,
+    )
     moments = job.moments()
     paths = (moments_a, moments_b)
     for path, store, of_store, measured in zip((a, b), stores, moments, paths, strict=True):
@@ -142,7 +150,7 @@ def correlate(
             )
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
             total = Total(scratch / f"{name}-{index}.npz", files, units)
-            compute(client, job, units, strips, total, bar)
+            compute(client, job, units, strips, total=total, bar=bar)
             correlations = partial(
                 correlations_of,
                 total.sums,
@@ -253,7 +261,7 @@ def refuse_other_moments(
 
 
 def compute(
-    client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], total: Total, bar
+    client: Client, job: Job, units: tuple[Units, Units], strips: list[slice], *, total: Total, bar
 ) -> None:
     """Compute the pieces of a tile on the workers and add them to its total.
 

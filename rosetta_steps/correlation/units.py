@@ -124,13 +124,13 @@ def runs_of(units: Units, images: int, run_bytes: float, together: Sequence[int]
             at multiples of it.
     """
     runs: list[Run] = []
-    grain = dict(zip(units.channels, together, strict=False))
+    per_read = dict(zip(units.channels, together, strict=False))
     for size, layers in units.layers.items():
         most = int(max(1, run_bytes // (4 * images * size[0] * size[1])))
         parts: list[tuple[str, slice]] = []
         row, begin = 0, 0
         for layer in layers:
-            channels, step = units.channels[layer], grain.get(layer, 1)
+            channels, step = units.channels[layer], per_read.get(layer, 1)
             step = max(step, most // step * step)
             for start in range(0, channels, step):
                 stop = min(start + step, channels)

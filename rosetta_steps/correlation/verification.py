@@ -79,7 +79,7 @@ def of_a_table(
             layer = random.choice(store.layers)
             place = int(random.integers(store.channels[layer]))
             places.append((layer, place))
-            units.append(of_model[layer, int(store.numbers(layer)[place])])
+            units.append(of_model[layer, int(store.channel_numbers(layer)[place])])
         correlation = float(table[units[0], units[1]])
         yield Pair((places[0], places[1]), (units[0], units[1]), correlation)
 
@@ -93,7 +93,7 @@ def of_the_nearest(
         there = {
             (layer, int(channel)): (layer, place)
             for layer in store.layers
-            for place, channel in enumerate(store.numbers(layer))
+            for place, channel in enumerate(store.channel_numbers(layer))
         }
         named = enumerate(names(stored, side))
         place_of.append({unit: there[name] for unit, name in named if name in there})

@@ -23,7 +23,7 @@ from rosetta_steps.display.reading import (
 )
 from rosetta_steps.display.trust import TRUST, trust_page
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 
 # WebP, because every browser shows it and it keeps heatmaps this small without visible blocks
@@ -66,7 +66,7 @@ def write_page(
     output.parent.mkdir(parents=True, exist_ok=True)
     building = partial(output)
     try:
-        with room_for(output):
+        with explain_full_disk(output):
             (building / PICTURES).mkdir(parents=True)
             examples = concept_examples(dictionary, top=top, middle=middle, low=low)
             size = write_pictures(dictionary, examples, building, picture_size)

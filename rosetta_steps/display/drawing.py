@@ -14,7 +14,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from rosetta_steps.display import heatmaps
-from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 
 WIDTH = 7.0  # inches: the text width of a two-column page
@@ -39,7 +39,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_picture(
-    figure: Figure, picture: np.ndarray, x: float, y: float, width: float, height: float
+    figure: Figure, picture: np.ndarray, *, x: float, y: float, width: float, height: float
 ) -> None:
     """Draw a picture (y, x, rgb) whose upper left corner is at (x, y)."""
     full_width, full_height = figure.get_size_inches()
@@ -77,7 +77,7 @@ def draw_foot(figure: Figure, text: str) -> None:
     """Draw a colour key and a line of text at the bottom, which take 0.3 inches."""
     width, height = figure.get_size_inches()
     key = heatmaps.colour_key(24, 300)
-    draw_picture(figure, key, 0.1, height - 0.14, 1.0, 0.08)
+    draw_picture(figure, key, x=0.1, y=height - 0.14, width=1.0, height=0.08)
     write_text(figure, 0.0, height - 0.05, "0", size=SMALL)
     write_text(
         figure, 1.14, height - 0.05, "1 = a unit's greatest value over all images", size=SMALL
@@ -133,7 +133,7 @@ def save_figures(figures: Mapping[Path, Figure], identity: str | None = None) ->
     if identity:
         of_kinds[".pdf"]["Keywords"] = of_kinds[".png"]["Description"] = identity
     try:
-        with matplotlib.rc_context(STYLE), room_for(first.with_name(f"{first.name}.pdf")):
+        with matplotlib.rc_context(STYLE), explain_full_disk(first.with_name(f"{first.name}.pdf")):
             for path, figure in figures.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 for suffix, metadata in of_kinds.items():

@@ -28,7 +28,7 @@ class Unit:
     channel: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Concept:
     """One cluster of Rosetta units, with the units that represent it.
 

@@ -104,12 +104,12 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
             dots = round(cell * DOTS_PER_INCH)
             size = heatmaps.display_size(pictures[index].shape[:2], dots)
             image = heatmaps.to_bytes(heatmaps.resize_image(pictures[index], size))
-            draw_picture(figure, image, left, y, cell, cell * proportion)
+            draw_picture(figure, image, x=left, y=y, width=cell, height=cell * proportion)
             grey = heatmaps.grey_image(pictures[index], dots)
             for column, unit in enumerate(concept.units, start=1):
                 x = left + column * (cell + GAP)
                 picture = heatmaps.overlay(maps[unit, index], ranges[unit], grey)
-                draw_picture(figure, picture, x, y, cell, cell * proportion)
+                draw_picture(figure, picture, x=x, y=y, width=cell, height=cell * proportion)
         for column, lines in enumerate(texts[place], start=1):
             x = left + column * (cell + GAP)
             write_text(figure, x, top + head - 0.04, "\n".join(lines), size=SMALL, linespacing=1.2)
@@ -159,7 +159,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     for place, (name, picture) in enumerate(tiles):
         x, y = (place % columns) * (cell + GAP), (place // columns) * step
         write_text(figure, x, y + label - 0.02, name)
-        draw_picture(figure, picture, x, y + label, cell, cell * proportion)
+        draw_picture(figure, picture, x=x, y=y + label, width=cell, height=cell * proportion)
     total = len(dictionary.concepts)
     count = (
         f"All {total} concepts" if len(shown) == total else f"The first {most} of {total} concepts"

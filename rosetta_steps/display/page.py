@@ -60,8 +60,8 @@ def page(
         dictionary: The opened inputs.
         examples: Examples of each concept, by its number.
         size: Height and width of the images in pixels.
-        settings: Text on the settings of the dictionary, as in `write_page`.
-        identity: Digest of the config settings that determine the page, as in `write_page`.
+        settings: Text on the settings of the dictionary, as in `dictionary.write_page`.
+        identity: Digest of the config settings that determine the page, as there.
 
     Returns:
         The page's HTML.

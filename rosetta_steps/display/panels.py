@@ -37,7 +37,7 @@ def draw_image(figure: Figure, image: np.ndarray, x: float, y: float, width: flo
     dots = round(max(width, height) * DOTS_PER_INCH)
     image = image.transpose(1, 2, 0)
     resized = heatmaps.resize_image(image, heatmaps.display_size(image.shape[:2], dots))
-    draw_picture(figure, heatmaps.to_bytes(resized), x, y, width, height)
+    draw_picture(figure, heatmaps.to_bytes(resized), x=x, y=y, width=width, height=height)
 
 
 def draw_heatmap(
@@ -45,6 +45,7 @@ def draw_heatmap(
     activation: np.ndarray,
     unit_range: tuple[float, float],
     image: np.ndarray,
+    *,
     x: float,
     y: float,
     width: float,
@@ -62,7 +63,9 @@ def draw_heatmap(
     height = width * proportion(image)
     dots = round(max(width, height) * DOTS_PER_INCH)
     grey = heatmaps.grey_image(image.transpose(1, 2, 0), dots)
-    draw_picture(figure, heatmaps.overlay(activation, unit_range, grey), x, y, width, height)
+    draw_picture(
+        figure, heatmaps.overlay(activation, unit_range, grey), x=x, y=y, width=width, height=height
+    )
 
 
 def number(value: float) -> str:
@@ -94,7 +97,7 @@ def draw_key(figure: Figure, y: float, words: str, where: str = "here") -> None:
     lines = words.split("\n")
     write_lines(figure, 0.0, y + 0.04, lines)
     top = y + 0.14 + SPACED * len(lines)
-    draw_picture(figure, heatmaps.colour_key(24, 300), 0.1, top, 1.0, 0.08)
+    draw_picture(figure, heatmaps.colour_key(24, 300), x=0.1, y=top, width=1.0, height=0.08)
     write_text(figure, 0.0, top + 0.09, "0", size=SMALL)
     said = f"1 = a unit's greatest value {where}"
     write_text(figure, 1.14, top + 0.09, said, size=SMALL)

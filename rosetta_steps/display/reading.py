@@ -27,7 +27,7 @@ from rosetta_steps.storage.manifests import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dictionary:
     """The opened inputs of a dictionary.
 
@@ -148,7 +148,17 @@ def open_dictionary(
             f"{table} is of {', '.join(absent)} too, but --evidence has only "
             f"{', '.join(tested)}: add the tables of the others to --evidence."
         )
-    return Dictionary(rows, concepts, generator, models, images, opened, measured, made_of, tested)
+    return Dictionary(
+        table=rows,
+        concepts=concepts,
+        generator=generator,
+        models=models,
+        samples=images,
+        maps=opened,
+        moments=measured,
+        made_of=made_of,
+        evidence=tested,
+    )
 
 
 def evidence_by_model(paths: Iterable[Path], generator: str) -> dict[str, pd.DataFrame]:
@@ -256,12 +266,12 @@ def read_maps(
     for (model, layer), pairs in tqdm(sorted(layers.items()), desc="maps", unit="layer"):
         maps = stores[model]
         places = places_of(maps, layer, {unit.channel for unit, _ in pairs})
-        shard, grain = maps.images_per_shard, maps.grain(layer)
+        shard, per_read = maps.images_per_shard, maps.channels_per_read(layer)
         blocks = _by(
             pairs,
-            lambda pair, shard=shard, grain=grain, places=places: (
+            lambda pair, shard=shard, per_read=per_read, places=places: (
                 pair[1] // shard,
-                places[pair[0].channel] // grain,
+                places[pair[0].channel] // per_read,
             ),
         )
         for (number, _), members in sorted(blocks.items()):

@@ -13,8 +13,8 @@ class Figures:
         ValueError: A setting is out of its range.
     """
 
-    concepts: int = setting(4, "concepts in figure 3", least=1, most=1000)
-    images: int = setting(3, "images of each concept in figure 3", least=1, most=1000)
+    concepts: int = setting(4, "concepts that figure 3 shows", minimum=1, maximum=1000)
+    images: int = setting(3, "images that figure 3 shows of each concept", minimum=1, maximum=1000)
 
     def __post_init__(self):
         check(self)

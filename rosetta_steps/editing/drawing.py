@@ -65,12 +65,12 @@ def edit_figure(edits: Sequence[xr.Dataset], images: Sequence[int] = (0, 1)) -> 
         for place in places:
             one = edit.isel(image=place).load()
             for column, (_, name, under) in enumerate(COLUMNS):
-                at = (column * step, top, CELL)
+                at = {"x": column * step, "y": top, "width": CELL}
                 if under:
                     heat = one[name].values[0]
-                    draw_heatmap(figure, heat, (0.0, 1.0), one[under].values, *at)
+                    draw_heatmap(figure, heat, (0.0, 1.0), one[under].values, **at)
                 else:
-                    draw_image(figure, one[name].values, *at)
+                    draw_image(figure, one[name].values, **at)
             inside = (step + 0.04, top + height - GAP - 0.03)
             reached = 3 * step + 0.04
             success = measured(one)

@@ -27,7 +27,7 @@ from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
 from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 VERSIONS = ("before", "target", "after", "direct")  # of maps
 # A map whose edit changes it by less than this share of its unit's deviation stays as it is.
@@ -87,10 +87,11 @@ class Editor:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: TorchGenerator,
         moments: xr.DataTree,
         units: pd.DataFrame,
         edit: Edit,
+        *,
         settings: Settings,
         start: str,
     ):
@@ -180,16 +181,18 @@ class Editor:
             counting = group[group["weight"] > 0]
             if not len(counting):
                 continue
-            of_units = (self.mean[layer], self.deviation[layer])
+            mean, deviation = self.mean[layer], self.deviation[layer]
             pairs.append(
                 Pairs(
-                    layer,
-                    counting["channel"].tolist(),
-                    *of_units,
-                    self.sizes[layer],
-                    targets[layer][:, : len(counting)],
-                    *of_units,
-                    counting["weight"].to_numpy(),
+                    layer=layer,
+                    channels=counting["channel"].tolist(),
+                    mean=mean,
+                    deviation=deviation,
+                    size=self.sizes[layer],
+                    target=targets[layer][:, : len(counting)],
+                    target_mean=mean,
+                    target_deviation=deviation,
+                    weight=counting["weight"].to_numpy(),
                 )
             )
         similarity = Similarity(pairs, self.settings.similarity, self.generator.device)

@@ -45,6 +45,7 @@ def edit_images(
     editor: Editor,
     source: Source,
     output: Path,
+    *,
     memory: float,
     attrs: dict | None = None,
     provenance: Provenance | None = None,
@@ -248,7 +249,9 @@ def carry_out(a: argparse.Namespace) -> None:
     edit = Edit(a.edit, tuple(a.shift), a.factor, a.level, mask)
     watched = None if table is None else units_of_matches(table)
     units = units_to_edit(edited, matched, a.keep, watched)
-    editor = Editor(generator, own_moments, units, edit, options_from(a, Settings), start)
+    editor = Editor(
+        generator, own_moments, units, edit, settings=options_from(a, Settings), start=start
+    )
     attrs = {
         "generator_digest": entry_digest(entry),
         "source": str(a.source),
@@ -266,7 +269,13 @@ def carry_out(a: argparse.Namespace) -> None:
     provenance = Provenance(
         f"edit {a.output.stem}", [a.generator, *a.models], a.source.stem, made_of, a.identity
     )
-    print(summary(edit_images(editor, source, a.output, a.memory_gb, attrs, provenance)))
+    print(
+        summary(
+            edit_images(
+                editor, source, a.output, memory=a.memory_gb, attrs=attrs, provenance=provenance
+            )
+        )
+    )
 
 
 def image_size(name: str, entry: Entry) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from rosetta_steps.evidence.intervals import ImageSums, effective_images
 from rosetta_steps.evidence.parts import LAYERS, PAIR, parts_of_variance, sizes_compared
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.resampling import Size, meeting_size, upsampling
-from rosetta_steps.maps.store import MapReader
+from rosetta_steps.maps.sources import MapSource, open_maps
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
@@ -35,6 +35,7 @@ KIND = "image sums"
 TOP_SHARE = 0.01  # of all products of a pair, whose share of their sum is kept
 # Products are counted by their leading bits, eight bins to an octave: nothing has to be sorted.
 SHIFT, BINS = 20, 1 << 11
+IMAGES_PER_BLOCK = 32  # those of a file, unless the config says otherwise
 UNIT_BYTES = 64e6  # of the maps that are upsampled together
 
 
@@ -50,7 +51,7 @@ def measure(
     """Write the sums of every best buddy of two models.
 
     Args:
-        maps: Stores of the maps of both models' matched units.
+        maps: Maps of both models: a store that has at least their matched units, or a stream.
         moments: Moments of both models.
         buddies: Table of their best buddies.
         samples: Store of the images.
@@ -61,7 +62,7 @@ def measure(
         StoreError: A store is damaged, or does not belong to the others.
     """
     made_of = ingredients([*maps, *moments, buddies, samples])
-    readers, trees = open_each(MapReader, maps), open_each(open_tree, moments)
+    readers, trees = open_each(open_maps, maps), open_each(open_tree, moments)
     models = [str(reader.attrs["model"]) for reader in readers]
     pairs = read_best_buddies(buddies, models)[PAIR]
     found = sums_of(readers, trees, pairs, open_dataset(samples)["image"])
@@ -85,7 +86,7 @@ def carry_out(a: argparse.Namespace) -> None:
 
 
 def sums_of(
-    readers: Sequence[MapReader],
+    readers: Sequence[MapSource],
     moments: Sequence[xr.DataTree],
     pairs: pd.DataFrame,
     images: xr.DataArray,
@@ -117,15 +118,15 @@ def sums_of(
         }
         for side, name in enumerate("ab")
     ]
+    for reader, of_model in zip(readers, layers, strict=True):
+        reader.select_layers(of_model)
     compared = sizes_compared(moments)
     groups = [
         Group(part, (layers[0][a].at(compared(a, b)), layers[1][b].at(compared(a, b))))
         for (a, b), part in pairs.groupby(LAYERS, sort=False)
     ]
     shown = {group.size: FeatureSums(group.size) for group in groups}
-    for block in tqdm(
-        image_blocks(shape[1], readers[0].images_per_shard), "sums over images", unit="block"
-    ):
+    for block in tqdm(image_blocks(shape[1], IMAGES_PER_BLOCK), "sums over images", unit="block"):
         pictures = torch.from_numpy(images.isel(image=block).values)
         for of_size in shown.values():
             of_size.add(pictures)
@@ -179,7 +180,7 @@ class LayerMaps:
         channels: Channel numbers of the units.
     """
 
-    def __init__(self, reader: MapReader, moments: xr.Dataset, layer: str, channels: np.ndarray):
+    def __init__(self, reader: MapSource, moments: xr.Dataset, layer: str, channels: np.ndarray):
         self.reader, self.moments, self.layer = reader, moments, layer
         self.channels = np.sort(channels)
         self.places = list(places_of(reader, layer, self.channels.tolist()).values())
@@ -363,7 +364,7 @@ def _dataset(
     for group in groups:
         positions[group.pairs] = prod(group.size)
     a, b, aa, bb, ab = (sums[f"sum_{name}"].T for name in ("a", "b", "aa", "bb", "ab"))
-    r = ImageSums(a, b, aa, bb, ab, positions).correlation()[0]
+    r = ImageSums(a, b, aa, bb, ab, positions=positions).correlation()[0]
     for group in groups:
         rows = group.pairs
         top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))

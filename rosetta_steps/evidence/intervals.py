@@ -4,7 +4,7 @@ Correlations are over positions and images, but images are what was drawn: they 
 out and counted here, never positions.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import xarray as xr
@@ -27,6 +27,7 @@ class ImageSums:
     aa: np.ndarray
     bb: np.ndarray
     ab: np.ndarray
+    _: KW_ONLY
     positions: np.ndarray
 
     @classmethod
@@ -39,7 +40,7 @@ class ImageSums:
         """
         a, b = (store[f"sum_{name}"].values.T for name in "ab")
         aa, bb, ab = (store[f"{squares}_{name}"].values.T for name in ("aa", "bb", "ab"))
-        return cls(a, b, aa, bb, ab, store["positions"].values)
+        return cls(a, b, aa, bb, ab, positions=store["positions"].values)
 
     def correlation(self, weights: np.ndarray | None = None) -> np.ndarray:
         """r with images counted so often.

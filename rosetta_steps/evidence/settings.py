@@ -14,10 +14,13 @@ class Evidence:
     """
 
     level: float = setting(
-        0.05, "largest q-value of a pair that counts as above chance", above=0, most=1
+        0.05, "largest q-value of a pair that counts as above chance", above=0, maximum=1
     )
     resamples: int = setting(
-        1000, "bootstrap draws of the images, for intervals", least=100, most=10**6
+        1000,
+        "bootstrap draws of the images, from which intervals follow",
+        minimum=100,
+        maximum=10**6,
     )
 
     def __post_init__(self):

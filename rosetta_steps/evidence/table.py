@@ -68,7 +68,7 @@ def write_evidence(
             f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
             "it mines and tests with one config."
         )
-    found = evidence_of(table, pairs, trees, of_images, neighbours, settings)
+    found = evidence_of(table, pairs, trees, of_images, neighbours, settings=settings)
     sample_set = read_manifest(correlations)["sample_set"]
     write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
 
@@ -79,6 +79,7 @@ def evidence_of(
     moments: Sequence[xr.DataTree],
     of_images: xr.Dataset,
     neighbours: int,
+    *,
     settings: Evidence = DEFAULTS,
 ) -> pd.DataFrame:
     """The evidence of best buddies, a row a pair: columns EVIDENCE of matching.tables.

@@ -1,7 +1,7 @@
 """Arms of a comparison: the same images inverted in several ways, with one store for each way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Arm:
 
     name: str
     empty: str = ""
+    _: KW_ONLY
     image: xr.DataArray = ABSENT
     start: np.ndarray = ABSENT
     failed: np.ndarray = ABSENT
@@ -104,7 +105,15 @@ def read_arm(store: Path) -> Arm:
     last = found["loss"].isel(step=-1).values[images, start]
     terms = {str(term): last[:, index] for index, term in enumerate(found["term"].values)}
     failed = found["failed"].values[images, start]
-    return Arm(store.stem, "", found["image"], start, failed, terms, dict(found.attrs))
+    return Arm(
+        store.stem,
+        "",
+        image=found["image"],
+        start=start,
+        failed=failed,
+        loss=terms,
+        attrs=dict(found.attrs),
+    )
 
 
 def read_arms(stores: Sequence[Path], targets: Path) -> list[Arm]:

@@ -70,15 +70,19 @@ def guidance(
         target = maps[model][layer]
         size = comparison_size(sizes[own], size_of(target))
         channels, others = group["generator_channel"].tolist(), group["channel"].tolist()
+        mean, deviation = mean_and_deviation(generator, own, channels, size)
+        target_mean, target_deviation = mean_and_deviation(models[model], layer, others, size)
         pairs.append(
             Pairs(
-                own,
-                channels,
-                *mean_and_deviation(generator, own, channels, size),
-                sizes[own],
-                target[:, others],
-                *mean_and_deviation(models[model], layer, others, size),
-                group["weight"].to_numpy() if "weight" in group else None,
+                layer=own,
+                channels=channels,
+                mean=mean,
+                deviation=deviation,
+                size=sizes[own],
+                target=target[:, others],
+                target_mean=target_mean,
+                target_deviation=target_deviation,
+                weight=group["weight"].to_numpy() if "weight" in group else None,
             )
         )
     return _joined(pairs)
@@ -95,15 +99,15 @@ def _joined(pairs: list[Pairs]) -> list[Pairs]:
 
     return [
         Pairs(
-            parts[0].layer,
-            sum((list(part.channels) for part in parts), []),
-            all_of(parts, "mean"),
-            all_of(parts, "deviation"),
-            parts[0].size,
-            torch.cat([part.target for part in parts], 1),
-            all_of(parts, "target_mean"),
-            all_of(parts, "target_deviation"),
-            None if parts[0].weight is None else all_of(parts, "weight"),
+            layer=parts[0].layer,
+            channels=sum((list(part.channels) for part in parts), []),
+            mean=all_of(parts, "mean"),
+            deviation=all_of(parts, "deviation"),
+            size=parts[0].size,
+            target=torch.cat([part.target for part in parts], 1),
+            target_mean=all_of(parts, "target_mean"),
+            target_deviation=all_of(parts, "target_deviation"),
+            weight=None if parts[0].weight is None else all_of(parts, "weight"),
         )
         for parts in groups.values()
     ]

@@ -45,6 +45,7 @@ from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.generators.classes import labels
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of
+from rosetta_steps.zoo.protocols import ImageModel
 from rosetta_steps.zoo.weights import weights_file
 
 # A processor gains nothing from more at once, and a killed job loses less.
@@ -72,6 +73,7 @@ class Inverter:
         zoo: str,
         matches: pd.DataFrame,
         moments: dict[str, Path],
+        *,
         settings: Settings,
         device: str,
     ):
@@ -90,7 +92,7 @@ class Inverter:
             layer: size_of(self._moments_of(generator, layer)["mean_map"])
             for layer in dict.fromkeys(self.matches["generator_layer"])
         }
-        self.models = {}
+        self.models: dict[str, tuple[ImageModel, list[str]]] = {}
         for name, group in self.matches.groupby("model", sort=False):
             entry = find_entry(name, zoo)
             model = load(name, entry, weights_file(name, entry), device)
@@ -261,6 +263,7 @@ def invert(
     inverter: Inverter,
     targets: Path,
     output: Path,
+    *,
     memory: float,
     chosen_class=None,
     attrs: dict | None = None,
@@ -284,7 +287,9 @@ def invert(
             that the generator lacks; or no loss of any image stayed finite.
     """
     samples = open_dataset(targets)
-    provenance = arm_of(output, list(inverter.models), targets, guides, inverter.origin, identity)
+    provenance = arm_of(
+        output, list(inverter.models), targets, guides, origin=inverter.origin, identity=identity
+    )
     check_targets(targets, samples)
     count, settings = samples.sizes["image"], inverter.settings
     name, entry = inverter.generator.name, inverter.entry
@@ -353,6 +358,7 @@ def arm_of(
     models: Sequence[str],
     targets: Path,
     guides: Sequence[Path],
+    *,
     origin: dict[str, str],
     identity: str | None,
 ) -> Provenance:
@@ -432,9 +438,20 @@ def carry_out(a: argparse.Namespace) -> None:
             raise
         print(error, file=sys.stderr)
         guides = [*a.buddies, *a.moments]
-        provenance = arm_of(a.output, a.models, a.targets, guides, {}, a.identity)
+        provenance = arm_of(a.output, a.models, a.targets, guides, origin={}, identity=a.identity)
         return write_empty(a.output, str(error), provenance)
-    inverter = Inverter(a.generator, a.zoo, matches, moments, options_from(a, Settings), lease())
+    inverter = Inverter(
+        a.generator, a.zoo, matches, moments, settings=options_from(a, Settings), device=lease()
+    )
     attrs = {"neighbours": a.neighbours, "min_correlation": a.min_correlation}
     guides = [*a.buddies, *a.moments]
-    invert(inverter, a.targets, a.output, a.memory_gb, a.chosen_class, attrs, guides, a.identity)
+    invert(
+        inverter,
+        a.targets,
+        a.output,
+        memory=a.memory_gb,
+        chosen_class=a.chosen_class,
+        attrs=attrs,
+        guides=guides,
+        identity=a.identity,
+    )

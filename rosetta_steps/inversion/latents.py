@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from rosetta_steps.inversion.settings import SPACES
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import latent
 from rosetta_steps.zoo.generators.mapping import Mapping
 from rosetta_steps.zoo.hooks import activations_of
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 # Offset of the Philox keys of random starts, so that they differ from those of sample sets.
 STARTS = 2**32
@@ -39,7 +39,7 @@ class Latents:
         ValueError: The generator has no such space, or needs labels.
     """
 
-    generator: Generator
+    generator: TorchGenerator
     space: str
     labels: Tensor | None = None
     truncation: float = 1.0

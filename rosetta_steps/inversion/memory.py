@@ -1,7 +1,7 @@
 """Estimate of the memory that an optimisation needs, made before it starts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -54,6 +54,7 @@ class Needs:
     row: int
     image: int = 0
     once: int = 0
+    _: KW_ONLY
     preparing: int = 0
     working: int = 0
     working_at_most: int = 0

@@ -10,7 +10,7 @@ A metric of one's own is one entry in `METRICS`; a config then names it under `m
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rosetta_steps.runtime.errors import UserError
@@ -40,6 +40,7 @@ class Metric:
     title: str
     higher_is_better: bool
     compare: Callable[[Any, Any], "Tensor"]
+    _: KW_ONLY
     features: Callable[["Tensor"], Any] = lambda images: images
     digits: int = 4
 

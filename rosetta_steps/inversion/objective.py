@@ -77,6 +77,7 @@ class Objective:
         latents: Tensor,
         anchor: Tensor,
         rows: Tensor,
+        *,
         gradients: bool = True,
         guided: bool = True,
     ) -> dict[str, Tensor]:

@@ -157,5 +157,7 @@ def metrics_of(names: Sequence[str], zoo: str, size: int, device: str) -> list[M
             continue
         distance = distance_of(name, zoo, size, device)
         title = "LPIPS" if name == LPIPS else distance.label
-        chosen.append(Metric(distance.label, title, False, distance.distance, distance.features))
+        chosen.append(
+            Metric(distance.label, title, False, distance.distance, features=distance.features)
+        )
     return chosen

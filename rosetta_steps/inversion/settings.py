@@ -27,7 +27,7 @@ DEFAULTS_OF_A_PAIR: dict[str, Any] = {
 CONCEPTS = 3  # visualised where none is named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Settings of an optimisation of latents (eq. 5 and 7).
 
@@ -35,37 +35,53 @@ class Settings:
         ValueError: One of them is none of its choices, out of its range or not finite.
     """
 
-    space: str = setting("z", "latent that is optimised", choices=SPACES)
+    space: str = setting("z", "space of the latents that are optimised", choices=SPACES)
     starts: int = setting(
-        1, "random starts of each image, the best of which is kept", least=1, most=10_000
+        1, "random starts for each image; the best is kept", minimum=1, maximum=10_000
     )
-    steps: int = setting(250, "of Adam", least=1, most=10**7)
-    learning_rate: float = setting(0.1, "the highest; ramped as in the paper", above=0, most=1000)
+    steps: int = setting(250, "optimisation steps, by Adam", minimum=1, maximum=10**7)
+    learning_rate: float = setting(
+        0.1, "maximum learning rate; it is ramped as in the paper", above=0, maximum=1000
+    )
     similarity: str = setting("cosine", "form of L_act (eq. 6)", choices=tuple(FORMS))
-    alpha: float = setting(0.01, "weight of L_reg", least=0, most=10**6)
-    beta: float = setting(0.3, "weight of L_act", least=0, most=10**6)
+    alpha: float = setting(0.01, "weight of L_reg", minimum=0, maximum=10**6)
+    beta: float = setting(0.3, "weight of L_act", minimum=0, maximum=10**6)
     guidance_fraction: float = setting(
-        0.5, "share of the steps in which L_act counts; 1, all, is the paper's", above=0, most=1
+        0.5,
+        "share of the steps in which L_act counts; the paper's is 1, all steps",
+        above=0,
+        maximum=1,
     )
     norm: str = setting(
-        "l2", "of L_reg: mean of absolute values or of squares", choices=("l1", "l2")
+        "l2", "norm in L_reg: mean of absolute values (l1) or of squares (l2)", choices=("l1", "l2")
     )
     regularise_to: str = setting(
         "prior",
-        "what L_reg draws to: the middle of the space, or the start",
+        "point to which L_reg draws latents: the middle of their space, or the start",
         choices=("prior", "start"),
     )
-    reconstruction: str = setting("perceptual", "L_rec; none is eq. 5", choices=RECONSTRUCTIONS)
+    reconstruction: str = setting(
+        "perceptual", "form of L_rec; with none the loss is that of eq. 5", choices=RECONSTRUCTIONS
+    )
     perceptual_network: str = setting(
-        "efficientnet-lite0", "model of the zoo whose features L_rec: perceptual compares"
+        "efficientnet-lite0",
+        "model of the zoo whose features are compared if reconstruction is perceptual",
     )
     perceptual_size: int = setting(
-        128, "pixels a side of what that network sees", least=16, most=4096
+        128,
+        "height and width in pixels of the images that perceptual_network sees",
+        minimum=16,
+        maximum=4096,
     )
-    truncation: float = setting(1.0, "psi of the generator", least=0, most=1)
-    seed: int = setting(0, "of the random starts, below 2^32", least=0, most=2**32 - 1)
+    truncation: float = setting(
+        1.0, "truncation psi of the generator; 1 is none", minimum=0, maximum=1
+    )
+    seed: int = setting(0, "seed of the random starts, below 2^32", minimum=0, maximum=2**32 - 1)
     frames: int = setting(
-        25, "latents kept on the way of the best start, for an animation", least=0, most=100_000
+        25,
+        "steps of the best start whose latents are stored, for an animation",
+        minimum=0,
+        maximum=100_000,
     )
 
     def __post_init__(self):

@@ -30,7 +30,7 @@ from rosetta_steps.runtime.errors import UserError
 PREPARING_BYTES, ALIVE = 160e6, 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pairs:
     """Pairs of a unit in one layer of the generator and a target map; all targets have one size.
 

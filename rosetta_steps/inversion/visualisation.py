@@ -332,14 +332,16 @@ def figure1(dictionary: Dictionary, concepts: Sequence[Concept], found: xr.Datas
     similarity = found["loss"].sel(term="activation").isel(step=-1).values
     for place, concept in enumerate(concepts):
         top = place * (height + 0.1)
-        _write_heads(figure, concept, texts[place], top, head, cell)
+        _write_heads(figure, concept, texts[place], top=top, head=head, cell=cell)
         for row, image in enumerate(examples[place]):
             y = top + head + row * (cell * tall + strip)
             draw_image(figure, pictures[image], 0.0, y, cell)
             write_text(figure, 0.0, y + cell * tall + STRIP - 0.01, f"image {image}", size=SMALL)
             for column, unit in enumerate(concept.units, start=1):
                 x = column * (cell + GAP)
-                draw_heatmap(figure, maps[unit, image], ranges[unit], pictures[image], x, y, cell)
+                draw_heatmap(
+                    figure, maps[unit, image], ranges[unit], pictures[image], x=x, y=y, width=cell
+                )
         left = columns * (cell + GAP) + between
         write_text(figure, left, top + head - 0.04, "optimised", size=SMALL, weight="bold")
         for start in range(starts):
@@ -361,7 +363,7 @@ def _heads(concept: Concept, letters: int) -> list[list[str]]:
     return lines
 
 
-def _write_heads(figure: Figure, concept: Concept, texts, top: float, head: float, cell: float):
+def _write_heads(figure: Figure, concept: Concept, texts, *, top: float, head: float, cell: float):
     write_text(figure, 0.0, top + LINE, f"Concept {concept.number}", weight="bold")
     write_text(figure, 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35")
     chosen = (0, 1 + partner(concept))
@@ -415,7 +417,12 @@ def carry_out(a: argparse.Namespace) -> None:
     pairs = pairs_of(concepts)
     needed = {name: moments[name] for name in (dictionary.generator, *pairs["model"].unique())}
     inverter = Inverter(
-        dictionary.generator, a.zoo, pairs, needed, replace(settings, starts=1), lease()
+        dictionary.generator,
+        a.zoo,
+        pairs,
+        needed,
+        settings=replace(settings, starts=1),
+        device=lease(),
     )
     found = visualise(
         inverter,

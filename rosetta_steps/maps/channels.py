@@ -5,15 +5,16 @@ from itertools import groupby
 
 import numpy as np
 
+from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError
 
 
-def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int, int]:
+def places_of(maps: MapSource, layer: str, channels: Iterable[int]) -> dict[int, int]:
     """Return the positions of channels in a store, which may hold only matched units.
 
     Args:
-        maps: Reader of the model's maps.
+        maps: Maps of the model, stored or computed on the fly.
         layer: Name of the layer.
         channels: Numbers of the channels in the layer.
 
@@ -25,23 +26,23 @@ def places_of(maps: MapReader, layer: str, channels: Iterable[int]) -> dict[int,
     """
     if layer not in maps.layers:
         raise UserError(
-            f"{maps.store} has no layer {layer!r}; it has {', '.join(maps.layers)}. Give the "
+            f"{_name(maps)} has no layer {layer!r}; it has {', '.join(maps.layers)}. Give the "
             "stores that the table was mined from."
         )
-    kept = {number: place for place, number in enumerate(maps.numbers(layer).tolist())}
+    kept = {number: place for place, number in enumerate(_channel_numbers(maps, layer))}
     if absent := [str(channel) for channel in channels if channel not in kept]:
         raise UserError(
-            f"{maps.store}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
+            f"{_name(maps)}, layer {layer}: channel {', '.join(absent[:5])} is not there; it holds "
             "maps of matched units only. Give the store that goes with this table."
         )
     return {channel: kept[channel] for channel in channels}
 
 
-def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
+def planes(maps: MapSource, layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
     """Read the maps of some channels, (image, channel, y, x); each chunk is decoded once.
 
     Args:
-        maps: Reader of the model's maps.
+        maps: Maps of the model, stored or computed on the fly.
         layer: Name of the layer.
         block: Block of images.
         places: Positions of the channels in the store, ascending.
@@ -49,10 +50,24 @@ def planes(maps: MapReader, layer: str, block: slice, places: Sequence[int]) -> 
     Raises:
         StoreError: The store is damaged.
     """
-    grain = maps.grain(layer)
+    per_read = maps.channels_per_read(layer)
     parts = []
-    for chunk, members in groupby(places, lambda place: place // grain):
-        start = chunk * grain
-        read = maps.read(layer, block, slice(start, start + grain))
+    for chunk, members in groupby(places, lambda place: place // per_read):
+        start = chunk * per_read
+        read = maps.read(layer, block, slice(start, start + per_read))
+        read = read if isinstance(read, np.ndarray) else read.cpu().numpy()
         parts.append(read[:, [place - start for place in members]])
     return np.concatenate(parts, 1)
+
+
+def _channel_numbers(maps: MapSource, layer: str) -> list[int]:
+    # Only a store may hold some of the channels.
+    if isinstance(maps, MapReader):
+        return maps.channel_numbers(layer).tolist()
+    return list(range(maps.channels[layer]))
+
+
+def _name(maps: MapSource) -> str:
+    return (
+        str(maps.store) if isinstance(maps, MapReader) else f"the stream of {maps.attrs['model']}"
+    )

@@ -58,16 +58,16 @@ def copy_maps(
         output,
         shapes,
         source.images,
-        images_per_shard,
-        source.dtype.name,
-        source.attrs,
-        attrs,
+        images_per_shard=images_per_shard,
+        dtype=source.dtype.name,
+        attrs=source.attrs,
+        layer_attrs=attrs,
         key=source.state["key"],
         provenance=provenance,
-        numbers=None if units is None else kept,
+        channel_numbers=None if units is None else kept,
     )
     missing = writer.missing()
-    source.tap(kept)
+    source.select_layers(kept)
     of_block = source.dtype.itemsize * images_per_shard * _values(source, kept)
     with tqdm(total=source.images, desc=f"maps of {source.attrs['model']}", unit="image") as bar:
         bar.update(source.images - sum(block.stop - block.start for block in missing))
@@ -75,9 +75,9 @@ def copy_maps(
             source.progress = bar.update
         for block, following in zip_longest(missing, missing[1:]):
             if kept:
-                source.prepare(block)
+                source.prefetch(block)
             if kept and following is not None and of_block <= AHEAD_BYTES:
-                source.prepare(following)
+                source.prefetch(following)
             writer.write(block, {name: _read(source, name, block, kept[name]) for name in kept})
             if not isinstance(source, Stream):
                 bar.update(block.stop - block.start)
@@ -91,32 +91,32 @@ def _values(source: MapSource, layers) -> int:
 def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> np.ndarray:
     parts = [
         torch.as_tensor(source.read(layer, block, run))[:, [n - run.start for n in numbers]]
-        for run, numbers in runs_of_channels(channels, source.grain(layer))
+        for run, numbers in runs_of_channels(channels, source.channels_per_read(layer))
     ]
     return torch.cat(parts, 1).cpu().numpy()
 
 
-def runs_of_channels(channels: Sequence[int], grain: int) -> Iterator[tuple[slice, list[int]]]:
+def runs_of_channels(channels: Sequence[int], per_read: int) -> Iterator[tuple[slice, list[int]]]:
     """Yield slices of channels to read, each with the selected channels that lie within it.
 
     Channels between two slices are not read.
 
     Args:
         channels: Numbers of the selected channels, ascending.
-        grain: Number of channels that are read together; slices are multiples of it.
+        per_read: Number of channels that are read together; slices are multiples of it.
     """
     run: list[int] = []
     for channel in channels:
-        if run and channel // grain > run[-1] // grain + 1:
-            yield _whole(run, grain), run
+        if run and channel // per_read > run[-1] // per_read + 1:
+            yield _whole(run, per_read), run
             run = []
         run.append(channel)
     if run:
-        yield _whole(run, grain), run
+        yield _whole(run, per_read), run
 
 
-def _whole(run: list[int], grain: int) -> slice:
-    return slice(run[0] // grain * grain, (run[-1] // grain + 1) * grain)
+def _whole(run: list[int], per_read: int) -> slice:
+    return slice(run[0] // per_read * per_read, (run[-1] // per_read + 1) * per_read)
 
 
 def refuse_unknown(source: MapSource, units: Mapping[str, Sequence[int]]) -> None:

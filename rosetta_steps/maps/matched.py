@@ -20,6 +20,7 @@ KIND = "matched maps"
 def keep_matched(
     maps: Path,
     tables: Sequence[Path],
+    *,
     side: str,
     images_per_shard: int,
     output: Path,
@@ -74,4 +75,11 @@ def carry_out(a: argparse.Namespace) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if a.threads:
         torch.set_num_threads(a.threads)
-    keep_matched(a.maps, a.buddies, a.side, a.images_per_shard, a.output, a.identity)
+    keep_matched(
+        a.maps,
+        a.buddies,
+        side=a.side,
+        images_per_shard=a.images_per_shard,
+        output=a.output,
+        identity=a.identity,
+    )

@@ -59,7 +59,7 @@ def measure(
         ThreadPoolExecutor(threads) as pool,
     ):
         for group in groups:
-            store.tap(group)
+            store.select_layers(group)
             sums = {
                 name: [
                     MomentSums(store.channels[name], store.sizes[name], store.device)
@@ -74,13 +74,13 @@ def measure(
                     own = found if splits == 1 else found[split[block] == number]
                     of_split.add(own, channels.start)
 
-            together = store.images_together(of_block)
+            together = store.images_per_read(of_block)
             blocks = image_blocks(store.images, together)
             parts = [part for name in group for part in _parts(store, name, together)]
-            store.prepare(blocks[0])
+            store.prefetch(blocks[0])
             for block, following in zip_longest(blocks, blocks[1:]):
                 if following is not None:
-                    store.prepare(following)
+                    store.prefetch(following)
                 list(pool.map(add, [block] * len(parts), *zip(*parts, strict=True)))
                 bar.update(block.stop - block.start)
             for name in group:
@@ -114,9 +114,9 @@ def _groups(store: MapSource, splits: int, most: float) -> Iterator[list[str]]:
 
 def _parts(store: MapSource, layer: str, images: int) -> Iterator[tuple[str, slice]]:
     """A layer and some of its channels, of which threads have about as much to do."""
-    channels, grain = store.channels[layer], store.grain(layer)
-    of_grain = grain * images * store.dtype.itemsize * prod(store.sizes[layer])
-    step = grain * int(max(1, PART_BYTES[store.device] // of_grain))
+    channels, per_read = store.channels[layer], store.channels_per_read(layer)
+    of_read = per_read * images * store.dtype.itemsize * prod(store.sizes[layer])
+    step = per_read * int(max(1, PART_BYTES[store.device] // of_read))
     for start in range(0, channels, step):
         yield layer, slice(start, min(start + step, channels))
 

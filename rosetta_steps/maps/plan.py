@@ -38,6 +38,7 @@ def plan(
     zoo: str,
     layers: str | list[str],
     images: int,
+    *,
     dtype: str,
     maps: Path,
     images_per_shard: int,

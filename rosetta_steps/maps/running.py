@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
+from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
 # Maximum difference between a regenerated image and the stored one: root mean square difference
@@ -62,6 +63,7 @@ def describe(
     zoo: str | Path,
     samples: Path,
     layers: str | list[str],
+    *,
     dtype: str,
     images_per_shard: int,
     device: str = "cpu",
@@ -139,8 +141,8 @@ class Stream:
         }
         self.channels = {name: layer["channels"] for name, layer in state["layers"].items()}
         self.dtype = np.dtype(state["dtype"])
-        self.tapped = self.layers
-        self._loaded: tuple[Any, xr.Dataset] | None = None
+        self.selected = self.layers
+        self._loaded: tuple[ImageModel | ImageGenerator, xr.Dataset] | None = None
         self._block: slice | None = None
         self._maps: dict[str, Tensor] = {}
         self._reading = Lock()
@@ -158,17 +160,17 @@ class Stream:
         nonlinearity = self.state["layers"][layer]["nonlinearity"]
         return {"model": self.attrs["model"], "layer": layer, "nonlinearity": nonlinearity}
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Return the number of channels best read together: 1, as any selection costs the same."""
         return 1
 
-    def tap(self, layers: Iterable[str]) -> None:
+    def select_layers(self, layers: Iterable[str]) -> None:
         """Announce which layers will be read, so that maps of other layers are not kept."""
         wanted = set(layers)
-        self.tapped = [name for name in self.layers if name in wanted]
+        self.selected = [name for name in self.layers if name in wanted]
         self._block, self._maps, self._coming = None, {}, {}
 
-    def prepare(self, block: slice) -> None:
+    def prefetch(self, block: slice) -> None:
         """Start computing the maps of a block of images in the background."""
         if (images := (block.start, block.stop)) not in self._coming:
             self._coming[images] = self._passes.submit(self._run, block)
@@ -176,17 +178,17 @@ class Stream:
     @property
     def at_once(self) -> int:
         """Number of images in a forward pass."""
-        return self.images_together(PASS_BYTES[torch.device(self.device).type])
+        return self.images_per_read(PASS_BYTES[torch.device(self.device).type])
 
-    def images_together(self, size: float) -> int:
-        """Return how many images are best read together, if possible in `size` bytes of maps."""
-        fits = int(size // (self.dtype.itemsize * self.values))
+    def images_per_read(self, max_bytes: float) -> int:
+        """Return how many images to read together, if possible in `max_bytes` bytes of maps."""
+        fits = int(max_bytes // (self.dtype.itemsize * self.values))
         return max(1, min(self.state["images_at_once"], fits))
 
     @property
     def values(self) -> int:
         """Number of values of the announced layers for one image."""
-        return sum(self.channels[name] * prod(self.sizes[name]) for name in self.tapped)
+        return sum(self.channels[name] * prod(self.sizes[name]) for name in self.selected)
 
     def read(
         self, layer: str, block: slice, channels: slice | Sequence[int] = slice(None)
@@ -200,7 +202,7 @@ class Stream:
         with self._reading:
             if self._block != block:
                 self._maps = {}
-                self.prepare(block)
+                self.prefetch(block)
                 self._maps = self._coming.pop((block.start, block.stop)).result()
                 self._block = block
             return self._maps[layer][:, channels]
@@ -214,7 +216,7 @@ class Stream:
             name: torch.empty(
                 count, self.channels[name], *self.sizes[name], dtype=narrow, device=self.device
             )
-            for name in self.tapped
+            for name in self.selected
         }
         for part in image_blocks(count, self.at_once):
             images = slice(block.start + part.start, block.start + part.stop)
@@ -286,7 +288,13 @@ def provenance_of(stream: "Stream", kind: str, made_of: dict, identity: str | No
     return Provenance(kind, [state["attrs"]["model"]], state["sample_set"], together, identity)
 
 
-def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, block: slice) -> None:
+def run_into(
+    maps: dict[str, Tensor],
+    model: ImageModel | ImageGenerator,
+    role: str,
+    samples: xr.Dataset,
+    block: slice,
+) -> None:
     """Run a model on a block of images and copy the maps of some layers into given tensors.
 
     Args:
@@ -307,10 +315,11 @@ def run_into(maps: dict[str, Tensor], model, role: str, samples: xr.Dataset, blo
             return
         labels = given("label") if "label" in samples else None
         truncation = samples.attrs["truncation"]
-        model.activations(given("latent"), list(maps), labels, truncation, maps)
+        generator = cast(ImageGenerator, model)
+        generator.activations(given("latent"), list(maps), labels, truncation, maps)
 
 
-def refuse_another_network(generator, images: xr.Dataset, samples: Path) -> None:
+def refuse_another_network(generator: ImageGenerator, images: xr.Dataset, samples: Path) -> None:
     """Raise a ValueError if a generator does not reproduce first and last image of a sample set.
 
     Maps and images would then belong to different networks: the weights are random or have changed.

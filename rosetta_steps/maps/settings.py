@@ -16,10 +16,12 @@ class Storing:
     """
 
     store: str = setting(
-        ALL, "every unit's maps, or those of units in best buddies", choices=(ALL, MATCHED)
+        ALL, "units whose maps are stored: all, or those in best buddies", choices=(ALL, MATCHED)
     )
-    dtype: str = setting("float16", "of the stored maps", choices=("float16", "float32"))
-    images_per_shard: int = setting(32, "images in a file", least=1, most=65536)
+    dtype: str = setting(
+        "float16", "floating-point type of the stored maps", choices=("float16", "float32")
+    )
+    images_per_shard: int = setting(32, "images in one file of a store", minimum=1, maximum=65536)
 
     def __post_init__(self):
         check(self)

@@ -52,16 +52,16 @@ class MapSource(Protocol):
     def layer_attrs(self, layer: str) -> dict:
         """Return the attributes of a layer: model, layer, nonlinearity."""
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Return the number of channels of a layer that are best read together."""
 
-    def images_together(self, size: float) -> int:
-        """Return how many images are best read together, if possible in `size` bytes of maps."""
+    def images_per_read(self, max_bytes: float) -> int:
+        """Return how many images to read together, if possible in `max_bytes` bytes of maps."""
 
-    def tap(self, layers: Iterable[str]) -> None:
+    def select_layers(self, layers: Iterable[str]) -> None:
         """Announce which layers will be read, so that maps of other layers need not be kept."""
 
-    def prepare(self, block: slice) -> None:
+    def prefetch(self, block: slice) -> None:
         """Announce which images will be read next, so that maps can be computed ahead."""
 
     def read(

@@ -21,7 +21,7 @@ from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import remove_store
 from rosetta_steps.storage.digests import digest_of_files
-from rosetta_steps.storage.files import write_json, writing
+from rosetta_steps.storage.files import explain_write_errors, write_json
 from rosetta_steps.storage.manifests import (
     Provenance,
     manifest_path,
@@ -58,7 +58,7 @@ class MapWriter:
         key: Digest of everything the content depends on. Blocks on disk are kept only if it is the
             same.
         provenance: Origin of the maps, recorded in the manifest.
-        numbers: Channel numbers of the stored channels of each layer, if only some are stored; they
+        channel_numbers: Numbers of the stored channels of each layer, if only some are stored; they
             become the coordinate `channel`.
 
     Raises:
@@ -70,13 +70,14 @@ class MapWriter:
         store: Path,
         layers: Mapping[str, tuple[int, int, int]],
         images: int,
+        *,
         images_per_shard: int,
         dtype: str,
         attrs: dict,
         layer_attrs: Mapping[str, dict],
         key: str,
         provenance: Provenance,
-        numbers: Mapping[str, Sequence[int]] | None = None,
+        channel_numbers: Mapping[str, Sequence[int]] | None = None,
     ):
         self.store, self.images, self.images_per_shard = Path(store), images, images_per_shard
         self.state = provenance.state(store) | {
@@ -88,8 +89,8 @@ class MapWriter:
         }
         for name, shape in layers.items():
             self.state["layers"][name] = {"shape": [images, *shape], "dtype": dtype}
-            if numbers is not None:
-                self.state["layers"][name]["channels"] = list(numbers[name])
+            if channel_numbers is not None:
+                self.state["layers"][name]["channels"] = list(channel_numbers[name])
         chunks = _chunks_of_shards(self.state)
         known = _read_partial(store)
         if known and known | {"blocks": {}} == self.state:
@@ -100,7 +101,7 @@ class MapWriter:
             }
         else:
             remove_store(store)
-            with writing(store):
+            with explain_write_errors(store):
                 root = zarr.create_group(store, attributes=plain_attrs(attrs))
                 for name, (channels, y, x) in layers.items():
                     group = root.create_group(name, attributes=plain_attrs(layer_attrs[name]))
@@ -119,8 +120,8 @@ class MapWriter:
                         dimension_names=("image", "channel", "y", "x"),
                         attributes=attrs_of_maps(dtype),
                     )
-                    if numbers is not None:
-                        values = np.array(numbers[name], np.int64)
+                    if channel_numbers is not None:
+                        values = np.array(channel_numbers[name], np.int64)
                         group.create_array("channel", data=values, dimension_names=("channel",))
             write_json(partial_path(store), self.state)
         self.arrays, self._chunks = _arrays(store, layers, "r+"), chunks
@@ -142,7 +143,7 @@ class MapWriter:
             file = f"{name}/activation/c/{index}/0/0/0"
             # A short last block would be merged with the remains of an interrupted write.
             (self.store / file).unlink(missing_ok=True)
-            with writing(self.store / file):
+            with explain_write_errors(self.store / file):
                 self.arrays[name][block] = maps[name]
             files[file] = _content_of(self.store / file, self._chunks[name])
         self.state["blocks"][str(index)] = files
@@ -162,7 +163,7 @@ def _finish_maps(store: Path, state: dict) -> None:
     with warnings.catch_warnings():
         # Zarr warns that consolidated metadata is not in the v3 specification; xarray reads it.
         warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
-        with writing(store / "zarr.json"):
+        with explain_write_errors(store / "zarr.json"):
             zarr.consolidate_metadata(store)
     others = _other_files(store, state)
     write_json(manifest_path(store), state | {"others": digest_of_files(store, others)})
@@ -233,26 +234,26 @@ class MapReader:
         """Number of images in a block, as it was written."""
         return self.state["images_per_shard"]
 
-    def images_together(self, size: float) -> int:
-        """Return how many images are best read together: those of a file, whatever `size` is."""
+    def images_per_read(self, max_bytes: float) -> int:
+        """Return how many images to read together: those of a file, whatever `max_bytes` is."""
         return self.images_per_shard
 
     def layer_attrs(self, layer: str) -> dict:
         """Return the attributes of a layer: model, layer, nonlinearity."""
         return self.root[layer].attrs.asdict()
 
-    def tap(self, layers: Iterable[str]) -> None:
+    def select_layers(self, layers: Iterable[str]) -> None:
         """Announce which layers will be read; a store needs no preparation."""
 
-    def prepare(self, block: slice) -> None:
+    def prefetch(self, block: slice) -> None:
         """Announce which images will be read next; a store needs no preparation."""
 
-    def numbers(self, layer: str) -> np.ndarray:
+    def channel_numbers(self, layer: str) -> np.ndarray:
         """Return the channel numbers present in the store; only some if it has matched units."""
         stored = self.state["layers"][layer]
         return np.array(stored.get("channels", range(stored["shape"][1])))
 
-    def grain(self, layer: str) -> int:
+    def channels_per_read(self, layer: str) -> int:
         """Return the number of channels in a chunk; reading fewer of them takes as long."""
         return self.arrays[layer].chunks[1]
 

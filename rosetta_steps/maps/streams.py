@@ -24,7 +24,7 @@ def seen(stream: Stream) -> dict[str, float]:
     """
     block = slice(0, min(stream.at_once, stream.images, TIMED))
     for _ in range(2):  # the first loads the model
-        stream.tap(stream.layers)
+        stream.select_layers(stream.layers)
         begin = time.perf_counter()
         stream.read(stream.layers[0], block)
     seconds = (time.perf_counter() - begin) / block.stop
@@ -57,5 +57,13 @@ def stream_from(a: argparse.Namespace) -> Stream:
     if a.threads:
         torch.set_num_threads(a.threads)
     layers = layers_from(a)
-    state = describe(a.model, a.zoo, a.samples, layers, a.dtype, a.images_per_shard, device)
+    state = describe(
+        a.model,
+        a.zoo,
+        a.samples,
+        layers,
+        dtype=a.dtype,
+        images_per_shard=a.images_per_shard,
+        device=device,
+    )
     return Stream(state, device)

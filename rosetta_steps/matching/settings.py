@@ -17,14 +17,15 @@ class Clustering:
 
     method: str = setting(
         "average",
-        "average linkage, or the paper's connected components of best buddies",
+        "how units become concepts: average linkage, or the paper's connected components of best "
+        "buddies",
         choices=METHODS,
     )
     min_correlation: float = setting(
         0.3,
-        "mean correlation between two clusters below which average linkage keeps two",
-        least=-1,
-        most=1,
+        "mean correlation below which average linkage keeps two clusters apart",
+        minimum=-1,
+        maximum=1,
     )
 
     def __post_init__(self):

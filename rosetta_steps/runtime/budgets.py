@@ -14,7 +14,7 @@ FILES = {
 
 
 def available_bytes(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+    groups: Path = Path("/sys/fs/cgroup"), cgroup_file: Path = Path("/proc/self/cgroup")
 ) -> int:
     """Return the bytes of memory that this process may still take.
 
@@ -23,10 +23,10 @@ def available_bytes(
 
     Args:
         groups: Folder where control groups are mounted.
-        own: File that lists the control groups of this process.
+        cgroup_file: File that lists the control groups of this process.
     """
     free = psutil.virtual_memory().available
-    for line in own.read_text().splitlines() if own.is_file() else []:
+    for line in cgroup_file.read_text().splitlines() if cgroup_file.is_file() else []:
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
@@ -56,18 +56,18 @@ KEPT_BYTES = 2e9
 LARGEST_MAP_BYTES = 0.25e9
 
 
-def images_at_once(layers: list, kept: list, most: int) -> int:
+def images_at_once(layers: list, kept: list, max_batch: int) -> int:
     """Return the batch size of a forward pass: as many images as fit into memory, at least one.
 
     Args:
         layers: All layers of the model (zoo.hooks.Layer).
         kept: Layers whose maps are kept until the batch is done.
-        most: Maximum batch size.
+        max_batch: Maximum batch size.
     """
     largest = max((_bytes(layer) for layer in layers), default=0)
     together = sum(_bytes(layer) for layer in kept)
     fits = min(KEPT_BYTES // max(together, 1), LARGEST_MAP_BYTES // max(largest, 1))
-    return int(max(1, min(most, fits)))
+    return int(max(1, min(max_batch, fits)))
 
 
 def _bytes(layer) -> int:

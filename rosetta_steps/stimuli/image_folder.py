@@ -26,7 +26,7 @@ from rosetta_steps.stimuli.image_files import (
     read_image,
 )
 from rosetta_steps.storage.datasets import whole_store
-from rosetta_steps.storage.files import writing
+from rosetta_steps.storage.files import explain_write_errors
 from rosetta_steps.storage.manifests import Provenance
 from rosetta_steps.storage.portable import fixed_width, plain_attrs
 
@@ -63,6 +63,7 @@ def gather(
     patterns: list[str],
     size: tuple[int, int],
     output: Path,
+    *,
     limit: int | None = None,
     unreadable: str = "refuse",
     per_class: int | None = None,
@@ -113,7 +114,7 @@ def gather(
             if noted.unreadable and unreadable == "refuse":
                 continue  # to the end, so that the error names every file
             noted.see(picture for _, picture in block)
-            with writing(output):
+            with explain_write_errors(output):
                 _append(store, block, not kept, of_class, max(map(len, names)))
             kept += [name for name, _ in block]
         if per_class and (few := {c: n for c, n in asked.items() if n}) and limit is None:
@@ -155,7 +156,7 @@ def gather(
             "undecoded": undecoded,
             "interpolation": INTERPOLATION,
         }
-        with writing(output):
+        with explain_write_errors(output):
             xr.Dataset(attrs=plain_attrs(attrs)).to_zarr(store, mode="a", consolidated=False)
     if noted.unreadable:
         print(f"{len(noted.unreadable)} files left out:\n{listing}", file=sys.stderr)

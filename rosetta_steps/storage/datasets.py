@@ -19,7 +19,7 @@ import zarr
 
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.digests import digest_of_files
-from rosetta_steps.storage.files import write_json, writing
+from rosetta_steps.storage.files import explain_write_errors, write_json
 from rosetta_steps.storage.manifests import (
     Provenance,
     manifest_path,
@@ -49,7 +49,11 @@ def write_dataset(
     Raises:
         StoreError: The disk is full.
     """
-    with whole_store(store, provenance) as folder, warnings.catch_warnings(), writing(store):
+    with (
+        whole_store(store, provenance) as folder,
+        warnings.catch_warnings(),
+        explain_write_errors(store),
+    ):
         # zarr-python warns when it writes fixed-width strings; it reads them without a warning.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         portable(dataset).to_zarr(folder, mode="w", consolidated=False, encoding=encoding)
@@ -66,7 +70,7 @@ def _remove(folder: Path) -> None:
 
 def write_template(dataset, folder: Path, encoding: dict) -> None:
     """Write a Dataset's metadata and NumPy arrays; values of Dask arrays are written later."""
-    with warnings.catch_warnings(), writing(folder):
+    with warnings.catch_warnings(), explain_write_errors(folder):
         # As in write_dataset, fixed-width strings would warn.
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
         written = portable(dataset)
@@ -89,7 +93,7 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
     """
     store = Path(store)
     remove_store(store)
-    with writing(store):
+    with explain_write_errors(store):
         store.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{store.name}.building-"
     for left in [path for path in store.parent.iterdir() if path.name.startswith(prefix)]:
@@ -97,7 +101,7 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
     temporary = store.with_name(f"{prefix}{os.getpid()}")
     try:
         yield temporary
-        with warnings.catch_warnings(), writing(store):
+        with warnings.catch_warnings(), explain_write_errors(store):
             # Zarr warns that consolidated metadata is not in the v3 specification, and as above.
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
             warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
@@ -107,7 +111,7 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
             "files": {str(path.relative_to(temporary)): path.stat().st_size for path in files},
             "digest": digest_of_files(temporary, files),
         }
-        with writing(store):
+        with explain_write_errors(store):
             os.replace(temporary, store)
         write_json(manifest_path(store), state)
     finally:

@@ -12,7 +12,7 @@ from rosetta_steps.storage.leftovers import partial
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Turn errors of writing within the context into a StoreError with cause and remedy.
 
     Raises:
@@ -29,7 +29,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def room_for(output: Path) -> Iterator[None]:
+def explain_full_disk(output: Path) -> Iterator[None]:
     """Turn errors of a full disk within the context into a StoreError; other errors pass unchanged.
 
     Raises:
@@ -40,7 +40,7 @@ def room_for(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        with writing(output):
+        with explain_write_errors(output):
             raise
 
 
@@ -49,7 +49,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; its file is moved to `path` on success and removed after an error."""
     temporary = partial(path)
     try:
-        with writing(path):
+        with explain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             os.replace(temporary, path)

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from rosetta_steps.storage.files import writing
+from rosetta_steps.storage.files import explain_write_errors
 
 
 def pieces_folder(output: Path, identity) -> Path:
@@ -22,7 +22,7 @@ def pieces_folder(output: Path, identity) -> Path:
     known, text = folder / "of.json", json.dumps(identity)
     if not known.is_file() or known.read_text() != text:
         shutil.rmtree(folder, ignore_errors=True)
-        with writing(known):
+        with explain_write_errors(known):
             folder.mkdir(parents=True)
             known.write_text(text)
     return folder

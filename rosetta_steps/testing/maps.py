@@ -49,7 +49,7 @@ def write_maps(
     store: Path,
     layers: Mapping[str, np.ndarray],
     images_per_shard: int = 4,
-    numbers: Mapping[str, Sequence[int]] | None = None,
+    channel_numbers: Mapping[str, Sequence[int]] | None = None,
     provenance: Provenance | None = None,
 ) -> Path:
     """Write arrays as a finished store of float16 maps, and its moments as another store.
@@ -60,8 +60,8 @@ def write_maps(
         layers: Maps of each layer, (image, channel, y, x), in the order of the forward pass. All
             layers have the same number of images.
         images_per_shard: Number of images in a file.
-        numbers: Channel numbers of the maps in each layer, for a store of matched units; None means
-            that all channels are present.
+        channel_numbers: Numbers of the channels in each layer, for a store of matched units; None
+            means that all channels are present.
         provenance: Provenance of the store; if it is given, moments are not written.
 
     Returns:
@@ -80,13 +80,14 @@ def write_maps(
         store,
         {name: array.shape[1:] for name, array in layers.items()},
         images,
-        images_per_shard,
-        "float16",
-        {"model": store.stem, "samples": "samples.zarr"},
-        {name: {"layer": name} for name in layers},
+        images_per_shard=images_per_shard,
+        dtype="float16",
+        attrs={"model": store.stem, "samples": "samples.zarr"},
+        layer_attrs={name: {"layer": name} for name in layers},
         key="test",
-        provenance=provenance or made("matched maps" if numbers else "activations", store.stem),
-        numbers=numbers,
+        provenance=provenance
+        or made("matched maps" if channel_numbers else "activations", store.stem),
+        channel_numbers=channel_numbers,
     )
     for block in image_blocks(images, images_per_shard):
         writer.write(block, {name: array[block] for name, array in layers.items()})
@@ -106,6 +107,7 @@ def dump_maps(
     zoo: str | Path,
     samples: Path,
     layers: str | list[str],
+    *,
     dtype: str,
     images_per_shard: int,
     store: Path,
@@ -125,5 +127,5 @@ def dump_maps(
         ValueError: The model, its weights or layers cannot be used, or maps are not finite.
         StoreError: The sample set is damaged, or the disk is full.
     """
-    state = describe(model, zoo, samples, layers, dtype, images_per_shard)
+    state = describe(model, zoo, samples, layers, dtype=dtype, images_per_shard=images_per_shard)
     dump(Stream(state), images_per_shard, store)

@@ -13,8 +13,8 @@ def check_source(source: MapSource) -> None:
 
     Each layer is read for all images at once, then on a few blocks of images (the first two, the
     last, one image in the middle, and the first again), with and without a selection of channels.
-    Each block is announced by `prepare` before. Afterwards the source is tapped for all of its
-    layers. Use a source of few images, because the maps of all images are held in memory.
+    Each block is announced by `prefetch` before. Afterwards all layers of the source are selected.
+    Use a source of few images, because the maps of all images are held in memory.
 
     Args:
         source: Store, stream, or an object of your own class.
@@ -24,38 +24,38 @@ def check_source(source: MapSource) -> None:
     """
     _check_what_it_says(source)
     layers = list(source.layers)
-    source.tap(layers)
-    together = source.images_together(1e6)
+    source.select_layers(layers)
+    together = source.images_per_read(1e6)
     assert isinstance(together, int) and together >= 1, (
-        f"images_together gives {together!r}, not a number of images of at least 1"
+        f"images_per_read gives {together!r}, not a number of images of at least 1"
     )
     whole = {}
     for layer in layers:
-        source.prepare(slice(0, source.images))
+        source.prefetch(slice(0, source.images))
         whole[layer] = _read(source, layer, slice(0, source.images))
     step = max(1, min(together, (source.images + 1) // 2))
     blocks = [slice(n, min(n + step, source.images)) for n in range(0, source.images, step)]
     middle = source.images // 2
     for block in (*blocks[:2], blocks[-1], slice(middle, middle + 1), blocks[0]):
-        source.prepare(block)
+        source.prefetch(block)
         for layer in layers:
             expected = whole[layer][block]
             _same(_read(source, layer, block), expected, layer, block, "of all images")
-            for channels in _runs(source.channels[layer], source.grain(layer)):
+            for channels in _runs(source.channels[layer], source.channels_per_read(layer)):
                 found = _read(source, layer, block, channels)
                 _same(found, expected[:, channels], layer, block, f"{_words(channels)} of all")
     last = layers[-1]
-    source.tap([last])
-    _same(
-        _read(source, last, blocks[0]), whole[last][blocks[0]], last, blocks[0], "when all tapped"
-    )
-    source.tap(layers)
+    source.select_layers([last])
+    found, expected = _read(source, last, blocks[0]), whole[last][blocks[0]]
+    _same(found, expected, last, blocks[0], "when all were selected")
+    source.select_layers(layers)
 
 
 def _check_what_it_says(source: MapSource) -> None:
     """Check the attributes without reading maps."""
     wanted = ("state", "attrs", "images", "sizes", "channels", "device", "layers", "dtype")
-    for name in (*wanted, "layer_attrs", "grain", "images_together", "tap", "prepare", "read"):
+    methods = ("layer_attrs", "channels_per_read", "images_per_read", "select_layers", "prefetch")
+    for name in (*wanted, *methods, "read"):
         assert hasattr(source, name), f"it has no {name}"
     for key in ("name", "sample_set", "made_of"):
         assert key in source.state, f"its state has no {key!r}"
@@ -78,8 +78,10 @@ def _check_what_it_says(source: MapSource) -> None:
             f"layer {layer}: the size {size!r} is no tuple (y, x)"
         )
         assert isinstance(channels, int) and channels >= 1, f"layer {layer}: {channels!r} channels"
-        grain = source.grain(layer)
-        assert isinstance(grain, int) and grain >= 1, f"layer {layer}: the grain is {grain!r}"
+        per_read = source.channels_per_read(layer)
+        assert isinstance(per_read, int) and per_read >= 1, (
+            f"layer {layer}: channels_per_read gives {per_read!r}"
+        )
         said = source.layer_attrs(layer)
         assert isinstance(said, dict), f"layer {layer}: layer_attrs gives {said!r}, not a dict"
 
@@ -102,10 +104,10 @@ def _read(source: MapSource, layer: str, block: slice, channels: slice = slice(N
     return values.copy()
 
 
-def _runs(channels: int, grain: int) -> list[slice]:
-    """Return channel slices to test: first, one grain, second half, last with open end."""
+def _runs(channels: int, per_read: int) -> list[slice]:
+    """Return channel slices to test: first, one read, second half, last with open end."""
     middle = channels // 2
-    found = [(0, 1), (0, min(grain, channels)), (middle, channels), (channels - 1, channels)]
+    found = [(0, 1), (0, min(per_read, channels)), (middle, channels), (channels - 1, channels)]
     return [*(slice(*run) for run in dict.fromkeys(found)), slice(channels - 1, None)]
 
 

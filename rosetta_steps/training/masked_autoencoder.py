@@ -266,6 +266,7 @@ def train(
     images: Images,
     held_out: Tensor,
     output: Path,
+    *,
     steps: int,
     batch: int,
     peak: float,
@@ -436,7 +437,9 @@ def main() -> None:
     generators, model, size = load_generators(a.generators, a.zoo), new_model(a.seed), 64
     held_out = Images(generators, HELD_OUT_IMAGES, size)(range(HELD_OUT))
     images = Images(generators, TRAINING_IMAGES + a.seed, size)
-    rows = train(model, images, held_out, a.output, a.steps, a.batch, a.rate, a.seed)
+    rows = train(
+        model, images, held_out, a.output, steps=a.steps, batch=a.batch, peak=a.rate, seed=a.seed
+    )
     export(model.encoder, a.output / "model.safetensors")
     draw_reconstructions(model, held_out[:10], a.output / "reconstructions.png")
     if rows:

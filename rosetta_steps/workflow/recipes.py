@@ -188,10 +188,11 @@ class Recipes(Chosen):
         return settings, [("correlations", name, a, b)]
 
     def _image_sums(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
-        kinds = ("matched_maps", "moments")
-        stores: list[Node] = [(kind, name, model) for kind in kinds for model in (a, b)]
+        # The generator's matched maps would be those of every model.
+        maps: list[Node] = [self._source(name, a), ("matched_maps", name, b)]
+        moments: list[Node] = [("moments", name, model) for model in (a, b)]
         inputs: list[Node] = [("samples", name), ("best_buddies", name, a, b)]
-        return {"step": revision("image_sums")}, inputs + stores
+        return {"step": revision("image_sums")}, inputs + maps + moments
 
     def _evidence(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {"step": revision("evidence.table"), "neighbours": self.config["neighbours"]}

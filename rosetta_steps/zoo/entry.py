@@ -4,14 +4,14 @@ Nothing here imports torch: the workflow reads entries while it is parsed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
 # The package last: its name alone, beside another source, is none.
 SOURCES = ("url", "timm", "open_clip", "path", "function", "package")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """Where the weights of a model come from, and how their file is read.
 
@@ -95,6 +95,7 @@ class Entry:
     loader: str
     architecture: str | dict[str, Any]
     weights: Weights
+    _: KW_ONLY
     keys: str | None = None
     classes: str | list[str] | None = None
     autocast: str | None = None

@@ -78,7 +78,7 @@ def tokens_from(name: str, architecture: dict) -> Tokens:
     return Tokens(tuple(tuple(grid) for grid in grids), prefix)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Source:
     """Information about an output's layout, gathered while the modules run.
 

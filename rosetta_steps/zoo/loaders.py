@@ -5,7 +5,7 @@ entries that lists loaders and architectures is made from the table
 (python -m rosetta_steps.workflow.schemas); a test compares the keywords with the constructors.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Loader:
     module: str
     architecture: dict
     network: str = ""
+    _: KW_ONLY
     family: Family | None = None
 
 

@@ -4,12 +4,17 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import layer_patterns, loader_module, no_layer_matches
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.layer_names import refuse_impossible_names
 from rosetta_steps.zoo.weights import is_unread, remember
+
+if TYPE_CHECKING:  # they import torch, which a job that only fetches weights does not need
+    from rosetta_steps.zoo.hooks import Layer
+    from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
 
 
 def load(name: str, entry: Entry, weights: Path | None = None, device: str = "cpu"):
@@ -61,7 +66,12 @@ def _first_reading(entry: Entry, weights: Path) -> Iterator[None]:
     remember(entry, weights)
 
 
-def choose_layers(name: str, entry: Entry, model, layers: str | list[str]) -> list:
+def choose_layers(
+    name: str,
+    entry: Entry,
+    model: "ImageModel | ImageGenerator",
+    layers: str | list[str],
+) -> "list[Layer]":
     """Layers of a model (zoo.hooks.Layer), in the order of the forward pass.
 
     Args:

@@ -121,7 +121,13 @@ class OpenGenerator(OpenModel):
             ValueError: No such class, or a truncation or a seed that cannot be.
         """
         return samples_of(
-            self.loaded, self.entry, images, seed, truncation, chosen_class, latent_bound
+            self.loaded,
+            self.entry,
+            images,
+            seed,
+            truncation=truncation,
+            chosen_class=chosen_class,
+            latent_bound=latent_bound,
         )
 
     def activations(self, samples: xr.Dataset, layers: str | Sequence[str] = "all") -> xr.DataTree:

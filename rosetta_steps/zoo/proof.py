@@ -31,6 +31,7 @@ from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
 from rosetta_steps.zoo.weights import cache_folder, sha256_of_weights, weights_file
 
 # Maximum differences, relative to the largest value of a layer. Two passes over one image differ at
@@ -143,7 +144,7 @@ def _version(library: str) -> str:
         return ""
 
 
-def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
+def prove(model: ImageModel, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
     """Return the reasons why layers of a discriminative model are no maps, by name.
 
     Args:
@@ -164,7 +165,7 @@ def prove(model, layers: Sequence[str], device: str = "cpu") -> dict[str, str]:
 # Determinism
 
 
-def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> None:
+def refuse_unsteady_model(model: ImageModel, layers: Sequence[str], device: str = "cpu") -> None:
     """Raise a ValueError if maps of an image differ between passes or depend on the batch.
 
     Args:
@@ -180,10 +181,10 @@ def refuse_unsteady_model(model, layers: Sequence[str], device: str = "cpu") -> 
     def maps(images: list[Tensor]) -> dict[str, Tensor]:
         return model.activations(torch.cat(images), layers)
 
-    _refuse_unsteady(model, "image", maps, image, others, _tolerance(device))
+    _refuse_unsteady(model, "image", maps, one=image, others=others, tolerance=_tolerance(device))
 
 
-def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
+def refuse_unsteady_generator(generator: ImageGenerator, layers: Sequence[str]) -> None:
     """Raise a ValueError if maps of a latent differ between passes or depend on the batch.
 
     Args:
@@ -201,7 +202,7 @@ def refuse_unsteady_generator(generator, layers: Sequence[str]) -> None:
     tolerance = _tolerance(generator.device)
     if generator.autocast:
         tolerance = IN_A_BATCH_OF_AUTOCAST
-    _refuse_unsteady(generator, "z", maps, latents[0], [latents[1]], tolerance)
+    _refuse_unsteady(generator, "z", maps, one=latents[0], others=[latents[1]], tolerance=tolerance)
 
 
 def _tolerance(device: str) -> float:
@@ -209,9 +210,10 @@ def _tolerance(device: str) -> float:
 
 
 def _refuse_unsteady(
-    model,
+    model: ImageModel | ImageGenerator,
     what: str,
     maps: Callable[[list[Tensor]], dict[str, Tensor]],
+    *,
     one: Tensor,
     others: list[Tensor],
     tolerance: float,
@@ -282,7 +284,7 @@ def checksums(module: nn.Module | None) -> dict[str, int]:
 # Position
 
 
-def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
+def misplaced(model: ImageModel, layers: Sequence[str]) -> dict[str, str]:
     """Return the layers whose maps do not change where the image is changed, with reasons.
 
     Args:
@@ -294,7 +296,7 @@ def misplaced(model, layers: Sequence[str]) -> dict[str, str]:
     return {name: silent.get(name, reason) for name, reason in found.items() if reason}
 
 
-def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def responses(model: ImageModel, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Measure how much each position of a map changes when a block of the image is changed.
 
     The mean over positions is subtracted from the difference of each channel first, and all
@@ -309,7 +311,7 @@ def responses(model, layers: Sequence[str]) -> tuple[dict[str, Tensor], dict[str
         Change of each layer, (block_y, block_x, y, x); and for layers that hardly change, the
         reason.
     """
-    size = tuple(model.preprocessing.size)
+    size = model.preprocessing.size
     image, other = textured(size, 0), textured(size, 1)
     plain = model.activations(image, layers)
     scale = {name: maps.abs().amax().clamp_min(1e-30) for name, maps in plain.items()}

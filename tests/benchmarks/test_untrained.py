@@ -204,7 +204,17 @@ def test_a_preset_of_layers_that_a_model_lacks_is_refused_before_anything_is_com
     zoo, tmp_path, capsys
 ):
     with pytest.raises(ValueError, match="model has no layer preset 'block'"):
-        untrained.compare("generator", "model", zoo, 8, 0, tmp_path / "out", 1, None, "all")
+        untrained.compare(
+            "generator",
+            "model",
+            zoo,
+            images=8,
+            seed=0,
+            output=tmp_path / "out",
+            untrained=1,
+            initial=None,
+            generator_layers="all",
+        )
     assert not (tmp_path / "out").exists() and "sampling" not in capsys.readouterr().err
 
 
@@ -212,6 +222,15 @@ def test_a_file_of_another_network_is_refused_before_anything_is_computed(zoo, t
     other = tmp_path / "generator.safetensors"
     with pytest.raises(ValueError, match="generator.safetensors"):
         untrained.compare(
-            "generator", "model", zoo, 8, 0, tmp_path / "out", 1, [other], "all", "all"
+            "generator",
+            "model",
+            zoo,
+            images=8,
+            seed=0,
+            output=tmp_path / "out",
+            untrained=1,
+            initial=[other],
+            generator_layers="all",
+            layers="all",
         )
     assert not (tmp_path / "out").exists() and "sampling" not in capsys.readouterr().err

@@ -26,8 +26,8 @@ class Kinds:
     """One of each."""
 
     word: str = setting("one", "a word", choices=("one", "two"))
-    count: int = setting(3, "of things", least=1, most=9)
-    share: float = setting(0.5, "of all", above=0, most=1)
+    count: int = setting(3, "of things", minimum=1, maximum=9)
+    share: float = setting(0.5, "of all", above=0, maximum=1)
     here: int = setting(0, "on the command line alone", config=False)
 
     def __post_init__(self):

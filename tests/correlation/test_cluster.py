@@ -15,6 +15,7 @@ from distributed import Client
 from rosetta_steps.correlation import cluster, pieces, step
 from rosetta_steps.correlation.cluster import refuse_differences, seen
 from rosetta_steps.correlation.pieces import Job
+from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.pieces import pieces_folder
 from rosetta_steps.testing import moments_of, random_maps, write_maps
@@ -72,7 +73,9 @@ def test_four_workers_of_a_scheduler_give_the_bits_of_one_here(four_workers, two
 
 def job_of(two_stores) -> Job:
     a, b, *_ = two_stores
-    return Job.of(a, b, moments_of(a), moments_of(b), 4, False, "float32", 1)
+    return Job.of(
+        a, b, moments_of(a), moments_of(b), Correlation(decoys=0), block=4, holds_larger=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,8 +116,8 @@ def test_a_store_that_changes_under_the_run_is_refused(two_stores, tmp_path, mon
     a, b, *_ = two_stores
     compute = step.compute
 
-    def written_anew(*arguments):
-        compute(*arguments)
+    def written_anew(*arguments, **progress):
+        compute(*arguments, **progress)
         write_maps(b, random_maps(9, 10, (4, 20, 9), (3, 7, 7), (2, 2, 2)))
 
     monkeypatch.setattr(step, "compute", written_anew)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from brute_force import run
 
-from rosetta_steps.correlation.plan import FIXED_BYTES, Outline, plan
+from rosetta_steps.correlation.plan import BUDGETS, FIXED_BYTES, GIGABYTE, Outline, plan
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.tiles import Tile, tiles_of
@@ -27,9 +27,11 @@ def outline(name, *channels):
 
 
 def planned(a, b, budget, **changes):
-    chosen = {"images": 1000, "strips": 10, "block": 32, "cores": 2, "threads": 1}
-    chosen |= {"free": 1e12, "rate": 1e11}
-    return plan(a, b, budget=budget, **(chosen | changes))
+    machine = {"cores": 2, "free": 1e12, "rate": 1e11, "device": "cpu"}
+    machine |= {name: changes.pop(name) for name in machine.keys() & changes.keys()}
+    memory = dict.fromkeys(BUDGETS.values(), budget / GIGABYTE)
+    chosen = {"images_per_strip": 100, "decoys": 0} | memory | changes
+    return plan(a, b, 1000, Correlation(**chosen), **machine)
 
 
 def cells(tiles, channels):
@@ -80,7 +82,7 @@ def test_models_that_run_take_fewer_images_at_once_before_they_run_twice():
     a, b = outline("a", 1000), outline("b", *[9000] * 10)
     stored = planned(a, b, 2.1e9)
     assert len(stored.tiles) == 1 and stored.block == 32
-    running = planned(a, replace(b, runs=True), 2.1e9)
+    running = planned(a, replace(b, on_the_fly=True), 2.1e9)
     assert len(running.tiles) == 1 and 4 <= running.block < 32
 
 
@@ -123,7 +125,7 @@ def test_each_decoy_takes_the_memory_and_the_products_of_another_table():
 def test_there_are_no_more_workers_than_pieces_cores_or_room():
     a, b = outline("a", 1000), outline("b", 1000)
     assert planned(a, b, 2e9, cores=64).workers == 10
-    assert planned(a, b, 2e9, cores=8, threads=2).workers == 4
+    assert planned(a, b, 2e9, cores=8, threads_per_worker=2).workers == 4
     assert planned(a, b, 2e9, cores=8, free=2.7e9).workers == 2
     assert "1 worker of at most" in planned(a, b, 2e9, free=0).text
 

@@ -115,7 +115,7 @@ def test_a_read_that_fails_ends_the_sum_and_leaves_nothing_held():
     a, b = (kind({"x": torch.rand(2, 3, 4, 4).half()}) for kind in (InMemory, Failing))
     before = threading.active_count()
     with pytest.raises(torch.OutOfMemoryError):
-        products.sum_products(a, b, a.units(), b.units(), slice(0, 6), 2)
+        products.sum_products(a, b, a.units(), b.units(), slice(0, 6), block=2)
     gc.collect()
     assert threading.active_count() == before
 

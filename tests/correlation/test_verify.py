@@ -28,7 +28,7 @@ def test_verify_draws_nearest_partners_whose_maps_are_both_stored(two_stores, tm
         some = {name: of_layer[:, chosen] for name, of_layer in maps.items()}
         numbers = dict.fromkeys(some, chosen)
         path = tmp_path / "matched" / store.name
-        matched.append(write_maps(path, some, numbers=numbers))
+        matched.append(write_maps(path, some, channel_numbers=numbers))
     assert largest_difference(tmp_path / "out.zarr", *matched, pairs=30, seed=0) < 1e-5
 
 
@@ -43,6 +43,8 @@ def test_verify_says_where_no_maps_of_two_partners_are_stored(two_stores, tmp_pa
         layer = str(table[f"layer_{path.stem}"].values[unit])
         channel = int(table[f"channel_{path.stem}"][unit])
         one = {layer: maps[layer][:, [channel]]}
-        stores.append(write_maps(tmp_path / "m" / path.name, one, numbers={layer: [channel]}))
+        stores.append(
+            write_maps(tmp_path / "m" / path.name, one, channel_numbers={layer: [channel]})
+        )
     with pytest.raises(ValueError, match="out.zarr: of no two .*/m/a.zarr and .* first"):
         largest_difference(tmp_path / "out.zarr", *stores, pairs=3, seed=0)

@@ -110,8 +110,16 @@ def folder(tmp_path_factory):
     }
     (place / "zoo.yaml").write_text(yaml.safe_dump({"tiny": entry, "other": entry}))
     zoo = str(place / "zoo.yaml")
-    sampling.sample("tiny", zoo, 6, 0, place / "samples.zarr", "cpu")
-    dump_maps("tiny", zoo, place / "samples.zarr", "all", "float16", 6, place / "maps.zarr")
+    sampling.sample("tiny", zoo, 6, 0, place / "samples.zarr", device="cpu")
+    dump_maps(
+        "tiny",
+        zoo,
+        place / "samples.zarr",
+        "all",
+        dtype="float16",
+        images_per_shard=6,
+        store=place / "maps.zarr",
+    )
     moments.measure(place / "maps.zarr", place / "moments.zarr")
     matched = [("main.2", 0), ("main.2", 3), ("main.5", 1), ("main.5", 2)]
     rows = [(*unit, "layer0", index, 0.5, 1, 1) for index, unit in enumerate(matched)]
@@ -213,8 +221,8 @@ def editor_of(folder, edit, edited, kept=(), start="source", **settings):
         xr.open_datatree(folder / "moments.zarr", engine="zarr"),
         units,
         edit,
-        plain_settings(**chosen),
-        start,
+        settings=plain_settings(**chosen),
+        start=start,
     )
 
 

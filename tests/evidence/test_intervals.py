@@ -21,7 +21,7 @@ def sums_of(*pairs):
     a, b = (np.stack([pair[side] for pair in pairs], 1) for side in range(2))
     a, b = (x - x.mean((0, 2), keepdims=True) for x in (a, b))
     sums = [x.sum(2) for x in (a, b, a * a, b * b, a * b)]
-    return ImageSums(*sums, np.full(len(pairs), a.shape[2]))
+    return ImageSums(*sums, positions=np.full(len(pairs), a.shape[2]))
 
 
 def r(a, b):

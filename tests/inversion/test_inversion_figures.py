@@ -46,11 +46,19 @@ def mined(tmp_path_factory):
     torch.set_num_threads(1)
     Project(folder)
     for name, seed in (("mined", 0), ("targets", 1)):
-        sampling.sample("generator", ZOO, 8, seed, folder / f"{name}.zarr", "cpu")
+        sampling.sample("generator", ZOO, 8, seed, folder / f"{name}.zarr", device="cpu")
     for name in NAMES:
         layers = "all" if name == "generator" else ["layer2*"]
         store = folder / "activations" / f"{name}.zarr"
-        dump_maps(name, ZOO, folder / "mined.zarr", layers, "float32", 4, store)
+        dump_maps(
+            name,
+            ZOO,
+            folder / "mined.zarr",
+            layers,
+            dtype="float32",
+            images_per_shard=4,
+            store=store,
+        )
         moments.measure(store, folder / "moments" / f"{name}.zarr")
     for name in NAMES[1:]:
         both = [
@@ -67,7 +75,9 @@ def mined(tmp_path_factory):
         settings = plain_settings(
             **(SETTINGS.attrs() | {"reconstruction": reconstruction, "guidance_fraction": 0.5})
         )
-        inverter = inverting.Inverter("generator", ZOO, *guides(models), settings, "cpu")
+        inverter = inverting.Inverter(
+            "generator", ZOO, *guides(models), settings=settings, device="cpu"
+        )
         inverting.invert(inverter, folder / "targets.zarr", folder / f"{name}.zarr", memory=1.0)
     yield folder
     before.undo()
@@ -103,7 +113,9 @@ def shown(dictionary, concepts, starts=3, images=2, **settings):
     settings = plain_settings(**(SETTINGS.attrs() | {"starts": 1} | settings))
     pairs = visualisation.pairs_of(concepts)
     moments_of = {name: f"moments/{name}.zarr" for name in NAMES}
-    inverter = inverting.Inverter("generator", ZOO, pairs, moments_of, settings, "cpu")
+    inverter = inverting.Inverter(
+        "generator", ZOO, pairs, moments_of, settings=settings, device="cpu"
+    )
     found = visualisation.visualise(
         inverter, dictionary, concepts, starts=starts, images=images, memory=1.0
     )
@@ -151,7 +163,7 @@ def test_a_start_is_optimised_for_its_pair_alone(dictionary):
     concepts = dictionary.concepts[1:3]
     found = shown(dictionary, concepts, steps=4)
     generator = inverting.Inverter(
-        "generator", ZOO, *guides([]), plain_settings(reconstruction="l2"), "cpu"
+        "generator", ZOO, *guides([]), settings=plain_settings(reconstruction="l2"), device="cpu"
     )
     latents = torch.from_numpy(found["latent"].values)
     for place in range(2):

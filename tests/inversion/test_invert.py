@@ -42,10 +42,18 @@ def mined(tmp_path_factory):
     Project(folder)
     zoo = "config/models.yaml"
     for name, seed in (("mined", 0), ("targets", 1)):
-        sampling.sample("generator", zoo, 8, seed, folder / f"{name}.zarr", "cpu")
+        sampling.sample("generator", zoo, 8, seed, folder / f"{name}.zarr", device="cpu")
     for name, layers in (("generator", "all"), ("one", ["layer1*", "layer2*"])):
         store = folder / "activations" / f"{name}.zarr"
-        dump_maps(name, zoo, folder / "mined.zarr", layers, "float16", 4, store)
+        dump_maps(
+            name,
+            zoo,
+            folder / "mined.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=store,
+        )
         moments.measure(store, folder / f"{name}.zarr")
     table = folder / "correlations.zarr"
     stores = [folder / "activations" / f"{name}.zarr" for name in ("generator", "one")]
@@ -67,7 +75,9 @@ def make(folder, settings=SETTINGS, guided=True):
     tables = {"one": folder / "buddies.csv"} if guided else {}
     found = {name: folder / f"{name}.zarr" for name in ("generator", "one")} if guided else {}
     matches = read_matches(tables, 2, -1.0)
-    return inverting.Inverter("generator", "config/models.yaml", matches, found, settings, "cpu")
+    return inverting.Inverter(
+        "generator", "config/models.yaml", matches, found, settings=settings, device="cpu"
+    )
 
 
 def test_the_store_opens_in_xarray_and_says_how_it_was_made(inverter, mined, tmp_path):
@@ -184,7 +194,9 @@ def test_moments_in_another_order_than_the_models_are_refused(mined, monkeypatch
     with pytest.raises(
         ValueError, match="one.zarr is moments of one on mined, .* read as that of generator"
     ):
-        inverting.Inverter("generator", "config/models.yaml", matches, swapped, SETTINGS, "cpu")
+        inverting.Inverter(
+            "generator", "config/models.yaml", matches, swapped, settings=SETTINGS, device="cpu"
+        )
 
 
 def test_memory_is_known_in_advance(inverter):
@@ -267,7 +279,9 @@ def test_targets_that_are_no_images_are_refused(dims, values, message, inverter,
 
 def test_a_class_of_a_generator_without_classes_is_refused(inverter, mined, tmp_path):
     with pytest.raises(ValueError, match="generator has no classes: leave out class: 3"):
-        inverting.invert(inverter, mined / "targets.zarr", tmp_path / "x.zarr", 1.0, "3")
+        inverting.invert(
+            inverter, mined / "targets.zarr", tmp_path / "x.zarr", memory=1.0, chosen_class="3"
+        )
 
 
 def by_hand(monkeypatch, *words):

@@ -37,7 +37,19 @@ def guided(generator: Generator, targets: torch.Tensor, form="pearson") -> Simil
     count = maps[LAYER].shape[1]
     one = np.ones(count)
     return Similarity(
-        [Pairs(LAYER, range(count), 0 * one, one, (4, 4), maps[LAYER], 0 * one, one)], form
+        [
+            Pairs(
+                layer=LAYER,
+                channels=range(count),
+                mean=0 * one,
+                deviation=one,
+                size=(4, 4),
+                target=maps[LAYER],
+                target_mean=0 * one,
+                target_deviation=one,
+            )
+        ],
+        form,
     )
 
 

@@ -187,8 +187,12 @@ def peak():
 torch.set_num_threads(1)
 ones, pairs = np.ones(1000), 1000
 target = torch.rand(4, pairs, 6, 6)
-given = Pairs("a", [0] * pairs, ones, ones, (96, 96), target, 0 * ones, ones)
-one = Pairs("a", [0], ones[:1], ones[:1], (96, 96), target[:1, :1], ones[:1], ones[:1])
+def pairs_of(target):
+    some = ones[:target.shape[1]]
+    measured = dict(mean=some, deviation=some, target_mean=0 * some, target_deviation=some)
+    channels = [0] * len(some)
+    return Pairs(layer="a", channels=channels, size=(96, 96), target=target, **measured)
+given, one = pairs_of(target), pairs_of(target[:1, :1])
 Similarity([one], "cosine")
 before = peak()
 found = Similarity([given], "cosine")

@@ -92,8 +92,8 @@ def test_maps_on_disk_are_kept_for_the_same_weights_file_only(tmp_path):
     entry = {"role": "generator", "loader": "dcgan", "source": "test", "licence": "MIT"}
     entry |= {"architecture": {"latent": 5, "channels": [4, 3]}, "weights": {"path": str(weights)}}
     zoo.write_text(yaml.safe_dump({"tiny": entry}))
-    sampling.sample("tiny", str(zoo), 2, 0, samples, "cpu")
+    sampling.sample("tiny", str(zoo), 2, 0, samples, device="cpu")
     maps = tmp_path / "maps.zarr"
-    dump_maps("tiny", str(zoo), samples, "all", "float16", 2, maps)
+    dump_maps("tiny", str(zoo), samples, "all", dtype="float16", images_per_shard=2, store=maps)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert sha256 in json.loads(manifest_path(maps).read_text())["key"]

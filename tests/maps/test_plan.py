@@ -17,7 +17,14 @@ UNITS = 960  # of dcgan-digiface: 512 + 256 + 128 + 64
 
 def planned(folder=Path("nowhere"), images=10, per_file=4, **settings):
     return plan(
-        MODELS, "config/models.yaml", "block", images, "float16", folder, per_file, **settings
+        MODELS,
+        "config/models.yaml",
+        "block",
+        images,
+        dtype="float16",
+        maps=folder,
+        images_per_shard=per_file,
+        **settings,
     )
 
 

@@ -45,9 +45,17 @@ def both(tmp_path_factory):
     before.chdir(folder)
     torch.set_num_threads(1)
     Project(folder)
-    sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("generator", ZOO, 10, 0, folder / "samples.zarr", device="cpu")
     for name, layers in NAMES.items():
-        dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, folder / f"{name}.zarr")
+        dump_maps(
+            name,
+            ZOO,
+            folder / "samples.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=folder / f"{name}.zarr",
+        )
         write_stream(Stream(describe_of(folder, name)), folder / f"{name}.json")
         for kind in ("zarr", "json"):
             moments.measure(f"{name}.{kind}", folder / f"moments-{kind}" / f"{name}.zarr", 2, 2)
@@ -56,7 +64,9 @@ def both(tmp_path_factory):
 
 
 def describe_of(folder, name):
-    return describe(name, ZOO, folder / "samples.zarr", NAMES[name], "float16", 4)
+    return describe(
+        name, ZOO, folder / "samples.zarr", NAMES[name], dtype="float16", images_per_shard=4
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +100,7 @@ def test_a_stream_reads_what_a_dump_holds_and_says_of_it_what_the_dump_says(both
 def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads_are_not_kept(both):
     passes = []
     stream = Stream(describe_of(both, "one"), progress=passes.append)
-    stream.tap(stream.layers[:2])
+    stream.select_layers(stream.layers[:2])
     for layer in stream.layers[:2]:
         stream.read(layer, slice(0, 4), slice(1, 3))
     assert passes == [4] and set(stream._maps) == set(stream.layers[:2])
@@ -100,15 +110,15 @@ def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads
 
 def test_a_pass_and_a_block_have_as_many_images_as_memory_holds(both, monkeypatch):
     stream = Stream(describe_of(both, "one"))
-    stream.tap(stream.layers[:1])
+    stream.select_layers(stream.layers[:1])
     (channels, (y, x)) = stream.channels[stream.layers[0]], stream.sizes[stream.layers[0]]
     values = channels * y * x
-    assert stream.at_once == stream.images_together(2 * 5.5 * values) == 4
-    assert stream.images_together(2 * 3.5 * values) == 3
+    assert stream.at_once == stream.images_per_read(2 * 5.5 * values) == 4
+    assert stream.images_per_read(2 * 3.5 * values) == 3
     monkeypatch.setitem(running.PASS_BYTES, "cpu", 2 * 2.5 * values)
     assert stream.at_once == 2
     monkeypatch.setitem(running.PASS_BYTES, "cpu", 1)
-    assert stream.at_once == stream.images_together(1) == 1
+    assert stream.at_once == stream.images_per_read(1) == 1
 
 
 def test_moments_of_a_stream_are_those_of_its_dump(both, monkeypatch, tmp_path):
@@ -152,8 +162,11 @@ def test_the_plan_says_that_models_run_and_takes_fewer_images_for_their_maps(bot
     state = describe_of(both, "one") | {"seconds_an_image": 100.0, "weights_bytes": 5}
     generator, one = (Outline.of(open_maps(both / f"{name}.zarr")) for name in NAMES)
     running = Outline.of(Stream(state))
-    given = (1000, 10, 32, 2e9, 1, 1, 20e9, 1e9)
-    read, made = plan(generator, one, *given), plan(generator, running, *given)
+    settings = Correlation(images_per_strip=100, memory_gb=2.0, decoys=0)
+    read, made = (
+        plan(generator, other, 1000, settings, cores=1, free=20e9, rate=1e9)
+        for other in (one, running)
+    )
     assert "made by running one" in made.text and " are read" in read.text
     assert made.worker_bytes > read.worker_bytes
     assert "27.8 hours" in made.text and "second" in read.text
@@ -215,7 +228,7 @@ def test_maps_of_matched_units_are_the_same_from_a_dump_and_from_the_running_mod
     assert units == {layers[1]: [2, 7], layers[3]: [0]}
     assert matched_units(tables * 2, "a") == {"g": [0, 1, 2]}
     matched = tmp_path / "matched.zarr"
-    keep_matched(both / f"one.{kind}", tables, "b", 4, matched)
+    keep_matched(both / f"one.{kind}", tables, side="b", images_per_shard=4, output=matched)
     found = xr.open_datatree(matched, engine="zarr")
     stored = xr.open_datatree(both / "one.zarr", engine="zarr")
     assert list(found.children) == [layers[1], layers[3]]
@@ -234,7 +247,7 @@ def test_maps_of_matched_units_are_the_same_from_a_dump_and_from_the_running_mod
     with pytest.raises(ValueError, match="channel 3 is not there; it holds maps of matched"):
         unit_maxima({"one": MapReader(matched)}, [Unit("one", layers[1], 3)], 10)
     with pytest.raises(ValueError, match="holds maps of matched units already"):
-        keep_matched(matched, tables, "b", 4, tmp_path / "again.zarr")
+        keep_matched(matched, tables, side="b", images_per_shard=4, output=tmp_path / "again.zarr")
 
 
 def test_a_matched_unit_that_is_not_there_is_refused_by_name(both, tmp_path):
@@ -249,7 +262,7 @@ def test_other_matched_units_are_kept_anew(both, tmp_path):
     before = manifest_path(output).read_bytes()
     some_of(stream, {layer: [1, 3]}, output)
     assert manifest_path(output).read_bytes() != before
-    assert MapReader(output).numbers(layer).tolist() == [1, 3]
+    assert MapReader(output).channel_numbers(layer).tolist() == [1, 3]
 
 
 def test_without_any_match_a_store_without_layers_is_written(both, tmp_path):
@@ -275,7 +288,15 @@ def test_the_workflow_finds_what_dumps_give_and_keeps_the_maps_of_best_buddies(
     paths = {}
     for name in ("generator", "one"):
         maps, measured = paths[name] = [tmp_path / f"{kind}-{name}.zarr" for kind in "am"]
-        dump_maps(name, ZOO, Path("results/samples/tiny.zarr"), "all", "float16", 8, maps)
+        dump_maps(
+            name,
+            ZOO,
+            Path("results/samples/tiny.zarr"),
+            "all",
+            dtype="float16",
+            images_per_shard=8,
+            store=maps,
+        )
         moments.measure(maps, measured)
     (a, moments_a), (b, moments_b) = paths.values()
     correlate(a, b, moments_a, moments_b, tmp_path / "r.zarr", threads=1)

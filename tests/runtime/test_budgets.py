@@ -50,4 +50,4 @@ def test_groups_of_version_1_are_known_as_well(group, tmp_path):
 def test_without_limits_it_is_what_the_machine_has(tmp_path):
     free = psutil.virtual_memory().available
     assert available(tmp_path, "0::/nowhere\n") == pytest.approx(free, rel=0.1)
-    assert available_bytes(own=tmp_path / "none") == pytest.approx(free, rel=0.1)
+    assert available_bytes(cgroup_file=tmp_path / "none") == pytest.approx(free, rel=0.1)

@@ -154,7 +154,7 @@ def test_fewer_than_two_readable_images_are_refused(tmp_path, readable, unreadab
 @pytest.mark.parametrize(("size", "limit"), [((0, 4), None), ((4, 4), 0)])
 def test_a_size_or_limit_below_one_is_refused(tmp_path, size, limit):
     with pytest.raises(ValueError, match="expected numbers of at least 1"):
-        image_folder.gather([str(tmp_path)], size, tmp_path / "out.zarr", limit)
+        image_folder.gather([str(tmp_path)], size, tmp_path / "out.zarr", limit=limit)
 
 
 def test_no_more_than_a_block_of_pictures_is_held(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ def stores(tmp_path_factory):
     before = pytest.MonkeyPatch()
     before.chdir(folder)
     Project(folder)
-    sampling.sample("generator", ZOO, 8, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("generator", ZOO, 8, 0, folder / "samples.zarr", device="cpu")
     (folder / "pictures/b").mkdir(parents=True)
     for number, file in enumerate(FILES):
         values = np.random.default_rng(number).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -53,7 +53,15 @@ def stores(tmp_path_factory):
     image_folder.gather(["pictures"], (6, 9), folder / "photos.zarr", unreadable="skip")
     for name, layers in (("generator", "all"), ("one", ["layer1*"])):
         maps = folder / f"activations/{name}.zarr"
-        dump_maps(name, ZOO, folder / "samples.zarr", layers, "float16", 4, maps)
+        dump_maps(
+            name,
+            ZOO,
+            folder / "samples.zarr",
+            layers,
+            dtype="float16",
+            images_per_shard=4,
+            store=maps,
+        )
         moments.measure(maps, folder / f"moments/{name}.zarr")
         moments.measure(maps, folder / f"split/{name}.zarr", splits=2)
     maps, whole, split = (
@@ -67,7 +75,9 @@ def stores(tmp_path_factory):
     guides = {name: folder / f"moments/{name}.zarr" for name in NAMES}
     matches = read_matches({"one": folder / "buddies.csv"}, 2, -1.0)
     settings = plain_settings(steps=2, reconstruction="l2", frames=2)
-    inverter = inverting.Inverter("generator", ZOO, matches, guides, settings, "cpu")
+    inverter = inverting.Inverter(
+        "generator", ZOO, matches, guides, settings=settings, device="cpu"
+    )
     inverting.invert(inverter, folder / "samples.zarr", folder / "inversion.zarr", memory=1.0)
     options = {"generator": "generator", "models": "one", "buddies": "buddies.csv", "steps": 2}
     options |= {"neighbours": 2, "min-correlation": -1, "edit": "zoom_in"}

@@ -43,13 +43,15 @@ def tiny(tmp_path_factory):
     entry["weights"] = {"path": str(folder / "weights.pt"), "sha256": digest, "key": "g"}
     entry["layers"] = {"block": ["*"]}
     (folder / "zoo.yaml").write_text(yaml.safe_dump({"tiny": entry}))
-    sampling.sample("tiny", str(folder / "zoo.yaml"), 10, 0, folder / "samples.zarr", "cpu")
+    sampling.sample("tiny", str(folder / "zoo.yaml"), 10, 0, folder / "samples.zarr", device="cpu")
     return folder
 
 
 def dump(tiny, store, images_per_shard=4, dtype="float16"):
     zoo, samples = str(tiny / "zoo.yaml"), tiny / "samples.zarr"
-    dump_maps("tiny", zoo, samples, "block", dtype, images_per_shard, store)
+    dump_maps(
+        "tiny", zoo, samples, "block", dtype=dtype, images_per_shard=images_per_shard, store=store
+    )
     return {layer: MapReader(store).read(layer, IMAGES) for layer in MapReader(store).layers}
 
 
@@ -277,9 +279,9 @@ def test_a_shard_that_is_lost_while_it_is_read_is_no_number(two_stores, tmp_path
     shard = tmp_path / "b.zarr/layer1/activation/c/0/0/0/0"
     sum_products = pieces.sum_products
 
-    def without_a_shard(*arguments):
+    def without_a_shard(*arguments, **settings):
         away = shard.rename(shard.with_name("away"))
-        sums = sum_products(*arguments)
+        sums = sum_products(*arguments, **settings)
         away.rename(shard)
         return sums
 
@@ -297,9 +299,9 @@ def test_a_piece_of_an_earlier_run_is_not_taken_for_one_of_this(two_stores, tmp_
     content = late.read_bytes()
     compute = step.compute
 
-    def late_piece_first(*arguments):
+    def late_piece_first(*arguments, **progress):
         (folder / late.name).write_bytes(content)
-        compute(*arguments)
+        compute(*arguments, **progress)
 
     monkeypatch.setattr(step, "compute", late_piece_first)
     maps_anew(tmp_path)

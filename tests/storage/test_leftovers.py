@@ -13,7 +13,7 @@ from PIL import Image
 from rosetta_steps.display import drawing
 from rosetta_steps.inversion.figures.frames import write_animation
 from rosetta_steps.runtime.errors import StoreError
-from rosetta_steps.storage.files import room_for
+from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import LET_ALONE, partial, remove_leftovers
 
 
@@ -89,8 +89,8 @@ def test_a_figure_on_a_full_disk_is_named_with_the_remedy_and_leaves_nothing(tmp
 
 
 def test_only_a_full_disk_is_said_to_be_full(tmp_path):
-    with pytest.raises(PermissionError), room_for(tmp_path / "x"):
+    with pytest.raises(PermissionError), explain_full_disk(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
     with pytest.raises(StoreError, match="x cannot be written: .*make room"):  # noqa: SIM117
-        with room_for(tmp_path / "x"):
+        with explain_full_disk(tmp_path / "x"):
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -34,16 +34,16 @@ class Arrays:
     def layer_attrs(self, layer):
         return {"layer": layer, "nonlinearity": "ReLU"}
 
-    def grain(self, layer):
+    def channels_per_read(self, layer):
         return 1
 
-    def images_together(self, size):
+    def images_per_read(self, max_bytes):
         return 3
 
-    def tap(self, layers):
+    def select_layers(self, layers):
         """All lie there."""
 
-    def prepare(self, block):
+    def prefetch(self, block):
         """All lie there."""
 
     def read(self, layer, block, channels=slice(None)):
@@ -91,7 +91,9 @@ WRONG = {
     r"layer layer0: the size 4 is no tuple \(y, x\)": lambda s: changed(
         s, "sizes", s.sizes | {"layer0": 4}
     ),
-    r"layer layer0: the grain is 0": lambda s: changed(s, "grain", lambda layer: 0),
+    r"layer layer0: channels_per_read gives 0": lambda s: changed(
+        s, "channels_per_read", lambda layer: 0
+    ),
     r"has the shape \(10, 3, 4, 4\), not \(10, 5, 4, 4\)": lambda s: changed(
         s, "channels", s.channels | {"layer0": 5}
     ),
@@ -135,7 +137,7 @@ def test_a_copy_of_arrays_is_the_store_of_the_same_maps(small, two_stores, tmp_p
 def test_units_that_are_kept_of_arrays_are_theirs(small, tmp_path):
     copy_maps(small, 4, tmp_path / "m.zarr", made("matched maps", "a"), {"layer0": [2, 0]})
     kept = MapReader(tmp_path / "m.zarr")
-    assert kept.layers == ["layer0"] and kept.numbers("layer0").tolist() == [0, 2]
+    assert kept.layers == ["layer0"] and kept.channel_numbers("layer0").tolist() == [0, 2]
     found = kept.read("layer0", slice(0, 10))
     np.testing.assert_array_equal(found, small.maps["layer0"][:, [0, 2]])
 

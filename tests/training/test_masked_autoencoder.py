@@ -46,7 +46,17 @@ def images():
 
 def train(model, images, output, steps=4, every=2):
     output.mkdir(exist_ok=True)
-    return training.train(model, images, images(range(50, 54)), output, steps, 4, 1e-2, 0, every)
+    return training.train(
+        model,
+        images,
+        images(range(50, 54)),
+        output,
+        steps=steps,
+        batch=4,
+        peak=1e-2,
+        seed=0,
+        every=every,
+    )
 
 
 def test_patches_put_together_are_the_image(images):
@@ -124,7 +134,17 @@ def test_a_killed_training_goes_on_to_the_same_weights(images, tmp_path):
     held_out, output = images(range(50, 54)), tmp_path / "killed"
     output.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        training.train(training.new_model(0, TINY), until, held_out, output, 4, 4, 1e-2, 0, 2)
+        training.train(
+            training.new_model(0, TINY),
+            until,
+            held_out,
+            output,
+            steps=4,
+            batch=4,
+            peak=1e-2,
+            seed=0,
+            every=2,
+        )
     resumed = training.new_model(1, TINY)
     rows = train(resumed, images, output)
     assert [row["step"] for row in rows] == [2, 4]

@@ -232,7 +232,16 @@ def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
 
 def planned(layers, **settings):
     models = ["dcgan-digiface", "efficientnet-lite0"]
-    return plan(models, ZOO, layers, 10, "float16", Path("nowhere"), 32, **settings)
+    return plan(
+        models,
+        ZOO,
+        layers,
+        10,
+        dtype="float16",
+        maps=Path("nowhere"),
+        images_per_shard=32,
+        **settings,
+    )
 
 
 def test_each_pattern_of_a_mixed_zoo_matches_some_model():
@@ -323,11 +332,13 @@ def test_a_killed_dump_goes_on_where_it_stopped_with_the_same_result(local, tmp_
     zoo = tmp_path / "zoo.yaml"
     zoo.write_text(yaml.safe_dump({"tiny": entry}))
     samples = tmp_path / "samples.zarr"
-    sampling.sample("tiny", str(zoo), 10, 0, samples, "cpu")
+    sampling.sample("tiny", str(zoo), 10, 0, samples, device="cpu")
 
     def dump(name):
         store = tmp_path / name
-        dump_maps("tiny", str(zoo), samples, "block", "float16", 4, store)
+        dump_maps(
+            "tiny", str(zoo), samples, "block", dtype="float16", images_per_shard=4, store=store
+        )
         return MapReader(store)
 
     whole = dump("whole.zarr")

@@ -31,7 +31,9 @@ def one_thread():
 
 
 def model_of(module, size=(64, 64), tokens=None):
-    return Model("net", module, Preprocessing(size, "bilinear", (0,) * 3, (1,) * 3), "cpu", tokens)
+    return Model(
+        "net", module, Preprocessing(size, "bilinear", (0,) * 3, (1,) * 3), "cpu", tokens=tokens
+    )
 
 
 def of_timm(name, size, **arguments):

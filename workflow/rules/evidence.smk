@@ -1,6 +1,7 @@
 """Evidence: what speaks for each match, test by test.
 
-INPUTS   results/correlations, best_buddies, matched_maps, moments and samples
+INPUTS   results/correlations, best_buddies, activations (or streams) of the generator, matched_maps
+         of the model, moments and samples
 OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv
 """
@@ -9,7 +10,8 @@ OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
 rule image_sums:
     """Sums over each image of the maps of matched pairs, from one pass over them."""
     input:
-        maps_a="results/matched_maps/{sample_set}/{a}.zarr.done.json",
+        # Not the generator's matched maps, which every new model adds to.
+        maps_a=RULES.source_of("a"),
         maps_b="results/matched_maps/{sample_set}/{b}.zarr.done.json",
         moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
         moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
@@ -23,8 +25,10 @@ rule image_sums:
     benchmark:
         "benchmarks/image_sums/{sample_set}/{a}--{b}.tsv"
     threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
     params:
-        maps_a=subpath(input.maps_a, strip_suffix=".done.json"),
+        maps_a=lambda w, input: stores([input.maps_a]),
         maps_b=subpath(input.maps_b, strip_suffix=".done.json"),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
         moments_b=subpath(input.moments_b, strip_suffix=".done.json"),

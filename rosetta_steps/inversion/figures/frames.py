@@ -24,8 +24,8 @@ from rosetta_steps.storage.files import whole_file
 from rosetta_steps.storage.leftovers import remove_leftovers
 from rosetta_steps.storage.manifests import refuse_not_made_of
 from rosetta_steps.zoo.entries import entry_digest, find_entry
-from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.protocols import TorchGenerator
 from rosetta_steps.zoo.weights import weights_file
 
 FORMATS = (".webp", ".gif")
@@ -36,7 +36,7 @@ WHITE, BLACK = (255, 255, 255), (30, 30, 30)
 
 
 def frames_of(
-    store: xr.Dataset, generator: Generator, images: Sequence[int]
+    store: xr.Dataset, generator: TorchGenerator, images: Sequence[int]
 ) -> tuple[list[int], np.ndarray]:
     """What the generator made on the way, from the random start to the result.
 

@@ -160,8 +160,8 @@ def open_guided(
         matches,
         dict(moments),
         # To look at, not to go on.
-        replace(settings_of(found), reconstruction="none", guidance_fraction=1),
-        lease(),
+        settings=replace(settings_of(found), reconstruction="none", guidance_fraction=1),
+        device=lease(),
     )
     return Guided(inverter, open_dataset(targets), found)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.settings import Settings, settings_named
-from rosetta_steps.zoo.generators.generator import Generator
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 
 def settings_of(store: xr.Dataset) -> Settings:
@@ -17,7 +17,7 @@ def settings_of(store: xr.Dataset) -> Settings:
     return settings_named(store.attrs)
 
 
-def space_of(store: xr.Dataset, generator: Generator, images: Sequence[int]) -> Latents:
+def space_of(store: xr.Dataset, generator: TorchGenerator, images: Sequence[int]) -> Latents:
     """The space of some images of an inversion, with their classes."""
     settings, labels = settings_of(store), None
     if "label" in store:

@@ -252,11 +252,11 @@ def guidance_figure(guided: Guided, *, pairs: int, image: int | None = None) -> 
         write_lines(figure, x, head + cell * tall + 0.03, middles[column])
         plane = plane_of(target_maps, other)[0]
         scale = shown_range([plane], guided.ranges[other][0])
-        draw_heatmap(figure, plane, scale, target, x, head, cell)
+        draw_heatmap(figure, plane, scale, target, x=x, y=head, width=cell)
         planes = [maps[own.layer][0, own.channel] for maps, _ in versions]
         scale = shown_range(planes, guided.ranges[own][0])
         for top, plane, (maps, pictures) in zip(tops[1:], planes, versions, strict=True):
-            draw_heatmap(figure, plane, scale, pictures[0], x, top, cell)
+            draw_heatmap(figure, plane, scale, pictures[0], x=x, y=top, width=cell)
             said = number(guided.similarity(pair, target_maps, maps)[0])
             write_text(figure, x, top + cell * tall + STRIP - 0.01, said, size=SMALL)
     draw_key(figure, above, words)
@@ -324,7 +324,7 @@ def translation(guided: Guided, *, images: Sequence[int], pairs: int) -> Figure:
             scale = shown_range(planes, guided.ranges[unit][0])
             for column, (plane, picture) in enumerate(zip(planes, under, strict=True)):
                 x = label + column * (cell + GAP)
-                draw_heatmap(figure, plane, scale, picture, x, tops[row], cell)
+                draw_heatmap(figure, plane, scale, picture, x=x, y=tops[row], width=cell)
     draw_key(figure, above, words)
     return figure
 

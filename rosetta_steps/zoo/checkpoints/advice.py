@@ -25,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def advice(
-    name: str, own: Shapes, found: Shapes, source: Weights, path: Path | None, counters: set[str]
+    name: str, own: Shapes, found: Shapes, *, source: Weights, path: Path | None, counters: set[str]
 ) -> str:
     """Return the probable reason why a checkpoint does not fit, and the remedy.
 
@@ -46,7 +46,7 @@ def advice(
     prefix, covered = _likely_prefix(needed, found)
     is_hugging_face = any(mark in key for key in found for mark in HUGGING_FACE)
     if prefix and (covered > 0.5 or not is_hugging_face):
-        return _prefix_to_write(name, own, found, source, prefix, counters)
+        return _prefix_to_write(name, own, found, source=source, prefix=prefix, counters=counters)
     missing = [key for key in needed if key not in found]
     left_over = [key for key in found if key not in own]
     other = [key for key in own if key in found and own[key] != found[key]]
@@ -133,7 +133,7 @@ def _likely_prefix(needed: Shapes, found: Shapes, same_shape: bool = False) -> t
 
 
 def _prefix_to_write(
-    name: str, own: Shapes, found: Shapes, source: Weights, prefix: str, counters: set[str]
+    name: str, own: Shapes, found: Shapes, *, source: Weights, prefix: str, counters: set[str]
 ) -> str:
     under = {key[len(prefix) :]: found[key] for key in found if key.startswith(prefix)}
     missing = [key for key in own if key not in under and key not in counters]

@@ -494,7 +494,9 @@ def load_weights(module: nn.Module, name: str, entry: Entry, weights: Path) -> C
         ValueError: The checkpoint cannot be read or does not fit.
     """
     checkpoint, by_order = read_weights(name, entry, weights)
-    load_state(module, checkpoint.tensors, name, by_order, weights, entry.weights)
+    load_state(
+        module, checkpoint.tensors, name, by_order=by_order, path=weights, source=entry.weights
+    )
     return checkpoint
 
 
@@ -502,6 +504,7 @@ def load_state(
     module: nn.Module,
     tensors: dict,
     name: str,
+    *,
     by_order: bool = False,
     path: Path | None = None,
     source: Weights | None = None,
@@ -537,10 +540,12 @@ def load_state(
     if missing or left_over or other:
         shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
         found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        what_to_do = advice(
+            name, shapes, found, source=source or Weights(), path=path, counters=counters
+        )
         raise UserError(
             f"{name}: {file} does not fit the architecture: of {len(own)} tensors, "
-            f"{differences(missing, left_over, other)}. "
-            f"{advice(name, shapes, found, source or Weights(), path, counters)}"
+            f"{differences(missing, left_over, other)}. {what_to_do}"
         )
     _refuse_what_is_not_finite(module, tensors, own, name, file)
     module.load_state_dict({**{key: own[key] for key in counters}, **tensors})

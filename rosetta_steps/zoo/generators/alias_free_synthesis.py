@@ -53,6 +53,7 @@ class Synthesis(nn.Module):
         w: int,
         first: Signal,
         layers: Sequence[tuple[int, Step]],
+        *,
         kernel: int,
         radial: bool,
         clamp: float | None,

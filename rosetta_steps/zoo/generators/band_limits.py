@@ -83,6 +83,7 @@ class Step:
 def signals(
     resolution: int,
     layers: int,
+    *,
     critical: int,
     margin: int,
     cutoff: float,

@@ -154,7 +154,7 @@ class Block(nn.Module):
     bn_3: ConditionalBatchNorm
 
     def __init__(
-        self, before: int, after: int, upsamples: bool, condition: int, rows: int, epsilon: float
+        self, before: int, after: int, *, upsamples: bool, condition: int, rows: int, epsilon: float
     ):
         super().__init__()
         middle = before // 4
@@ -220,8 +220,16 @@ class Synthesis(nn.Module):
         for index, (before, after) in enumerate(pairwise(channels)):
             if FIRST_SIZE * 2**index == attention:
                 self.layers.append(Attention(before))
-            self.layers.append(Block(before, before, False, condition, rows, epsilon))
-            self.layers.append(Block(before, after, True, condition, rows, epsilon))
+            self.layers.append(
+                Block(
+                    before, before, upsamples=False, condition=condition, rows=rows, epsilon=epsilon
+                )
+            )
+            self.layers.append(
+                Block(
+                    before, after, upsamples=True, condition=condition, rows=rows, epsilon=epsilon
+                )
+            )
         self.bn = BatchNorm(last, rows, epsilon)
         self.relu = nn.ReLU()
         self.conv_to_rgb = SpectralConvolution(last, last, 3)  # only its first 3 channels are used
@@ -274,6 +282,7 @@ class BigGANDeep(nn.Module):
     def __init__(
         self,
         resolution: int | None = None,
+        *,
         channels: list[int] | None = None,
         attention: int | None = 64,
         latent: int = 128,

@@ -1,7 +1,7 @@
 """The common interface of generators: from latents, labels and truncation to images and maps."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +14,7 @@ from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.published_settings import disagreement
 from rosetta_steps.zoo.hooks import Layer, activations_of, layers_of
 from rosetta_steps.zoo.loaders import loaders_of
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 MEAN_W = "mapping.w_avg"
 OWN_MODULE = (
@@ -85,7 +86,7 @@ class Generator:
         with torch.autocast(kind, getattr(torch, self.autocast)):
             return self.network(*arguments)
 
-    def layers(self, patterns: list[str] | None = None) -> list[Layer]:
+    def layers(self, patterns: Sequence[str] | None = None) -> list[Layer]:
         """Return matching layers in order of the forward pass; None means all post-activations."""
         latents = torch.zeros(1, self.latent_size, device=self.device)
         labels = torch.zeros(1, dtype=torch.long, device=self.device) if self.classes else None
@@ -94,7 +95,7 @@ class Generator:
     def activations(
         self,
         latents: Tensor,
-        layers: list[str],
+        layers: Sequence[str],
         labels: Tensor | None = None,
         truncation: float = 1.0,
         into: Mapping[str, Tensor] | None = None,
@@ -106,7 +107,7 @@ class Generator:
         return maps
 
 
-def load(name: str, entry: Entry, weights: Path | None, device: str) -> Generator:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> TorchGenerator:
     """Return a generator with its weights, or on the meta device if `weights` is None.
 
     Raises:
@@ -158,7 +159,7 @@ def _load_weights(name: str, entry: Entry, network: nn.Module, weights: Path) ->
     if entry.loader != "function":
         other = disagreement(name, weights, network, entry.keywords, checkpoint.settings)
     try:
-        load_state(network, tensors, name, by_order, weights, entry.weights)
+        load_state(network, tensors, name, by_order=by_order, path=weights, source=entry.weights)
     except ValueError as error:
         raise UserError(f"{error} {other}".strip()) from None
     if other:

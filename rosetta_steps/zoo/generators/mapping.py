@@ -78,6 +78,7 @@ class Mapping(nn.Module):
         w: int,
         rows: int,
         layers: int,
+        *,
         classes: int = 0,
         class_components: int | None = None,
     ):

@@ -10,6 +10,7 @@ def modulated_convolution(
     x: Tensor,
     weight: Tensor,
     styles: Tensor,
+    *,
     demodulate: bool = True,
     padding: int = 0,
     double: bool = False,

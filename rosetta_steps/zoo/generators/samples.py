@@ -9,18 +9,19 @@ from rosetta_steps.runtime.budgets import image_blocks, images_at_once
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.classes import class_names, labels
-from rosetta_steps.zoo.generators.generator import Generator
 from rosetta_steps.zoo.generators.latents import SEEDS, latent
 from rosetta_steps.zoo.loading import load
+from rosetta_steps.zoo.protocols import ImageGenerator
 
 IMAGES_PER_BLOCK = 32
 
 
 def samples_of(
-    generator: Generator,
+    generator: ImageGenerator,
     entry: Entry,
     images: int,
     seed: int,
+    *,
     truncation: float = 1.0,
     chosen_class=None,
     latent_bound: float | None = None,

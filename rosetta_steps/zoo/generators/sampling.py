@@ -18,6 +18,7 @@ def sample(
     images: int,
     seed: int,
     output: Path,
+    *,
     device: str,
     truncation: float = 1.0,
     chosen_class=None,
@@ -47,7 +48,14 @@ def sample(
         raise UserError(f"{name} is no generator: {zoo} gives it the role '{entry.role}'.")
     generator = load(name, entry, weights_file(name, entry), device)
     dataset = samples_of(
-        generator, entry, images, seed, truncation, chosen_class, latent_bound, progress=True
+        generator,
+        entry,
+        images,
+        seed,
+        truncation=truncation,
+        chosen_class=chosen_class,
+        latent_bound=latent_bound,
+        progress=True,
     )
     chunks = (min(images, IMAGES_PER_BLOCK), *dataset["image"].shape[1:])
     provenance = Provenance(

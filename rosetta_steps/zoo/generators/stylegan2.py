@@ -55,6 +55,7 @@ class StyleGAN2(StyleGAN):
     def __init__(
         self,
         resolution: int,
+        *,
         latent: int = 512,
         w: int = 512,
         classes: int = 0,
@@ -65,7 +66,7 @@ class StyleGAN2(StyleGAN):
     ):
         check_resolution(resolution, 4)
         synthesis = Synthesis(resolution, w, channel_base, channel_max, clamp)
-        mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes)
+        mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes=classes)
         super().__init__(synthesis, mapping, latent, classes)
 
 
@@ -123,10 +124,10 @@ class Block(nn.Module):
         super().__init__()
         self.register_buffer("resample_filter", binomial())
         if inputs:
-            self.conv0 = Layer(inputs, channels, size, w, clamp, double=True)
+            self.conv0 = Layer(inputs, channels, size, w, clamp=clamp, double=True)
         else:
             self.const = nn.Parameter(torch.randn(channels, size, size))
-        self.conv1 = Layer(channels, channels, size, w, clamp)
+        self.conv1 = Layer(channels, channels, size, w, clamp=clamp)
         self.torgb = ToRGB(channels, w, clamp)
 
     def forward(self, x: Tensor | None, image: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,6 +162,7 @@ class Layer(nn.Module):
         channels: int,
         size: int,
         w: int,
+        *,
         clamp: float | None,
         double: bool = False,
     ):

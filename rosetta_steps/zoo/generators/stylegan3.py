@@ -46,6 +46,7 @@ class StyleGAN3(StyleGAN):
     def __init__(
         self,
         resolution: int,
+        *,
         kind: str,
         latent: int = 512,
         w: int = 512,
@@ -73,16 +74,16 @@ class StyleGAN3(StyleGAN):
         found = signals(
             resolution,
             layers,
-            critical,
-            margin,
-            first_cutoff,
-            first_stopband,
-            last_stopband_factor,
-            base,
-            most,
+            critical=critical,
+            margin=margin,
+            cutoff=first_cutoff,
+            stopband=first_stopband,
+            last_stopband_factor=last_stopband_factor,
+            channel_base=base,
+            channel_max=most,
         )
         numbered = list(enumerate(steps(found, critical)))
-        synthesis = Synthesis(w, found[0], numbered, kernel, radial, clamp)
-        mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes)
+        synthesis = Synthesis(w, found[0], numbered, kernel=kernel, radial=radial, clamp=clamp)
+        mapping = Mapping(latent, w, synthesis.rows, mapping_layers, classes=classes)
         super().__init__(synthesis, mapping, latent, classes)
         self.by_kind = {"channel_base": base, "channel_max": most}

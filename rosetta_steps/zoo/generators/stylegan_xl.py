@@ -1,5 +1,7 @@
 """StyleGAN-XL (Sauer et al. 2022), a StyleGAN3 for many classes, grown from a stem in stages."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +60,7 @@ class StyleGANXL(StyleGAN):
     def __init__(
         self,
         resolution: int,
+        *,
         classes: int = 1000,
         latent: int = 64,
         w: int = 512,
@@ -82,9 +85,16 @@ class StyleGANXL(StyleGAN):
                 f"StyleGAN-XL with classes: {classes}, but it has a mean of w for each class: give "
                 "their number in `architecture` of the entry."
             )
-        rest = (last_stopband_factor, channel_base, channel_max)
-        found = signals(
-            stem_resolution, stem_layers, critical, margin, first_cutoff, first_stopband, *rest
+        signals_of = partial(
+            signals,
+            critical=critical,
+            margin=margin,
+            last_stopband_factor=last_stopband_factor,
+            channel_base=channel_base,
+            channel_max=channel_max,
+        )
+        found = signals_of(
+            stem_resolution, stem_layers, cutoff=first_cutoff, stopband=first_stopband
         )
         first = found[0]
         layers = list(enumerate(steps(found, critical)))
@@ -92,23 +102,30 @@ class StyleGANXL(StyleGAN):
             stem_resolution *= 2
             layers = layers[: -critical - 1]
             end = layers[-1][1].after
-            stopband = end.cutoff + end.half_width
-            found = signals(
-                stem_resolution, stage_layers, critical, margin, end.cutoff, stopband, *rest, end
+            found = signals_of(
+                stem_resolution,
+                stage_layers,
+                cutoff=end.cutoff,
+                stopband=end.cutoff + end.half_width,
+                after=end,
             )
             # In published names a stage numbers its layers after the kept ones plus the Fourier
             # features, so that one number is skipped at the first stage.
             layers += enumerate(steps(found, critical), len(layers) + 1)
         synthesis = Synthesis(w, first, layers, kernel=3, radial=False, clamp=clamp)
-        mapping = ClassMapping(latent, w, synthesis.rows, mapping_layers, classes, embedding)
+        mapping = ClassMapping(
+            latent, w, synthesis.rows, mapping_layers, classes=classes, embedding=embedding
+        )
         super().__init__(synthesis, mapping, latent, classes)
 
 
 class ClassMapping(Mapping):
     """Mapping network with the mean of w of each class, which embeds classes in two steps."""
 
-    def __init__(self, latent: int, w: int, rows: int, layers: int, classes: int, embedding: int):
-        super().__init__(latent, w, rows, layers, classes, class_components=latent)
+    def __init__(
+        self, latent: int, w: int, rows: int, layers: int, *, classes: int, embedding: int
+    ):
+        super().__init__(latent, w, rows, layers, classes=classes, class_components=latent)
         self.w_avg = torch.zeros(classes, w)
         self.embed = nn.Embedding(classes, embedding)
         self.embed_proj = FullyConnected(embedding, latent, activate=True)

@@ -27,6 +27,7 @@ from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.proof import first_difference, refuse_unsteady_model
+from rosetta_steps.zoo.protocols import ImageModel
 
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
 # (TF32 products: 1e-3). Relative to the largest value of a layer.
@@ -41,7 +42,7 @@ SEED_OR_LOAD = (
 )
 
 
-def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageModel:
     """A model with its weights, or to ask for its layers where `weights` is None.
 
     Without weights the function runs under the meta device; where it or its module cannot (it reads
@@ -227,7 +228,7 @@ def _model(
     tokens = tokens_from(name, entry.keywords)
     if tokens == Tokens() and type(module).__module__.startswith("timm."):
         tokens = timm_models.tokens_of(module, preprocessing.size)
-    return Model(name, module, preprocessing, device, tokens, HOW_TOKENS_LIE)
+    return Model(name, module, preprocessing, device, tokens=tokens, remedy=HOW_TOKENS_LIE)
 
 
 def _function(name: str, path: str) -> Callable:

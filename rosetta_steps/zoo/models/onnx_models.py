@@ -33,6 +33,7 @@ from rosetta_steps.zoo.models.onnx_graphs import (
     opset_of,
 )
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
+from rosetta_steps.zoo.protocols import ImageModel
 from rosetta_steps.zoo.weights import weights_file
 
 KEYS = ("channels_last", "grid", "prefix_tokens")
@@ -271,7 +272,7 @@ class Model:
                 watch.cancel()
 
 
-def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageModel:
     """A model from its file; the file is the architecture, so it is fetched when it is not given.
 
     Raises:

@@ -21,6 +21,7 @@ from rosetta_steps.zoo.models import timm_models
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.protocols import ImageModel
 
 PREFIX = "visual."
 HUB = ("hf-hub:", "local-dir:", "hf_hub:")
@@ -39,7 +40,7 @@ class ImageTower(nn.Module):
         return self.visual(images)
 
 
-def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageModel:
     """A model with its weights, or without values on the meta device.
 
     Raises:
@@ -68,14 +69,16 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
         tower = {key: t for key, t in found.items() if key.startswith(PREFIX)} or {
             key: t for key, t in found.items() if PREFIX in key
         }
-        load_state(module, tower or found, name, by_order, weights, entry.weights)
+        load_state(
+            module, tower or found, name, by_order=by_order, path=weights, source=entry.weights
+        )
         module.to(device)
     return Model(
         name,
         module,
         preprocessing,
         "meta" if weights is None else device,
-        _tokens_of(module.visual, preprocessing.size),
+        tokens=_tokens_of(module.visual, preprocessing.size),
     )
 
 

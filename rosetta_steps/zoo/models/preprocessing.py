@@ -5,7 +5,7 @@ A crop would shift a model's maps against the generator's (with timm's crop of 0
 taken from a model's own config.
 """
 
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    _: KW_ONLY
     scale: float = 1.0
     order: str = "RGB"
 

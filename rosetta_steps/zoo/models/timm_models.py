@@ -19,6 +19,7 @@ from rosetta_steps.zoo.layouts import Tokens
 from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
+from rosetta_steps.zoo.protocols import ImageModel
 
 # Transformers whose tokens lie row by row on a grid that timm gives no size of, most on one that
 # shrinks from stage to stage. (Where an image is marked, the maps of each of them changed most; see
@@ -56,7 +57,7 @@ NO_ARGUMENTS = {
 }
 
 
-def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
+def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageModel:
     """A model with its weights, or without values on the meta device.
 
     Raises:
@@ -85,7 +86,7 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> Model:
         module,
         preprocessing,
         "meta" if weights is None else device,
-        tokens_of(module, preprocessing.size),
+        tokens=tokens_of(module, preprocessing.size),
     )
 
 

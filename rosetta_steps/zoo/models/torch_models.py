@@ -26,6 +26,7 @@ class Model:
         module: nn.Module,
         preprocessing: Preprocessing,
         device: str,
+        *,
         tokens: Tokens | None = None,
         remedy: str = "",
     ):

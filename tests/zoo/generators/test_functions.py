@@ -60,7 +60,7 @@ def own(tmp_path, monkeypatch):
 
 def test_a_function_of_the_users_is_sampled_and_tapped(own, tmp_path):
     zoo = own("good")
-    sampling.sample("mine", zoo, 3, 0, tmp_path / "s.zarr", "cpu")
+    sampling.sample("mine", zoo, 3, 0, tmp_path / "s.zarr", device="cpu")
     assert xr.open_zarr(tmp_path / "s.zarr")["image"].shape == (3, 3, 8, 8)
     (layer,) = load("mine", find_entry("mine", zoo)).layers()
     assert (layer.name, layer.channels, layer.size) == ("act", 6, (4, 4))
@@ -124,7 +124,7 @@ def test_a_conditional_one_is_given_labels(own, tmp_path):
 def test_what_is_no_generator_is_refused(own, tmp_path, case, changes, words):
     zoo = own(case, **changes)
     with pytest.raises(ValueError, match=words):
-        sampling.sample("mine", zoo, 2, 0, tmp_path / "s.zarr", "cpu")
+        sampling.sample("mine", zoo, 2, 0, tmp_path / "s.zarr", device="cpu")
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -142,20 +142,20 @@ def test_a_generator_that_changed_since_it_was_sampled_is_not_dumped(own, tmp_pa
     built = "(torch.manual_seed(int(__import__('os').environ['SEED'])), Net())[1]"
     zoo, samples, maps = own("unseeded", built=built), tmp_path / "s.zarr", tmp_path / "maps.zarr"
     monkeypatch.setenv("SEED", "1")
-    sampling.sample("mine", zoo, 3, 0, samples, "cpu")
+    sampling.sample("mine", zoo, 3, 0, samples, device="cpu")
     monkeypatch.setenv("SEED", "2")
     words = "mine makes another image 0 than .*s.zarr holds.*Delete .*s.zarr.done.json"
     with pytest.raises(ValueError, match=words):
-        dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+        dump_maps("mine", zoo, samples, "all", dtype="float32", images_per_shard=2, store=maps)
     assert not maps.exists()
     monkeypatch.setenv("SEED", "1")
-    dump_maps("mine", zoo, samples, "all", "float32", 2, maps)
+    dump_maps("mine", zoo, samples, "all", dtype="float32", images_per_shard=2, store=maps)
     assert maps.exists()
 
 
 def test_a_generator_of_another_entry_than_the_samples_were_made_with_is_refused(own, tmp_path):
     zoo, samples, maps = own("changed"), tmp_path / "s.zarr", tmp_path / "maps.zarr"
-    sampling.sample("mine", zoo, 3, 0, samples, "cpu")
+    sampling.sample("mine", zoo, 3, 0, samples, device="cpu")
     entry = find_entry("mine", zoo)
     for seed, name in ((2, "changed"), (1, "same")):
         entry.keywords["arguments"]["seed"] = seed
@@ -163,8 +163,18 @@ def test_a_generator_of_another_entry_than_the_samples_were_made_with_is_refused
         other.write_text(yaml.safe_dump({"mine": entry.to_mapping()}))
         if name == "changed":
             with pytest.raises(ValueError, match="s.zarr .* two versions of entry of mine"):
-                dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
+                dump_maps(
+                    "mine",
+                    str(other),
+                    samples,
+                    "all",
+                    dtype="float32",
+                    images_per_shard=2,
+                    store=maps,
+                )
             assert not maps.exists()
         else:
-            dump_maps("mine", str(other), samples, "all", "float32", 2, maps)
+            dump_maps(
+                "mine", str(other), samples, "all", dtype="float32", images_per_shard=2, store=maps
+            )
             assert maps.exists()

@@ -68,23 +68,31 @@ def cat(zoo):
 
 def test_a_sample_set_shows_all_classes_in_turn_or_those_it_names(eyes, tmp_path):
     _, zoo = eyes
-    sampling.sample("tiny", zoo, 5, 0, tmp_path / "all.zarr", "cpu")
+    sampling.sample("tiny", zoo, 5, 0, tmp_path / "all.zarr", device="cpu")
     samples = xr.open_zarr(tmp_path / "all.zarr")
     assert samples.label.values.tolist() == [0, 1, 0, 1, 0]
     assert json.loads(samples.attrs["classes"]) == {"0": "blue", "1": "green"}
-    sampling.sample("tiny", zoo, 3, 0, tmp_path / "one.zarr", "cpu", chosen_class="green")
+    sampling.sample("tiny", zoo, 3, 0, tmp_path / "one.zarr", device="cpu", chosen_class="green")
     assert xr.open_zarr(tmp_path / "one.zarr").label.values.tolist() == [1, 1, 1]
 
 
 def test_images_and_maps_of_a_class_are_those_of_the_network(eyes, tmp_path):
     network, zoo = eyes
-    sampling.sample("tiny", zoo, 5, 7, tmp_path / "s.zarr", "cpu")
+    sampling.sample("tiny", zoo, 5, 7, tmp_path / "s.zarr", device="cpu")
     samples = xr.open_zarr(tmp_path / "s.zarr")
     z, label = (torch.from_numpy(samples[v].values) for v in ("latent", "label"))
     with torch.inference_mode():
         expected = (network(z, label) + 1) / 2
     torch.testing.assert_close(torch.from_numpy(samples["image"].values), expected)
-    dump_maps("tiny", zoo, tmp_path / "s.zarr", "all", "float32", 2, tmp_path / "a.zarr")
+    dump_maps(
+        "tiny",
+        zoo,
+        tmp_path / "s.zarr",
+        "all",
+        dtype="float32",
+        images_per_shard=2,
+        store=tmp_path / "a.zarr",
+    )
     first = torch.cat([z, torch.nn.functional.one_hot(label, 2)], 1)[:, :, None, None]
     with torch.inference_mode():
         maps = network.main[:3](first)
@@ -120,13 +128,13 @@ def test_truncation_of_a_generator_without_statistics_is_refused(eyes, tmp_path)
     _, zoo = eyes
     words = "tiny cannot be truncated: a DCGAN has no mean of w.*Leave out truncation: 0.7.$"
     with pytest.raises(ValueError, match=words):
-        sampling.sample("tiny", zoo, 2, 0, tmp_path / "s.zarr", "cpu", truncation=0.7)
+        sampling.sample("tiny", zoo, 2, 0, tmp_path / "s.zarr", device="cpu", truncation=0.7)
 
 
 def test_truncation_moves_w_to_its_mean_and_is_stored(cat, tmp_path):
     network, architecture, zoo = cat
     path = zoo(network, "stylegan2", architecture)
-    sampling.sample("tiny", path, 2, 0, tmp_path / "s.zarr", "cpu", truncation=0.5)
+    sampling.sample("tiny", path, 2, 0, tmp_path / "s.zarr", device="cpu", truncation=0.5)
     samples = xr.open_zarr(tmp_path / "s.zarr")
     assert samples.attrs["truncation"] == 0.5
     z = torch.from_numpy(samples.latent.values)
@@ -141,10 +149,10 @@ def test_a_stylegan_without_the_mean_of_w_runs_and_refuses_truncation(cat, tmp_p
     network, architecture, zoo = cat
     tensors = {k: v for k, v in network.state_dict().items() if k != "mapping.w_avg"}
     path = zoo(network, "stylegan2", architecture, tensors=tensors)
-    sampling.sample("tiny", path, 2, 0, tmp_path / "s.zarr", "cpu")
+    sampling.sample("tiny", path, 2, 0, tmp_path / "s.zarr", device="cpu")
     words = "tiny cannot be truncated: its checkpoint has no mapping.w_avg.*use one that has"
     with pytest.raises(ValueError, match=words):
-        sampling.sample("tiny", path, 2, 0, tmp_path / "t.zarr", "cpu", truncation=0.7)
+        sampling.sample("tiny", path, 2, 0, tmp_path / "t.zarr", device="cpu", truncation=0.7)
 
 
 def test_truncation_of_a_module_of_the_users_asks_for_an_attribute():
@@ -228,7 +236,17 @@ def test_images_that_are_all_the_same_or_not_finite_are_refused(eyes, tmp_path):
         ValueError, match="all 4 images of tiny are the same: nothing varies .*bound"
     ):
         # As no config may say: z is 0 but for the last bits, and not for these images.
-        sampling.sample("tiny", zoo, 4, 0, tmp_path / "s.zarr", "cpu", 1.0, "green", 1e-300)
+        sampling.sample(
+            "tiny",
+            zoo,
+            4,
+            0,
+            tmp_path / "s.zarr",
+            device="cpu",
+            truncation=1.0,
+            chosen_class="green",
+            latent_bound=1e-300,
+        )
     assert not (tmp_path / "s.zarr").exists()
     bad = np.zeros((3, 3, 2, 2))
     bad[1, 0, 0, 0] = np.nan
@@ -242,5 +260,5 @@ def test_seeds_of_samples_end_where_those_of_random_starts_begin(eyes, tmp_path)
     assert SEEDS == STARTS
     for seed in (-1, STARTS, 2**130):
         with pytest.raises(ValueError, match=f"seed {seed}: give one from 0 to 4294967295"):
-            sampling.sample("tiny", eyes[1], 2, seed, tmp_path / "s.zarr", "cpu")
-    sampling.sample("tiny", eyes[1], 2, STARTS - 1, tmp_path / "s.zarr", "cpu")
+            sampling.sample("tiny", eyes[1], 2, seed, tmp_path / "s.zarr", device="cpu")
+    sampling.sample("tiny", eyes[1], 2, STARTS - 1, tmp_path / "s.zarr", device="cpu")

@@ -251,10 +251,10 @@ def test_no_value_is_clamped_where_the_file_was_trained_without():
     z = torch.zeros(1, 4)
     sizes = {"latent": 4, "w": 4, "channel_base": 64, "channel_max": 4, "layers": 4, "margin": 1}
     torch.manual_seed(0)
-    network = StyleGAN3(16, "t", clamp=None, **sizes)
+    network = StyleGAN3(16, kind="t", clamp=None, **sizes)
     with torch.no_grad():
         largest = network(z).abs().max().item()
-        bounded = StyleGAN3(16, "t", clamp=largest, **sizes)  # the image is a quarter of it
+        bounded = StyleGAN3(16, kind="t", clamp=largest, **sizes)  # the image is a quarter of it
         bounded.load_state_dict(network.state_dict())
         assert bounded(z).abs().max() <= largest / 4 < largest
 
@@ -582,7 +582,7 @@ def kernels_of_each_image(weight, styles, demodulate):
 def test_a_modulated_convolution_gives_each_image_its_own_kernel(demodulate, double):
     x, weight, styles = normal(5, 2, 3, 6, 7), normal(6, 4, 3, 3, 3), normal(7, 2, 3)
     actual = modulated_convolution(
-        x, weight, styles, demodulate, padding=0 if double else 1, double=double
+        x, weight, styles, demodulate=demodulate, padding=0 if double else 1, double=double
     ).numpy()
     kernels = kernels_of_each_image(weight.numpy(), styles.numpy(), demodulate)
     for image, output in np.ndindex(2, 4):

@@ -36,7 +36,7 @@ def one_thread():
 def model_of(module, size):
     preprocessing = Preprocessing(size, "bilinear", (0, 0, 0), (1, 1, 1))
     tokens = timm_models.tokens_of(module, size)
-    return Model("net", module, preprocessing, "cpu", tokens)
+    return Model("net", module, preprocessing, "cpu", tokens=tokens)
 
 
 def tiny(name, **arguments):
@@ -192,7 +192,7 @@ def test_tokens_in_an_order_of_their_own_are_refused_not_folded():
         module,
         Preprocessing((224, 224), "bilinear", (0, 0, 0), (1, 1, 1)),
         "meta",
-        timm_models.tokens_of(module, (224, 224)),
+        tokens=timm_models.tokens_of(module, (224, 224)),
     )
     with pytest.raises(ValueError, match="has 3136 tokens; nothing says on which grid they lie"):
         model.layers(["*"])

@@ -535,7 +535,7 @@ def test_an_exported_network_gives_the_units_that_timm_gives(tmp_path, name, dyn
     found = loaded(path, size, **grid)
     preprocessing = Preprocessing(size, "bilinear", (0, 0, 0), (0.1, 0.1, 0.1))
     tokens = timm_models.tokens_of(module, size)
-    own = Model("net", module, preprocessing, "cpu", tokens)
+    own = Model("net", module, preprocessing, "cpu", tokens=tokens)
     names = [[layer.name for layer in model.layers()] for model in (found, own)]
     assert len(names[0]) == len(names[1]) > 1
     images = inputs(size)[0]
