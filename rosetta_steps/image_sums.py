@@ -1,6 +1,7 @@
 """Sums over each image of the maps of matched pairs, from which their evidence follows.
 
-INPUTS   maps (matched, or all, or a stream) and moments of two models, their best buddies, and the samples
+INPUTS   maps (matched, or all, or a stream) and moments of two models, their best buddies,
+         and the samples
 OUTPUTS  X.zarr: sums by pair and image
 """
 
