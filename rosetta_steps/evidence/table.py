@@ -26,6 +26,7 @@ from rosetta_steps.storage.manifests import Provenance, ingredients, read_manife
 KIND = "evidence"
 TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
+FEWEST_DRAWN = 20  # images, below which a bootstrap says little of an interval
 DEFAULTS = Evidence()
 
 
@@ -108,7 +109,16 @@ def evidence_of(
     found["amount"] = sums.amount() / of_pairs["deviations"]
     found["place"] = found["correlation"] - found["where"] - found["amount"]
     decoys = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
-    if decoys:
+    images = of_images.sizes["image"]
+    stay = correlations.attrs.get("decoy_images_that_stay", 0)
+    if decoys and 2 * stay > images:
+        _leave_empty(
+            f"decoys could move {images - stay} of {images} images only, because the others are "
+            "alone in their class among those read at once. A larger correlation.images_per_block, "
+            "or fewer classes, would do",
+            "q and q_place",
+        )
+    elif decoys:
         of_decoys = [d["correlation"].to_numpy() for d in decoys]
         found["q"] = q_values(r, of_decoys)
         left = [
@@ -116,21 +126,30 @@ def evidence_of(
             for values, decoy in zip(of_decoys, decoys, strict=True)
         ]
         found["q_place"] = q_values(correlation_left(r, of_pairs), left)
-    found["low"], found["high"] = interval(sums, settings.resamples)
     found["held_out"] = _held_out(correlations, pairs, neighbours)
-    images = of_images.sizes["image"]
+    if images >= FEWEST_DRAWN:
+        found["low"], found["high"] = interval(sums, settings.resamples)
+    else:
+        _leave_empty(
+            f"{images} images are too few to draw from again: {FEWEST_DRAWN} would do",
+            "low and high",
+        )
     if images >= FEWEST:
         found["without_top_images"] = without_top_images(sums, TOP_IMAGES)
     else:
-        print(
-            f"{images} images are too few to leave out the {TOP_IMAGES} most influential: "
-            f"{FEWEST} would do. without_top_images stays empty.",
-            file=sys.stderr,
+        _leave_empty(
+            f"{images} images are too few to leave out the {TOP_IMAGES} most influential: {FEWEST} "
+            "would do",
+            "without_top_images",
         )
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
     found["verdict"] = verdicts(failures(found, settings.level))
     return found
+
+
+def _leave_empty(reason: str, columns: str) -> None:
+    print(f"{reason}. {columns}: left empty.", file=sys.stderr)
 
 
 def _decoys(correlations: xr.Dataset) -> Iterator[xr.Dataset]:
