@@ -25,9 +25,10 @@ from rosetta_steps.evidence.intervals import ImageSums, effective_images
 from rosetta_steps.evidence.parts import LAYERS, PAIR, parts_of_variance, sizes_compared
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.resampling import Size, meeting_size, upsampling
-from rosetta_steps.maps.sources import MapSource, open_maps
+from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.budgets import image_blocks
+from rosetta_steps.runtime.devices import lease
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 
@@ -73,6 +74,10 @@ def measure(
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the sums that a command line asks for."""
+    if is_stream(a.maps_a) or is_stream(a.maps_b):
+        lease()
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(a.threads)
     numba.set_num_threads(min(a.threads, os.cpu_count() or 1))
     measure(

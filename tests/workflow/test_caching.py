@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from rosetta_steps.storage.manifests import digest_of_artefact
+from rosetta_steps.storage.revisions import revision
 from rosetta_steps.testing import Project
 from rosetta_steps.workflow import results
 
@@ -26,6 +27,9 @@ ONE_MODEL = {
 DICTIONARY = {"concepts": 1, "dictionary_page": 1, "figures": 1}
 # Of the generator and of the model that it was matched with.
 MATCHED = {"matched_maps": 2}
+# Of the generator and that model.
+EVIDENCE = {"image_sums": 1, "evidence": 1}
+FROM_BUDDIES_ON = MATCHED | EVIDENCE | DICTIONARY
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_a_new_model_runs_its_own_jobs_and_the_dictionary(project):
     project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
-    assert project.planned() == ONE_MODEL | {"plan": 1} | MATCHED | DICTIONARY
+    assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON
 
 
 def test_a_deleted_plan_is_made_again_and_nothing_else(project):
@@ -66,7 +70,7 @@ def test_a_deleted_plan_is_made_again_and_nothing_else(project):
 
 def test_a_new_k_reruns_from_best_buddies_on(project):
     project.config(lambda c: c.update(neighbours=3))
-    assert project.planned() == {"plan": 1, "best_buddies": 2} | MATCHED | DICTIONARY
+    assert project.planned() == {"plan": 1, "best_buddies": 2} | FROM_BUDDIES_ON
 
 
 def test_a_figure_setting_only_redraws(project):
@@ -85,9 +89,9 @@ def test_another_clustering_reruns_the_dictionary(project):
 
 
 def test_a_changed_correlation_reruns_it_and_what_depends_on_it(project):
-    before, after = (f'"correlation.step" = {number}' for number in (1, 2))
-    project.edit("rosetta_steps/storage/revisions.toml", before, after)
-    assert project.planned() == {"correlation": 2, "best_buddies": 2} | MATCHED | DICTIONARY
+    of_step = f'"correlation.step" = {revision("correlation.step")}'
+    project.edit("rosetta_steps/storage/revisions.toml", of_step, f"{of_step}0")
+    assert project.planned() == {"correlation": 2, "best_buddies": 2} | FROM_BUDDIES_ON
 
 
 def test_code_whose_revision_stays_reruns_nothing(project):
@@ -99,13 +103,13 @@ def test_an_entry_reruns_only_its_own_model_and_words_in_it_nothing(project):
     project.edit("config/models.yaml", "source: random weights", "source: other words")
     assert project.planned() == {}
     project.edit("config/models.yaml", "path: one.safe", "path: ./one.safe")
-    assert project.planned() == ONE_MODEL | {"plan": 1} | MATCHED | DICTIONARY
+    assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON
 
 
 def test_weights_replaced_by_other_bytes_rerun_their_model_however_old_they_are(project):
     shutil.copy2(project.folder / "two.safetensors", project.folder / "one.safetensors")
     os.utime(project.folder / "one.safetensors", (0, 0))
-    assert project.planned() == ONE_MODEL | {"plan": 1} | MATCHED | DICTIONARY
+    assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON
 
 
 def test_weights_of_the_same_bytes_rerun_nothing_however_new_they_are(project):
@@ -124,7 +128,7 @@ def test_a_damaged_table_is_made_again_by_the_command_that_its_error_prints_or_t
     )
     advice = re.search(r"is damaged: .*\(snakemake --cores all (\S+)\)", failed.stderr)
     assert project.planned(advice[1]) == {"correlation": 1}
-    assert project.planned() == {"correlation": 1, "best_buddies": 1} | MATCHED | DICTIONARY
+    assert project.planned() == {"correlation": 1, "best_buddies": 1} | FROM_BUDDIES_ON
 
 
 def test_missing_weights_are_named_by_the_job_that_checks_them(project):

@@ -18,8 +18,7 @@ import pytest
 import torch
 from torch import nn
 
-from rosetta_steps.zoo import __main__ as commands
-from rosetta_steps.zoo import weights
+from rosetta_steps.zoo import commands, weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import entry_digest
 from rosetta_steps.zoo.entry import Entry, Weights
