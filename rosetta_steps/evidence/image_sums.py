@@ -36,8 +36,8 @@ KIND = "image sums"
 TOP_SHARE = 0.01  # of all products of a pair, whose share of their sum is kept
 # Products are counted by their leading bits, eight bins to an octave: nothing has to be sorted.
 SHIFT, BINS = 20, 1 << 11
-IMAGES_PER_BLOCK = 32  # those of a file, unless the config says otherwise
-UNIT_BYTES = 64e6  # of the maps that are upsampled together
+# Images at once: those of a file, unless the config says otherwise, and fewer of large maps.
+IMAGES_PER_BLOCK, BLOCK_BYTES = 32, 1e9
 
 
 def measure(
@@ -131,10 +131,12 @@ def sums_of(
         for (a, b), part in pairs.groupby(LAYERS, sort=False)
     ]
     shown = {group.size: FeatureSums(group.size) for group in groups}
-    for block in tqdm(image_blocks(shape[1], IMAGES_PER_BLOCK), "sums over images", unit="block"):
-        pictures = torch.from_numpy(images.isel(image=block).values)
+    of_image = 4 * sum(layer.values_held() for of_model in layers for layer in of_model.values())
+    at_once = int(max(1, min(IMAGES_PER_BLOCK, BLOCK_BYTES // of_image))) if of_image else 1
+    for block in tqdm(image_blocks(shape[1], at_once), "sums over images", unit="block"):
+        features = low_level.features(torch.from_numpy(images.isel(image=block).values))
         for of_size in shown.values():
-            of_size.add(pictures)
+            of_size.add(features)
         for of_model in layers:
             for layer in of_model.values():
                 layer.read(block)
@@ -157,9 +159,9 @@ class FeatureSums:
         self.size, self.values = size, 0
         self.sum, self.product = np.zeros(count), np.zeros((count, count))
 
-    def add(self, images: Tensor) -> None:
-        """Take a block of images, (image, rgb, y, x)."""
-        self.maps = low_level.features_at(images, self.size)
+    def add(self, features: Tensor) -> None:
+        """Take the features of a block of images at the images' size, (image, feature, y, x)."""
+        self.maps = low_level.resized(features, self.size)
         rows = self.maps.transpose(0, 1).flatten(1).double()
         self.values += rows.shape[1]
         self.sum += rows.sum(1).numpy()
@@ -197,6 +199,10 @@ class LayerMaps:
             self.sizes[size] = UnitsAtSize(self, size)
         return self.sizes[size]
 
+    def values_held(self) -> int:
+        """Number of values held for an image: maps, and maps about the mean at each size."""
+        return len(self.places) * prod(self.reader.sizes[self.layer]) * (1 + 2 * len(self.sizes))
+
     def read(self, block: slice) -> None:
         """Take a block of images."""
         maps = planes(self.reader, self.layer, block, self.places)
@@ -219,38 +225,38 @@ class UnitsAtSize:
 
     def __init__(self, layer: LayerMaps, size: Size):
         self.layer, self.size = layer, size
-        parts = {k: v[layer.channels] for k, v in parts_of_variance(layer.moments, size).items()}
-        self.mean = torch.from_numpy(parts["mean"]).float()
-        self.variance = parts["variance"]
-        self.mean_map = torch.from_numpy(parts["mean_map"]).float().unflatten(1, size)
-        own_mean = layer.moments["mean_map"].values[layer.channels] - parts["mean"][:, None, None]
-        self.own_mean_map = torch.from_numpy(own_mean).float()
         own = layer.reader.sizes[layer.layer]
+        moments = layer.moments.isel(channel=layer.channels)
+        parts = parts_of_variance(moments, size)
+        self.mean, self.variance = torch.from_numpy(parts["mean"]).float(), parts["variance"]
+        mean_map = moments["mean_map"].values - parts["mean"][:, None, None]
+        self.mean_map = torch.from_numpy(mean_map).float()
         self.up = [
             torch.from_numpy(upsampling(o, s)).float() for o, s in zip(own, size, strict=True)
         ]
         self.with_features = np.zeros((len(layer.channels), len(low_level.FEATURES)))
+        self.meetings: dict[Size, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(self, shown: FeatureSums) -> None:
         """Take the layer's block of images, and the features on it."""
-        own = self.about_the_mean()
-        step = max(1, int(UNIT_BYTES // (4 * len(own[0]) * prod(self.size))))
-        sums = []
-        for start in range(0, len(own), step):
-            some = slice(start, start + step)
-            maps = self.up[0] @ own[some] @ self.up[1].T
-            left = maps - self.mean_map[some, None]
-            sums.append([maps.sum((2, 3)), maps.square().sum((2, 3)), left.square().sum((2, 3))])
-        self.sum, self.square, self.left = (
-            torch.cat(parts).numpy() for parts in zip(*sums, strict=True)
-        )
-        # <U b, F> = <b, U^T F>, at the layer's own size.
-        below = self.up[0].T @ shown.maps @ self.up[1]
-        self.with_features += torch.einsum("ubyx,bfyx->uf", own, below).double().numpy()
+        self.maps = self.layer.maps - self.mean[:, None, None, None]
+        self.meetings = {}
+        # All at the layer's own size: sum(U b) = <U^T 1, b>, |U b|^2 = <b, U^T U b>, and with a
+        # feature F <U b, F> = <b, U^T F>.
+        maps, mean_map = self._through_gram(self.maps), self._through_gram(self.mean_map)
+        weights = torch.outer(*(up.sum(0) for up in self.up)).flatten().numpy()
+        sums = np.empty((3, *self.maps.shape[:2]), np.float32)
+        both = [of.flatten(-2).numpy() for of in (self.maps, maps, self.mean_map, mean_map)]
+        _sum_units(both[0], both[1], both[2], both[3], weights, sums)
+        self.sum, self.square, self.left = sums
+        below = (self.up[0].T @ shown.maps @ self.up[1]).transpose(0, 1).flatten(1)
+        self.with_features += (self.maps.flatten(1) @ below.T).double().numpy()
 
-    def about_the_mean(self) -> Tensor:
-        """Maps of the block about each unit's mean at this size, (unit, image, y, x)."""
-        return self.layer.maps - self.mean[:, None, None, None]
+    def _through_gram(self, maps: Tensor) -> Tensor:
+        if tuple(maps.shape[-2:]) == self.size:
+            return maps
+        gram_y, gram_x = (up.T @ up for up in self.up)
+        return gram_y @ maps @ gram_x
 
     def where_they_meet(self, meeting: Size) -> tuple[np.ndarray, np.ndarray]:
         """Maps of the block, (unit, image, position), and mean maps, about each unit's mean.
@@ -258,13 +264,17 @@ class UnitsAtSize:
         Args:
             meeting: Size at which they meet another layer's, at most their own.
         """
-        own = self.layer.reader.sizes[self.layer.layer]
-        up_y, up_x = (
-            torch.from_numpy(upsampling(m, o)).float() for m, o in zip(meeting, own, strict=True)
-        )
-        both = (self.about_the_mean(), self.own_mean_map)
-        maps, mean_maps = ((up_y.T @ of @ up_x).flatten(-2).numpy() for of in both)
-        return maps, mean_maps
+        if meeting not in self.meetings:
+            own = self.layer.reader.sizes[self.layer.layer]
+            up_y, up_x = (
+                torch.from_numpy(upsampling(m, o)).float()
+                for m, o in zip(meeting, own, strict=True)
+            )
+            maps, mean_maps = (
+                (up_y.T @ of @ up_x).flatten(-2).numpy() for of in (self.maps, self.mean_map)
+            )
+            self.meetings[meeting] = maps, mean_maps
+        return self.meetings[meeting]
 
     def rows(self, channels: pd.Series) -> np.ndarray:
         """Where units stand among these, by their channel numbers."""
@@ -328,6 +338,23 @@ class Group:
         top = sum_before + share * (total[rows, last] - sum_before)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(left > 0, top / left, np.nan)
+
+
+@numba.njit(parallel=True, cache=True)
+def _sum_units(maps, gram, mean_maps, gram_mean_maps, weights, sums):
+    # One pass over the maps in place of one for each sum.
+    units, images, positions = maps.shape
+    for unit in numba.prange(units):
+        mean, gram_mean = mean_maps[unit], gram_mean_maps[unit]
+        for image in range(images):
+            own, other = maps[unit, image], gram[unit, image]
+            total = square = left = 0.0
+            for position in range(positions):
+                x, y = own[position], other[position]
+                total += weights[position] * x
+                square += x * y
+                left += (x - mean[position]) * (y - gram_mean[position])
+            sums[0, unit, image], sums[1, unit, image], sums[2, unit, image] = total, square, left
 
 
 @numba.njit(parallel=True, cache=True)

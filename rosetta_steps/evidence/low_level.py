@@ -80,9 +80,8 @@ def _bars(device: torch.device) -> list[Tensor]:
     return [line, falling, line.T, falling.flip(1)]
 
 
-def features_at(images: Tensor, size: Size) -> Tensor:
-    """Features averaged over areas, or upsampled, to a size, (image, feature, y, x)."""
-    maps = features(images)
+def resized(maps: Tensor, size: Size) -> Tensor:
+    """Maps of features averaged over areas, or upsampled, to a size, (image, feature, y, x)."""
     if size[0] <= maps.shape[2] and size[1] <= maps.shape[3]:
         return adaptive_avg_pool2d(maps, size)
     return interpolate(maps, size, mode="bilinear")

@@ -11,7 +11,7 @@ from brute_force import brute_force, upsample
 
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.intervals import ImageSums
-from rosetta_steps.evidence.low_level import FEATURES, features_at
+from rosetta_steps.evidence.low_level import FEATURES, features, resized
 from rosetta_steps.evidence.parts import correlation_left, where_of_pairs
 from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.store import MapReader
@@ -114,7 +114,7 @@ def test_partial_correlations_are_those_of_the_residuals_of_a_regression(measure
     pairs, maps, _, sums, images = measured
     for row, pair in list(enumerate(pairs.itertuples(index=False)))[::4]:
         a, b = both_maps(pair, maps)
-        shown = features_at(torch.from_numpy(images.values), a.shape[1:]).double().numpy()
+        shown = resized(features(torch.from_numpy(images.values)), a.shape[1:]).double().numpy()
         x = shown.transpose(0, 2, 3, 1).reshape(-1, len(FEATURES))
         x = np.column_stack([x, np.ones(len(x))])
         rest, shares = [], []

@@ -7,7 +7,7 @@ import xarray as xr
 from brute_force import run
 
 from rosetta_steps.evidence.image_sums import sums_of
-from rosetta_steps.evidence.low_level import FEATURES, features_at
+from rosetta_steps.evidence.low_level import FEATURES, features, resized
 from rosetta_steps.evidence.table import evidence_of
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.best_buddies import table_of
@@ -64,7 +64,7 @@ def planted(random, images):
             4 * strength[:, None, None] * bumps(centres, size, 0.15) * presence[..., None, None]
         )
         position = 3 * np.broadcast_to(bumps(favourites, size, 0.2), shape)
-        shown = features_at(torch.from_numpy(images), (size, size)).numpy()[:, chosen]
+        shown = resized(features(torch.from_numpy(images)), (size, size)).numpy()[:, chosen]
         spread = shown.std((0, 2, 3), keepdims=True)
         low = 1.5 * (shown - shown.mean((0, 2, 3), keepdims=True)) / spread
         outlier = np.zeros_like(position)
