@@ -14,20 +14,18 @@ from rosetta_steps.maps.resampling import Size
 
 SCALES = (1, 2, 4)  # of contrast and edges: pixels by which images are averaged before
 ORIENTATIONS = ("horizontal", "falling", "vertical", "rising")  # of the lines that respond
-# What a positive, and what a negative correlation with a feature means.
-NAMES = {
-    "luminance": ("bright", "dark"),
-    "red_green": ("red", "green"),
-    "yellow_blue": ("yellow", "blue"),
-    "saturation": ("colourful", "grey"),
-    **{f"contrast_{s}": ("contrast", "flat") for s in SCALES},
-    **{f"edges_{s}": ("edges", "smooth") for s in SCALES},
-    **{f"lines_{o}": (f"{o} lines", f"no {o} lines") for o in ORIENTATIONS},
-    "x": ("right", "left"),
-    "y": ("bottom", "top"),
-    "radius": ("border", "centre"),
-}
-FEATURES = tuple(NAMES)
+FEATURES = (
+    "luminance",
+    "red_green",
+    "yellow_blue",
+    "saturation",
+    *(f"contrast_{scale}" for scale in SCALES),
+    *(f"edges_{scale}" for scale in SCALES),
+    *(f"lines_{orientation}" for orientation in ORIENTATIONS),
+    "x",
+    "y",
+    "radius",
+)
 
 
 def features(images: Tensor) -> Tensor:
@@ -116,9 +114,3 @@ def partial_correlation(
     with np.errstate(invalid="ignore", divide="ignore"):
         partial = np.where(left > 1e-12, (r - shared) / np.sqrt(left), 0.0)
     return np.clip(partial, -1, 1)
-
-
-def plain_name(of_unit: np.ndarray) -> str:
-    """What a unit responds to, from its correlations with the features, (feature)."""
-    best = int(np.nanargmax(np.abs(of_unit)))
-    return NAMES[FEATURES[best]][int(of_unit[best] < 0)]
