@@ -51,8 +51,8 @@ rule dictionary_page:
         evidence=RULES.evidence_of_everyone,
         evidence_manifests=manifests_of(RULES.evidence_of_everyone),
     output:
-        "results/dictionary/{sample_set}/index.html",
-        "results/dictionary/{sample_set}/trust.html",
+        page="results/dictionary/{sample_set}/index.html",
+        trust="results/dictionary/{sample_set}/trust.html",
     log:
         "logs/dictionary_page/{sample_set}.log",
     benchmark:
@@ -68,7 +68,7 @@ rule dictionary_page:
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps:q} --moments {params.moments:q} \
             --evidence {input.evidence:q} --settings {params.settings:q} \
-            --identity {params.identity} --output {output[0]:q} 2>&1 | tee {log:q}
+            --identity {params.identity} --output {output.page:q} 2>&1 | tee {log:q}
         """
 
 
