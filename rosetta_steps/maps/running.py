@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from rosetta_steps.config.names import split_untrained
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.budgets import image_blocks, images_at_once
 from rosetta_steps.runtime.errors import StoreError, UserError
@@ -87,7 +89,10 @@ def describe(
     origin = origin_of(name, entry)
     model = load(name, entry)  # meta device: a pass costs almost nothing
     chosen = choose_layers(name, entry, model, layers)
-    chosen, left_out = prove_layers(name, entry, chosen, layers, device)
+    # An untrained network has the layers of the trained one, whatever its random weights do.
+    chosen, left_out = prove_layers(
+        split_untrained(name)[0], replace(entry, untrained=None), chosen, layers, device
+    )
     attrs: dict[str, Any] = {"model": name, "samples": str(samples), "role": entry.role}
     if left_out:
         attrs["left_out"] = [f"{layer} {reason}" for layer, reason in left_out.items()]
