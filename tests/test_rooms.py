@@ -43,6 +43,8 @@ STEPS = {
     "best_buddies",
     "matched_maps",
     "image_sums",
+    "untrained",
+    "names",
     "concepts",
     "dictionary",
     "figures",

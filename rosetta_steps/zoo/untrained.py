@@ -34,6 +34,9 @@ FEWEST = 32
 INITIAL = "initial"  # a loader's function: state dict of a new network
 
 
+Moments = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (channel) each
+
+
 def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -> Any:
     """Give a model random weights.
 
@@ -130,7 +133,7 @@ def shuffle(module: nn.Module, inputs: Tensor, seed: int, name: str) -> None:
     """
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     layers: list[Any] = [one for one in module.modules() if isinstance(one, kinds)]
-    trained: dict[nn.Module, tuple[np.ndarray, np.ndarray]] = {}
+    trained: dict[nn.Module, Moments | None] = {}
 
     def note(layer: nn.Module, _, output: Tensor) -> None:
         if layer not in trained:
@@ -188,16 +191,14 @@ def _rows(layer: nn.Module, output: Tensor) -> np.ndarray:
     return output.movedim(axis, 0).flatten(1).double().numpy()
 
 
-def moments_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def moments_of(rows: np.ndarray) -> Moments | None:
     """Mean and standard deviation of each channel, (channel, value); None where values are few."""
     if rows.shape[1] < FEWEST:
         return None
     return rows.mean(1), rows.std(1)
 
 
-def change_of(
-    now: tuple[np.ndarray, np.ndarray] | None, wanted: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray] | None:
+def change_of(now: Moments | None, wanted: Moments | None) -> tuple[np.ndarray, np.ndarray] | None:
     """What channels are multiplied by and what is then added, so that both moments are as wanted.
 
     Args:
