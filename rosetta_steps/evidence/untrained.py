@@ -159,14 +159,16 @@ def table_of(
         untrained: The same, by network.
 
     Returns:
-        A row a figure: columns UNTRAINED of matching.tables, and then a column a network.
+        A row a figure: columns UNTRAINED of matching.tables, and then a column a network. `share`
+        is (1 + mean of the untrained) / trained of a count of best buddies, at most 1.
     """
     of_networks = pd.DataFrame(untrained).astype(float)
     kinds = np.array([COUNT if isinstance(n, int) else CORRELATION for n in trained.values()])
     own = np.array([float(value) for value in trained.values()])
     mean = of_networks.mean(axis=1).to_numpy()
+    counted = (kinds == COUNT) & of_networks.index.str.startswith("K = ")  # of pairs and of units
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where((kinds == COUNT) & (own > 0), np.minimum((1 + mean) / own, 1), np.nan)
+        share = np.where(counted & (own > 0), np.minimum((1 + mean) / own, 1), np.nan)
     summary = {
         "figure": of_networks.index,
         "kind": kinds,
