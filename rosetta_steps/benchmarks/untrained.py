@@ -47,7 +47,7 @@ NEIGHBOURS = (1, 5)  # K
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of `table_of` for people: trained, and untrained as mean (lowest to highest)."""
-    networks = len(table.columns) - list(table.columns).index("networks") - 1
+    networks = len(table.columns) - list(table.columns).index("share") - 1
     lines = ["| | trained | untrained: mean (range) |", "|---|---|---|"]
     for row in table.to_dict("records"):
         digits = 3 if row["kind"] == "r" else 0

@@ -45,6 +45,7 @@ def plan(
     store: str = "all",
     splits: int = 1,
     neighbours: int = 1,
+    untrained: int = 0,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -60,6 +61,7 @@ def plan(
         store: "all", or "matched"; what the other takes is said as well.
         splits: Parts of the images whose moments and correlations are kept besides; 1: none.
         neighbours: K of the best buddies.
+        untrained: Untrained copies of each model but the first, which run and are not dumped.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, a pattern matches no layer, a model has
@@ -69,6 +71,7 @@ def plan(
     rows: list[str] = []
     units: list[int] = []
     made: list[tuple[float, dict[str, float]]] = []
+    copies: list[tuple[float, float]] = []  # bytes of maps, and of moments
     shard, sums = 0, 0
     unused: list[str] | None = None
     kept = 1 if splits == 1 else 1 + splits  # of moments and correlations
@@ -85,13 +88,13 @@ def plan(
         # Of the last file, what no image fills takes memory too.
         shard = max(shard, bytes_of(shapes, images_per_shard, dtype)[0])
         sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
+        size, left = bytes_of(shapes, images, dtype)
+        moments = MOMENTS_BYTES * sum(prod(shape) for shape, _ in shapes) * kept
+        copies += [(size, moments)] * untrained if rows else []
         needs = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
         if not lies_there(maps / f"{name}.zarr", expected, dtype, store):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
-            size, left = bytes_of(shapes, images, dtype)
-            values = sum(prod(shape) for shape, _ in shapes)
-            moments = MOMENTS_BYTES * values * kept
             copied = share * left
             made.append((size, {"all": left + copied + moments, "matched": copied + moments}))
             needs = f"{size / 1e9:.2f} GB"
@@ -111,8 +114,11 @@ def plan(
     needed, choices = {}, []
     for name in ("all", "matched"):
         needed[name] = tables + sum(stored[name] for _, stored in made)
+        needed[name] += sum(moments for _, moments in copies)
         seconds = SECONDS_A_GIGABYTE[name] * sum(size for size, _ in made) / 1e9
         seconds += SECONDS_A_MODEL[name] * len(made) + SECONDS_OF_THE_DICTIONARY
+        seconds += SECONDS_A_GIGABYTE["matched"] * sum(size for size, _ in copies) / 1e9
+        seconds += SECONDS_A_MODEL["matched"] * len(copies)
         choices.append(
             f"store: {name:8} about {needed[name] / 1e9:.1f} GB on disk once compressed, about "
             f"{seconds / 60:.1f} minutes on two cores, fewer on more"
@@ -122,6 +128,7 @@ def plan(
         [
             f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
             *rows,
+            *([f"and {untrained} untrained of each but the first"] if untrained else []),
             f"{images} images; {free / 1e9:.1f} GB of disk are free"
             + ("" if disk == Path.cwd() else f" ({disk})"),
             *choices,

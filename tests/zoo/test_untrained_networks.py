@@ -1,4 +1,4 @@
-"""Untrained copies of models: random weights, the same units, maps that neither die nor saturate."""
+"""Untrained copies of models: random weights, the same units, and few of them dead."""
 
 import numpy as np
 import onnx
