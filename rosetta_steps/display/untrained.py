@@ -14,7 +14,7 @@ SHOWN = (
     r"K = 1: r at rank (10|25|50|100)",
     r"K = \d+: pairs( above r = .*)?",
 )
-STRONG = re.compile(r"K = (\d+): pairs above r = (.*)")
+STRONG = re.compile(r"K = 1: pairs above r = (.*)")
 
 
 def untrained_section(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -44,7 +44,7 @@ def _model(model: str, table: pd.DataFrame) -> str:
 </thead><tbody>
 {rows}
 </tbody></table></div>
-{_sentence(model, table)}"""
+{_sentence(table)}"""
 
 
 def _row(row) -> str:
@@ -65,24 +65,20 @@ def _row(row) -> str:
     )
 
 
-def _sentence(model: str, table: pd.DataFrame) -> str:
-    """Return the share of the strongest pairs counted, in words."""
+def _sentence(table: pd.DataFrame) -> str:
+    """Return the shares of strong pairs at K = 1 in words."""
     strong = [
-        (*found.groups(), row)
+        (found[1], row)
         for row in table.itertuples(index=False)
         if (found := STRONG.fullmatch(row.figure)) and row.trained > 0
     ]
-    lines = [
-        f"<li>{100 * row.share:.0f} % of the {row.trained:.0f} pairs with r above {level} at "
-        f"K = {k}: {_number(row.untrained_mean, COUNT)} such pairs with an untrained copy.</li>"
-        for k, level, row in strong
-    ]
-    if not lines:
+    if not strong:
         return ""
-    return (
-        f'<p class="soft">Of the pairs with {escape(model)} an untrained copy would give</p>'
-        f'<ul class="soft">{"".join(lines)}</ul>'
+    words = " and ".join(
+        f"{100 * row.share:.0f} % of the {row.trained:.0f} above r = {level}"
+        for level, row in strong
     )
+    return f'<p class="soft">Of the pairs at K = 1 an untrained copy would give {words}.</p>'
 
 
 def _number(value: float, kind: str) -> str:

@@ -14,6 +14,7 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.zoo.entries import (
     find_entry,
+    has_weights,
     layer_patterns,
     no_layer_matches,
     unmatched,
@@ -90,7 +91,7 @@ def plan(
         sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
         size, left = bytes_of(shapes, images, dtype)
         moments = MOMENTS_BYTES * sum(prod(shape) for shape, _ in shapes) * kept
-        copies += [(size, moments)] * untrained if rows else []
+        copies += [(size, moments)] * untrained if rows and has_weights(entry) else []
         needs = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
         if not lies_there(maps / f"{name}.zarr", expected, dtype, store):

@@ -9,7 +9,7 @@ from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
-from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.zoo.entries import find_entry, has_weights, suggestion
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
@@ -94,8 +94,10 @@ class Chosen:
         return is_untrained(model) or self.runs(name)
 
     def untrained_of(self, name: str, model: str) -> list[str]:
-        """Untrained copies of a model that a sample set compares it with."""
+        """Untrained copies of a model that a sample set compares it with; none without weights."""
         copies = self.known("sample_sets", name).get("untrained", 0)
+        if not copies or not has_weights(find_entry(model, self.config["zoo"])):
+            return []
         return [untrained_name(model, seed) for seed in range(copies)]
 
     def photos(self, name: str) -> list[str]:

@@ -233,8 +233,8 @@ class Recipes(Chosen):
         first, others = self.first_of(name), self.others_of(name)
         tested: list[Node] = [("evidence", name, first, other) for other in others]
         tested += [("names", name)]
-        if self.untrained_of(name, first):
-            tested += [("untrained", name, first, other) for other in others]
+        compared = [other for other in others if self.untrained_of(name, other)]
+        tested += [("untrained", name, first, other) for other in compared]
         return settings, self._shown(name) + tested
 
     def _figures(self, name: str) -> tuple[dict, list[Node]]:

@@ -213,7 +213,7 @@ class Rules(Recipes):
         """Tables that compare each model with its untrained copies, if any are asked for."""
         name = wildcards.sample_set
         folder, first = f"results/untrained/{name}", self.first_of(name)
-        others = self.others_of(name) if self.untrained_of(name, first) else []
+        others = [other for other in self.others_of(name) if self.untrained_of(name, other)]
         return [f"{folder}/{first}--{other}.csv" for other in others]
 
     def buddies_of_itself(self, wildcards: Wildcards) -> Files:

@@ -67,6 +67,12 @@ def _contradiction(entry: Entry) -> str | None:
         if other != role and (vain := [key for key in keys if getattr(entry, key) is not None]):
             return f"'{vain[0]}' says nothing of a {role}. Leave it out."
     source = entry.weights.source
+    if not loaders[loader].weights:
+        if source != "function":
+            return (
+                f"a model of the loader {loader} has no weights. Write weights: {{function: true}}."
+            )
+        return None
     if source in OF_LOADERS and loader != source:
         return f"weights.{source} are of the loader {source}, and this one is {loader}."
     if loader == "biggan-deep" and not (entry.keywords.keys() & {"resolution", "channels"}):
@@ -91,6 +97,11 @@ def find_entry(name: str, path: str | Path = "config/models.yaml") -> Entry:
     if seed is not None and entry.role != "model":
         raise UserError(f"{name}: {model} is a {entry.role}, of which no untrained copy is made.")
     return replace(entry, untrained=seed)
+
+
+def has_weights(entry: Entry) -> bool:
+    """Whether the model of an entry has weights, of which untrained copies could have others."""
+    return loaders_of(entry.role)[entry.loader].weights
 
 
 def loader_module(entry: Entry) -> str:

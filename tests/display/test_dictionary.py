@@ -240,7 +240,7 @@ def test_the_page_on_trust_compares_models_with_their_untrained_copies(
     assert "2 untrained copies: mean (range)" in text and "units</th>" not in text.split("<h3>")[1]
     assert "0.750" in text and "0.375 <small>(0.250 to 0.500)</small>" in text
     assert "9.0 <small>(8 to 10)</small>" in text and "25 %</td>" in text
-    assert "25 % of the 40 pairs with r above 0.3 at K = 1: 9.0 such pairs" in text
+    assert "at K = 1 an untrained copy would give 25 % of the 40 above r = 0.3." in text
 
 
 def test_without_untrained_copies_the_page_on_trust_says_nothing_of_them(with_evidence, tmp_path):
