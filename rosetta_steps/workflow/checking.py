@@ -13,6 +13,7 @@ from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.inversion.metrics import networks_among
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
+from rosetta_steps.workflow.examples import where_to_find
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.sample_settings import check_sampling
@@ -463,8 +464,8 @@ class Checked:
     def known(self, section: str, name: str, place: tuple) -> None:
         """Refuse a name that a section does not have."""
         if name not in self.config[section]:
-            names = list(self.config[section])
-            raise self.error(place, f"no {NAMED[section]} '{name}'. {suggestion(name, names)}")
+            remedy = where_to_find(section, name, list(self.config[section]))
+            raise self.error(place, f"no {NAMED[section]} '{name}'. {remedy}")
 
     def mined(self, name: str, place: tuple) -> None:
         """Refuse a sample set that has no models."""
