@@ -141,7 +141,18 @@ COMBINATIONS = [
     (with_(inversion__space="w"), "has no mapping network, so no w"),
     (with_(inversion__neighbours=6), "K = 5"),
     (with_(inversion__perceptual_network="nothing"), "no model 'nothing'"),
-    (with_(inversion__metrics=["dcgan-digiface"]), "is a generator, not a model"),
+    (
+        with_(inversion__metrics=["dcgan-digiface"]),
+        r"at inversion.metrics: no metric 'dcgan-digiface', and no model of that name in config/",
+    ),
+    (
+        with_(inversion__metrics=["smim"]),
+        r"at inversion.metrics: no metric 'smim'.*Did you mean 'ssim'",
+    ),
+    (
+        changed(BASE, ("inversions", "faces-heldout", "metrics"), ["psnrr"]),
+        r"at inversions.faces-heldout.metrics: no metric 'psnrr'.*Did you mean 'psnr'",
+    ),
     (with_(inversion__arms=["each", "open-nsfw"]), "open-nsfw is in each as well"),
     (with_(tables__x="nothing"), "no inversion 'nothing'"),
     (changed(BASE, ("inversions", "faces-heldout", "matches"), "faces-photos"), "is of photos"),
