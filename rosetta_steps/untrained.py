@@ -7,6 +7,7 @@ OUTPUTS  X.csv: a row a figure (matching.tables.UNTRAINED)
 import argparse
 from pathlib import Path
 
+from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.manifests import add_identity_argument
 
@@ -26,7 +27,10 @@ def main() -> None:
         help="the generator's correlations with untrained copies of the model",
     )
     parser.add_argument(
-        "--neighbours", type=int, default=5, help="K of the best buddies, default %(default)s"
+        "--neighbours",
+        type=int,
+        default=NEIGHBOURS,
+        help="K of the best buddies, default %(default)s",
     )
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.csv to write")

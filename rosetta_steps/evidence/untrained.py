@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.config.names import split_untrained
+from rosetta_steps.correlation.similarities import similarity_of
 from rosetta_steps.matching.best_buddies import best_buddies, nearest_both_ways
 from rosetta_steps.matching.nearest import Nearest
 from rosetta_steps.matching.tables import UNTRAINED, write_table
@@ -68,10 +69,10 @@ def open_untrained(correlations: Path, untrained: Sequence[Path]) -> list[xr.Dat
                 raise StoreError(
                     f"{path} has other units of {of} than {correlations}. Choose the same layers."
                 )
-        if table.attrs.get("centre") != other.attrs.get("centre"):
+        if similarity_of(table.attrs) != similarity_of(other.attrs):
             raise StoreError(
-                f"{path} was mined with centre: {other.attrs.get('centre')}, and {correlations} "
-                f"with {table.attrs.get('centre')}. Correlate both in the same way."
+                f"{path} holds {similarity_of(other.attrs).title}, and {correlations} "
+                f"{similarity_of(table.attrs).title}. Correlate both in the same way."
             )
     return tables
 

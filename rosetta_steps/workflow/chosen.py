@@ -9,7 +9,8 @@ from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
-from rosetta_steps.zoo.entries import find_entry, has_weights, suggestion
+from rosetta_steps.workflow.examples import where_to_find
+from rosetta_steps.zoo.entries import find_entry, has_weights
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
@@ -52,7 +53,7 @@ class Chosen:
         if name not in names:
             raise UserError(
                 f"no {NAMED[section]} '{name}' in config/config.yaml. "
-                f"{suggestion(name, list(names))}"
+                f"{where_to_find(section, name, list(names))}"
             )
         return names[name]
 

@@ -7,9 +7,9 @@ values of each weight tensor are shuffled within it, and every output channel of
 matrix product keeps the mean and the standard deviation that it has with the trained weights: the
 histogram of weights and how active a unit is stay, what it looks for does not.
 
-Without either estimate the maps of a deep network saturate or die (Heap et al. 2025, arXiv
-2501.17727, list these and other randomisations). Both are made on images of random texture, so that
-an untrained network follows from its entry and its seed alone.
+Without either estimate the maps of a deep network saturate or die. Both are made on images of random
+texture, so that an untrained network follows from its entry and its seed alone. (What is kept of the
+weights decides what one compares with: Heap et al. 2025, arXiv 2501.17727.)
 """
 
 import contextlib
@@ -25,16 +25,10 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import loader_module
 from rosetta_steps.zoo.entry import Entry
-from rosetta_steps.zoo.textures import textured
+from rosetta_steps.zoo.rescaling import IMAGES, Moments, change_of, moments_of
+from rosetta_steps.zoo.textures import textures
 
-IMAGES = 16
-FIRST_SEED = 1000  # of the images
-# Values of a channel, below which its mean and deviation say nothing.
-FEWEST = 32
 INITIAL = "initial"  # a loader's function: state dict of a new network
-
-
-Moments = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (channel) each
 
 
 def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -> Any:
@@ -61,7 +55,7 @@ def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -
 
             shuffle_model(model, entry, weights, seed)
             return model
-        inputs = model.preprocessing(images(IMAGES))
+        inputs = model.preprocessing(textures(IMAGES))
         if initial := getattr(module, INITIAL, None):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -73,11 +67,6 @@ def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -
     model.module.to(device)
     model.device = device
     return model
-
-
-def images(count: int) -> Tensor:
-    """Images of random texture, (image, rgb, y, x) in [0, 1]; a model resizes them itself."""
-    return torch.cat([textured((128, 128), FIRST_SEED + number) for number in range(count)])
 
 
 @contextlib.contextmanager
@@ -189,27 +178,3 @@ def _rows(layer: nn.Module, output: Tensor) -> np.ndarray:
     # (channel, value)
     axis = -1 if isinstance(layer, nn.Linear) else 1
     return output.movedim(axis, 0).flatten(1).double().numpy()
-
-
-def moments_of(rows: np.ndarray) -> Moments | None:
-    """Mean and standard deviation of each channel, (channel, value); None where values are few."""
-    if rows.shape[1] < FEWEST:
-        return None
-    return rows.mean(1), rows.std(1)
-
-
-def change_of(now: Moments | None, wanted: Moments | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """What channels are multiplied by and what is then added, so that both moments are as wanted.
-
-    Args:
-        now: Mean and standard deviation of each channel, as `moments_of` gives them.
-        wanted: The same.
-
-    Returns:
-        Scale and shift (channel); None where moments are not known. A channel that never varies
-        takes the mean alone.
-    """
-    if now is None or wanted is None:
-        return None
-    scale = np.divide(wanted[1], now[1], out=np.zeros_like(now[1]), where=now[1] > 0)
-    return scale, wanted[0] - scale * now[0]

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.correlation.settings import MEAN_MAP
 from rosetta_steps.evidence.untrained import (
     excess,
     figures,
@@ -38,7 +37,7 @@ def stored(values, model="net", generator="gan", nearest=0, **attrs):
         for side, count in zip("ab", values.shape, strict=True)
         for what, values_of in (("layer", lambda n: ["l"] * n), ("channel", np.arange))
     }
-    attrs = {"model_a": generator, "model_b": model, "centre": "mean", **attrs}
+    attrs = {"model_a": generator, "model_b": model, **attrs}
     whole = xr.Dataset({"correlation": (("unit_a", "unit_b"), values)}, units, attrs)
     if not nearest:
         return whole
@@ -173,7 +172,7 @@ def test_the_comparison_of_a_model_is_a_table_that_is_read_back(written, tmp_pat
         ({"sample_set": "cats"}, "is of the images of cats, and the pairs of faces"),
         ({"values": correlations(60, 70)}, "has other units of net than"),
         ({"values": correlations(50, 80)}, "has other units of gan than"),
-        ({"centre": MEAN_MAP}, "was mined with centre: mean_map, and"),
+        ({"similarity": "pearson_without_mean_maps"}, "holds Pearson correlation about mean maps"),
     ],
 )
 def test_a_store_that_is_of_no_copy_of_the_model_is_refused_by_name(given, said, written):

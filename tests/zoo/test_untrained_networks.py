@@ -9,10 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rosetta_steps.config.names import problem_of, split_untrained, untrained_name
 from rosetta_steps.testing.networks import entry_of, write_dcgan, write_timm
-from rosetta_steps.zoo import untrained
 from rosetta_steps.zoo.entries import entry_digest, find_entry
 from rosetta_steps.zoo.models import onnx_models, timm_models
 from rosetta_steps.zoo.opening import open_model
+from rosetta_steps.zoo.rescaling import FEWEST, IMAGES, change_of, moments_of
+from rosetta_steps.zoo.textures import textures
 
 SIZE = (32, 32)
 PLAIN = {
@@ -95,7 +96,7 @@ def zoo(tmp_path, monkeypatch):
 
 
 def maps(name, zoo):
-    model, images = open_model(name, zoo), untrained.images(4)
+    model, images = open_model(name, zoo), textures(4)
     return model.loaded.activations(images, model.layers())
 
 
@@ -150,7 +151,7 @@ def test_timm_draws_the_weights_whatever_was_drawn_before_and_batch_norms_fit_im
     norms = [one for one in copy.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     hooks = [norm.register_forward_hook(note) for norm in norms]
     with torch.no_grad():
-        copy(open_model("net", zoo).loaded.preprocessing(untrained.images(untrained.IMAGES)))
+        copy(open_model("net", zoo).loaded.preprocessing(textures(IMAGES)))
     for hook in hooks:
         hook.remove()
     assert norms and seen.keys() == set(norms)
@@ -175,7 +176,7 @@ def outputs(module, kinds, inputs):
 
 def test_a_module_keeps_its_weights_in_another_order_up_to_a_scale_a_channel_and_its_moments(zoo):
     trained, copy = (open_model(name, zoo).loaded for name in ("own", "own.untrained-0"))
-    inputs = trained.preprocessing(untrained.images(untrained.IMAGES))
+    inputs = trained.preprocessing(textures(IMAGES))
     kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     before, after = (outputs(one.module, kinds, inputs) for one in (trained, copy))
     for name, values in before.items():
@@ -196,7 +197,7 @@ def test_a_graph_keeps_the_mean_and_deviation_of_its_channels(zoo, monkeypatch):
         onnx_models.Model, "use", lambda self, graph: (graphs.append(graph), use(self, graph))[1]
     )
     model = open_model("graph.untrained-0", zoo).loaded
-    inputs = {"x": model.preprocessing(untrained.images(untrained.IMAGES)).numpy()}
+    inputs = {"x": model.preprocessing(textures(IMAGES)).numpy()}
     trained, copy = graphs
     for output in ("c0", "c1"):
         found = []
@@ -217,8 +218,8 @@ def test_a_network_without_weights_has_no_untrained_copy(zoo):
 def test_channels_that_never_vary_take_the_wanted_mean_and_few_values_say_nothing():
     now = np.array([1.0, 2.0]), np.array([0.0, 4.0])
     wanted = np.array([3.0, -1.0]), np.array([5.0, 2.0])
-    scale, shift = untrained.change_of(now, wanted)
+    scale, shift = change_of(now, wanted)
     np.testing.assert_allclose(scale, [0, 0.5])
     np.testing.assert_allclose(scale * now[0] + shift, wanted[0])
-    assert untrained.moments_of(np.zeros((3, untrained.FEWEST - 1))) is None
-    assert untrained.change_of(None, wanted) is None
+    assert moments_of(np.zeros((3, FEWEST - 1))) is None
+    assert change_of(None, wanted) is None

@@ -13,7 +13,8 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.models.onnx_graphs import subgraphs_of
 from rosetta_steps.zoo.models.onnx_models import TYPES, Model, read_model
-from rosetta_steps.zoo.untrained import IMAGES, change_of, images, moments_of
+from rosetta_steps.zoo.rescaling import IMAGES, change_of, moments_of
+from rosetta_steps.zoo.textures import textures
 
 # Operators with weights as their second input, and the axis of their output's channels.
 CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
@@ -46,7 +47,7 @@ def shuffle_model(model: Model, entry: Entry, path: Path, seed: int) -> None:
         values = numpy_helper.to_array(one)
         other = order.permutation(values.ravel()).reshape(values.shape)
         one.CopyFrom(numpy_helper.from_array(other, one.name))
-    inputs = model.preprocessing(images(model.batch or IMAGES)).numpy()
+    inputs = model.preprocessing(textures(model.batch or IMAGES)).numpy()
     if model.channels_last:
         inputs = inputs.transpose(0, 2, 3, 1)
     inputs = np.ascontiguousarray(inputs, dtype=TYPES[model.input.type])
