@@ -7,9 +7,9 @@ values of each weight tensor are shuffled within it, and every output channel of
 matrix product keeps the mean and the standard deviation that it has with the trained weights: the
 histogram of weights and how active a unit is stay, what it looks for does not.
 
-Without either estimate the maps of a deep network saturate or die. Both are made on images of random
-texture, so that an untrained network follows from its entry and its seed alone. (What is kept of the
-weights decides what one compares with: Heap et al. 2025, arXiv 2501.17727.)
+Without either estimate the maps of a deep network saturate or die. Both are made on images of
+random texture, so that an untrained network follows from its entry and its seed alone. (What is
+kept of the weights decides what one compares with: Heap et al. 2025, arXiv 2501.17727.)
 """
 
 import contextlib
