@@ -42,6 +42,7 @@ from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
 from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
+from rosetta_steps.zoo.untrained import how_drawn
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
 # Maximum difference between a regenerated image and the stored one: root mean square difference
@@ -96,6 +97,8 @@ def describe(
     attrs: dict[str, Any] = {"model": name, "samples": str(samples), "role": entry.role}
     if left_out:
         attrs["left_out"] = [f"{layer} {reason}" for layer, reason in left_out.items()]
+    if entry.untrained is not None:
+        attrs["weights"] = how_drawn(entry)
     if entry.role == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {

@@ -69,6 +69,15 @@ def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -
     return model
 
 
+def how_drawn(entry: Entry) -> str:
+    """Return how the weights of an untrained copy are drawn, for the attributes of a stream."""
+    if hasattr(importlib.import_module(loader_module(entry)), INITIAL):
+        how = f"drawn by {entry.loader}, statistics of batch norms estimated anew"
+    else:
+        how = "shuffled within each tensor, channels with the moments of the trained weights"
+    return f"{how}, seed {entry.untrained}"
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     # Sums over images differ in their last bits with the number of threads, and every job draws

@@ -14,6 +14,7 @@ from rosetta_steps.zoo.models import onnx_models, timm_models
 from rosetta_steps.zoo.opening import open_model
 from rosetta_steps.zoo.rescaling import FEWEST, IMAGES, change_of, moments_of
 from rosetta_steps.zoo.textures import textures
+from rosetta_steps.zoo.untrained import how_drawn
 
 SIZE = (32, 32)
 PLAIN = {
@@ -158,6 +159,12 @@ def test_timm_draws_the_weights_whatever_was_drawn_before_and_batch_norms_fit_im
     for norm, mean in seen.items():
         # In training it divides by other variances, which are those of few values in deep layers.
         assert ((norm.running_mean - mean).abs() < 0.1 * norm.running_var.sqrt()).all()
+
+
+def test_it_is_said_how_weights_were_drawn(zoo):
+    said = {n: how_drawn(find_entry(f"{n}.untrained-4", zoo)) for n in ("net", "own", "graph")}
+    assert said["net"].startswith("drawn by timm") and said["own"] == said["graph"]
+    assert said["own"].startswith("shuffled") and all("seed 4" in one for one in said.values())
 
 
 def outputs(module, kinds, inputs):
