@@ -43,6 +43,7 @@ STEPS = {
     "best_buddies",
     "matched_maps",
     "image_sums",
+    "covariances",
     "concepts",
     "dictionary",
     "figures",

@@ -16,7 +16,7 @@ from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 
-KINDS = {int: "integer", float: "number", str: "string"}
+KINDS = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def setting(

@@ -1,6 +1,7 @@
 """The evidence of every best buddy of two models, as a table.
 
-From the correlations and their decoys, the moments, and the sums over images; no map is read.
+From the correlations and their decoys, the moments, the sums over images and, where they are asked
+for, covariances of the model's units; no map is read.
 """
 
 import sys
@@ -13,9 +14,11 @@ import xarray as xr
 
 from rosetta_steps.correlation.settings import MEAN_MAP
 from rosetta_steps.evidence.chance import q_values
+from rosetta_steps.evidence.covariances import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
 from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.evidence.spread import spread_of
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
@@ -39,6 +42,7 @@ def write_evidence(
     *,
     neighbours: int,
     settings: Evidence = DEFAULTS,
+    covariances: Path | None = None,
     identity: str | None = None,
 ) -> None:
     """Write the evidence of every best buddy of two models.
@@ -51,12 +55,15 @@ def write_evidence(
         output: X.csv to write.
         neighbours: K with which the best buddies were mined.
         settings: How evidence is computed and judged.
+        covariances: Covariances of the second model (evidence.covariances), with which pairs are
+            held against rotated bases and linear readouts; None: not at all.
         identity: Identity of the result, as Provenance takes it.
 
     Raises:
         StoreError: A store or table is damaged, belongs to others, or was mined with another K.
     """
-    made_of = ingredients([correlations, buddies, *moments, sums])
+    optional = [covariances] if covariances else []
+    made_of = ingredients([correlations, buddies, *moments, sums, *optional])
     table, of_images, trees = (
         open_dataset(correlations),
         open_dataset(sums),
@@ -69,8 +76,11 @@ def write_evidence(
             f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
             "it mines and tests with one config."
         )
-    found = evidence_of(table, pairs, trees, of_images, neighbours, settings=settings)
     sample_set = read_manifest(correlations)["sample_set"]
+    of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
+    found = evidence_of(
+        table, pairs, trees, of_images, neighbours, settings=settings, covariances=of_layers
+    )
     write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
 
 
@@ -82,6 +92,7 @@ def evidence_of(
     neighbours: int,
     *,
     settings: Evidence = DEFAULTS,
+    covariances: xr.DataTree | None = None,
 ) -> pd.DataFrame:
     """The evidence of best buddies, a row a pair: columns EVIDENCE of matching.tables.
 
@@ -92,6 +103,7 @@ def evidence_of(
         of_images: Sums over images of the pairs, in their order.
         neighbours: K.
         settings: How evidence is computed and judged.
+        covariances: Of the second model, of each layer; None leaves their columns empty.
     """
     found = pd.DataFrame(np.nan, pairs.index, list(EVIDENCE)).astype({"verdict": object})
     found[PAIR] = pairs[PAIR]
@@ -144,8 +156,33 @@ def evidence_of(
         )
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
+    if covariances is not None:
+        columns = _spread(correlations, pairs, moments, covariances)
+        found[list(columns)] = columns
     found["verdict"] = verdicts(failures(found, settings.level))
     return found
+
+
+def _spread(
+    correlations: xr.Dataset,
+    pairs: pd.DataFrame,
+    moments: Sequence[xr.DataTree],
+    covariances: xr.DataTree,
+) -> pd.DataFrame:
+    if "correlation" not in correlations:
+        _leave_empty(
+            "correlations are those of the nearest partners only. In the config, correlation: "
+            "keep: table would do",
+            "rotation_excess and one_unit_share",
+        )
+        return pd.DataFrame(index=pairs.index)
+    if "split" not in correlations.sizes:
+        _leave_empty(
+            "a readout is tested on images that gave no coefficient. In the config, correlation: "
+            "splits: 2 would do",
+            "one_unit_share",
+        )
+    return spread_of(correlations, pairs, moments, covariances)
 
 
 def _leave_empty(reason: str, columns: str) -> None:

@@ -30,6 +30,7 @@ FILES = {
     "correlations": "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     "best_buddies": "results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
     "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
+    "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
@@ -187,6 +188,11 @@ class Recipes(Chosen):
         }
         return settings, [("correlations", name, a, b)]
 
+    def _covariances(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        # Of the first model only the sizes of layers are looked at.
+        moments: list[Node] = [("moments", name, one) for one in (model, self.first_of(name))]
+        return {"step": revision("covariances")}, [self._source(name, model), *moments]
+
     def _image_sums(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         # The generator's matched maps would be those of every model.
         maps: list[Node] = [self._source(name, a), ("matched_maps", name, b)]
@@ -199,6 +205,7 @@ class Recipes(Chosen):
         kinds = ("correlations", "best_buddies", "image_sums")
         inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
         moments: list[Node] = [("moments", name, model) for model in (a, b)]
+        inputs += [("covariances", name, b)] if self.config["evidence"]["spread"] else []
         return settings | self.config["evidence"], inputs + moments
 
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:

@@ -169,6 +169,17 @@ class Rules(Recipes):
 
         return of
 
+    def moments_of_the_first(self, wildcards: Wildcards) -> str:
+        """Manifest of the moments of the model with which the others are compared."""
+        name = wildcards.sample_set
+        return f"results/moments/{name}/{self.first_of(name)}.zarr{MANIFEST}"
+
+    def covariances_of_b(self, wildcards: Wildcards) -> Files:
+        """Manifest of the covariances of a pair's second model, if evidence is to look at them."""
+        if not self.config["evidence"]["spread"]:
+            return []
+        return [f"results/covariances/{wildcards.sample_set}/{wildcards.b}.zarr{MANIFEST}"]
+
     # --- dictionary -------------------------------------------------------------------------------
 
     def buddies_with(self, models: Callable[[str], Iterable[str]]) -> Callable[[Wildcards], Files]:

@@ -2,7 +2,8 @@
 
 INPUTS   results/correlations, best_buddies, activations (or streams) of the generator, matched_maps
          of the model, moments and samples
-OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
+OUTPUTS  results/covariances/{sample_set}/{model}.zarr
+         results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv
 """
 
@@ -44,6 +45,35 @@ rule image_sums:
         """
 
 
+rule covariances:
+    """Covariances of the units of each layer of a model, at every size of comparison."""
+    input:
+        maps=RULES.source_of("model"),
+        moments="results/moments/{sample_set}/{model}.zarr.done.json",
+        compared_with=RULES.moments_of_the_first,
+    output:
+        "results/covariances/{sample_set}/{model}.zarr.done.json",
+    log:
+        "logs/covariances/{sample_set}/{model}.log",
+    benchmark:
+        "benchmarks/covariances/{sample_set}/{model}.tsv"
+    threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
+    params:
+        maps=lambda w, input: stores([input.maps]),
+        moments=subpath(input.moments, strip_suffix=".done.json"),
+        compared_with=subpath(input.compared_with, strip_suffix=".done.json"),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        identity=identity("covariances"),
+    shell:
+        r"""
+        python -m rosetta_steps.covariances --maps {params.maps:q} --moments {params.moments:q} \
+            --compared-with {params.compared_with:q} --threads {threads} \
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
 rule evidence:
     """The evidence of every best buddy, and its verdict."""
     input:
@@ -53,6 +83,7 @@ rule evidence:
         sums="results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
         table="results/best_buddies/{sample_set}/{a}--{b}.csv",
         manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+        covariances=RULES.covariances_of_b,
     output:
         table="results/evidence/{sample_set}/{a}--{b}.csv",
         manifest="results/evidence/{sample_set}/{a}--{b}.csv.done.json",
@@ -60,6 +91,7 @@ rule evidence:
         "logs/evidence/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/evidence/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores if config["evidence"]["spread"] else 1
     params:
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
@@ -68,6 +100,7 @@ rule evidence:
         neighbours=config["neighbours"],
         level=config["evidence"]["level"],
         resamples=config["evidence"]["resamples"],
+        covariances=lambda w, input: words_of({"--covariances": stores(input.covariances)}),
         identity=identity("evidence"),
     shell:
         r"""
@@ -75,6 +108,6 @@ rule evidence:
             --buddies {input.table:q} --moments-a {params.moments_a:q} \
             --moments-b {params.moments_b:q} --image-sums {params.sums:q} \
             --neighbours {params.neighbours} --level {params.level} \
-            --resamples {params.resamples} --identity {params.identity} \
+            --resamples {params.resamples} {params.covariances:q} --identity {params.identity} \
             --output {output.table:q} 2>&1 | tee {log:q}
         """

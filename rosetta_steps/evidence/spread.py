@@ -1,0 +1,255 @@
+"""Whether a match is of one unit: rotated bases of its layer, and a linear readout of all of it.
+
+Both follow from the correlations of a unit a with the units of a layer B, the row r, and from the
+correlations R of these units with each other (evidence.covariances); no map is read.
+
+A rotation Q of the basis, drawn at random, turns the standardised units into as many directions,
+whose correlations with a are
+
+    r Q / sqrt(diag(Q' R Q))
+
+Units are standardised before they are rotated, because otherwise the loudest would rule every
+direction. `rotation_excess` of a pair is its r less the mean over rotations of the largest of these
+(Khosla et al. 2024; rotations by Mezzadri 2007).
+
+The readout of a from the layer has the coefficients (R + lambda I)^-1 r' of ridge regression, found
+on one split of the images; R^2 is what it explains of a on the next one. `one_unit_share` is r^2 of
+the pair over that R^2, both on images that gave no coefficient.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from rosetta_steps.correlation.settings import MEAN_MAP
+from rosetta_steps.evidence.parts import parts_of_variance, sizes_compared
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.maps.splits import of_split
+
+ROTATIONS = 10
+SEED = 0
+# Lambda of the readout, against a standardised unit's variance of 1. Few images need a large one,
+# many a small one: that with which readouts of a layer explain most is taken.
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Of a unit's variance: with less left about its mean map, its correlations would be rounding.
+LEAST_LEFT = 1e-6
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a layer at a size of comparison, on some images.
+
+    Attributes:
+        correlation: Of each unit with each other, (unit, unit) float64.
+        deviation: Standard deviation of each, (unit) float64; NaN for one that does not vary, whose
+            correlations are NaN as well.
+    """
+
+    correlation: np.ndarray
+    deviation: np.ndarray
+
+    @property
+    def vary(self) -> np.ndarray:
+        """Whether each unit varies, (unit) bool."""
+        return ~np.isnan(self.deviation)
+
+
+def spread_of(
+    correlations: xr.Dataset,
+    pairs: pd.DataFrame,
+    moments: Sequence[xr.DataTree],
+    covariances: xr.DataTree,
+) -> pd.DataFrame:
+    """What rotated bases and linear readouts say of pairs of units.
+
+    Args:
+        correlations: Whole table of both models, with or without splits.
+        pairs: layer_a, channel_a, layer_b, channel_b and correlation.
+        moments: Moments of both models.
+        covariances: Of the second model, as evidence.covariances writes them.
+
+    Returns:
+        In the order and with the index of the pairs: `rotation_excess`; `one_unit_share`, NaN
+        without splits, and where a readout explains nothing of other images. It may be above 1,
+        where one unit says more of these than a readout that was fitted to too few images.
+    """
+    found = pd.DataFrame(np.nan, pairs.index, ["rotation_excess", "one_unit_share"])
+    compared = sizes_compared(moments)
+    left_only = correlations.attrs.get("centre") == MEAN_MAP
+    splits = range(correlations.sizes.get("split", 0))
+    places = {
+        unit: place
+        for place, unit in enumerate(
+            zip(
+                correlations["layer_a"].values.astype(str),
+                correlations["channel_a"].values.tolist(),
+                strict=True,
+            )
+        )
+    }
+    layers_b = correlations["layer_b"].values.astype(str)
+    for layer_b, of_layer in pairs.groupby("layer_b", sort=False):
+        columns = np.flatnonzero(layers_b == layer_b)
+        rows = correlations["correlation"][:, columns].values
+        rows_of_splits = [correlations["split_correlation"][s, :, columns].values for s in splits]
+        held, own = covariances[layer_b].to_dataset(), moments[1][layer_b].to_dataset()
+        sizes = [compared(layer_a, layer_b) for layer_a in of_layer["layer_a"]]
+        layer, of_sizes, groups = [], [], []
+        for size in dict.fromkeys(sizes):
+            group = of_layer[[one == size for one in sizes]]
+            chosen = [places[u] for u in zip(group["layer_a"], group["channel_a"], strict=True)]
+            at = held.isel(compared=_place(held, size))
+            layer.append(units_of(at["covariance"].values, own, size, left_only))
+            of_sizes.append(rows[chosen])
+            groups.append(group)
+            if splits:
+                halves = [
+                    units_of(at["split_covariance"][s].values, of_split(own, s), size, left_only)
+                    for s in splits
+                ]
+                share = one_unit_share(
+                    halves,
+                    np.stack([of_split_[chosen] for of_split_ in rows_of_splits]),
+                    _deviations(moments[0], group, size, left_only, len(splits)),
+                    group["channel_b"].to_numpy(),
+                )
+                found.loc[group.index, "one_unit_share"] = share
+        best = rotated_best([one.correlation for one in layer], of_sizes, layer_b)
+        for group, of_group in zip(groups, best, strict=True):
+            found.loc[group.index, "rotation_excess"] = group["correlation"] - of_group
+    return found
+
+
+def units_of(covariance: np.ndarray, moments: xr.Dataset, size: Size, left_only: bool) -> Units:
+    """Correlations of a layer's units with each other.
+
+    Args:
+        covariance: Of the units about their means at the size, (unit, unit).
+        moments: Moments of the layer on the same images.
+        size: Height and width at which units are compared.
+        left_only: Whether mean maps are taken out.
+    """
+    covariance = covariance.astype(np.float64)
+    variance = np.diag(covariance).copy()
+    enough = np.zeros_like(variance)
+    if left_only:
+        mean_map = parts_of_variance(moments, size)["mean_map"]
+        covariance -= mean_map @ mean_map.T / mean_map.shape[1]
+        enough, variance = LEAST_LEFT * variance, np.diag(covariance)
+    with np.errstate(invalid="ignore"):
+        deviation = np.sqrt(np.where(variance > enough, variance, np.nan))
+        return Units(covariance / deviation / deviation[:, None], deviation)
+
+
+def rotations(units: int, seed: Sequence[int]) -> Iterator[Tensor]:
+    """Orthogonal matrices (unit, unit) float32 drawn from Haar's measure (Mezzadri 2007)."""
+    for number in range(ROTATIONS):
+        draw = np.random.default_rng([SEED, number, *seed])
+        gaussian = torch.from_numpy(draw.standard_normal((units, units), np.float32))
+        q, r = torch.linalg.qr(gaussian)
+        yield q * torch.sign(torch.diagonal(r))
+
+
+def rotated_best(
+    correlations: Sequence[np.ndarray], rows: Sequence[np.ndarray], layer: str
+) -> list[np.ndarray]:
+    """Largest correlation with any direction of a rotated basis, the mean over rotations.
+
+    Args:
+        correlations: Of a layer's units with each other, (unit, unit) at each of some sizes; NaN
+            for units that do not vary, which are left out.
+        rows: At each size, the correlations of some units of another model with those of the layer,
+            (unit a, unit).
+        layer: Name of the layer, from which its rotations follow.
+
+    Returns:
+        (unit a) float64 for each size.
+    """
+    vary = np.logical_and.reduce([~np.isnan(np.diag(one)) for one in correlations])
+    for of_size in rows:
+        vary &= ~np.isnan(of_size).any(0)
+    if not vary.any():
+        return [np.full(len(of_size), np.nan) for of_size in rows]
+    both = [
+        (_narrow(of_size[:, vary]), _narrow(one[vary][:, vary]))
+        for of_size, one in zip(rows, correlations, strict=True)
+    ]
+    total = [np.zeros(len(of_size)) for of_size in rows]
+    for q in rotations(int(vary.sum()), [zlib.crc32(layer.encode())]):
+        for place, (of_a, of_layer) in enumerate(both):
+            variance = (q * (of_layer @ q)).sum(0)
+            total[place] += ((of_a @ q) / variance.sqrt()).amax(1).double().numpy() / ROTATIONS
+    return total
+
+
+def _narrow(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def one_unit_share(
+    splits: Sequence[Units], rows: np.ndarray, deviations: np.ndarray, partners: np.ndarray
+) -> np.ndarray:
+    """Share that one unit has in what a linear readout of its layer explains of other images.
+
+    Coefficients are those of one split, and r^2 and R^2 those of the next; both are summed over
+    the splits before they are divided.
+
+    Args:
+        splits: The layer's units on each split of the images.
+        rows: On each split, correlations of some units a with those of the layer, (split, unit a,
+            unit).
+        deviations: Standard deviation of each unit a on each split, (split, unit a).
+        partners: Unit of the layer that each unit a is matched with, (unit a).
+
+    Returns:
+        (unit a) float64; NaN where the readout explains nothing.
+    """
+    vary = np.logical_and.reduce([one.vary for one in splits])
+    vary &= ~np.isnan(rows).any((0, 1))
+    explained = np.zeros((len(PENALTIES), len(partners)))
+    alone = np.zeros(len(partners))
+    rows = rows.astype(np.float64)
+    for number, learnt in enumerate(splits):
+        other = (number + 1) % len(splits)
+        tested = splits[other]
+        alone += rows[other, np.arange(len(partners)), partners] ** 2
+        inside = learnt.correlation[vary][:, vary]
+        # Coefficients of the units standardised on the one split, turned to those of the other.
+        scale = np.outer(
+            deviations[number] / deviations[other],
+            (tested.deviation / learnt.deviation)[vary],
+        )
+        there = rows[other][:, vary]
+        for place, penalty in enumerate(PENALTIES):
+            ridge = inside + penalty * np.eye(len(inside))
+            readout = scale * np.linalg.solve(ridge, rows[number][:, vary].T).T
+            error = readout @ tested.correlation[vary][:, vary] - 2 * there
+            explained[place] -= (readout * error).sum(1)
+    most = explained[np.argmax(np.nan_to_num(explained).sum(1))]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(most > 0, alone / most, np.nan)
+
+
+def _place(covariances: xr.Dataset, size: Size) -> int:
+    sizes = zip(covariances["height"].values, covariances["width"].values, strict=True)
+    return [tuple(one) for one in sizes].index(size)
+
+
+def _deviations(
+    moments: xr.DataTree, pairs: pd.DataFrame, size: Size, left_only: bool, splits: int
+) -> np.ndarray:
+    # Of the units a of pairs on each split, (split, pair).
+    found = np.empty((splits, len(pairs)))
+    place = pd.Series(range(len(pairs)), pairs.index)
+    for layer, group in pairs.groupby("layer_a", sort=False):
+        for split in range(splits):
+            parts = parts_of_variance(of_split(moments[layer].to_dataset(), split), size)
+            variance = parts["variance"] - (parts["where"] if left_only else 0)
+            found[split, place[group.index]] = np.sqrt(variance[group["channel_a"]])
+    return found
