@@ -17,9 +17,9 @@ on one split of the images; R^2 is what it explains of a on the next one. `one_u
 the pair over that R^2, both on images that gave no coefficient.
 """
 
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ ROTATIONS = 10
 SEED = 0
 # Lambda of the readout, against a standardised unit's variance of 1. Few images need a large one,
 # many a small one: that with which readouts of a layer explain most is taken.
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-3, 3e-2, 1.0)
 # Of a unit's variance: with less left about its mean map, its correlations would be rounding.
 LEAST_LEFT = 1e-6
 
@@ -94,8 +94,11 @@ def spread_of(
         )
     }
     layers_b = correlations["layer_b"].values.astype(str)
-    for layer_b, of_layer in pairs.groupby("layer_b", sort=False):
-        columns = np.flatnonzero(layers_b == layer_b)
+    by_layer = {str(layer): of_layer for layer, of_layer in pairs.groupby("layer_b")}
+    for layer_b in [name for name in moments[1].children if name in by_layer]:
+        of_layer = by_layer[layer_b]
+        first, *_, last = np.flatnonzero(layers_b == layer_b)[[0, -1]]
+        columns = slice(first, last + 1)
         rows = correlations["correlation"][:, columns].values
         rows_of_splits = [correlations["split_correlation"][s, :, columns].values for s in splits]
         held, own = covariances[layer_b].to_dataset(), moments[1][layer_b].to_dataset()
@@ -120,7 +123,7 @@ def spread_of(
                     group["channel_b"].to_numpy(),
                 )
                 found.loc[group.index, "one_unit_share"] = share
-        best = rotated_best([one.correlation for one in layer], of_sizes, layer_b)
+        best = rotated_best([one.correlation for one in layer], of_sizes)
         for group, of_group in zip(groups, best, strict=True):
             found.loc[group.index, "rotation_excess"] = group["correlation"] - of_group
     return found
@@ -147,17 +150,23 @@ def units_of(covariance: np.ndarray, moments: xr.Dataset, size: Size, left_only:
         return Units(covariance / deviation / deviation[:, None], deviation)
 
 
-def rotations(units: int, seed: Sequence[int]) -> Iterator[Tensor]:
-    """Orthogonal matrices (unit, unit) float32 drawn from Haar's measure (Mezzadri 2007)."""
+@lru_cache(maxsize=1)  # neighbouring layers often have as many units
+def rotations(units: int) -> tuple[Tensor, ...]:
+    """Orthogonal matrices (unit, unit) float32 drawn from Haar's measure (Mezzadri 2007).
+
+    They follow from the number of units alone: layers of as many units are rotated alike.
+    """
+    found = []
     for number in range(ROTATIONS):
-        draw = np.random.default_rng([SEED, number, *seed])
+        draw = np.random.default_rng([SEED, number, units])
         gaussian = torch.from_numpy(draw.standard_normal((units, units), np.float32))
         q, r = torch.linalg.qr(gaussian)
-        yield q * torch.sign(torch.diagonal(r))
+        found.append(q * torch.sign(torch.diagonal(r)))
+    return tuple(found)
 
 
 def rotated_best(
-    correlations: Sequence[np.ndarray], rows: Sequence[np.ndarray], layer: str
+    correlations: Sequence[np.ndarray], rows: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Largest correlation with any direction of a rotated basis, the mean over rotations.
 
@@ -166,7 +175,6 @@ def rotated_best(
             for units that do not vary, which are left out.
         rows: At each size, the correlations of some units of another model with those of the layer,
             (unit a, unit).
-        layer: Name of the layer, from which its rotations follow.
 
     Returns:
         (unit a) float64 for each size.
@@ -181,7 +189,7 @@ def rotated_best(
         for of_size, one in zip(rows, correlations, strict=True)
     ]
     total = [np.zeros(len(of_size)) for of_size in rows]
-    for q in rotations(int(vary.sum()), [zlib.crc32(layer.encode())]):
+    for q in rotations(int(vary.sum())):
         for place, (of_a, of_layer) in enumerate(both):
             variance = (q * (of_layer @ q)).sum(0)
             total[place] += ((of_a @ q) / variance.sqrt()).amax(1).double().numpy() / ROTATIONS
@@ -214,23 +222,23 @@ def one_unit_share(
     vary &= ~np.isnan(rows).any((0, 1))
     explained = np.zeros((len(PENALTIES), len(partners)))
     alone = np.zeros(len(partners))
-    rows = rows.astype(np.float64)
+    inside = [torch.from_numpy(one.correlation[vary][:, vary]) for one in splits]
+    of_all = torch.from_numpy(rows[:, :, vary].astype(np.float64))
     for number, learnt in enumerate(splits):
         other = (number + 1) % len(splits)
-        tested = splits[other]
-        alone += rows[other, np.arange(len(partners)), partners] ** 2
-        inside = learnt.correlation[vary][:, vary]
-        # Coefficients of the units standardised on the one split, turned to those of the other.
+        alone += rows[other, np.arange(len(partners)), partners].astype(np.float64) ** 2
+        # Coefficients of units standardised on the one split, turned to those of the other.
         scale = np.outer(
             deviations[number] / deviations[other],
-            (tested.deviation / learnt.deviation)[vary],
+            (splits[other].deviation / learnt.deviation)[vary],
         )
-        there = rows[other][:, vary]
         for place, penalty in enumerate(PENALTIES):
-            ridge = inside + penalty * np.eye(len(inside))
-            readout = scale * np.linalg.solve(ridge, rows[number][:, vary].T).T
-            error = readout @ tested.correlation[vary][:, vary] - 2 * there
-            explained[place] -= (readout * error).sum(1)
+            ridge = inside[number].clone()
+            ridge.diagonal().fill_(1 + penalty)
+            factor = torch.linalg.cholesky(ridge)
+            readout = torch.cholesky_solve(of_all[number].T, factor).T * torch.from_numpy(scale)
+            error = readout @ inside[other] - 2 * of_all[other]
+            explained[place] -= (readout * error).sum(1).numpy()
     most = explained[np.argmax(np.nan_to_num(explained).sum(1))]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(most > 0, alone / most, np.nan)
