@@ -44,6 +44,7 @@ STEPS = {
     "matched_maps",
     "image_sums",
     "covariances",
+    "permute",
     "concepts",
     "dictionary",
     "figures",

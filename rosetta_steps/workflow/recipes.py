@@ -33,6 +33,7 @@ FILES = {
     "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -53,6 +54,7 @@ BESIDE = [
     ("visualisations", "results/figures/{sample_set}/figure1.png"),
     ("edit", "results/edits/{edit}.csv"),
     ("page", "results/dictionary/{sample_set}/trust.html"),
+    ("permutations", "results/permutations/{sample_set}/{a}--{b}.png"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
@@ -208,6 +210,15 @@ class Recipes(Chosen):
         inputs += [("covariances", name, b)] if self.config["evidence"]["spread"] else []
         return settings | self.config["evidence"], inputs + moments
 
+    def _permutations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("permute"),
+            "level": self.config["evidence"]["level"],
+            "images_per_block": self.config["correlation"]["images_per_block"],
+        }
+        inputs: list[Node] = [("samples", name), ("best_buddies", name, a, b)]
+        return settings, [*inputs, *(self._source(name, model) for model in (a, b))]
+
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:
         settings = self.config["clustering"] | {"step": revision("concepts")}
         first = self.first_of(name)
@@ -344,6 +355,7 @@ class Recipes(Chosen):
     def targets(self) -> dict[str, list[Node]]:
         """What the target rules ask for, as far as it has a recipe."""
         name = self.config["sample_set"]
+        mined = self.everyone(name)
         inversions, edits = self.guided("inversions"), self.guided("edits")
         tables = [table for table, one in self.config["tables"].items() if one in inversions]
         return {
@@ -351,6 +363,7 @@ class Recipes(Chosen):
                 ("page", name),
                 ("figures", name),
             ],
+            "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "inversions": [
                 *(("table", table) for table in tables),
                 *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),

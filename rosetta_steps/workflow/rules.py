@@ -228,6 +228,12 @@ class Rules(Recipes):
         shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
         return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
 
+    def all_permutations(self) -> Files:
+        """Histograms of z of the generator with each model of the sample set that is asked for."""
+        name = self.config["sample_set"]
+        folder, first = f"results/permutations/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.png" for other in self.others_of(name)]
+
     # --- inversions -------------------------------------------------------------------------------
 
     def of_inversion(self, key: str) -> Callable[[Wildcards], Any]:

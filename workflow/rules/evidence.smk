@@ -5,6 +5,7 @@ INPUTS   results/correlations, best_buddies, activations (or streams) of the gen
 OUTPUTS  results/covariances/{sample_set}/{model}.zarr
          results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv
+         results/permutations/{sample_set}/{a}--{b}.zarr and .png, on the target `permutations`
 """
 
 
@@ -111,3 +112,50 @@ rule evidence:
             --resamples {params.resamples} {params.covariances:q} --identity {params.identity} \
             --output {output.table:q} 2>&1 | tee {log:q}
         """
+
+
+rule permute:
+    """How far units agree beyond what permuted images would give: z of all pairs of units."""
+    input:
+        a=RULES.source_of("a"),
+        b=RULES.source_of("b"),
+        samples="results/samples/{sample_set}.zarr.done.json",
+        table="results/best_buddies/{sample_set}/{a}--{b}.csv",
+        manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    output:
+        store="results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
+        png=report(
+            "results/permutations/{sample_set}/{a}--{b}.png",
+            caption="../report/permutations.rst",
+            category="{sample_set}",
+        ),
+        pdf="results/permutations/{sample_set}/{a}--{b}.pdf",
+    log:
+        "logs/permute/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/permute/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
+    params:
+        a=lambda w, input: stores([input.a]),
+        b=lambda w, input: stores([input.b]),
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        store=subpath(output.store, strip_suffix=".done.json"),
+        level=config["evidence"]["level"],
+        images_per_block=config["correlation"]["images_per_block"],
+        identity=identity("permutations"),
+    shell:
+        r"""
+        python -m rosetta_steps.permute --a {params.a:q} --b {params.b:q} \
+            --buddies {input.table:q} --samples {params.samples:q} --level {params.level} \
+            --images-per-block {params.images_per_block} --threads {threads} \
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule permutations:
+    """Histograms of z of the generator's units with those of each model of the sample set."""
+    input:
+        RULES.all_permutations(),
+    localrule: True
