@@ -123,6 +123,15 @@ def test_targets_are_of_the_sample_set_that_is_asked_for(rules):
     assert "results/inversions/table1.csv" not in rules.all_inversions()
 
 
+def test_evidence_takes_covariances_only_where_the_config_asks(rules):
+    pair = Wildcards(sample_set="faces", a="dcgan-digiface", b="open-nsfw")
+    assert rules.covariances_of_b(pair) == []
+    rules.config["evidence"]["spread"] = True
+    assert rules.covariances_of_b(pair) == [f"results/covariances/faces/open-nsfw.zarr{MANIFEST}"]
+    assert rules.moments_of_the_first(FACES).endswith(f"/dcgan-digiface.zarr{MANIFEST}")
+    assert len(rules.all_permutations()) == 3
+
+
 # --- files of rules -------------------------------------------------------------------------------
 
 
