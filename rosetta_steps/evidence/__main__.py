@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rosetta_steps.config.options import add_options, names_in_config, options_from
 from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.manifests import add_identity_argument
 
@@ -32,7 +33,10 @@ def main() -> None:
         help="covariances of the second model, for rotated bases and linear readouts of its layers",
     )
     parser.add_argument(
-        "--neighbours", type=int, default=5, help="K of the best buddies, default %(default)s"
+        "--neighbours",
+        type=int,
+        default=NEIGHBOURS,
+        help="K of the best buddies, default %(default)s",
     )
     add_options(parser, Evidence, [name for name in names_in_config(Evidence) if name != "spread"])
     add_identity_argument(parser)

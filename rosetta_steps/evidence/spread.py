@@ -27,7 +27,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from rosetta_steps.correlation.settings import MEAN_MAP
+from rosetta_steps.correlation.similarities import MEAN_MAP, similarity_of
 from rosetta_steps.evidence.parts import parts_of_variance, sizes_compared
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.splits import of_split
@@ -81,7 +81,7 @@ def spread_of(
     """
     found = pd.DataFrame(np.nan, pairs.index, ["rotation_excess", "one_unit_share"])
     compared = sizes_compared(moments)
-    left_only = correlations.attrs.get("centre") == MEAN_MAP
+    left_only = similarity_of(correlations.attrs).about == MEAN_MAP
     splits = range(correlations.sizes.get("split", 0))
     places = {
         unit: place

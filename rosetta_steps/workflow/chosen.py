@@ -8,7 +8,7 @@ from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
-from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.workflow.examples import where_to_find
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
@@ -51,7 +51,7 @@ class Chosen:
         if name not in names:
             raise UserError(
                 f"no {NAMED[section]} '{name}' in config/config.yaml. "
-                f"{suggestion(name, list(names))}"
+                f"{where_to_find(section, name, list(names))}"
             )
         return names[name]
 

@@ -176,7 +176,7 @@ class Recipes(Chosen):
 
     def _correlations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         keys = ("images_per_strip", "images_per_block", "threads_per_worker", "splits", "precision")
-        settings = {key: self.config["correlation"][key] for key in (*keys, "centre")}
+        settings = {key: self.config["correlation"][key] for key in (*keys, "similarity")}
         settings["nearest"] = self.neighbours_kept(a, b)
         settings["decoys"] = self.decoys(a, b)
         settings["step"] = revision("correlation.step")
