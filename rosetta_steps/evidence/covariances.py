@@ -45,7 +45,7 @@ from rosetta_steps.storage.manifests import (
 from rosetta_steps.storage.portable import portable
 
 KIND = "covariances"
-ROWS = 512  # of a covariance that are summed together; those above the diagonal are left out
+ROWS = 256  # of a covariance that are summed together; those above the diagonal are left out
 CHUNK = 2048  # units in a chunk of the store
 MULTIPLIED_BYTES = {"cpu": 2.5e8, "cuda": 2e9}  # of float32 maps that are multiplied at a time
 

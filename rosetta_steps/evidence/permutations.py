@@ -136,6 +136,7 @@ def z_of(
         {layers: part for layers, part in pairs.groupby(LAYERS, sort=False)},
         pd.DataFrame(np.nan, pairs.index, COLUMNS),
         np.zeros((2, BINS), np.int64),
+        drawn_orders(classes),
     )
     parts = [
         list(_parts(reader, set(other.sizes.values())))
@@ -160,11 +161,13 @@ class Found:
         by_layers: Pairs of each layer of a and of b.
         of_pairs: COLUMNS of each pair.
         histogram: Of z, and of z with the images of b moved, (2, bin).
+        orders: Permutations that are carried out where few images carry a unit, (draw, image).
     """
 
     by_layers: Mapping[tuple[str, str], pd.DataFrame]
     of_pairs: pd.DataFrame
     histogram: np.ndarray
+    orders: np.ndarray
 
 
 class Pooled:
@@ -239,26 +242,27 @@ def permutation_variance(
     return reduce(torch.add, parts)
 
 
-def simulated_p(
-    a: Tensor, b: Tensor, classes: Sequence[np.ndarray], draws: int = SIMULATED
-) -> float:
+def drawn_orders(classes: Sequence[np.ndarray], draws: int = SIMULATED) -> np.ndarray:
+    """Permutations of images within classes drawn at random, (draw, image)."""
+    draw = np.random.default_rng(SEED)
+    orders = np.tile(np.arange(sum(map(len, classes))), (draws, 1))
+    for images in classes:
+        orders[:, images] = draw.permuted(orders[:, images], axis=1)
+    return orders
+
+
+def simulated_p(a: Tensor, b: Tensor, orders: np.ndarray) -> float:
     """Share of permutations carried out whose T is as large, itself counted, so never 0.
 
     Args:
         a, b: Centred maps of two units, (image, position).
-        classes: Images of each class.
-        draws: Number of permutations.
+        orders: Permutations of the images, (draw, image).
     """
     products = (a.double() @ b.double().T).numpy()
-    draw = np.random.default_rng(SEED)
-    images = np.arange(len(products))
-    observed, reached = products[images, images].sum(), 0
-    for _ in range(draws):
-        order = images.copy()
-        for of_class in classes:
-            order[of_class] = draw.permutation(of_class)
-        reached += products[images, order].sum() >= observed * (1 - 1e-12)
-    return (1 + reached) / (1 + draws)
+    observed = np.trace(products)
+    totals = products[np.arange(len(products)), orders].sum(1)
+    reached = (totals >= observed - 1e-12 * np.abs(observed)).sum()
+    return float((1 + reached) / (1 + len(orders)))
 
 
 def _classes(labels: np.ndarray | None, images: int) -> list[np.ndarray]:
@@ -353,7 +357,7 @@ def _compare(
     p = np.maximum(ndtr(-of_pairs), LEAST_P)
     few = (np.minimum(*images) < FEW_IMAGES) & ~np.isnan(of_pairs)
     for row in np.flatnonzero(few):
-        p[row] = simulated_p(maps_a[rows[0][row]], maps_b[rows[1][row]], classes)
+        p[row] = simulated_p(maps_a[rows[0][row]], maps_b[rows[1][row]], found.orders)
     with np.errstate(invalid="ignore", divide="ignore"):
         positions = energy[0].sum(1) * energy[1].sum(1) / free
         positions /= variance[rows[0], rows[1]].double().numpy()

@@ -13,6 +13,7 @@ from rosetta_steps.evidence.permutations import (
     LEAST_P,
     SIMULATED,
     centred,
+    drawn_orders,
     measure,
     permutation_variance,
     second_moments,
@@ -58,9 +59,13 @@ def test_p_of_permutations_carried_out_is_that_of_all_permutations_and_never_0()
     a, b = (torch.from_numpy(draw.normal(size=(6, 4))) for _ in "ab")
     totals = np.array([(a * b[order]).sum().item() for order in all_orders(classes)])
     exact = (totals >= (a * b).sum().item() - 1e-9).mean()
-    found = simulated_p(a, b, classes, 20_000)
+    orders = drawn_orders(classes, 20_000)
+    found = simulated_p(a, b, orders)
     assert found == pytest.approx(exact, abs=4 * np.sqrt(exact / 20_000))
-    assert simulated_p(torch.eye(20), torch.eye(20), [np.arange(20)]) == 1 / (1 + SIMULATED)
+    orders = drawn_orders([np.arange(20)])
+    assert simulated_p(torch.eye(20), torch.eye(20), orders) == 1 / (1 + SIMULATED)
+    within = drawn_orders([np.array([0, 2, 4]), np.array([1, 3])], 50)
+    assert (np.sort(within[:, [0, 2, 4]]) == [0, 2, 4]).all() and len(np.unique(within, axis=0)) > 5
 
 
 @pytest.fixture(scope="module")
