@@ -55,7 +55,7 @@ def histogram_of_z(found: xr.Dataset) -> Figure:
             axes.text(
                 threshold,
                 1.0,
-                f" q ≤ {found.attrs['level']:g}",
+                f" q ≤ {found.attrs['false_discovery_rate']:g}",
                 transform=axes.get_xaxis_transform(),
                 size=SMALL,
                 va="top",
@@ -79,7 +79,7 @@ def summary(found: xr.Dataset) -> str:
         f"{known['all_pairs']} pairs of units: median z {known['median']:.2f}, spread "
         f"{known['spread']:.2f} (1 if images did not matter); with images moved "
         f"{known['decoy_median']:.2f} and {known['decoy_spread']:.2f}.",
-        f"q <= {known['level']:g} from z = {known['threshold']:.2f}: {known['pairs_above']} pairs, "
+        f"q <= {known['false_discovery_rate']:g} from z = {known['threshold']:.2f}: {known['pairs_found']} pairs, "
         f"and {int((found['z'] >= known['threshold']).sum())} of {found.sizes['pair']} best "
         f"buddies; p of {int(found['simulated'].sum())} by permutations carried out.",
         "z above   all pairs   images moved   expected",

@@ -121,7 +121,8 @@ def z_of(
         end: `pairs` and `decoys`, counts of z over all pairs of units, and over those with the
         images of b moved. By (level): `decoys_above`, and `expected_above` by the normal.
         Attributes: `median` and `spread` of the centre of the histogram (1 by the null hypothesis;
-        Efron 2004), `threshold` of z at the level (NaN: none), `pairs_above` it, `decoy_spread`.
+        Efron 2004), `decoy_median` and `decoy_spread`, `threshold` of z at the level (NaN: none) and
+        `pairs_found` from it on.
     """
     images = readers[0].images
     classes = _classes(labels, images)
@@ -377,14 +378,14 @@ def _dataset(pairs: pd.DataFrame, found: Found, level: float) -> xr.Dataset:
     middle, spread = _centre(counts, edges)
     decoy_middle, decoy_spread = _centre(decoys, edges)
     attrs = {
-        "level": level,
+        "false_discovery_rate": level,
         "all_pairs": total,
         "median": middle,
         "spread": spread,
         "decoy_median": decoy_middle,
         "decoy_spread": decoy_spread,
         "threshold": float(lower[passing[0]]) if len(passing) else float("nan"),
-        "pairs_above": int(above[passing[0]]) if len(passing) else 0,
+        "pairs_found": int(above[passing[0]]) if len(passing) else 0,
     }
     at = np.searchsorted(lower, LEVELS)
     variables: dict = {
