@@ -79,8 +79,8 @@ def summary(found: xr.Dataset) -> str:
         f"{known['all_pairs']} pairs of units: median z {known['median']:.2f}, spread "
         f"{known['spread']:.2f} (1 if images did not matter); with images moved "
         f"{known['decoy_median']:.2f} and {known['decoy_spread']:.2f}.",
-        f"q <= {known['false_discovery_rate']:g} from z = {known['threshold']:.2f}: {known['pairs_found']} pairs, "
-        f"and {int((found['z'] >= known['threshold']).sum())} of {found.sizes['pair']} best "
+        f"q <= {known['false_discovery_rate']:g} from z = {known['threshold']:.2f}: "
+        f"{known['pairs_found']} pairs, and {int((found['z'] >= known['threshold']).sum())} of {found.sizes['pair']} best "
         f"buddies; p of {int(found['simulated'].sum())} by permutations carried out.",
         "z above   all pairs   images moved   expected",
     ]

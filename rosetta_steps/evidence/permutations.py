@@ -121,8 +121,8 @@ def z_of(
         end: `pairs` and `decoys`, counts of z over all pairs of units, and over those with the
         images of b moved. By (level): `decoys_above`, and `expected_above` by the normal.
         Attributes: `median` and `spread` of the centre of the histogram (1 by the null hypothesis;
-        Efron 2004), `decoy_median` and `decoy_spread`, `threshold` of z at the level (NaN: none) and
-        `pairs_found` from it on.
+        Efron 2004), `decoy_median` and `decoy_spread`, `threshold` of z at the level (NaN: none)
+        and `pairs_found` from it on.
     """
     images = readers[0].images
     classes = _classes(labels, images)
