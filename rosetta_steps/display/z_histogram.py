@@ -81,7 +81,8 @@ def summary(found: xr.Dataset) -> str:
         f"{known['decoy_median']:.2f} and {known['decoy_spread']:.2f}.",
         f"q <= {known['false_discovery_rate']:g} from z = {known['threshold']:.2f}: "
         f"{known['pairs_found']} pairs, and {int((found['z'] >= known['threshold']).sum())} of "
-        f"{found.sizes['pair']} best buddies; p of {int(found['simulated'].sum())} by permutations carried out.",
+        f"{found.sizes['pair']} best buddies; p of {int(found['simulated'].sum())} by permutations "
+        "carried out.",
         "z above   all pairs   images moved   expected",
     ]
     for level, pairs, decoys, expected in zip(
