@@ -232,7 +232,8 @@ def permutation_variance(
     """Variance of T over all permutations of images within classes, (unit of a, unit of b).
 
     Args:
-        a, b: Second moments of the units of either model, class by class.
+        a: Second moments of units of one model, class by class.
+        b: Those of units of the other.
         classes: Images of each class.
     """
     parts = (
@@ -256,7 +257,8 @@ def simulated_p(a: Tensor, b: Tensor, orders: np.ndarray) -> float:
     """Share of permutations carried out whose T is as large, itself counted, so never 0.
 
     Args:
-        a, b: Centred maps of two units, (image, position).
+        a: Centred maps of a unit, (image, position).
+        b: Those of a unit of the other model.
         orders: Permutations of the images, (draw, image).
     """
     products = (a.double() @ b.double().T).numpy()
