@@ -44,6 +44,7 @@ from rosetta_steps.storage.manifests import Provenance, ingredients
 KIND = "permutations"
 LARGEST = (8, 8)  # positions of a pooled map
 BINS, FARTHEST = 4096, 64.0  # of the histogram of z; both ends are open
+CENTRED_UNITS = 64
 POOLED_BYTES = 1e9  # of the pooled maps of each model that are held at a time
 # Below as many effective images of a unit, the normal is no match for the tail of T.
 FEW_IMAGES, SIMULATED = 30, 1000
@@ -322,14 +323,13 @@ def _pooled(
                 small = torch.nn.functional.adaptive_avg_pool2d(maps, size)
                 into[:, block] = small.flatten(2).transpose(0, 1).cpu()
         bar.update(block.stop - block.start)
+    for maps in (maps for of_layer in kept.values() for maps in of_layer.values()):
+        for rows in image_blocks(
+            len(maps), CENTRED_UNITS
+        ):  # few, so that memory has no second copy
+            maps[rows] = centred(maps[rows], classes)
     return [
-        Pooled(
-            layer,
-            reader.sizes[layer],
-            {size: centred(maps, classes) for size, maps in of_layer.items()},
-            classes,
-        )
-        for layer, of_layer in kept.items()
+        Pooled(layer, reader.sizes[layer], of_layer, classes) for layer, of_layer in kept.items()
     ]
 
 
