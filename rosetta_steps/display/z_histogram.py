@@ -16,7 +16,7 @@ from rosetta_steps.maps.sources import is_stream
 from rosetta_steps.runtime.devices import lease
 
 SIZE = 3.4, 2.4  # inches: a column of a page of two
-COARSE = 16  # bins of the store that are drawn as one
+COARSE = 8  # bins of the store that are drawn as one
 # Colours that are told apart without seeing red and green, and in grey.
 PAIRS, BUDDIES, DECOYS = "#8da9c4", "#b8390e", "#0b2545"
 

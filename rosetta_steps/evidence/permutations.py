@@ -43,8 +43,8 @@ from rosetta_steps.storage.manifests import Provenance, ingredients
 
 KIND = "permutations"
 LARGEST = (8, 8)  # positions of a pooled map
-BINS, FARTHEST = 4096, 64.0  # of the histogram of z; both ends are open
-CENTRED_UNITS = 64
+BINS, FARTHEST = 4096, 128.0  # of the histogram of z; both ends are open
+CENTRED_UNITS = 64  # at a time, so that there is no second copy of the maps
 POOLED_BYTES = 1e9  # of the pooled maps of each model that are held at a time
 # Below as many effective images of a unit, the normal is no match for the tail of T.
 FEW_IMAGES, SIMULATED = 30, 1000
@@ -324,9 +324,7 @@ def _pooled(
                 into[:, block] = small.flatten(2).transpose(0, 1).cpu()
         bar.update(block.stop - block.start)
     for maps in (maps for of_layer in kept.values() for maps in of_layer.values()):
-        for rows in image_blocks(
-            len(maps), CENTRED_UNITS
-        ):  # few, so that memory has no second copy
+        for rows in image_blocks(len(maps), CENTRED_UNITS):
             maps[rows] = centred(maps[rows], classes)
     return [
         Pooled(layer, reader.sizes[layer], of_layer, classes) for layer, of_layer in kept.items()

@@ -18,14 +18,17 @@ from rosetta_steps.evidence.spread import (
     rotations,
     spread_of,
 )
-from rosetta_steps.evidence.table import evidence_of
+from rosetta_steps.evidence.table import evidence_of, write_evidence
 from rosetta_steps.maps import moments as of_moments
 from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.best_buddies import table_of
-from rosetta_steps.storage.datasets import open_tree
-from rosetta_steps.testing import moments_of, random_maps, write_maps
+from rosetta_steps.matching.tables import read_evidence, write_table
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import open_tree, write_dataset
+from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.testing import made, moments_of, random_maps, write_maps
 
 IMAGES, NEIGHBOURS = 24, 3
 
@@ -162,6 +165,26 @@ def test_columns_stay_empty_where_correlations_say_too_little(mined, capsys):
     near = run_nearest(mined, whole)
     assert evidence(near)[columns].isna().all(axis=None)
     assert "keep: table would do" in capsys.readouterr().err
+
+
+def test_a_table_of_evidence_has_both_where_covariances_are_given(mined):
+    _, pairs, found = mine(mined, "written")
+    shown = xr.DataArray(np.zeros((IMAGES, 3, 4, 4), np.float32), dims=("image", "rgb", "y", "x"))
+    sums = sums_of([MapReader(store) for store in mined.stores], mined.moments, pairs, shown)
+    of, folder = ingredients(mined.stores), mined.folder
+    write_table(pairs, folder / "buddies.csv", made("best buddies", "a", "b", of=of))
+    write_dataset(sums, folder / "sums.zarr", made("image sums", "a", "b", of=of))
+    moments = [moments_of(store) for store in mined.stores]
+    given = (folder / "written.zarr", folder / "buddies.csv", moments, folder / "sums.zarr")
+    chosen = {"neighbours": NEIGHBOURS, "covariances": folder / "cov" / "b.zarr"}
+    write_evidence(*given, folder / "x.csv", **chosen)
+    written = read_evidence(folder / "x.csv")
+    for column in found:
+        np.testing.assert_allclose(written[column], found[column])
+    assert written["verdict"].str.contains("distributed").any()
+    measure(mined.stores[0], moments[0], moments[1], folder / "cov" / "a.zarr")
+    with pytest.raises(StoreError, match=r"cov/a\.zarr .* read as that of b"):
+        write_evidence(*given, folder / "x.csv", **chosen | {"covariances": folder / "cov/a.zarr"})
 
 
 def run_nearest(mined, moments):
