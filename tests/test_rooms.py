@@ -45,6 +45,8 @@ STEPS = {
     "image_sums",
     "covariances",
     "permute",
+    "untrained",
+    "names",
     "concepts",
     "dictionary",
     "figures",

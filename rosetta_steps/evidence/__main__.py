@@ -33,6 +33,14 @@ def main() -> None:
         help="covariances of the second model, for rotated bases and linear readouts of its layers",
     )
     parser.add_argument(
+        "--untrained",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="ZARR",
+        help="correlations of the first model with untrained copies of the second",
+    )
+    parser.add_argument(
         "--neighbours",
         type=int,
         default=NEIGHBOURS,
@@ -53,6 +61,7 @@ def main() -> None:
         a.image_sums,
         a.output,
         neighbours=a.neighbours,
+        untrained=a.untrained,
         settings=options_from(a, Evidence),
         covariances=a.covariances,
         identity=a.identity,

@@ -19,6 +19,7 @@ from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_im
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
 from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.evidence.spread import spread_of
+from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
@@ -44,6 +45,7 @@ def write_evidence(
     output: Path,
     *,
     neighbours: int,
+    untrained: Sequence[Path] = (),
     settings: Evidence = DEFAULTS,
     covariances: Path | None = None,
     identity: str | None = None,
@@ -57,6 +59,7 @@ def write_evidence(
         sums: Sums over images of these pairs (evidence.image_sums).
         output: X.csv to write.
         neighbours: K with which the best buddies were mined.
+        untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
         covariances: Covariances of the second model (evidence.covariances), with which pairs are
             held against rotated bases and linear readouts; None: not at all.
@@ -66,7 +69,7 @@ def write_evidence(
         StoreError: A store or table is damaged, belongs to others, or was mined with another K.
     """
     optional = [covariances] if covariances else []
-    made_of = ingredients([correlations, buddies, *moments, sums, *optional])
+    made_of = ingredients([correlations, buddies, *moments, sums, *untrained, *optional])
     table, of_images, trees = (
         open_dataset(correlations),
         open_dataset(sums),
@@ -79,10 +82,18 @@ def write_evidence(
             f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
             "it mines and tests with one config."
         )
+    copies = open_untrained(correlations, untrained)
     sample_set = read_manifest(correlations)["sample_set"]
     of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
     found = evidence_of(
-        table, pairs, trees, of_images, neighbours, settings=settings, covariances=of_layers
+        table,
+        pairs,
+        trees,
+        of_images,
+        neighbours,
+        untrained=copies,
+        settings=settings,
+        covariances=of_layers,
     )
     write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
 
@@ -94,6 +105,7 @@ def evidence_of(
     of_images: xr.Dataset,
     neighbours: int,
     *,
+    untrained: Sequence[xr.Dataset] = (),
     settings: Evidence = DEFAULTS,
     covariances: xr.DataTree | None = None,
 ) -> pd.DataFrame:
@@ -105,6 +117,7 @@ def evidence_of(
         moments: Moments of both models.
         of_images: Sums over images of the pairs, in their order.
         neighbours: K.
+        untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
         covariances: Of the second model, of each layer; None leaves their columns empty.
     """
@@ -163,6 +176,8 @@ def evidence_of(
     if covariances is not None and similarity.about is not None:
         columns = _spread(correlations, pairs, moments, covariances)
         found[list(columns)] = columns
+    if untrained:
+        found["untrained_excess"] = excess(correlations, pairs, untrained)
     if similarity.about is None:
         found[OF_CORRELATIONS] = np.nan
         _leave_empty(f"What was mined is {similarity.title}", ", ".join(OF_CORRELATIONS))

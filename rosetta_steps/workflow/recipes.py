@@ -34,6 +34,8 @@ FILES = {
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
+    "names": "results/evidence/{sample_set}/names.csv.done.json",
+    "untrained": "results/untrained/{sample_set}/{a}--{b}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -165,7 +167,7 @@ class Recipes(Chosen):
         return settings, [("samples", name)]
 
     def _source(self, name: str, model: str) -> Node:
-        return ("stream" if self.runs(name) else "activations", name, model)
+        return ("stream" if self.runs_model(name, model) else "activations", name, model)
 
     def _moments(self, name: str, model: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -208,7 +210,18 @@ class Recipes(Chosen):
         inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
         moments: list[Node] = [("moments", name, model) for model in (a, b)]
         inputs += [("covariances", name, b)] if self.config["evidence"]["spread"] else []
-        return settings | self.config["evidence"], inputs + moments
+        return settings | self.config["evidence"], inputs + moments + self._copies(name, a, b)
+
+    def _names(self, name: str) -> tuple[dict, list[Node]]:
+        first, others = self.first_of(name), self.others_of(name)
+        return {"step": revision("names")}, [("image_sums", name, first, one) for one in others]
+
+    def _copies(self, name: str, a: str, b: str) -> list[Node]:
+        return [("correlations", name, a, copy) for copy in self.untrained_of(name, b)]
+
+    def _untrained(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {"step": revision("untrained"), "neighbours": self.config["neighbours"]}
+        return settings, [("correlations", name, a, b), *self._copies(name, a, b)]
 
     def _permutations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -237,6 +250,9 @@ class Recipes(Chosen):
         settings = {"step": revision("dictionary"), "mined": mined}
         first, others = self.first_of(name), self.others_of(name)
         tested: list[Node] = [("evidence", name, first, other) for other in others]
+        tested += [("names", name)]
+        compared = [other for other in others if self.untrained_of(name, other)]
+        tested += [("untrained", name, first, other) for other in compared]
         return settings, self._shown(name) + tested
 
     def _figures(self, name: str) -> tuple[dict, list[Node]]:
