@@ -131,13 +131,14 @@ def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
 
 def test_untrained_copies_change_what_is_judged_beside_them_and_nothing_else(recipes):
     name, pair = "faces", ("dcgan-digiface", "efficientnet-lite0")
-    before = identities(recipes.config) | {"e": recipes._identity(("evidence", name, *pair))}
+    before = identities(recipes.config)
     config = copy.deepcopy(recipes.config)
     config["sample_sets"]["faces"]["untrained"] = 2
     other = Recipes(config)
-    after = identities(config) | {"e": other._identity(("evidence", name, *pair))}
+    after = identities(config)
     changed = {file for file in before if before[file] != after[file]}
-    assert changed == {"e", FILES["page"].format(sample_set=name)}
+    judged = {file_of(("evidence", name, pair[0], one)) for one in recipes.others_of(name)}
+    assert changed == judged | {FILES["page"].format(sample_set=name)}
     assert other.everyone(name) == recipes.everyone(name)
     copies = other.untrained_of(name, pair[1])
     assert copies == [f"{pair[1]}.untrained-{seed}" for seed in (0, 1)]
