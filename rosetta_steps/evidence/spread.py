@@ -81,52 +81,90 @@ def spread_of(
     """
     found = pd.DataFrame(np.nan, pairs.index, ["rotation_excess", "one_unit_share"])
     compared = sizes_compared(moments)
-    left_only = similarity_of(correlations.attrs).about == MEAN_MAP
-    splits = range(correlations.sizes.get("split", 0))
-    places = {
-        unit: place
-        for place, unit in enumerate(
-            zip(
-                correlations["layer_a"].values.astype(str),
-                correlations["channel_a"].values.tolist(),
-                strict=True,
-            )
+    of_a = pd.MultiIndex.from_arrays(
+        [correlations["layer_a"].values.astype(str), correlations["channel_a"].values]
+    )
+    by_layer = {str(name): of_layer for name, of_layer in pairs.groupby("layer_b")}
+    for name in [name for name in moments[1].children if name in by_layer]:
+        layer = Layer(correlations, moments, covariances, name)
+        groups = _by_size(by_layer[name], [compared(a, name) for a in by_layer[name]["layer_a"]])
+        rows = {
+            size: of_a.get_indexer(pd.MultiIndex.from_frame(group[["layer_a", "channel_a"]]))
+            for size, group in groups.items()
+        }
+        best = rotated_best(
+            [layer.units(size).correlation for size in groups],
+            [layer.correlations[rows[size]] for size in groups],
         )
-    }
-    layers_b = correlations["layer_b"].values.astype(str)
-    by_layer = {str(layer): of_layer for layer, of_layer in pairs.groupby("layer_b")}
-    for layer_b in [name for name in moments[1].children if name in by_layer]:
-        of_layer = by_layer[layer_b]
-        first, *_, last = np.flatnonzero(layers_b == layer_b)[[0, -1]]
-        columns = slice(first, last + 1)
-        rows = correlations["correlation"][:, columns].values
-        rows_of_splits = [correlations["split_correlation"][s, :, columns].values for s in splits]
-        held, own = covariances[layer_b].to_dataset(), moments[1][layer_b].to_dataset()
-        sizes = [compared(layer_a, layer_b) for layer_a in of_layer["layer_a"]]
-        layer, of_sizes, groups = [], [], []
-        for size in dict.fromkeys(sizes):
-            group = of_layer[[one == size for one in sizes]]
-            chosen = [places[u] for u in zip(group["layer_a"], group["channel_a"], strict=True)]
-            at = held.isel(compared=_place(held, size))
-            layer.append(units_of(at["covariance"].values, own, size, left_only))
-            of_sizes.append(rows[chosen])
-            groups.append(group)
-            if splits:
-                halves = [
-                    units_of(at["split_covariance"][s].values, of_split(own, s), size, left_only)
-                    for s in splits
-                ]
-                share = one_unit_share(
-                    halves,
-                    np.stack([of_split_[chosen] for of_split_ in rows_of_splits]),
-                    _deviations(moments[0], group, size, left_only, len(splits)),
-                    group["channel_b"].to_numpy(),
-                )
+        for (size, group), largest in zip(groups.items(), best, strict=True):
+            found.loc[group.index, "rotation_excess"] = group["correlation"] - largest
+            if len(layer.of_splits):
+                share = layer.one_unit_share(size, group, rows[size])
                 found.loc[group.index, "one_unit_share"] = share
-        best = rotated_best([one.correlation for one in layer], of_sizes)
-        for group, of_group in zip(groups, best, strict=True):
-            found.loc[group.index, "rotation_excess"] = group["correlation"] - of_group
     return found
+
+
+class Layer:
+    """A layer of the second model, with the correlations of its units.
+
+    Args:
+        correlations: Whole table of both models, with or without splits.
+        moments: Moments of both models.
+        covariances: Covariances of the second model.
+        name: Name of the layer.
+
+    Attributes:
+        correlations: Of all units of the first model with those of the layer, (unit_a, unit).
+        of_splits: The same on each split, (split, unit_a, unit); of length 0 without splits.
+    """
+
+    def __init__(
+        self,
+        correlations: xr.Dataset,
+        moments: Sequence[xr.DataTree],
+        covariances: xr.DataTree,
+        name: str,
+    ):
+        self.moments, self.moments_a = moments[1][name].to_dataset(), moments[0]
+        self.covariances = covariances[name].to_dataset()
+        self.left_only = similarity_of(correlations.attrs).about == MEAN_MAP
+        first, last = np.flatnonzero(correlations["layer_b"].values.astype(str) == name)[[0, -1]]
+        columns = slice(first, last + 1)
+        self.correlations = correlations["correlation"][:, columns].values
+        self.of_splits = np.empty((0, *self.correlations.shape), np.float32)
+        if "split" in correlations.sizes:
+            self.of_splits = correlations["split_correlation"][:, :, columns].values
+
+    def units(self, size: Size, split: int | None = None) -> Units:
+        """The layer's units at a size of comparison, on all images or on those of a split."""
+        heights, widths = self.covariances["height"].values, self.covariances["width"].values
+        at = self.covariances.isel(compared=(heights == size[0]) & (widths == size[1]))
+        if split is None:
+            return units_of(at["covariance"].values[0], self.moments, size, self.left_only)
+        values = at["split_covariance"][split].values[0]
+        return units_of(values, of_split(self.moments, split), size, self.left_only)
+
+    def one_unit_share(self, size: Size, pairs: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+        """one_unit_share of pairs that are compared at one size, whose units a are in some rows."""
+        splits = range(len(self.of_splits))
+        deviations = np.empty((len(splits), len(pairs)))
+        place = pd.Series(range(len(pairs)), pairs.index)
+        for layer_a, group in pairs.groupby("layer_a", sort=False):
+            for split in splits:
+                of_a = of_split(self.moments_a[layer_a].to_dataset(), split)
+                parts = parts_of_variance(of_a, size)
+                variance = parts["variance"] - (parts["where"] if self.left_only else 0)
+                deviations[split, place[group.index]] = np.sqrt(variance[group["channel_a"]])
+        return one_unit_share(
+            [self.units(size, split) for split in splits],
+            self.of_splits[:, rows],
+            deviations,
+            pairs["channel_b"].to_numpy(),
+        )
+
+
+def _by_size(pairs: pd.DataFrame, sizes: Sequence[Size]) -> dict[Size, pd.DataFrame]:
+    return {size: pairs[[one == size for one in sizes]] for size in dict.fromkeys(sizes)}
 
 
 def units_of(covariance: np.ndarray, moments: xr.Dataset, size: Size, left_only: bool) -> Units:
@@ -242,22 +280,3 @@ def one_unit_share(
     most = explained[np.argmax(np.nan_to_num(explained).sum(1))]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(most > 0, alone / most, np.nan)
-
-
-def _place(covariances: xr.Dataset, size: Size) -> int:
-    sizes = zip(covariances["height"].values, covariances["width"].values, strict=True)
-    return [tuple(one) for one in sizes].index(size)
-
-
-def _deviations(
-    moments: xr.DataTree, pairs: pd.DataFrame, size: Size, left_only: bool, splits: int
-) -> np.ndarray:
-    # Of the units a of pairs on each split, (split, pair).
-    found = np.empty((splits, len(pairs)))
-    place = pd.Series(range(len(pairs)), pairs.index)
-    for layer, group in pairs.groupby("layer_a", sort=False):
-        for split in range(splits):
-            parts = parts_of_variance(of_split(moments[layer].to_dataset(), split), size)
-            variance = parts["variance"] - (parts["where"] if left_only else 0)
-            found[split, place[group.index]] = np.sqrt(variance[group["channel_a"]])
-    return found
