@@ -43,6 +43,8 @@ STEPS = {
     "best_buddies",
     "matched_maps",
     "image_sums",
+    "covariances",
+    "permute",
     "untrained",
     "names",
     "concepts",
