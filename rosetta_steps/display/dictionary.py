@@ -75,6 +75,7 @@ def write_page(
                     dictionary.generator,
                     dictionary.evidence,
                     dictionary.table,
+                    of_units=dictionary.evidence_of_units,
                     untrained=dictionary.untrained,
                 )
                 (building / TRUST).write_text(text, encoding="utf-8")

@@ -15,7 +15,14 @@ from tqdm import tqdm
 from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matching.tables import read_dictionary, read_evidence, read_names, read_untrained
+from rosetta_steps.matching.tables import (
+    read_dictionary,
+    read_evidence,
+    read_evidence_of_units,
+    read_names,
+    read_untrained,
+    table_of_units,
+)
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
@@ -41,6 +48,7 @@ class Dictionary:
         moments: Moments of each model, with `minimum` and `maximum` (channel) for each layer.
         evidence: Evidence of the generator's best buddies with each model, by its name; empty where
             none was given.
+        evidence_of_units: The generator's units against chance, for each model that has evidence.
         untrained: Best buddies with each model beside those with its untrained copies, by its name.
         names: Plain names of the units that have one.
         made_of: Names and digests of all inputs, as storage.manifests.ingredients returns them.
@@ -55,6 +63,7 @@ class Dictionary:
     moments: Mapping[str, xr.DataTree]
     made_of: Mapping[str, str]
     evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    evidence_of_units: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     untrained: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     names: Mapping[Unit, str] = field(default_factory=dict)
 
@@ -122,7 +131,8 @@ def open_dictionary(
         maps: Path of the store of maps of each model, the generator included; each store has at
             least the matched units.
         moments: Path of the store of moments of each model, the generator included.
-        evidence: Path of the table of evidence of each model with the generator; may be empty.
+        evidence: Path of the table of evidence of each model with the generator, beside which
+            that of its units lies; may be empty.
         untrained: Path of the table that compares each model with its untrained copies.
         names: Path of the table of plain names of units.
 
@@ -138,7 +148,9 @@ def open_dictionary(
     maps_of, moments_of = by_model(maps), by_model(moments)
     refuse_not_made_of([table, *maps, *moments], samples)
     named = [] if names is None else [names]
-    made_of = ingredients([table, samples, *maps, *moments, *evidence, *untrained, *named])
+    of_units = [table_of_units(path) for path in evidence]
+    tables = [*evidence, *of_units, *untrained, *named]
+    made_of = ingredients([table, samples, *maps, *moments, *tables])
     generator, *others = read_manifest(table)["models"]
     for kind, paths in (("maps", maps_of), ("moments", moments_of)):
         if absent := sorted({generator, *others} - set(paths)):
@@ -170,6 +182,7 @@ def open_dictionary(
         moments=measured,
         made_of=made_of,
         evidence=tested,
+        evidence_of_units=tables_by_model(of_units, generator, read_evidence_of_units),
         untrained=tables_by_model(untrained, generator, read_untrained),
         names={
             Unit(row.model, row.layer, row.channel): row.name

@@ -8,6 +8,7 @@ from string import Template
 import pandas as pd
 
 from rosetta_steps.display.untrained import untrained_section
+from rosetta_steps.evidence.agreement import LEVEL, models_that_hold
 from rosetta_steps.evidence.survival import ALL, models_that_agree, survival
 from rosetta_steps.evidence.verdicts import TESTS
 
@@ -21,6 +22,7 @@ def trust_page(
     evidence: Mapping[str, pd.DataFrame],
     dictionary: pd.DataFrame,
     *,
+    of_units: Mapping[str, pd.DataFrame] | None = None,
     untrained: Mapping[str, pd.DataFrame] | None = None,
 ) -> str:
     """Return the HTML of the page.
@@ -29,10 +31,11 @@ def trust_page(
         generator: Name of the generator.
         evidence: Evidence of its best buddies with each model.
         dictionary: rosetta.csv.
+        of_units: Its units against chance, for each model.
         untrained: Best buddies with each model beside those with its untrained copies.
     """
     body = (
-        _body(evidence, dictionary, untrained or {})
+        _body(evidence, dictionary, of_units or {}, untrained or {})
         if sum(map(len, evidence.values()))
         else NOTHING
     )
@@ -43,6 +46,7 @@ def trust_page(
 def _body(
     evidence: Mapping[str, pd.DataFrame],
     dictionary: pd.DataFrame,
+    of_units: Mapping[str, pd.DataFrame],
     untrained: Mapping[str, pd.DataFrame],
 ) -> str:
     counts = survival(evidence, dictionary)
@@ -54,11 +58,6 @@ def _body(
     total = counts.iloc[-1]
     rows = "\n".join(_row(row, listed) for row in counts.itertuples(index=False))
     missing = [test.badge for test in TESTS if test.badge not in set(counts["badge"])]
-    agree = models_that_agree(evidence)
-    models = "\n".join(
-        f"<tr><th scope='row'>{least} of {len(agree)}</th><td class='number'>{count}</td></tr>"
-        for least, count in agree.items()
-    )
     return f"""<p class="headline">Of {listed["pairs"]} best buddies {total.pairs} pass every test
 that was made. They hold {total.units} of {listed["units"]} Rosetta units and {total.concepts} of
 {listed["concepts"]} concepts.</p>
@@ -73,16 +72,36 @@ every model one of its best buddies passes, a concept if one of its units does.<
 </tbody>
 </table></div>
 <p class="soft">Not made: {escape(", ".join(missing)) or "none"}.</p>
-<h2>In how many models</h2>
-<p>Generator units with a best buddy that passes every test, in at least so many models.</p>
-<table><thead><tr><th>models</th><th>units</th></tr></thead><tbody>
-{models}
-</tbody></table>
+{_models_section(evidence, of_units)}
 {untrained_section(untrained)}
 <h2>What no test here says</h2>
 <p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
 other images would show the same: for these, look at the exemplars, edit the images, and mine on
 another sample set. The rows of results/evidence hold every number for every pair.</p>"""
+
+
+def _models_section(
+    evidence: Mapping[str, pd.DataFrame], of_units: Mapping[str, pd.DataFrame]
+) -> str:
+    passing = models_that_agree(evidence)
+    above_chance = models_that_hold(list(of_units.values()), LEVEL)
+    columns = {"units with a best buddy that passes every test": passing}
+    if len(above_chance) == len(passing):
+        columns[f"units with a match above chance, {LEVEL:.0%} false at most"] = above_chance
+    head = "".join(f"<th>{words}</th>" for words in columns)
+    rows = "\n".join(
+        f"<tr><th scope='row'>{least} of {len(passing)}</th>"
+        + "".join(f"<td class='number'>{of[least]}</td>" for of in columns.values())
+        + "</tr>"
+        for least in passing.index
+    )
+    return f"""<h2>In how many models</h2>
+<p>Units of the generator, of all of its units, by the least number of models that hold a match.
+Above chance is by partial conjunction of the models' p-values: some pair as strong, without mean
+maps, on images that were moved.</p>
+<table><thead><tr><th>models</th>{head}</tr></thead><tbody>
+{rows}
+</tbody></table>"""
 
 
 def _row(row, listed: Mapping[str, int]) -> str:

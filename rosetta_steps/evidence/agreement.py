@@ -14,37 +14,41 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-UNIT = ["layer_a", "channel_a"]
+UNIT = ["layer", "channel"]
+LEVEL = 0.05  # false discovery rate of the counts that are shown
 
 
 def unit_p_values(
-    pairs: pd.DataFrame, decoys: Sequence[pd.DataFrame], units: int, column: str = "left"
+    units: pd.DataFrame, pairs: pd.DataFrame, decoys: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
     """p-value of each unit's strongest best buddy: as strong a one by images that were moved.
 
     Args:
-        pairs: Best buddies: layer_a, channel_a and the value by which they are strong.
+        units: layer and channel of all units of the generator.
+        pairs: layer_a, channel_a and left (by which it is strong) of each best buddy.
         decoys: The same of each decoy, mined alike. A unit without a best buddy there counts as
             one that has nothing as strong.
-        units: Number of units of the generator.
-        column: Name of the value.
 
     Returns:
-        A row a unit with a best buddy: layer_a, channel_a, `column`, and
-        p = (1 + #{units of decoys as strong}) / (1 + #{units of decoys}), never 0.
-
-    Raises:
-        ValueError: There is no decoy.
+        A row a unit: layer, channel; left, NaN without a best buddy; and
+        p = (1 + #{units of decoys as strong}) / (1 + #{units of decoys}), which is never 0, 1
+        without a best buddy, and NaN of all units without decoys.
     """
+    named = units.reset_index(drop=True)
+    found = named.merge(_strongest(pairs), how="left", on=UNIT, sort=False)
     if not decoys:
-        raise ValueError("no decoy")
-    strongest = pairs.groupby(UNIT, sort=False)[column].max().reset_index()
-    chance = np.sort(np.concatenate([d.groupby(UNIT)[column].max().to_numpy() for d in decoys]))
+        return found.assign(p=np.nan)
+    chance = np.sort(np.concatenate([_strongest(decoy)["left"].to_numpy() for decoy in decoys]))
     chance = chance[~np.isnan(chance)]
-    values = strongest[column].to_numpy()
+    values = found["left"].to_numpy()
     as_strong = len(chance) - np.searchsorted(chance, values, side="left")
-    p = (1 + as_strong) / (1 + len(decoys) * units)
-    return strongest.assign(p=np.where(np.isnan(values), 1.0, p))
+    p = (1 + as_strong) / (1 + len(decoys) * len(units))
+    return found.assign(p=np.where(np.isnan(values), 1.0, p))
+
+
+def _strongest(pairs: pd.DataFrame) -> pd.DataFrame:
+    of_units = pairs.groupby(["layer_a", "channel_a"], sort=False)["left"].max()
+    return of_units.rename_axis(UNIT).reset_index()
 
 
 def partial_conjunction(p: np.ndarray, least: int) -> np.ndarray:
@@ -61,21 +65,19 @@ def partial_conjunction(p: np.ndarray, least: int) -> np.ndarray:
     return np.minimum((models - least + 1) * np.sort(p, axis=1)[:, least - 1], 1)
 
 
-def models_that_hold(tables: Sequence[pd.DataFrame], units: int, level: float) -> pd.Series:
+def models_that_hold(tables: Sequence[pd.DataFrame], level: float = LEVEL) -> pd.Series:
     """Number of generator units that have a match in at least so many models.
 
     Args:
         tables: Of each model, as unit_p_values gives them.
-        units: Number of units of the generator, which are all tested.
         level: False discovery rate.
 
     Returns:
-        Index 1 to the number of models.
+        Index 1 to the number of models; empty if some model has no p-values.
     """
-    columns = [table.set_index(UNIT)["p"] for table in tables]
-    p = pd.concat(columns, axis=1).fillna(1.0).to_numpy() if columns else np.ones((0, 0))
-    silent = np.ones((units - len(p), p.shape[1]))  # without a best buddy anywhere
-    p = np.concatenate([p, silent])
+    if not tables or any(table["p"].isna().any() for table in tables):
+        return pd.Series(dtype=int)
+    p = pd.concat([table.set_index(UNIT)["p"] for table in tables], axis=1).to_numpy()
     counts = {
         least: int((false_discovery_control(partial_conjunction(p, least)) <= level).sum())
         for least in range(1, p.shape[1] + 1)

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.correlation.similarities import MEAN_MAP, similarity_of
+from rosetta_steps.correlation.similarities import (
+    MEAN,
+    MEAN_MAP,
+    Similarity,
+    similarity_of,
+)
+from rosetta_steps.evidence.agreement import unit_p_values
 from rosetta_steps.evidence.chance import q_values
 from rosetta_steps.evidence.covariances import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
@@ -22,12 +28,17 @@ from rosetta_steps.evidence.spread import spread_of
 from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
-from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
+from rosetta_steps.matching.tables import (
+    EVIDENCE,
+    read_best_buddies,
+    table_of_units,
+    write_table,
+)
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
 from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
 
-KIND = "evidence"
+KIND, KIND_OF_UNITS = "evidence", "evidence of units"
 TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
 FEWEST_DRAWN = 20  # images, below which a bootstrap says little of an interval
@@ -50,14 +61,14 @@ def write_evidence(
     covariances: Path | None = None,
     identity: str | None = None,
 ) -> None:
-    """Write the evidence of every best buddy of two models.
+    """Write the evidence of every best buddy of two models, and that of every unit of the first.
 
     Args:
         correlations: Correlations of the models, with decoys.
         buddies: Table of their best buddies.
         moments: Moments of both models.
         sums: Sums over images of these pairs (evidence.image_sums).
-        output: X.csv to write.
+        output: X.csv to write; that of units goes to units/X.csv beside it.
         neighbours: K with which the best buddies were mined.
         untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
@@ -85,17 +96,25 @@ def write_evidence(
     copies = open_untrained(correlations, untrained)
     sample_set = read_manifest(correlations)["sample_set"]
     of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
+    decoys = decoys_of(table, trees, neighbours)
     found = evidence_of(
         table,
         pairs,
         trees,
         of_images,
         neighbours,
+        decoys=decoys,
         untrained=copies,
         settings=settings,
         covariances=of_layers,
     )
-    write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
+    left = with_left(pairs, trees, similarity_of(table.attrs))
+    units = unit_p_values(_units(table, "a"), left, decoys)
+    for kind, of, path in (
+        (KIND_OF_UNITS, units, table_of_units(output)),
+        (KIND, found, output),
+    ):
+        write_table(of, path, Provenance(kind, models, sample_set, made_of, identity))
 
 
 def evidence_of(
@@ -105,6 +124,7 @@ def evidence_of(
     of_images: xr.Dataset,
     neighbours: int,
     *,
+    decoys: Sequence[pd.DataFrame] | None = None,
     untrained: Sequence[xr.Dataset] = (),
     settings: Evidence = DEFAULTS,
     covariances: xr.DataTree | None = None,
@@ -117,6 +137,7 @@ def evidence_of(
         moments: Moments of both models.
         of_images: Sums over images of the pairs, in their order.
         neighbours: K.
+        decoys: As `decoys_of` gives them; None has them computed.
         untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
         covariances: Of the second model, of each layer; None leaves their columns empty.
@@ -137,24 +158,13 @@ def evidence_of(
     found["where"] = of_pairs["where"]
     found["amount"] = sums.amount() / of_pairs["deviations"]
     found["place"] = found["correlation"] - found["where"] - found["amount"]
-    decoys = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
     images = of_images.sizes["image"]
-    stay = correlations.attrs.get("decoy_images_that_stay", 0)
-    if decoys and 2 * stay > images:
-        _leave_empty(
-            f"decoys could move {images - stay} of {images} images only, because the others are "
-            "alone in their class among those read at once. A larger correlation.images_per_block, "
-            "or fewer classes, would do",
-            "q and q_place",
-        )
-    elif decoys:
-        of_decoys = [d["correlation"].to_numpy() for d in decoys]
-        found["q"] = q_values(r, of_decoys)
-        left = [
-            values if left_only else correlation_left(values, where_of_pairs(moments, decoy))
-            for values, decoy in zip(of_decoys, decoys, strict=True)
-        ]
-        found["q_place"] = q_values(correlation_left(r, of_pairs), left)
+    if decoys is None:
+        decoys = decoys_of(correlations, moments, neighbours)
+    if decoys:
+        found["q"] = q_values(r, [decoy["correlation"].to_numpy() for decoy in decoys])
+        left = with_left(pairs, moments, similarity)["left"].to_numpy()
+        found["q_place"] = q_values(left, [decoy["left"].to_numpy() for decoy in decoys])
     found["held_out"] = _held_out(correlations, pairs, neighbours)
     if images >= FEWEST_DRAWN:
         found["low"], found["high"] = interval(sums, settings.resamples)
@@ -183,6 +193,49 @@ def evidence_of(
         _leave_empty(f"What was mined is {similarity.title}", ", ".join(OF_CORRELATIONS))
     found["verdict"] = verdicts(failures(found, settings.level))
     return found
+
+
+def decoys_of(
+    correlations: xr.Dataset, moments: Sequence[xr.DataTree], neighbours: int
+) -> list[pd.DataFrame]:
+    """Best buddies of every decoy, mined as the pairs are.
+
+    Args:
+        correlations: Correlations of both models.
+        moments: Moments of both models.
+        neighbours: K.
+
+    Returns:
+        As `with_left`; none where decoys could not move most images, which is said on stderr.
+    """
+    images, stay = correlations.attrs["images"], correlations.attrs.get("decoy_images_that_stay", 0)
+    if 2 * stay > images:
+        _leave_empty(
+            f"decoys could move {images - stay} of {images} images only, because the others are "
+            "alone in their class among those read at once. A larger correlation.images_per_block, "
+            "or fewer classes, would do",
+            "q, q_place and p of units",
+        )
+        return []
+    similarity = similarity_of(correlations.attrs)
+    mined = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
+    return [with_left(pairs, moments, similarity) for pairs in mined]
+
+
+def with_left(
+    pairs: pd.DataFrame, moments: Sequence[xr.DataTree], similarity: Similarity
+) -> pd.DataFrame:
+    """Pairs with a column `left`: what is left of their r without mean maps.
+
+    Args:
+        pairs: Units of both models and their correlation.
+        moments: Moments of both models.
+        similarity: What was mined. Where it is no correlation about means, `left` is its value.
+    """
+    values = pairs["correlation"].to_numpy()
+    if similarity.about == MEAN and len(pairs):
+        values = correlation_left(values, where_of_pairs(moments, pairs))
+    return pairs.assign(left=values)
 
 
 def _spread(
@@ -237,12 +290,15 @@ def _held_out(correlations: xr.Dataset, pairs: pd.DataFrame, neighbours: int) ->
         return (others * chosen).sum(0) / chosen.sum(0)
 
 
+def _units(table: xr.Dataset, side: str) -> pd.DataFrame:
+    layers, channels = table[f"layer_{side}"].values.astype(str), table[f"channel_{side}"].values
+    return pd.DataFrame({"layer": layers, "channel": channels})
+
+
 def _values(table: xr.Dataset, pairs: pd.DataFrame) -> np.ndarray:
     rows = []
     for side in "ab":
-        units = pd.MultiIndex.from_arrays(
-            [table[f"layer_{side}"].values.astype(str), table[f"channel_{side}"].values]
-        )
+        units = pd.MultiIndex.from_frame(_units(table, side))
         rows.append(
             units.get_indexer(pd.MultiIndex.from_frame(pairs[[f"layer_{side}", f"channel_{side}"]]))
         )

@@ -89,8 +89,11 @@ NAMES = {
     "r": NUMBER,
     "explained": NUMBER,
 }
+# Every unit of the generator against chance, by its strongest best buddy (evidence.agreement).
+EVIDENCE_OF_UNITS = {"layer": NAME, "channel": INDEX, "left": NUMBER, "p": NUMBER}
 # Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {
+    "units": ["layer", "channel"],
     "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
     "untrained": ["figure"],
@@ -157,6 +160,24 @@ def read_untrained(path: Path, models: Sequence[str] | None = None) -> pd.DataFr
         StoreError: It is not finished, damaged, or of other models.
     """
     return _read(Path(path), UNTRAINED, ONE_ROW["untrained"], models)
+
+
+def table_of_units(evidence: Path) -> Path:
+    """Path of the table of units that is written with a table of evidence."""
+    return evidence.parent / "units" / evidence.name
+
+
+def read_evidence_of_units(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Units of the generator against chance: EVIDENCE_OF_UNITS, a row a unit; NaN: not computed.
+
+    Args:
+        path: As rosetta_steps.evidence writes it.
+        models: Names of the two, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), EVIDENCE_OF_UNITS, ONE_ROW["units"], models)
 
 
 def read_names(path: Path) -> pd.DataFrame:

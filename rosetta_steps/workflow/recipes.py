@@ -56,6 +56,7 @@ BESIDE = [
     ("visualisations", "results/figures/{sample_set}/figure1.png"),
     ("edit", "results/edits/{edit}.csv"),
     ("page", "results/dictionary/{sample_set}/trust.html"),
+    ("evidence", "results/evidence/{sample_set}/units/{a}--{b}.csv"),
     ("permutations", "results/permutations/{sample_set}/{a}--{b}.png"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file

@@ -25,7 +25,14 @@ from rosetta_steps.display.reading import (
 )
 from rosetta_steps.evidence.untrained import table_of
 from rosetta_steps.matching.concepts import COLUMNS
-from rosetta_steps.matching.tables import EVIDENCE, NAMES, NUMBER, UNTRAINED, write_table
+from rosetta_steps.matching.tables import (
+    EVIDENCE,
+    NAMES,
+    NUMBER,
+    UNTRAINED,
+    table_of_units,
+    write_table,
+)
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.testing import made, write_maps
@@ -126,6 +133,16 @@ def evidence_table(model, verdicts):
     return table.assign(where=0.1, amount=0.2, place=0.3, low=0.25, verdict=verdicts)
 
 
+def write_evidence(path, model, verdicts, inputs):
+    """As the step does: the evidence of pairs, and that of units beside it."""
+    made_of = ingredients(inputs["maps"])
+    table = evidence_table(model, verdicts)
+    units = table[["layer_a", "channel_a"]].drop_duplicates().set_axis(["layer", "channel"], axis=1)
+    of_units = made("evidence of units", GENERATOR, model, of=made_of)
+    write_table(units.assign(left=0.5, p=0.01), table_of_units(path), of_units)
+    write_table(table, path, made("evidence", GENERATOR, model, of=made_of))
+
+
 @pytest.fixture
 def with_evidence(inputs, tmp_path):
     """The same inputs, with evidence: of concept 2 one pair fails a test."""
@@ -136,9 +153,7 @@ def with_evidence(inputs, tmp_path):
     paths = []
     for model, of_model in verdicts.items():
         paths.append(tmp_path / f"{model}.csv")
-        made_of = ingredients(inputs["maps"])
-        provenance = made("evidence", GENERATOR, model, of=made_of)
-        write_table(evidence_table(model, of_model), paths[-1], provenance)
+        write_evidence(paths[-1], model, of_model, inputs)
     return open_dictionary(**inputs, evidence=paths)
 
 
@@ -218,6 +233,7 @@ def test_one_page_says_what_survives_each_test(with_evidence, tmp_path):
     assert "Of 7 best buddies 5 pass every test" in " ".join(text.split())
     assert "2 of 3 Rosetta units and 1 of\n2 concepts" in text
     assert "Not made: not above chance, where only, low level" in text
+    assert "units with a match above chance, 5% false at most" in text
 
 
 def test_the_page_on_trust_compares_models_with_their_untrained_copies(
@@ -264,11 +280,7 @@ def test_a_unit_that_features_explain_has_its_plain_name_in_the_head_of_its_colu
 
 
 def test_evidence_of_some_models_only_is_refused(inputs, tmp_path):
-    write_table(
-        evidence_table("model-a", "2 of 2"),
-        tmp_path / "a.csv",
-        made("evidence", GENERATOR, "model-a", of=ingredients(inputs["maps"])),
-    )
+    write_evidence(tmp_path / "a.csv", "model-a", "2 of 2", inputs)
     with pytest.raises(ValueError, match="is of model-b too, but --evidence has only model-a"):
         open_dictionary(**inputs, evidence=[tmp_path / "a.csv"])
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from rosetta_steps.evidence.agreement import (
     models_that_hold,
@@ -11,6 +10,9 @@ from rosetta_steps.evidence.agreement import (
 )
 
 UNITS = 200
+
+
+ALL = pd.DataFrame({"layer": "g", "channel": range(UNITS)})
 
 
 def pairs_of(values):
@@ -22,11 +24,10 @@ def pairs_of(values):
 def test_a_p_value_counts_units_of_decoys_that_are_as_strong_and_is_never_0():
     pairs = pd.concat([pairs_of([0.9, 0.5, 0.3]), pairs_of([0.2, 0.6, np.nan])])
     decoys = [pairs_of([0.5, np.nan, 0.1]), pairs_of([0.4, 0.6, np.nan])]
-    found = unit_p_values(pairs, decoys, units=3).set_index("channel_a")
-    assert found["left"].to_dict() == {0: 0.9, 1: 0.6, 2: 0.3}, "the strongest of a unit counts"
-    assert found["p"].to_dict() == {0: 1 / 7, 1: 2 / 7, 2: 4 / 7}
-    with pytest.raises(ValueError, match="no decoy"):
-        unit_p_values(pairs, [], units=3)
+    found = unit_p_values(ALL[:4], pairs, decoys).set_index("channel")
+    assert found["left"].dropna().to_dict() == {0: 0.9, 1: 0.6, 2: 0.3}, "a unit's strongest counts"
+    assert found["p"].to_dict() == {0: 1 / 9, 1: 2 / 9, 2: 4 / 9, 3: 1}
+    assert unit_p_values(ALL[:4], pairs, [])["p"].isna().all()
 
 
 def test_the_partial_conjunction_is_the_rule_of_bonferroni_on_the_models_that_are_left():
@@ -43,8 +44,8 @@ def test_units_with_a_match_in_so_many_models_are_found_and_few_others():
         values = random.uniform(0, 0.3, UNITS)
         values[: 60 - 20 * model] += 0.5
         decoys = [pairs_of(random.uniform(0, 0.3, UNITS)) for _ in range(3)]
-        tables.append(unit_p_values(pairs_of(values), decoys, UNITS))
-    counts = models_that_hold(tables, UNITS, 0.05)
+        tables.append(unit_p_values(ALL, pairs_of(values), decoys))
+    counts = models_that_hold(tables)
     for least, true in ((1, 60), (2, 40), (3, 20)):
         assert true <= counts[least] <= true * 1.1
 
@@ -54,14 +55,15 @@ def test_by_chance_alone_nearly_nothing_is_found():
     found = []
     for _ in range(200):
         tables = [
-            unit_p_values(pairs_of(random.random(UNITS)), [pairs_of(random.random(UNITS))], UNITS)
+            unit_p_values(ALL, pairs_of(random.random(UNITS)), [pairs_of(random.random(UNITS))])
             for _ in range(3)
         ]
-        found.append(models_that_hold(tables, UNITS, 0.05)[1] > 0)
+        found.append(models_that_hold(tables)[1] > 0)
     assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
-def test_without_models_or_best_buddies_nothing_holds():
-    assert models_that_hold([], UNITS, 0.05).empty
-    none = unit_p_values(pairs_of([]), [pairs_of([0.5])], UNITS)
-    assert models_that_hold([none, none], UNITS, 0.05).tolist() == [0, 0]
+def test_without_p_values_nothing_is_counted_and_without_best_buddies_nothing_holds():
+    none = unit_p_values(ALL, pairs_of([]), [pairs_of([0.5])])
+    assert models_that_hold([none, none]).tolist() == [0, 0]
+    unknown = unit_p_values(ALL, pairs_of([0.5]), [])
+    assert models_that_hold([]).empty and models_that_hold([none, unknown]).empty

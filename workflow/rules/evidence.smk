@@ -4,7 +4,7 @@ INPUTS   results/correlations, best_buddies, activations (or streams) of the gen
          of the model, moments and samples
 OUTPUTS  results/covariances/{sample_set}/{model}.zarr
          results/image_sums/{sample_set}/{a}--{b}.zarr
-         results/evidence/{sample_set}/{a}--{b}.csv
+         results/evidence/{sample_set}/{a}--{b}.csv, and units/{a}--{b}.csv
          results/permutations/{sample_set}/{a}--{b}.zarr and .png, on the target `permutations`
          results/evidence/{sample_set}/names.csv
          results/untrained/{sample_set}/{a}--{b}.csv, with untrained: N
@@ -91,6 +91,8 @@ rule evidence:
     output:
         table="results/evidence/{sample_set}/{a}--{b}.csv",
         manifest="results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+        units="results/evidence/{sample_set}/units/{a}--{b}.csv",
+        units_manifest="results/evidence/{sample_set}/units/{a}--{b}.csv.done.json",
     log:
         "logs/evidence/{sample_set}/{a}--{b}.log",
     benchmark:
