@@ -43,6 +43,8 @@ STEPS = {
     "best_buddies",
     "matched_maps",
     "image_sums",
+    "replicated_pairs",
+    "replication",
     "concepts",
     "dictionary",
     "figures",

@@ -4,7 +4,7 @@ From the correlations and their decoys, the moments, and the sums over images; n
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.correlation.settings import MEAN_MAP
-from rosetta_steps.evidence.chance import q_values
+from rosetta_steps.evidence.chance import decoys_of, q_values
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
-from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
@@ -26,7 +26,6 @@ from rosetta_steps.storage.manifests import Provenance, ingredients, read_manife
 KIND = "evidence"
 TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
-FEWEST_DRAWN = 20  # images, below which a bootstrap says little of an interval
 DEFAULTS = Evidence()
 
 
@@ -108,7 +107,7 @@ def evidence_of(
     found["where"] = of_pairs["where"]
     found["amount"] = sums.amount() / of_pairs["deviations"]
     found["place"] = found["correlation"] - found["where"] - found["amount"]
-    decoys = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
+    decoys = [table_of(decoy, neighbours) for decoy in decoys_of(correlations)]
     images = of_images.sizes["image"]
     stay = correlations.attrs.get("decoy_images_that_stay", 0)
     if decoys and 2 * stay > images:
@@ -127,11 +126,11 @@ def evidence_of(
         ]
         found["q_place"] = q_values(correlation_left(r, of_pairs), left)
     found["held_out"] = _held_out(correlations, pairs, neighbours)
-    if images >= FEWEST_DRAWN:
+    if images >= FEWEST_IMAGES:
         found["low"], found["high"] = interval(sums, settings.resamples)
     else:
         _leave_empty(
-            f"{images} images are too few to draw from again: {FEWEST_DRAWN} would do",
+            f"{images} images are too few to draw from again: {FEWEST_IMAGES} would do",
             "low and high",
         )
     if images >= FEWEST:
@@ -150,13 +149,6 @@ def evidence_of(
 
 def _leave_empty(reason: str, columns: str) -> None:
     print(f"{reason}. {columns}: left empty.", file=sys.stderr)
-
-
-def _decoys(correlations: xr.Dataset) -> Iterator[xr.Dataset]:
-    # Each decoy as a store of correlations of its own.
-    names = {str(n): str(n).removeprefix("decoy_") for n in correlations if "decoy_" in str(n)}
-    for decoy in range(correlations.sizes.get("decoy", 0)):
-        yield correlations[list(names)].isel(decoy=decoy).rename(names)
 
 
 def _held_out(correlations: xr.Dataset, pairs: pd.DataFrame, neighbours: int) -> np.ndarray:

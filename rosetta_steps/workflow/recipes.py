@@ -32,6 +32,8 @@ FILES = {
     "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "replicated_pairs": "results/replication/{replication}/{a}--{b}.csv.done.json",
+    "replication": "results/replication/{replication}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -52,6 +54,7 @@ BESIDE = [
     ("visualisations", "results/figures/{sample_set}/figure1.png"),
     ("edit", "results/edits/{edit}.csv"),
     ("page", "results/dictionary/{sample_set}/trust.html"),
+    ("replication", "results/replication/{replication}.png"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
@@ -200,6 +203,35 @@ class Recipes(Chosen):
         inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
         moments: list[Node] = [("moments", name, model) for model in (a, b)]
         return settings | self.config["evidence"], inputs + moments
+
+    def _replicated_pairs(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("replicated_pairs"),
+            "neighbours": self.config["neighbours"],
+            "resamples": self.config["evidence"]["resamples"],
+            "compared_with": self.compared_with(name),
+        }
+        inputs: list[Node] = []
+        for one in self.sets_of_replication(name):
+            kinds = ("correlations", "best_buddies", "image_sums")
+            inputs += [(kind, one, a, b) for kind in kinds]
+            inputs += [("moments", one, model) for model in (a, b)]
+        return settings, inputs
+
+    def _replication(self, name: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("replication"),
+            "sets": self.sets_of_replication(name),
+            "resamples": self.config["evidence"]["resamples"],
+        }
+        mined = self.replication(name)["mined"]
+        first, others = self.first_of(mined), self.others_of(mined)
+        pairs: list[Node] = [("replicated_pairs", name, first, other) for other in others]
+        return settings, pairs
+
+    def sets_of_replication(self, name: str) -> list[str]:
+        """Sample sets of a replication: the mined one, then one a comparison."""
+        return [self.replication(name)["mined"], *self.compared_with(name).values()]
 
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:
         settings = self.config["clustering"] | {"step": revision("concepts")}
@@ -350,6 +382,7 @@ class Recipes(Chosen):
                 *((file.split(".")[0], one) for one in inversions for file in self.figures_of(one)),
                 *([("visualisations", name)] if inversions else []),
             ],
+            "replication": [("replication", one) for one in self.replications()],
             "edits": [("edit", edit) for edit in edits]
             + [
                 ("edit_figure", figure)

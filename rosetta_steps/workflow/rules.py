@@ -217,6 +217,66 @@ class Rules(Recipes):
         shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
         return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
 
+    # --- replications -----------------------------------------------------------------------------
+
+    def replication(self, name: str) -> dict:
+        """Settings of a replication, held against the zoo.
+
+        Raises:
+            ValueError: There is none of this name, or its sample sets do not fit the zoo.
+        """
+        chosen = super().replication(name)
+        self.checked.hold_replication(name)
+        return chosen
+
+    def of_replication(self, kind: str) -> Callable[[Wildcards], Files]:
+        """Stores or tables of a pair, of each sample set of a replication: the mined one first."""
+        ending = ".csv" if kind == "best_buddies" else f".zarr{MANIFEST}"
+
+        def of(wildcards: Wildcards) -> Files:
+            return [
+                f"results/{kind}/{name}/{wildcards.a}--{wildcards.b}{ending}"
+                for name in self.sets_of_replication(wildcards.replication)
+            ]
+
+        return of
+
+    def moments_of_replication(self, side: str) -> Callable[[Wildcards], Files]:
+        """Manifests of the moments of a pair's model, of each sample set of a replication."""
+
+        def of(wildcards: Wildcards) -> Files:
+            return [
+                f"results/moments/{name}/{wildcards[side]}.zarr{MANIFEST}"
+                for name in self.sets_of_replication(wildcards.replication)
+            ]
+
+        return of
+
+    def comparisons_of(self, wildcards: Wildcards) -> list[str]:
+        """What the sample sets of a replication are, but for the mined one."""
+        return list(self.compared_with(wildcards.replication))
+
+    def _pairs_of_replication(self, name: str) -> list[str]:
+        mined = self.replication(name)["mined"]
+        return [f"{self.first_of(mined)}--{other}" for other in self.others_of(mined)]
+
+    def replicated_pairs_of(self, wildcards: Wildcards) -> Files:
+        """Tables of replicated pairs, one a model of the mined sample set."""
+        name = wildcards.replication
+        return [f"results/replication/{name}/{p}.csv" for p in self._pairs_of_replication(name)]
+
+    def sums_of_replication(self, wildcards: Wildcards) -> Files:
+        """Manifests of the sums over images: every model of one sample set, then of the next."""
+        return [
+            f"results/image_sums/{name}/{pair}.zarr{MANIFEST}"
+            for name in self.sets_of_replication(wildcards.replication)
+            for pair in self._pairs_of_replication(wildcards.replication)
+        ]
+
+    def all_replications(self) -> Files:
+        """Figures of every replication of what is mined on the sample set."""
+        return [f"results/replication/{name}.png" for name in self.replications()]
+
     # --- inversions -------------------------------------------------------------------------------
 
     def of_inversion(self, key: str) -> Callable[[Wildcards], Any]:
