@@ -83,10 +83,10 @@ def draw_panel(panel: Axes, rows: pd.DataFrame, grouping: str, main: str) -> Non
         share = of["share"].to_numpy()
         ends = np.abs(of[["share_low", "share_high"]].to_numpy().T - share)
         panel.errorbar(
-            place[whole], share[whole], ends[:, whole], ls="none", ms=4, lw=1, capsize=1.5,
+            place[whole], share[whole], ends[:, whole], ls="none", ms=3, lw=1, capsize=1.5,
             label=label_of(of), **style,
         )  # fmt: skip
-        panel.plot(place[~whole], share[~whole], ls="none", ms=2, alpha=0.5, **style)
+        panel.plot(place[~whole], share[~whole], ls="none", ms=1.5, alpha=0.6, **style)
     panel.set_xticks(range(len(names)), [_group(rows, name, main) for name in names])
     panel.set_xlim(-0.6, len(names) - 0.4)
     panel.tick_params(labelsize=SMALL)

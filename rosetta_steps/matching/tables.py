@@ -112,12 +112,44 @@ REPLICATION = {
     "median_deviation_ratio_a": NUMBER,
     "median_deviation_ratio_b": NUMBER,
 }
+# What clamping a generator's unit does to its match (interventions.table).
+INTERVENTIONS = {
+    "concept": RANK,
+    "generator_layer": NAME,
+    "generator_channel": INDEX,
+    "layer": NAME,
+    "channel": INDEX,
+    "correlation": CORRELATION,
+    "images": RANK,
+    "controls": INDEX,
+    "level": NUMBER,
+    "clamp_effect": NUMBER,
+    "clamp_outside": NUMBER,
+    "clamp_rank": RANK,
+    "clamp_p": NUMBER,
+    "clamp_q": NUMBER,
+    "clamp_change": NUMBER,
+    "clamp_control": NUMBER,
+    "clamp_control_change": NUMBER,
+    "clamp_control_effect": NUMBER,
+    "silence_effect": NUMBER,
+    "silence_outside": NUMBER,
+    "silence_rank": RANK,
+    "silence_p": NUMBER,
+    "silence_q": NUMBER,
+    "silence_change": NUMBER,
+    "silence_control": NUMBER,
+    "silence_control_change": NUMBER,
+    "silence_control_effect": NUMBER,
+    "verdict": NAME,
+}
 # Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {
     "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
     "replicated pairs": ["comparison", "layer_a", "channel_a", "layer_b", "channel_b"],
     "replication": ["comparison", "model", "grouping", "group"],
+    "interventions": ["concept"],
 }
 BEYOND_ONE = 1e-5  # how far rounding may carry a correlation beyond 1 or -1
 
@@ -192,6 +224,19 @@ def read_replication(path: Path) -> pd.DataFrame:
         StoreError: It is not finished or damaged.
     """
     return _read(Path(path), REPLICATION, ONE_ROW["replication"])
+
+
+def read_interventions(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """What clamping units of a generator does to their matches: INTERVENTIONS, a row a concept.
+
+    Args:
+        path: As rosetta_steps.intervention writes it.
+        models: Names of generator and model, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), INTERVENTIONS, ONE_ROW["interventions"], models)
 
 
 def read_dictionary(path: Path) -> pd.DataFrame:

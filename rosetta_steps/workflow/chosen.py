@@ -126,6 +126,11 @@ class Chosen:
         asked = self.config["sample_set"]
         return [name for name, one in self.config[kind].items() if one["matches"] == asked]
 
+    def intervened(self, name: str) -> list[str]:
+        """Models whose matches are put to the causal check; none where no generator is mined."""
+        mined = "generator" in self.sample_set(name)
+        return self.others_of(name) if mined else []
+
     def replications(self) -> list[str]:
         """Replications of what is mined on the sample set that is asked for."""
         asked = self.config["sample_set"]

@@ -34,6 +34,7 @@ FILES = {
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
     "replicated_pairs": "results/replication/{replication}/{a}--{b}.csv.done.json",
     "replication": "results/replication/{replication}.csv.done.json",
+    "intervention": "results/interventions/{sample_set}/{model}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -229,6 +230,15 @@ class Recipes(Chosen):
         pairs: list[Node] = [("replicated_pairs", name, first, other) for other in others]
         return settings, pairs
 
+    def _intervention(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        both = self.first_of(name), model
+        settings = self.config["interventions"] | {
+            "step": revision("intervention"),
+            "models": [self.model(one) for one in both],
+        }
+        moments: list[Node] = [("moments", name, one) for one in both]
+        return settings, [("samples", name), ("concepts", name), *moments]
+
     def sets_of_replication(self, name: str) -> list[str]:
         """Sample sets of a replication: the mined one, then one a comparison."""
         return [self.replication(name)["mined"], *self.compared_with(name).values()]
@@ -382,6 +392,7 @@ class Recipes(Chosen):
                 *((file.split(".")[0], one) for one in inversions for file in self.figures_of(one)),
                 *([("visualisations", name)] if inversions else []),
             ],
+            "interventions": [("intervention", name, one) for one in self.intervened(name)],
             "replication": [("replication", one) for one in self.replications()],
             "edits": [("edit", edit) for edit in edits]
             + [

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL
 from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes
@@ -276,6 +277,47 @@ class Rules(Recipes):
     def all_replications(self) -> Files:
         """Figures of every replication of what is mined on the sample set."""
         return [f"results/replication/{name}.png" for name in self.replications()]
+
+    # --- interventions ----------------------------------------------------------------------------
+
+    def generator_of_intervention(self, wildcards: Wildcards) -> str:
+        """The generator whose units are clamped.
+
+        Raises:
+            ValueError: The sample set has none, or the model is not mined with it.
+        """
+        name, model = wildcards.sample_set, wildcards.model
+        if "generator" not in self.sample_set(name):
+            raise UserError(
+                f"sample set {name} is of photos: no generator made its images, so no unit can be "
+                "clamped. Take a sample set of a generator."
+            )
+        if model not in self.others_of(name):
+            raise UserError(
+                f"{model} is not among the models that sample set {name} is mined with: "
+                f"{', '.join(self.others_of(name))}."
+            )
+        return self.first_of(name)
+
+    def moments_of_intervention(self, wildcards: Wildcards) -> Files:
+        """Manifests of the moments of the generator and of the model."""
+        both = self.generator_of_intervention(wildcards), wildcards.model
+        return [f"results/moments/{wildcards.sample_set}/{one}.zarr{MANIFEST}" for one in both]
+
+    def weights_of_intervention(self, wildcards: Wildcards) -> Files:
+        """Weights of the generator and of the model."""
+        return weights([self.generator_of_intervention(wildcards), wildcards.model])
+
+    def all_interventions(self, _wildcards: Wildcards = None) -> Files:
+        """The causal check of every model of the sample set that is asked for.
+
+        Raises:
+            ValueError: It has no generator.
+        """
+        name = self.config["sample_set"]
+        first = SimpleNamespace(sample_set=name, model=self.others_of(name)[0])
+        self.generator_of_intervention(first)
+        return [f"results/interventions/{name}/{model}.csv" for model in self.intervened(name)]
 
     # --- inversions -------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from scipy.stats import binomtest
 from rosetta_steps.display.replication import carry_out as summarise
 from rosetta_steps.evidence import replicated_pairs
 from rosetta_steps.evidence.image_sums import sums_of
-from rosetta_steps.evidence.intervals import ImageSums
 from rosetta_steps.evidence.parts import PAIR
 from rosetta_steps.evidence.replicated_pairs import (
     CONFIRMATION,
@@ -164,7 +163,9 @@ def test_a_unit_that_never_varies_there_survives_nowhere(sets):
     silent = Mined("y", dead, table_of(dead, NEIGHBOURS), y.moments, None)
     found = replicated(x, silent, CONFIRMATION)
     own = found[(found["layer_a"] == layer) & (found["channel_a"] == channel)]
-    assert (own["survived"] == 0).all() and own[["confirmed", "rank_a", "rank_b"]].isna().all(axis=None)
+    assert (own["survived"] == 0).all() and own[["confirmed", "rank_a", "rank_b"]].isna().all(
+        axis=None
+    )
     counted = summary({"b": found}, {CONFIRMATION: ("y", IMAGES)}, {})
     assert counted.iloc[0]["pairs"] == len(found)
     expected = (1 / found["rank_a"]).fillna(0).mean()
