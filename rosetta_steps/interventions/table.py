@@ -40,7 +40,7 @@ from rosetta_steps.zoo.weights import weights_file
 KIND = "interventions"
 ALPHA = 0.05
 FEWEST_CONTROLS = 19  # with fewer no p-value reaches ALPHA
-MOST_AT_ONCE = 16  # images; on a CPU more are no faster
+MOST_AT_ONCE = 8  # images; on a CPU more are no faster
 SHOWN, SHARED = "effect shown", "effect shown; a control unit's is as large"
 NOT_SHOWN, UNTESTED = "no effect shown", "too few controls"
 
