@@ -11,7 +11,7 @@ units the same way; the controls are those of docs/explanation/evidence.md).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -65,6 +65,7 @@ class Measured:
         control_change: Its change of the picture.
     """
 
+    _: KW_ONLY
     inside: np.ndarray
     outside: float
     change: float
