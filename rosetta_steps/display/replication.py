@@ -27,6 +27,7 @@ KIND = "replication"
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = {CONFIRMATION: "#d55e00", REFERENCE: "#0072b2", DECOYS: "#7f7f7f"}
 MARKERS = {CONFIRMATION: "o", REFERENCE: "s", DECOYS: "x"}
+LONGEST_NAME = 24  # letters that a panel's title has room for
 APART = 0.2  # of the distance of two groups, between comparisons
 
 
@@ -45,12 +46,12 @@ def replication_figure(table: pd.DataFrame, first: str, mined: str) -> Figure:
     main = EVERY_MODEL if EVERY_MODEL in models else models[0]
     titles = {
         ALL: "all pairs",
-        "depth_a": f"depth in {first}",
-        "depth_b": "depth in the model" if main == EVERY_MODEL else f"depth in {main}",
+        "depth_a": f"depth in {_short(first, 'the first model')}",
+        "depth_b": f"depth in {'the model' if main == EVERY_MODEL else _short(main, 'the model')}",
         "where_share": "share of r from favourite places",
     }
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False, "axes.spines.right": False}):
-        figure = new_figure(WIDTH, 2.75)
+        figure = new_figure(WIDTH, 2.9)
         widths = [1, *(len(names) for names in THIRDS.values())]
         panels = figure.subplots(1, len(titles), sharey=True, width_ratios=widths)
         for panel, (grouping, title) in zip(panels, titles.items(), strict=True):
@@ -58,16 +59,26 @@ def replication_figure(table: pd.DataFrame, first: str, mined: str) -> Figure:
             panel.set_title(title, size=7, loc="left")
         panels[0].set_ylim(-0.02, 1.02)
         panels[0].set_ylabel("share of best buddies that survive")
-        figure.subplots_adjust(0.065, 0.36, 0.99, 0.83, wspace=0.1)
+        figure.subplots_adjust(0.065, 0.33, 0.99, 0.79, wspace=0.1)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, frameon=False
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.05, 1.01),
+            frameon=False,
+            fontsize=SMALL,
+            labelspacing=0.25,
         )
         figure.text(
-            0.0, 0.21, folded(caption(table, mined, main), 165), size=SMALL, va="top",
+            0.0, 0.19, folded(caption(table, mined, main), 165), size=SMALL, va="top",
             parse_math=False,
         )  # fmt: skip
     return figure
+
+
+def _short(name: str, otherwise: str) -> str:
+    return name if len(name) <= LONGEST_NAME else otherwise
 
 
 def draw_panel(panel: Axes, rows: pd.DataFrame, grouping: str, main: str) -> None:
