@@ -39,8 +39,8 @@ family.
 PICTURES = """\
 ## Lists of pictures
 
-The file that `pictures` of a sample set names, such as `config/face-photos.yaml`, has one entry a
-picture.
+The file that `pictures` of a sample set names, such as `config/examples/face-photos.yaml`, has one
+entry a picture.
 """
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.manifests import add_identity_argument
 
@@ -11,7 +12,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Best buddies of two models.")
     parser.add_argument("--correlations", type=Path, required=True, help="X.zarr to read")
-    parser.add_argument("--neighbours", type=int, default=5, help="K, default %(default)s")
+    parser.add_argument("--neighbours", type=int, default=NEIGHBOURS, help="K, default %(default)s")
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write")
     a = parser.parse_args()

@@ -15,7 +15,7 @@ def main() -> None:
         type=Path,
         required=True,
         metavar="LIST",
-        help="a YAML file that lists them, such as config/face-photos.yaml",
+        help="a YAML file that lists them, such as config/examples/face-photos.yaml",
     )
     parser.add_argument(
         "--size", nargs=2, type=int, required=True, metavar=("Y", "X"), help="in pixels"

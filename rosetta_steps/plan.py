@@ -6,6 +6,7 @@ from pathlib import Path
 from rosetta_steps.config.options import add_options
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.maps.settings import Storing
+from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
 
@@ -23,7 +24,10 @@ def main() -> None:
     add_options(parser, Storing)
     add_options(parser, Correlation, ["splits"])
     parser.add_argument(
-        "--neighbours", type=int, default=1, help="K of the best buddies, default %(default)s"
+        "--neighbours",
+        type=int,
+        default=NEIGHBOURS,
+        help="K of the best buddies, default %(default)s",
     )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()

@@ -34,7 +34,7 @@ def main() -> None:
         choices=("confirmation", "reference"),
         help="what the other sample sets are; reference: of the mined one's distribution",
     )
-    add_options(parser, Correlation, ["centre"])
+    add_options(parser, Correlation, ["similarity"])
     add_options(parser, Evidence, ["resamples"])
     add_identity_argument(parser)
     parser.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from test_rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -43,6 +44,21 @@ def anchor(heading: str) -> str:
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     text = re.sub(r"[^\w\s-]", "", text).strip().lower()
     return re.sub(r"[-\s]+", "-", text)
+
+
+def test_the_page_about_the_code_names_every_room_in_order_and_files_that_exist():
+    text = (ROOT / "docs/reference/code.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)` \| .* \| `([\w./]+)` \|$", text, re.MULTILINE)
+    internal = {"", "training", "benchmarks"}  # of the root there is a sentence
+    assert [room for room, _ in rooms] == [room for room in ROOMS if room not in internal]
+    for room, file in rooms:
+        assert (ROOT / "rosetta_steps" / room / file).is_file(), (room, file)
+    for row in re.findall(r"^\| (?!`).* \| (`.*)\|$", text, re.MULTILINE):
+        base = ROOT / "rosetta_steps"
+        for name in re.findall(r"`([\w./]+\.\w+)`", row):
+            found = [folder / name for folder in (ROOT, ROOT / "rosetta_steps", base)]
+            assert any(path.exists() for path in found), name
+            base = next(path for path in found if path.exists()).parent
 
 
 @cache

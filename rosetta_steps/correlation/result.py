@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from rosetta_steps.correlation.similarities import similarity_of
 from rosetta_steps.correlation.tiles import Tile
 from rosetta_steps.correlation.totals import load
 from rosetta_steps.maps.sources import MapSource
@@ -36,7 +37,7 @@ class WholeTable:
         self.stores = stores
         # Further tables by the dimension that numbers them: how many, and what they are.
         self.further = {
-            dimension: (count, f"Pearson correlation {what}")
+            dimension: (count, what)
             for dimension, count, what in (
                 ("split", splits if splits > 1 else 0, "over the images of a split"),
                 ("decoy", decoys, "with the images of b moved"),
@@ -72,12 +73,13 @@ class WholeTable:
         shape = tuple(sum(store.channels.values()) for store in self.stores)
         chunks = tuple(min(units, CHUNK) for units in shape)
         empty = dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks)
-        dimensions, named = ("unit_a", "unit_b"), {"long_name": "Pearson correlation"}
+        dimensions, named = ("unit_a", "unit_b"), {"long_name": similarity_of(attrs).title}
         variables: dict[str, tuple] = {"correlation": (dimensions, empty, named)}
         encoding = {"correlation": {"chunks": chunks}}
         for dimension, (count, words) in self.further.items():
             several = dask.array.stack([empty] * count)
-            name, named = f"{dimension}_correlation", {"long_name": words}
+            name = f"{dimension}_correlation"
+            named = {"long_name": f"{similarity_of(attrs).title} {words}"}
             variables[name] = ((dimension, *dimensions), several, named)
             encoding[name] = {"chunks": (1, *chunks)}
         if "split" in self.further:
@@ -163,7 +165,7 @@ class NearestOnly:
         for axis, side in enumerate("ab"):
             merged = [self._merged(tiles, files, axis, table) for table in range(1 + self.decoys)]
             words = {"partner": "position of the partner; -1: none"}
-            words["correlation"] = "Pearson correlation"
+            words["correlation"] = similarity_of(attrs).title
             for what, long_name in words.items():
                 values = [getattr(table, what) for table in merged]
                 dimensions, named = [f"unit_{side}", "neighbour"], {"long_name": long_name}

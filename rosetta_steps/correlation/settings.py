@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from rosetta_steps.config.options import check, setting
+from rosetta_steps.correlation.similarities import SIMILARITIES
 
 # Precisions of the products; correlation.precision explains their rounding.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 NO_SCHEDULER = "none"
-# About what maps are centred: each unit's mean, as in the paper, or its mean at every position.
-MEAN, MEAN_MAP = "mean", "mean_map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +46,10 @@ class Correlation:
         minimum=1,
         maximum=1000,
     )
-    centre: str = setting(
-        MEAN,
-        "what is taken from a unit's maps: its mean, as in the paper, or its mean_map",
-        choices=(MEAN, MEAN_MAP),
+    similarity: str = setting(
+        "pearson",
+        "what is mined: the paper's correlation, or that of what is left without mean maps",
+        choices=tuple(SIMILARITIES),
     )
     decoys: int = setting(
         1,

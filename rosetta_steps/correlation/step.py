@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.decoys import images_that_stay
+from rosetta_steps.correlation.from_sums import correlations_of
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.settings import NO_SCHEDULER, Correlation
-from rosetta_steps.correlation.table import correlations_of
+from rosetta_steps.correlation.similarities import SIMILARITIES
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.maps.sources import MapSource, open_maps
@@ -115,7 +116,7 @@ def correlate(
     work = [
         job.__dict__,
         settings.images_per_strip,
-        settings.centre,
+        settings.similarity,
         [tile.__dict__ for tile in chosen.tiles],
         nearest,
     ]
@@ -157,7 +158,7 @@ def correlate(
                 units,
                 moments,
                 images,
-                centre=settings.centre,
+                similarity=SIMILARITIES[settings.similarity],
                 splits=settings.splits,
             )
             splits = range(settings.splits if settings.splits > 1 else 0)
@@ -175,7 +176,7 @@ def correlate(
     sample_set = stores[0].state["sample_set"]
     provenance = Provenance("correlations", models, sample_set, made_of, identity)
     attrs = {"images": images, "precision": settings.precision, "decoys": settings.decoys}
-    attrs |= {"centre": settings.centre}
+    attrs |= {"similarity": settings.similarity}
     if settings.decoys:
         attrs |= _what_was_moved(images, settings.images_per_strip, job)
     result.write(chosen.tiles, files, output, attrs, provenance)

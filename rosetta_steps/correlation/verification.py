@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from rosetta_steps.correlation.similarities import PEARSON, Similarity, similarity_of
 from rosetta_steps.maps.resampling import comparison_size, size_of
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError
@@ -55,9 +56,9 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
             f"{correlations}: of no two units that are nearest partners both maps are stored in "
             f"{a} and {b}. Make best buddies and matched maps of this store first."
         )
-    worst = 0.0
+    similarity, worst = similarity_of(stored.attrs), 0.0
     for pair in tqdm(drawn, desc="pairs", unit="pair"):
-        expected = brute_force(stores, pair)
+        expected = brute_force(stores, pair, similarity)
         if np.isnan(pair.correlation) != np.isnan(expected):
             raise UserError(
                 f"{correlations}: units {pair.units} are {pair.correlation}, expected {expected}."
@@ -116,17 +117,22 @@ def names(stored: xr.Dataset, side: str) -> list[tuple[str, int]]:
     return list(zip(layers, channels, strict=True))
 
 
-def brute_force(stores: tuple[MapReader, MapReader], pair: Pair) -> float:
-    """Correlation of two units over all images, NaN where one of them never varies."""
+def brute_force(
+    stores: tuple[MapReader, MapReader], pair: Pair, similarity: Similarity = PEARSON
+) -> float:
+    """Similarity of two units over all images, NaN where one of them never varies."""
     maps = [
-        torch.from_numpy(store.arrays[layer][:, place : place + 1]).double()
+        similarity.prepare(np.asarray(store.arrays[layer][:, place], np.float64))
         for store, (layer, place) in zip(stores, pair.places, strict=True)
     ]
     if any(bool(of_unit.min() == of_unit.max()) for of_unit in maps):
         return np.nan
     size = comparison_size(size_of(maps[0]), size_of(maps[1]))
-    large = [torch.nn.functional.interpolate(m, size, mode="bilinear").ravel() for m in maps]
-    return float(torch.corrcoef(torch.stack(large))[0, 1])
+    large = [
+        torch.nn.functional.interpolate(torch.from_numpy(m)[:, None], size, mode="bilinear")[:, 0]
+        for m in maps
+    ]
+    return similarity.by_hand(large[0].numpy(), large[1].numpy())
 
 
 def maps_of(folder: Path, sample_set: str, model: str) -> Path:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rosetta_steps.correlation.similarities import SIMILARITIES
 from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, folded, new_figure, save_figures
 from rosetta_steps.evidence.replicated_pairs import CONFIRMATION, DECOYS, REFERENCE
 from rosetta_steps.evidence.replication import (
@@ -154,7 +155,9 @@ def carry_out(a: argparse.Namespace) -> None:
     for place, path in enumerate(a.image_sums):
         given[roles[place // len(a.pairs)]].append(path)
     made_of = ingredients([*a.pairs, *a.image_sums])
-    table = survival_on_other_images(a.pairs, given, centre=a.centre, resamples=a.resamples)
+    table = survival_on_other_images(
+        a.pairs, given, about=SIMILARITIES[a.similarity].about, resamples=a.resamples
+    )
     states = [read_manifest(path) for path in a.pairs]
     first, mined = states[0]["models"][0], states[0]["sample_set"]
     figure = replication_figure(table, first, mined)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rosetta_steps.config.options import add_options, options_from
 from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.manifests import add_identity_argument
 
@@ -26,7 +27,10 @@ def main() -> None:
         )
     parser.add_argument("--image-sums", type=Path, required=True, help="sums over their images")
     parser.add_argument(
-        "--neighbours", type=int, default=5, help="K of the best buddies, default %(default)s"
+        "--neighbours",
+        type=int,
+        default=NEIGHBOURS,
+        help="K of the best buddies, default %(default)s",
     )
     add_options(parser, Evidence)
     add_identity_argument(parser)

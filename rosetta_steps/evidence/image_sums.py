@@ -36,6 +36,8 @@ KIND = "image sums"
 TOP_SHARE = 0.01  # of all products of a pair, whose share of their sum is kept
 # Products are counted by their leading bits, eight bins to an octave: nothing has to be sorted.
 SHIFT, BINS = 20, 1 << 11
+# Cells by which one map is moved against the other, in height and width.
+OFFSETS = (-1, 0, 1)
 # Images at once: those of a file, unless the config says otherwise, and fewer of large maps.
 IMAGES_PER_BLOCK, BLOCK_BYTES = 32, 1e9
 
@@ -109,6 +111,7 @@ def sums_of(
         `sum_ab` of values about each unit's mean, and `left_aa`, `left_bb`, `left_ab` of values
         about its mean map. By (pair): `positions`; `top_positions`, the share of the sum of
         `left_ab` that the largest hundredth of all products has, at the size where both meet;
+        `moved`, by (pair, down, right), correlations at that size with b's map moved by a cell;
         `effective_images_a`, `_b`; `explained_a`, `_b`, R^2 of the low-level features;
         `partial_low_level`. By (pair, feature): `low_level_a`, `_b`, correlations with each.
     """
@@ -236,6 +239,7 @@ class UnitsAtSize:
         ]
         self.with_features = np.zeros((len(layer.channels), len(low_level.FEATURES)))
         self.meetings: dict[Size, tuple[np.ndarray, np.ndarray]] = {}
+        self.squares: dict[Size, np.ndarray] = {}
 
     def add(self, shown: FeatureSums) -> None:
         """Take the layer's block of images, and the features on it."""
@@ -274,6 +278,8 @@ class UnitsAtSize:
                 (up_y.T @ of @ up_x).flatten(-2).numpy() for of in (self.maps, self.mean_map)
             )
             self.meetings[meeting] = maps, mean_maps
+            squares = np.einsum("uip,uip->up", maps, maps, dtype=np.float64)
+            self.squares[meeting] = self.squares.get(meeting, 0) + squares
         return self.meetings[meeting]
 
     def rows(self, channels: pd.Series) -> np.ndarray:
@@ -304,6 +310,7 @@ class Group:
         self.meeting = meeting_size(*own)
         self.count = np.zeros((len(pairs), BINS), np.int64)
         self.total = np.zeros((len(pairs), BINS))
+        self.moved = np.zeros((len(pairs), len(OFFSETS), len(OFFSETS)))
 
     def add(self, sums: Mapping[str, np.ndarray], block: slice) -> None:
         """Add the block of images that both layers have read."""
@@ -318,6 +325,35 @@ class Group:
             a, mean_a, b, mean_b, rows_a, rows_b, products[0], products[1], self.count, self.total
         )
         sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
+        of_a, of_b = (of.reshape(*of.shape[:2], *self.meeting) for of in (a, b))
+        _multiply_moved(of_a, of_b, rows_a, rows_b, self.moved)
+
+    def correlation_moved(self) -> np.ndarray:
+        """Correlations with the maps of b moved by a cell, (pair, down, right).
+
+        At the size where both meet, over the cells that both have: b at (y + down, x + right) goes
+        with a at (y, x). NaN where a side is a single cell long.
+        """
+        images = self.units[0].layer.reader.images
+        first, square = [], []
+        for units, rows in zip(self.units, self.rows, strict=True):
+            mean_maps = units.where_they_meet(self.meeting)[1]
+            first.append(images * mean_maps.astype(np.float64)[rows].reshape(-1, *self.meeting))
+            square.append(units.squares[self.meeting][rows].reshape(-1, *self.meeting))
+        found = np.full(self.moved.shape, np.nan)
+        for i, down in enumerate(OFFSETS):
+            for j, right in enumerate(OFFSETS):
+                of_a = window(down, self.meeting[0]), window(right, self.meeting[1])
+                of_b = window(-down, self.meeting[0]), window(-right, self.meeting[1])
+                cells = first[0][:, *of_a][0].size
+                if not cells:
+                    continue
+                a, aa = (s[:, *of_a].sum((1, 2)) / (images * cells) for s in (first[0], square[0]))
+                b, bb = (s[:, *of_b].sum((1, 2)) / (images * cells) for s in (first[1], square[1]))
+                ab = self.moved[:, i, j] / (images * cells)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    found[:, i, j] = (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
+        return found
 
     def top_positions(self, left: np.ndarray) -> np.ndarray:
         """Share of the sum of products that the largest hundredth of them has, (pair).
@@ -357,6 +393,27 @@ def _sum_units(maps, gram, mean_maps, gram_mean_maps, weights, sums):
             sums[0, unit, image], sums[1, unit, image], sums[2, unit, image] = total, square, left
 
 
+def window(offset: int, length: int) -> slice:
+    """Cells of a map that have a partner `offset` cells further on."""
+    return slice(max(0, -offset), length - max(0, offset))
+
+
+@numba.njit(parallel=True, cache=True, fastmath=True)
+def _multiply_moved(a, b, rows_a, rows_b, total):
+    # Sums of a at (y, x) times b at (y + down, x + right), over the cells that both have.
+    images, height, width = a.shape[1:]
+    for pair in numba.prange(len(rows_a)):
+        of_a, of_b = a[rows_a[pair]], b[rows_b[pair]]
+        for down in range(-1, 2):
+            for right in range(-1, 2):
+                for image in range(images):
+                    for y in range(max(0, -down), height - max(0, down)):
+                        row = np.float32(0)
+                        for x in range(max(0, -right), width - max(0, right)):
+                            row += of_a[image, y, x] * of_b[image, y + down, x + right]
+                        total[pair, down + 1, right + 1] += row
+
+
 @numba.njit(parallel=True, cache=True)
 def _multiply(a, mean_a, b, mean_b, rows_a, rows_b, whole, left, count, total):
     # Products of maps, of which each image's sums are kept, and the positive ones by size.
@@ -391,6 +448,7 @@ def _dataset(
     empty = partial(np.full, fill_value=np.nan)
     positions = empty(len(pairs))
     top, partials = empty(len(pairs)), empty(len(pairs))
+    moved = empty((len(pairs), len(OFFSETS), len(OFFSETS)))
     features = [empty((len(pairs), len(low_level.FEATURES))) for _ in "ab"]
     explained = [empty(len(pairs)) for _ in "ab"]
     for group in groups:
@@ -399,6 +457,7 @@ def _dataset(
     r = ImageSums(a, b, aa, bb, ab, positions=positions).correlation()[0]
     for group in groups:
         rows = group.pairs
+        moved[rows] = group.correlation_moved()
         top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))
         of_size = shown[group.size]
         deviations = np.sqrt(np.diag(of_size.covariance()))
@@ -414,11 +473,13 @@ def _dataset(
     variables: dict = {name: (("pair", "image"), values) for name, values in sums.items()}
     variables["positions"] = ("pair", positions.astype(np.int64))
     variables["top_positions"] = ("pair", top)
+    variables["moved"] = (("pair", "down", "right"), moved)
     variables["partial_low_level"] = ("pair", partials)
     for side, name in enumerate("ab"):
         energy = sums[f"left_{name}{name}"].T
         variables[f"effective_images_{name}"] = ("pair", effective_images(energy))
         variables[f"low_level_{name}"] = (("pair", "feature"), features[side])
         variables[f"explained_{name}"] = ("pair", explained[side])
-    coordinates = {name: ("pair", pairs[name].to_numpy()) for name in PAIR}
-    return xr.Dataset(variables, coordinates | {"feature": list(low_level.FEATURES)})
+    coordinates: dict = {name: ("pair", pairs[name].to_numpy()) for name in PAIR}
+    coordinates |= {"feature": list(low_level.FEATURES), "down": list(OFFSETS)}
+    return xr.Dataset(variables, coordinates | {"right": list(OFFSETS)})

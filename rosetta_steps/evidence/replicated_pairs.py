@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.correlation.settings import MEAN_MAP
+from rosetta_steps.correlation.similarities import MEAN, MEAN_MAP, Similarity, similarity_of
 from rosetta_steps.evidence.chance import decoys_of
 from rosetta_steps.evidence.intervals import ImageSums
 from rosetta_steps.evidence.parts import PAIR, where_of_pairs
@@ -61,9 +61,9 @@ class Mined:
         return [self.correlations.attrs[f"model_{side}"] for side in SIDES]
 
     @property
-    def centre(self) -> str:
-        """What was taken from the maps before: one of correlation.settings.CENTRES."""
-        return self.correlations.attrs.get("centre", "mean")
+    def similarity(self) -> Similarity:
+        """What was mined."""
+        return similarity_of(self.correlations.attrs)
 
 
 def open_mined(
@@ -125,7 +125,7 @@ def replicated(
     if mined.sums is None or other.sums is None or not len(survived):
         return found
     draws = difference_draws(
-        (mined.sums, other.sums), pairs.iloc[survived], mined.centre, resamples
+        (mined.sums, other.sums), pairs.iloc[survived], mined.similarity.about, resamples
     )
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
     for name, values in zip(("difference_low", "difference_high"), ends, strict=True):
@@ -254,15 +254,15 @@ def _deviations(moments: xr.DataTree, mined: Mined, side: str) -> np.ndarray:
 def where_share(mined: Mined) -> np.ndarray:
     """Share of r by which both units like the same part of every image, (pair)."""
     r = mined.pairs["correlation"].to_numpy()
-    if mined.centre == MEAN_MAP:
-        return np.zeros(len(r))
+    if mined.similarity.about != MEAN:
+        return np.full(len(r), 0.0 if mined.similarity.about == MEAN_MAP else np.nan)
     where = where_of_pairs(mined.moments, mined.pairs)["where"].to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(r > 0, where / r, np.nan)
 
 
 def difference_draws(
-    sums: Sequence[xr.Dataset], survivors: pd.DataFrame, centre: str, resamples: int
+    sums: Sequence[xr.Dataset], survivors: pd.DataFrame, about: str | None, resamples: int
 ) -> np.ndarray:
     """Bootstrap draws of r there minus r here, of pairs that survive.
 
@@ -273,20 +273,20 @@ def difference_draws(
     Args:
         sums: Sums over images here and there (evidence.image_sums).
         survivors: Pairs that both have: layer_a, channel_a, layer_b, channel_b.
-        centre: With which both were mined (correlation.centre).
+        about: What the correlation that was mined is about (correlation.similarities).
         resamples: Number of draws.
 
     Returns:
-        (resample, pair), NaN of a set with too few images.
+        (resample, pair), NaN of a set with too few images, and where no correlation was mined.
     """
     images = [of.sizes["image"] for of in sums]
-    if min(images) < FEWEST_IMAGES:
+    if min(images) < FEWEST_IMAGES or about is None:
         return np.full((resamples, len(survivors)), np.nan)
     wanted, draws = pd.MultiIndex.from_frame(survivors[PAIR]), []
     for seed, of in enumerate(sums):
         names = pd.MultiIndex.from_arrays([of[name].values for name in PAIR])
         own = ImageSums.of(
-            of.isel(pair=names.get_indexer(wanted)), "left" if centre == MEAN_MAP else "sum"
+            of.isel(pair=names.get_indexer(wanted)), "left" if about == MEAN_MAP else "sum"
         )
         random = np.random.default_rng(seed)
         share = np.full(images[seed], 1 / images[seed])

@@ -40,14 +40,14 @@ def wilson(successes: int, trials: int, z: float = NORMAL_95) -> tuple[float, fl
 
 
 def survival_on_other_images(
-    pairs: Sequence[Path], sums: Mapping[str, Sequence[Path]], *, centre: str, resamples: int
+    pairs: Sequence[Path], sums: Mapping[str, Sequence[Path]], *, about: str | None, resamples: int
 ) -> pd.DataFrame:
     """The table of survival that belongs to tables of pairs.
 
     Args:
         pairs: Tables of evidence.replicated_pairs, one a model.
         sums: MINED and each comparison to its sums over images, in the order of the models.
-        centre: With which all were mined (correlation.centre).
+        about: What the correlation that was mined is about (correlation.similarities).
         resamples: Bootstrap draws of the images.
 
     Returns:
@@ -68,7 +68,7 @@ def survival_on_other_images(
         for place, (model, table) in enumerate(tables.items()):
             survivors = table[(table["comparison"] == role) & (table["survived"] == 1)]
             both = opened[MINED][place], opened[role][place]
-            draws[role, model] = difference_draws(both, survivors, centre, resamples)
+            draws[role, model] = difference_draws(both, survivors, about, resamples)
     if any((table["comparison"] == DECOYS).any() for table in tables.values()):
         sets[DECOYS] = next(iter(sets.values()))
     return summary(tables, sets, draws)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.correlation.settings import MEAN_MAP
+from rosetta_steps.correlation.similarities import MEAN_MAP, similarity_of
 from rosetta_steps.evidence.chance import decoys_of, q_values
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
@@ -26,6 +26,9 @@ from rosetta_steps.storage.manifests import Provenance, ingredients, read_manife
 KIND = "evidence"
 TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
+# What says nothing of a similarity that is no correlation.
+OF_CORRELATIONS = ["where", "amount", "place", "q_place", "low", "high", "without_top_images"]
+OF_CORRELATIONS += ["top_positions", "partial_low_level"]
 DEFAULTS = Evidence()
 
 
@@ -99,7 +102,8 @@ def evidence_of(
     of_pairs = where_of_pairs(moments, pairs)
     r = pairs["correlation"].to_numpy()
     # Mined without mean maps, a table holds what is left of r, of which nothing is `where`.
-    left_only = correlations.attrs.get("centre") == MEAN_MAP
+    similarity = similarity_of(correlations.attrs)
+    left_only = similarity.about == MEAN_MAP
     sums = ImageSums.of(of_images, "left" if left_only else "sum")
     if left_only:
         of_pairs = of_pairs.assign(where=0.0, deviations=of_pairs["left"])
@@ -143,6 +147,9 @@ def evidence_of(
         )
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
+    if similarity.about is None:
+        found[OF_CORRELATIONS] = np.nan
+        _leave_empty(f"What was mined is {similarity.title}", ", ".join(OF_CORRELATIONS))
     found["verdict"] = verdicts(failures(found, settings.level))
     return found
 

@@ -26,7 +26,8 @@ from rosetta_steps.zoo.entries import suggestion
 
 # Features of LPIPS at 256 px take about 0.1 GB an image.
 IMAGES_PER_BLOCK = 8
-PSNR_DECIMALS, DECIMALS = 3, 5  # of table.csv; every image's values have one more
+DECIMALS = 5  # of fractions in table.csv; every image's values have one more
+P_VALUES = ("p_t", "p_wilcoxon")
 
 
 def measure(targets: Path, arms: Sequence[Arm], metrics: Sequence[Metric], device: str):
@@ -193,22 +194,22 @@ def compare(
     return table, images, comparisons(images, arms, metrics, baseline)
 
 
-def rounded(table: pd.DataFrame, further: int = 0) -> pd.DataFrame:
-    """A table with as many decimals as mean something: `psnr` 3, all other fractions 5.
+def rounded(table: pd.DataFrame, metrics: Sequence[Metric], further: int = 0) -> pd.DataFrame:
+    """A table with as many decimals as mean something.
 
     Args:
         table: Any of the three.
+        metrics: Columns of these have one decimal more than in print, other fractions DECIMALS.
         further: Decimals besides.
     """
+    of_metrics = {metric.label: metric.digits + 1 for metric in metrics}
     decimals = {
-        name: (PSNR_DECIMALS if name == "psnr" else DECIMALS) + further
-        for name in table.select_dtypes("float")
-        if not name.startswith("p_")
+        name: of_metrics.get(name, DECIMALS) + further
+        for name in table.select_dtypes("float").columns.difference(P_VALUES)
     }
     p = {
         name: [float(f"{value:.4g}") for value in table[name]]
-        for name in table
-        if name.startswith("p_")
+        for name in table.columns.intersection(P_VALUES)
     }
     return table.round(decimals).assign(**p)
 
@@ -218,8 +219,8 @@ def carry_out(a: argparse.Namespace) -> None:
     device = lease()
     metrics = metrics_of(a.metrics, a.zoo, a.perceptual_size, device)
     table, images, tested = compare(a.targets, a.arms, metrics, a.baseline, device)
-    table, tested = rounded(table), rounded(tested)
-    write_table(rounded(images, 1), a.images or beside(a.output, "images"))
+    table, tested = (rounded(of, metrics) for of in (table, tested))
+    write_table(rounded(images, metrics, 1), a.images or beside(a.output, "images"))
     write_table(tested, a.tests or beside(a.output, "tests"))
     made_of = ingredients([a.targets, *a.arms])
     provenance = Provenance("table", [], a.targets.stem, made_of, a.identity)

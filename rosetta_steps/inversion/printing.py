@@ -11,7 +11,7 @@ def markdown(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
     """Means as an aligned Markdown table; arrows point to where better is.
 
     Args:
-        table: As table.means returns it.
+        table: As comparison.means returns it.
         metrics: Its columns.
     """
     arrows = ["↑" if metric.higher_is_better else "↓" for metric in metrics]
@@ -32,7 +32,7 @@ def latex(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
     """Means as rows of a LaTeX tabular, its header among them.
 
     Args:
-        table: As table.means returns it.
+        table: As comparison.means returns it.
         metrics: Its columns.
     """
     arrows = [r"$\uparrow$" if metric.higher_is_better else r"$\downarrow$" for metric in metrics]

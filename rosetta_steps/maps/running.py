@@ -187,7 +187,7 @@ class Stream:
 
     @property
     def values(self) -> int:
-        """Number of values of the announced layers for one image."""
+        """Number of values of the selected layers for one image."""
         return sum(self.channels[name] * prod(self.sizes[name]) for name in self.selected)
 
     def read(

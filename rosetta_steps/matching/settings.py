@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from rosetta_steps.config.options import check, setting
 
+# K of the best buddies, in both directions, where a config does not say another.
+NEIGHBOURS = 5
 METHODS = ("average", "components")
 
 

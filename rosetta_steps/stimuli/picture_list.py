@@ -1,4 +1,4 @@
-"""Lists of single images, such as config/face-photos.yaml, with the source of each image.
+"""Lists of single images, such as config/examples/face-photos.yaml, with the source of each image.
 
 The workflow imports this module while it is parsed, so it imports no slow library.
 """

@@ -16,6 +16,7 @@ import io
 import sys
 import tokenize
 import tomllib
+from collections import deque
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,8 @@ def code_of(step: str) -> str:
 def changes(file: Path = FILE, package: Path = PACKAGE) -> dict[str, list[str]]:
     """Return the modules whose code differs from the recorded code, and the steps that run them.
 
+    Steps with the fewest imports between them and the module come first.
+
     Args:
         file: Path of revisions.toml, with revisions and digests.
         package: Folder of the package.
@@ -70,7 +73,7 @@ def changes(file: Path = FILE, package: Path = PACKAGE) -> dict[str, list[str]]:
     now, users = _code_of_steps(recorded["steps"], package)
     before = recorded["code"]
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return {module: sorted(users.get(module, [])) for module in sorted(changed)}
+    return {module: users.get(module, []) for module in sorted(changed)}
 
 
 def record(
@@ -110,11 +113,9 @@ def advice(changed: dict[str, list[str]]) -> str:
     """
     if not changed:
         return ""
-    # Steps whose own module changed come first: they are most likely to need a new revision.
-    steps = sorted(
-        {step for of in changed.values() for step in of},
-        key=lambda step: (step not in changed, step),
-    )
+    # The nearest steps come first: they are most likely to need a new revision.
+    places = [(place, step) for of in changed.values() for place, step in enumerate(of)]
+    steps = list(dict.fromkeys(step for _, step in sorted(places)))
     return (
         f"Changed since revisions were recorded: {', '.join(changed)}. "
         f"Run by {', '.join(steps) or 'no step'}. Where the same inputs now give other numbers or "
@@ -130,16 +131,17 @@ def _read(file: Path) -> dict:
 def _code_of_steps(
     steps: Iterable[str], package: Path
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    # Returns the digest of every module that a step runs, and the steps that run each module.
+    # Returns the digest of every module that a step runs, and the steps that run each module, those
+    # with the fewest imports between them first.
     code: dict[str, str] = {}
     imports: dict[str, list[str]] = {}
-    users: dict[str, list[str]] = {}
+    users: dict[str, list[tuple[int, str]]] = {}
     for step in steps:
         if _file_of(step, package) is None:
             raise UserError(f"'{step}' of {FILE} has no module: was it moved? Rename it there.")
-        waiting, seen = [step], set()
+        waiting, seen = deque([(0, step)]), set()
         while waiting:
-            module = waiting.pop()
+            distance, module = waiting.popleft()
             if module in seen:
                 continue
             seen.add(module)
@@ -148,9 +150,9 @@ def _code_of_steps(
                 assert file is not None, f"{module} is a step's or was found when it was imported"
                 text = file.read_text(encoding="utf-8")
                 code[module], imports[module] = _digest_of(text, file), _imports_of(text, package)
-            users.setdefault(module, []).append(step)
-            waiting += imports[module]
-    return code, users
+            users.setdefault(module, []).append((distance, step))
+            waiting += [(distance + 1, imported) for imported in imports[module]]
+    return code, {module: [step for _, step in sorted(of)] for module, of in users.items()}
 
 
 def _digest_of(text: str, file: Path) -> str:

@@ -11,9 +11,10 @@ from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.evidence.settings import FEWEST_IMAGES
-from rosetta_steps.inversion.metrics import networks_among
+from rosetta_steps.inversion.metrics import LPIPS, METRICS, networks_among
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
+from rosetta_steps.workflow.examples import where_to_find
 from rosetta_steps.zoo.entries import find_entry, layer_patterns, read_entries
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.sample_settings import check_sampling
@@ -25,6 +26,7 @@ ORIGINS = {
     "photos": (["size"], ["images", "unreadable", "images_per_class"]),
     "pictures": (["size"], []),
 }
+METRICS_OF_ALL = ("inversion", "metrics")
 # A split of one image would correlate positions of that image alone.
 IMAGES_OF_A_SPLIT = 2
 # A file of maps is as long as this or as all images at most: what is not filled takes memory too.
@@ -469,11 +471,10 @@ class Checked:
                 f"inversion {name}: {generator} has no mapping network, so no {chosen['space']}. "
                 "Use space: z.",
             )
-        networks = networks_among(chosen["metrics"])
+        for network in networks_among(chosen["metrics"]):
+            self.metric(network, (*place, "metrics") if "metrics" in own else METRICS_OF_ALL)
         if chosen["reconstruction"] == "perceptual":
-            networks.append(chosen["perceptual_network"])
-        for network in networks:
-            self.model(network, "model", place)
+            self.model(chosen["perceptual_network"], "model", place)
         self._held.add(("inversions", name))
 
     def hold_replication(self, name: str) -> None:
@@ -548,11 +549,23 @@ class Checked:
                 "is of the same distribution, with another seed.",
             )
 
+    def metric(self, name: str, place: tuple) -> None:
+        """Refuse the name of a metric that is none, nor a model that measures a distance."""
+        entries = read_entries(self.config["zoo"])
+        models = [model for model, entry in entries.items() if entry.role == "model"]
+        if name not in models:
+            known = [*METRICS, LPIPS, *models]
+            raise self.error(
+                place,
+                f"no metric '{name}', and no model of that name in {self.config['zoo']}. "
+                f"{suggestion(name, known)}",
+            )
+
     def known(self, section: str, name: str, place: tuple) -> None:
         """Refuse a name that a section does not have."""
         if name not in self.config[section]:
-            names = list(self.config[section])
-            raise self.error(place, f"no {NAMED[section]} '{name}'. {suggestion(name, names)}")
+            remedy = where_to_find(section, name, list(self.config[section]))
+            raise self.error(place, f"no {NAMED[section]} '{name}'. {remedy}")
 
     def mined(self, name: str, place: tuple) -> None:
         """Refuse a sample set that has no models."""

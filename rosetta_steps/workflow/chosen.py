@@ -8,7 +8,7 @@ from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
-from rosetta_steps.zoo.entries import suggestion
+from rosetta_steps.workflow.examples import where_to_find
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
@@ -20,6 +20,8 @@ NAMED = {
     "edit_figures": "figure",
     "replications": "replication",
 }
+# Key that names the sample set whose matches are taken, where it is not `matches`.
+MINED_BY = {"replications": "mined"}
 
 
 class Chosen:
@@ -52,7 +54,7 @@ class Chosen:
         if name not in names:
             raise UserError(
                 f"no {NAMED[section]} '{name}' in config/config.yaml. "
-                f"{suggestion(name, list(names))}"
+                f"{where_to_find(section, name, list(names))}"
             )
         return names[name]
 
@@ -122,19 +124,14 @@ class Chosen:
         return [(first, other) for other in others]
 
     def guided(self, kind: str) -> list[str]:
-        """Inversions or edits that the matches of the sample set that is asked for guide."""
-        asked = self.config["sample_set"]
-        return [name for name, one in self.config[kind].items() if one["matches"] == asked]
+        """Inversions, edits or replications of what is mined on the sample set asked for."""
+        asked, key = self.config["sample_set"], MINED_BY.get(kind, "matches")
+        return [name for name, one in self.config[kind].items() if one[key] == asked]
 
     def intervened(self, name: str) -> list[str]:
         """Models whose matches are put to the causal check; none where no generator is mined."""
         mined = "generator" in self.sample_set(name)
         return self.others_of(name) if mined else []
-
-    def replications(self) -> list[str]:
-        """Replications of what is mined on the sample set that is asked for."""
-        asked = self.config["sample_set"]
-        return [n for n, one in self.config["replications"].items() if one["mined"] == asked]
 
     # --- replications -----------------------------------------------------------------------------
 

@@ -177,7 +177,7 @@ class Recipes(Chosen):
 
     def _correlations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         keys = ("images_per_strip", "images_per_block", "threads_per_worker", "splits", "precision")
-        settings = {key: self.config["correlation"][key] for key in (*keys, "centre")}
+        settings = {key: self.config["correlation"][key] for key in (*keys, "similarity")}
         settings["nearest"] = self.neighbours_kept(a, b)
         settings["decoys"] = self.decoys(a, b)
         settings["step"] = revision("correlation.step")
@@ -393,7 +393,7 @@ class Recipes(Chosen):
                 *([("visualisations", name)] if inversions else []),
             ],
             "interventions": [("intervention", name, one) for one in self.intervened(name)],
-            "replication": [("replication", one) for one in self.replications()],
+            "replication": [("replication", one) for one in self.guided("replications")],
             "edits": [("edit", edit) for edit in edits]
             + [
                 ("edit_figure", figure)

@@ -12,7 +12,8 @@ from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
-from rosetta_steps.workflow.chosen import ARM_WITH_ALL
+from rosetta_steps.workflow.chosen import ARM_WITH_ALL, MINED_BY
+from rosetta_steps.workflow.examples import examples_of
 from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes
 from rosetta_steps.zoo.entries import find_entry, layer_patterns
 
@@ -274,9 +275,10 @@ class Rules(Recipes):
             for pair in self._pairs_of_replication(wildcards.replication)
         ]
 
-    def all_replications(self) -> Files:
+    def all_replications(self, wildcards: Wildcards) -> Files:
         """Figures of every replication of what is mined on the sample set."""
-        return [f"results/replication/{name}.png" for name in self.replications()]
+        names = self._some_guided("replications")
+        return [f"results/replication/{name}.png" for name in names]
 
     # --- interventions ----------------------------------------------------------------------------
 
@@ -308,7 +310,7 @@ class Rules(Recipes):
         """Weights of the generator and of the model."""
         return weights([self.generator_of_intervention(wildcards), wildcards.model])
 
-    def all_interventions(self, _wildcards: Wildcards = None) -> Files:
+    def all_interventions(self, wildcards: Wildcards) -> Files:
         """The causal check of every model of the sample set that is asked for.
 
         Raises:
@@ -387,9 +389,9 @@ class Rules(Recipes):
         """What a figure of an inversion follows from, by its name."""
         return self.identity(wildcards.figure, wildcards)
 
-    def all_inversions(self) -> Files:
+    def all_inversions(self, wildcards: Wildcards) -> Files:
         """Tables, figures and animations of what the sample set's matches guide."""
-        guided = self.guided("inversions")
+        guided = self._some_guided("inversions")
         files = [
             f"results/inversions/{t}.csv" for t, of in self.config["tables"].items() if of in guided
         ]
@@ -452,13 +454,23 @@ class Rules(Recipes):
         shown = self.config["edit_figures"][wildcards.figure]
         return [f"results/edits/{edit}.zarr{MANIFEST}" for edit in shown]
 
-    def all_edits(self) -> Files:
+    def all_edits(self, wildcards: Wildcards) -> Files:
         """Every edit that the sample set's matches guide, and the figures of them."""
-        edits = self.guided("edits")
+        edits = self._some_guided("edits")
         files = [f"results/edits/{edit}.csv" for edit in edits]
         for figure, shown in self.config["edit_figures"].items():
             files += [f"results/figures/edits/{figure}.png"] if set(shown) <= set(edits) else []
         return files
+
+    def _some_guided(self, kind: str) -> list[str]:
+        if found := self.guided(kind):
+            return found
+        asked = self.config["sample_set"]
+        examples = [f"{path} has some (--configfile {path})" for path in examples_of(kind)]
+        raise UserError(
+            f"{kind}: the config has none whose `{MINED_BY.get(kind, 'matches')}` is {asked}. "
+            f"{'; '.join([*examples, 'write one, or ask for another sample_set'])}."
+        )
 
 
 def weights(models: Iterable[str]) -> Files:

@@ -6,13 +6,16 @@ from pathlib import Path
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.zoo.arguments import add_layer_arguments, layers_from
 
+ZOO = "config/models.yaml"
+
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m rosetta_steps.zoo", description=__doc__)
+    parser.add_argument("--zoo", default=ZOO, help="default %(default)s")
     commands = parser.add_subparsers(dest="command")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
+    shared.add_argument("--zoo", default=argparse.SUPPRESS, help=f"default {ZOO}")
     commands.add_parser("list", parents=[shared], help="all models (the default)")
     shower = commands.add_parser("show", parents=[shared], help="layers, sizes, source, licence")
     shower.add_argument("name")
@@ -43,7 +46,7 @@ def main() -> None:
 
         print(convert(a.checkpoint, a.output, a.key, a.overwrite, a.prefix))
     else:
-        list_models(getattr(a, "zoo", "config/models.yaml"))
+        list_models(a.zoo)
 
 
 if __name__ == "__main__":

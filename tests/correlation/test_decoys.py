@@ -102,8 +102,8 @@ def test_centred_on_mean_maps_a_table_is_the_correlation_of_what_is_left(
     for path in (a, b):
         measure(path, moments_of(path), splits)
     settings = {"images_per_strip": 6, "images_per_block": 4, "decoys": 1, "splits": splits}
-    table = run(a, b, tmp_path / "x.zarr", centre="mean_map", **settings)
-    assert table.attrs["centre"] == "mean_map"
+    table = run(a, b, tmp_path / "x.zarr", similarity="pearson_without_mean_maps", **settings)
+    assert table["correlation"].attrs["long_name"] == "Pearson correlation about mean maps"
 
     def left(maps):
         maps = {layer: of.astype(np.float64) for layer, of in maps.items()}

@@ -100,7 +100,9 @@ def test_without_decoys_and_splits_their_columns_are_empty(mined):
 
 def test_mined_without_mean_maps_nothing_of_r_is_where(mined, tmp_path):
     _, stores, _, _, moments, _ = mined
-    table = run(*stores, tmp_path / "left.zarr", decoys=1, splits=2, centre="mean_map")
+    table = run(
+        *stores, tmp_path / "left.zarr", decoys=1, splits=2, similarity="pearson_without_mean_maps"
+    )
     pairs = table_of(table, 2)
     shown = xr.DataArray(np.zeros((IMAGES, 3, 4, 4), np.float32), dims=("image", "rgb", "y", "x"))
     sums = sums_of([MapReader(store) for store in stores], moments, pairs, shown)

@@ -13,7 +13,7 @@ from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.intervals import ImageSums
 from rosetta_steps.evidence.low_level import FEATURES, features, resized
 from rosetta_steps.evidence.parts import correlation_left, where_of_pairs
-from rosetta_steps.maps.resampling import comparison_size
+from rosetta_steps.maps.resampling import comparison_size, meeting_size, upsampling
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.storage.datasets import open_tree
 from rosetta_steps.testing import moments_of, random_maps, write_maps
@@ -108,6 +108,32 @@ def test_the_largest_hundredth_of_the_products_has_its_share(tmp_path):
         found = float(sums["top_positions"][channel])
         assert found == pytest.approx(top / products.sum(), rel=0.005)
         assert (found > 0.4) == (channel == 0)
+
+
+def test_moved_by_a_cell_are_the_correlations_over_the_cells_that_both_have(measured):
+    pairs, maps, _, sums, _ = measured
+    for row, pair in enumerate(pairs.itertuples(index=False)):
+        chosen = [
+            of[layer][:, c].astype(float)
+            for of, (layer, c) in zip(maps, (pair[:2], pair[2:]), strict=True)
+        ]
+        meeting = meeting_size(*(x.shape[1:] for x in chosen))
+        a, b = (
+            upsampling(meeting[0], x.shape[1]).T
+            @ (x - x.mean())
+            @ upsampling(meeting[1], x.shape[2])
+            for x in chosen
+        )
+        for down, right in itertools.product((-1, 0, 1), repeat=2):
+            cells = [
+                (y, x)
+                for y, x in np.ndindex(meeting)
+                if 0 <= y + down < meeting[0] and 0 <= x + right < meeting[1]
+            ]
+            both = [[a[:, y, x], b[:, y + down, x + right]] for y, x in cells]
+            expected = np.corrcoef(*np.array(both).transpose(1, 0, 2).reshape(2, -1))[0, 1]
+            found = float(sums["moved"][row].sel(down=down, right=right))
+            assert found == pytest.approx(expected, abs=2e-6), (pair, down, right)
 
 
 def test_partial_correlations_are_those_of_the_residuals_of_a_regression(measured):

@@ -235,7 +235,11 @@ def command(sets, tmp_path):
         moments_b=[folder / "moments/b.zarr" for folder in folders],
     )  # fmt: skip
     both = argparse.Namespace(
-        **shared, pairs=[pairs.output], image_sums=sums, centre="mean", output=tmp_path / "name.csv"
+        **shared,
+        pairs=[pairs.output],
+        image_sums=sums,
+        similarity="pearson",
+        output=tmp_path / "name.csv",
     )
     return pairs, both
 

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-import yaml
-from conftest import ROOT
+from own_configs import with_examples
 
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.settings import Correlation
@@ -333,7 +332,7 @@ def test_a_new_model_runs_no_other_model(project):
 
 @pytest.mark.parametrize("store", ["all", "matched"])
 def test_what_is_kept_is_one_of_two(store):
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = with_examples()
     config["activations"]["store"] = config["sample_sets"]["faces"]["store"] = store
     check(config, "config", "config.yaml")
     config["activations"]["store"] = "most"

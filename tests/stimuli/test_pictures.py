@@ -207,7 +207,7 @@ def test_the_digest_needs_neither_torch_nor_xarray():
 
 @pytest.mark.parametrize("name", ["face-photos", "out-of-domain"])
 def test_every_picture_of_config_is_fetched_by_its_sha256_and_cut_square(name):
-    for picture, shown in read_list(ROOT / f"config/{name}.yaml").items():
+    for picture, shown in read_list(ROOT / f"config/examples/{name}.yaml").items():
         assert len(shown["picture"]["sha256"]) == 64, picture
         _, _, height, width = shown.get("box", [0, 0, 1, 1])
         assert height == width, picture

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from odd_values import changed, drawn, edges, leaves, named, schema_of
+from own_configs import EXAMPLES, FILE, laid_over, with_examples
 
 from rosetta_steps.config import names
 from rosetta_steps.config.places import COMMAND_LINE, Origins, read_origins
@@ -18,8 +19,7 @@ from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.workflow.checking import Checked, check_config, settled
 from rosetta_steps.zoo.entries import find_entry, read_entries
 
-FILE = "config/config.yaml"
-BASE = read_yaml(ROOT / FILE)
+BASE = with_examples()
 FACES = ("sample_sets", "faces")
 # What stands for any name when a value is drawn: things that the config has.
 NAMES = {
@@ -58,23 +58,13 @@ def of_faces(**changes):
     return config
 
 
-@pytest.mark.parametrize("file", ["config/paper.yaml", None])
+@pytest.mark.parametrize("file", [*EXAMPLES, "config/examples/paper.yaml", None])
 def test_our_own_configs_pass(file):
     origins = read_origins([FILE, *([file] if file else [])])
-    config = copy.deepcopy(BASE)
-    for _, part in origins.parts[1:]:
-        merge(config, part)
+    config = {}
+    for _, part in origins.parts:
+        config = laid_over(config, part)
     assert refusal(config, origins) is None
-
-
-def merge(config, other):
-    """Lay one config over another, as Snakemake does."""
-    for key, value in other.items():
-        if isinstance(value, dict):
-            config[key] = merge(dict(config.get(key) or {}), value)
-        else:
-            config[key] = value
-    return config
 
 
 DRAWN = drawn("config", NAMES, number=250, seed=24)
@@ -152,7 +142,18 @@ COMBINATIONS = [
     (with_(inversion__space="w"), "has no mapping network, so no w"),
     (with_(inversion__neighbours=6), "K = 5"),
     (with_(inversion__perceptual_network="nothing"), "no model 'nothing'"),
-    (with_(inversion__metrics=["dcgan-digiface"]), "is a generator, not a model"),
+    (
+        with_(inversion__metrics=["dcgan-digiface"]),
+        r"at inversion.metrics: no metric 'dcgan-digiface', and no model of that name in config/",
+    ),
+    (
+        with_(inversion__metrics=["smim"]),
+        r"at inversion.metrics: no metric 'smim'.*Did you mean 'ssim'",
+    ),
+    (
+        changed(BASE, ("inversions", "faces-heldout", "metrics"), ["psnrr"]),
+        r"at inversions.faces-heldout.metrics: no metric 'psnrr'.*Did you mean 'psnr'",
+    ),
     (with_(inversion__arms=["each", "open-nsfw"]), "open-nsfw is in each as well"),
     (with_(tables__x="nothing"), "no inversion 'nothing'"),
     (changed(BASE, ("inversions", "faces-heldout", "matches"), "faces-photos"), "is of photos"),
@@ -242,7 +243,7 @@ def test_no_table_is_called_as_a_file_beside_another_one():
 def merged(*parts):
     config = {}
     for _, part in parts:
-        merge(config, copy.deepcopy(part))
+        config = laid_over(config, part)
     return refusal(config, Origins(parts))
 
 
@@ -287,6 +288,13 @@ def test_a_null_takes_a_sample_set_away_and_all_that_needs_it():
     assert list(left["inversions"]) == ["eyes-cross-class"]
     assert left["tables"] == left["edits"] == left["edit_figures"] == {}
     assert config["sample_sets"]["faces"] is None, "the config that was given is changed"
+
+
+def test_a_name_that_an_example_has_is_refused_with_that_example(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = read_yaml(ROOT / FILE) | {"sample_set": "faces-all"}
+    said = "no sample set 'faces-all'. It is in config/examples/faces.yaml: add --configfile"
+    assert said in refusal(config)
 
 
 def test_a_null_takes_an_inversion_an_edit_a_table_a_figure_or_a_key_away():

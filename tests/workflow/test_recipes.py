@@ -3,8 +3,8 @@
 import copy
 
 import pytest
-import yaml
 from conftest import ROOT
+from own_configs import with_examples
 
 from rosetta_steps.display.drawing import save_figures
 from rosetta_steps.display.panels import empty_figure
@@ -17,7 +17,7 @@ from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
 def recipes(monkeypatch):
     """Recipes of our own config, which reads weights that are in the repository alone."""
     monkeypatch.chdir(ROOT)
-    return Recipes(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    return Recipes(with_examples())
 
 
 # Of the config, what decides how something is done and never what comes out.

@@ -5,8 +5,8 @@ import re
 from collections import Counter
 
 import pytest
-import yaml
 from conftest import ROOT
+from own_configs import with_examples
 from test_rules import Wildcards
 
 from rosetta_steps.testing import Project
@@ -14,7 +14,7 @@ from rosetta_steps.workflow.checking import Checked, check_config, settled
 from rosetta_steps.workflow.recipes import Recipes
 from rosetta_steps.workflow.rules import Rules
 
-BASE = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+BASE = with_examples()
 PAIR = {"a": "dcgan-digiface", "b": "open-nsfw"}
 EYES = Wildcards(replication="eyes-blue-to-brown", a="cdcgan-eyes", b="open-nsfw")
 
@@ -114,7 +114,7 @@ def test_the_rules_take_the_mined_set_first_then_one_a_comparison():
     assert [f.split("/")[2] for f in sums] == [name for name in sets for _ in range(2)]
     pairs = rules.replicated_pairs_of(EYES)
     assert [f.rpartition("--")[2] for f in pairs] == ["efficientnet-lite0.csv", "open-nsfw.csv"]
-    assert rules.all_replications() == ["results/replication/faces-again.png"]
+    assert rules.all_replications(None) == ["results/replication/faces-again.png"]
 
 
 def test_another_model_changes_nothing_of_the_pairs_of_the_others():
@@ -131,7 +131,7 @@ def test_another_model_changes_nothing_of_the_pairs_of_the_others():
     ("section", "key", "kinds"),
     [
         ("evidence", "resamples", ["replicated_pairs", "replication"]),
-        ("correlation", "centre", ["replicated_pairs", "replication", "intervention"]),
+        ("correlation", "similarity", ["replicated_pairs", "replication", "intervention"]),
         ("interventions", "images", ["intervention"]),
         ("interventions", "controls", ["intervention"]),
         ("interventions", "concepts", ["intervention"]),
@@ -139,7 +139,7 @@ def test_another_model_changes_nothing_of_the_pairs_of_the_others():
 )
 def test_what_decides_the_numbers_is_part_of_an_identity(section, key, kinds):
     config = copy.deepcopy(BASE)
-    config[section][key] = "mean_map" if key == "centre" else 123
+    config[section][key] = "pearson_without_mean_maps" if key == "similarity" else 123
     wildcards = {"replication": "faces-again", "sample_set": "faces", "model": PAIR["b"], **PAIR}
     for kind in ("replicated_pairs", "replication", "intervention"):
         changed = Recipes(BASE).identity(kind, wildcards) != Recipes(config).identity(
@@ -151,7 +151,7 @@ def test_what_decides_the_numbers_is_part_of_an_identity(section, key, kinds):
 def test_interventions_are_of_every_model_that_is_mined_with_a_generator():
     rules = Rules(BASE, Checked(BASE))
     models = BASE["sample_sets"]["faces"]["models"]
-    assert rules.all_interventions() == [f"results/interventions/faces/{m}.csv" for m in models]
+    assert rules.all_interventions(None) == [f"results/interventions/faces/{m}.csv" for m in models]
     one = Wildcards(sample_set="faces", model="open-nsfw")
     assert rules.generator_of_intervention(one) == "dcgan-digiface"
     for name in ("mae-digiface", "dcgan-digiface"):
@@ -167,7 +167,7 @@ def test_interventions_on_photos_are_refused_by_name():
     config["sample_set"] = "mine"
     rules = Rules(config, Checked(config))
     with pytest.raises(ValueError, match="sample set mine is of photos: no generator"):
-        rules.all_interventions()
+        rules.all_interventions(None)
     assert rules.targets["interventions"] == []
 
 

@@ -4,9 +4,10 @@ import re
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from conftest import ROOT
+from own_configs import with_examples
 
+from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked, settled
 from rosetta_steps.workflow.recipes import FILES, MANIFEST
 from rosetta_steps.workflow.rules import Rules, manifests_of, names, stores, words_of
@@ -42,9 +43,9 @@ class Wildcards(SimpleNamespace):
 
 @pytest.fixture
 def rules(monkeypatch):
-    """Of our own config."""
+    """Of our own config and its examples."""
     monkeypatch.chdir(ROOT)
-    config = settled(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    config = settled(with_examples())
     return Rules(config, Checked(config))
 
 
@@ -119,9 +120,17 @@ def test_an_edit_reads_the_latents_of_a_sample_set_or_of_an_arm(rules):
 
 def test_targets_are_of_the_sample_set_that_is_asked_for(rules):
     assert all("/faces" in file for file in rules.pages())
-    assert "results/inversions/table1.csv" in rules.all_inversions()
+    assert "results/inversions/table1.csv" in rules.all_inversions(FACES)
+    rules.config["sample_set"] = "eyes"
+    files = rules.all_inversions(FACES)
+    assert files and not any("faces" in file or "table1" in file for file in files)
+
+
+def test_targets_that_nothing_is_configured_for_are_refused_with_the_examples(rules):
     rules.config["sample_set"] = "faces-quick"
-    assert "results/inversions/table1.csv" not in rules.all_inversions()
+    for target in (rules.all_inversions, rules.all_edits):
+        with pytest.raises(UserError, match="`matches` is faces-quick.*config/examples/"):
+            target(FACES)
 
 
 # --- files of rules -------------------------------------------------------------------------------

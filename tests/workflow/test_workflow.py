@@ -12,6 +12,7 @@ import jinja2
 import pytest
 import yaml
 from conftest import ROOT
+from own_configs import EXAMPLES
 
 from rosetta_steps.testing import Project
 from rosetta_steps.zoo.entries import check, find_entry
@@ -29,7 +30,7 @@ def snakemake(*arguments, folder=ROOT):
 @pytest.mark.parametrize("sample_set", ["faces", "faces-quick", "faces-1600", "eyes"])
 def test_a_dry_run_plans_the_whole_dictionary(sample_set):
     table = f"results/dictionary/{sample_set}/rosetta.csv"
-    planned = snakemake("-n", "--forceall", table)
+    planned = snakemake("-n", "--forceall", table, "--configfile", *EXAMPLES)
     assert planned.returncode == 0, planned.stderr
     for rule in ("fetch_weights", "sampling", "activations", "moments", "correlation", "concepts"):
         assert f"rule {rule}:" in planned.stdout + planned.stderr
@@ -136,7 +137,7 @@ def test_a_model_named_twice_and_a_truncation_out_of_range_are_refused(setting, 
 
 
 def test_the_papers_experiments_are_planned():
-    planned = snakemake("-n", "--forceall", "--configfile", "config/paper.yaml")
+    planned = snakemake("-n", "--forceall", "--configfile", "config/examples/paper.yaml")
     assert planned.returncode == 0, planned.stderr
 
 
@@ -154,7 +155,7 @@ def test_the_profile_for_slurm_names_every_rule_that_asks_for_a_gpu_and_bounds_a
 def test_parsing_the_workflow_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['snakemake', '-n', '--forceall', '--quiet', 'all',\n"
-        "    '--configfile', 'config/paper.yaml']  # with classes by the names of ImageNet\n"
+        "    '--configfile', 'config/examples/paper.yaml']  # names classes of ImageNet\n"
         "from snakemake.cli import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         "assert 'rosetta_steps.storage.digests' in sys.modules and 'torch' not in sys.modules"
@@ -265,7 +266,7 @@ def test_a_wrong_config_ends_in_one_line_before_any_job(text, words, tmp_path):
 def test_a_sample_set_that_a_target_needs_is_held_against_the_zoo_when_it_is_needed(tmp_path):
     zoo = {name: find_entry(name).to_mapping() for name in ("efficientnet-lite0", "open-nsfw")}
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo))
-    photos = {"photos": str(ROOT / "config/masks"), "size": [8, 8], "layers": "block"}
+    photos = {"photos": str(ROOT / "config/examples/masks"), "size": [8, 8], "layers": "block"}
     config = {
         "zoo": str(tmp_path / "zoo.yaml"),
         "sample_set": "mine",

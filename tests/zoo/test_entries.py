@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from own_configs import EXAMPLES, FILE
 from torch import nn
 
 from rosetta_steps.maps import running
@@ -136,7 +137,7 @@ def test_merge_keys_may_be_overridden_and_used_again(tmp_path):
     assert read_yaml(tmp_path / "zoo.yaml") == yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("path", ["config/models.yaml", "config/paper.yaml", "config/config.yaml"])
+@pytest.mark.parametrize("path", ["config/models.yaml", FILE, *EXAMPLES])
 def test_the_committed_files_hold_no_key_twice(path):
     assert read_yaml(path) == yaml.safe_load(Path(path).read_text())
 

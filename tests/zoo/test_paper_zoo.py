@@ -47,7 +47,7 @@ def test_maps_of_stylegan3_are_cut_to_the_image():
 
 @pytest.mark.parametrize("preset", ["all", "block", "published"])
 def test_every_model_of_the_paper_has_every_preset(preset):
-    config = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config/examples/paper.yaml").read_text())
     names = {
         name
         for chosen in config["sample_sets"].values()
@@ -61,7 +61,7 @@ def test_every_model_of_the_paper_has_every_preset(preset):
 
 def test_the_inversion_of_the_paper_inherits_nothing_that_the_paper_does_not_do():
     """Every setting that changes a number stands in paper.yaml itself."""
-    paper = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    paper = yaml.safe_load((ROOT / "config/examples/paper.yaml").read_text())
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text())["inversion"]
     inherited = set(default) - set(paper["inversions"]["imagenet"])
     assert inherited == {"seed", "perceptual_network", "perceptual_size"}

@@ -41,7 +41,7 @@ rule correlation:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         nearest=lambda w: RULES.neighbours_kept(w.a, w.b),
         precision=config["correlation"]["precision"],
-        centre=config["correlation"]["centre"],
+        similarity=config["correlation"]["similarity"],
         identity=identity("correlations"),
     shell:
         r"""
@@ -50,7 +50,7 @@ rule correlation:
             --images-per-strip {params.images_per_strip} \
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
-            --centre {params.centre} \
+            --similarity {params.similarity} \
             --splits {params.splits} --nearest {params.nearest} --decoys {params.decoys} \
             --samples {params.samples:q} \
             --memory-gb {resources.worker_gb} --gpus {resources.gpu} \

@@ -73,5 +73,5 @@ rule edit_figure:
 rule edits:
     """Every edit that the sample set's matches guide, and the figures of them."""
     input:
-        RULES.all_edits(),
+        RULES.all_edits,
     localrule: True

@@ -184,5 +184,5 @@ rule animation:
 rule inversions:
     """Tables, figures and animations of every inversion that the sample set's matches guide."""
     input:
-        RULES.all_inversions(),
+        RULES.all_inversions,
     localrule: True

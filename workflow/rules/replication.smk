@@ -65,13 +65,13 @@ rule replication_summary:
     params:
         sums=lambda w, input: stores(input.sums),
         comparisons=RULES.comparisons_of,
-        centre=config["correlation"]["centre"],
+        similarity=config["correlation"]["similarity"],
         resamples=config["evidence"]["resamples"],
         identity=identity("replication"),
     shell:
         r"""
         python -m rosetta_steps.replication --pairs {input.pairs:q} --image-sums {params.sums:q} \
-            --comparisons {params.comparisons:q} --centre {params.centre} \
+            --comparisons {params.comparisons:q} --similarity {params.similarity} \
             --resamples {params.resamples} --identity {params.identity} \
             --output {output.table:q} 2>&1 | tee {log:q}
         """
@@ -80,5 +80,5 @@ rule replication_summary:
 rule replication:
     """Every replication of what is mined on the sample set."""
     input:
-        RULES.all_replications(),
+        RULES.all_replications,
     localrule: True

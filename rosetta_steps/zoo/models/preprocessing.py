@@ -67,7 +67,7 @@ def preprocessing_of(name: str, entry: Entry, default: dict) -> Preprocessing:
     if missing := [key for key in needed if key not in merged]:
         raise UserError(
             f"the entry of {name} says nothing of {', '.join(missing)}, and neither does what it "
-            "loads: add them under `preprocessing` in config/models.yaml."
+            "loads: add them under `preprocessing` in its entry."
         )
     for key in ("size", "mean", "std"):
         merged[key] = tuple(merged[key])

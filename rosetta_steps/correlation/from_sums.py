@@ -1,11 +1,11 @@
-"""Computation of a tile's correlations from its sums of products."""
+"""Similarities of a tile's units from their sums of products."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import xarray as xr
 
-from rosetta_steps.correlation.settings import MEAN, MEAN_MAP
+from rosetta_steps.correlation.similarities import PEARSON, Similarity, Statistics
 from rosetta_steps.correlation.units import Units, places
 from rosetta_steps.maps.resampling import Size, comparison_size, meeting_size, projected
 from rosetta_steps.maps.splits import of_split, split_of
@@ -20,12 +20,12 @@ def correlations_of(
     moments: tuple[xr.DataTree, xr.DataTree],
     images: int,
     *,
-    centre: str = MEAN,
+    similarity: Similarity = PEARSON,
     splits: int = 1,
     split: int | None = None,
     decoy: int | None = None,
 ) -> np.ndarray:
-    """Return the correlations of a tile, from its sums over images.
+    """Return the correlations of a tile, or other similarities, from its sums over images.
 
     Args:
         sums: Sums of products of centred maps for each pair of map sizes, (split or decoy, unit
@@ -33,7 +33,7 @@ def correlations_of(
         units: Units of both models.
         moments: Moments of both models.
         images: Number of images.
-        centre: What is taken from the maps, MEAN or MEAN_MAP.
+        similarity: What is computed.
         splits: Number of splits.
         split: Number of the split to correlate on; None uses all images.
         decoy: Number of the decoy to correlate; None takes the maps as they are.
@@ -54,25 +54,24 @@ def correlations_of(
         mean, variance = map(np.concatenate, zip(*found, strict=True))
         return mean, variance
 
-    def mean_maps_of(side: int, size: Size, mean: np.ndarray) -> np.ndarray:
-        layers = [_moments_of(moments[side][name], split) for name in units[side].layers[size]]
-        found = np.concatenate([layer["mean_map"].values for layer in layers])
-        return found - mean[:, None, None]
+    def mean_maps_of(side: int, sizes: tuple[Size, Size]) -> tuple[np.ndarray, np.ndarray]:
+        compared, meeting = comparison_size(*sizes), meeting_size(*sizes)
+        names = units[side].layers[sizes[side]]
+        layers = [_moments_of(moments[side][name], split) for name in names]
+        maps = np.concatenate([layer["mean_map"].values for layer in layers])
+        maps = maps - moments_of(side, sizes[side], compared)[0][:, None, None]
+        return projected(maps, meeting).reshape(len(maps), -1), mean_square(maps, compared)
 
     for sizes, parts in sums.items():
-        compared, meeting = comparison_size(*sizes), meeting_size(*sizes)
-        both = [moments_of(side, size, compared) for side, size in enumerate(sizes)]
-        mean, variance = (list(values) for values in zip(*both, strict=True))
-        offset = [mean[side] - units[side].centre(size) for side, size in enumerate(sizes)]
-        mean_maps = None
-        if centre == MEAN_MAP:
-            maps = [mean_maps_of(side, size, mean[side]) for side, size in enumerate(sizes)]
-            variance = [
-                np.maximum(of - mean_square(of_maps, compared), 0)
-                for of, of_maps in zip(variance, maps, strict=True)
-            ]
-            mean_maps = [projected(of_maps, meeting).reshape(len(of_maps), -1) for of_maps in maps]
-        deviation = [np.sqrt(of_side) for of_side in variance]
+        compared = comparison_size(*sizes)
+        a, b = (
+            Statistics(*moments_of(side, size, compared), partial(mean_maps_of, side, sizes))
+            for side, size in enumerate(sizes)
+        )
+        offset = [
+            of.mean - u.centre(size) for of, u, size in zip((a, b), units, sizes, strict=True)
+        ]
+        scale = [similarity.scale(of_side) for of_side in (a, b)]
         count = images
         if split is not None:
             count = int((split_of(images, splits) == split).sum())
@@ -83,12 +82,11 @@ def correlations_of(
         for start in range(0, parts.shape[1], ROWS):
             rows = slice(start, start + ROWS)
             products = parts[chosen, rows].sum(0)
-            covariance = products / (count * values) - np.outer(offset[0][rows], offset[1])
-            if mean_maps is not None:
-                covariance -= mean_maps[0][rows] @ mean_maps[1].T / values
+            shared = products / (count * values) - np.outer(offset[0][rows], offset[1])
+            similarity.shared(shared, a, b, rows, values)
             with np.errstate(invalid="ignore", divide="ignore"):
-                r = covariance / deviation[0][rows, None] / deviation[1]
-            # Nothing is left of a unit that only has its mean map.
+                r = shared / scale[0][rows, None] / scale[1]
+            # Of a unit whose scale is 0 nothing is to be compared.
             r[np.isinf(r)] = np.nan
             table[np.ix_(where[0][sizes[0]][rows], where[1][sizes[1]])] = np.clip(r, -1, 1)
     return table
