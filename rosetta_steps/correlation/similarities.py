@@ -6,7 +6,7 @@ SIMILARITIES. Best buddies, decoys, splits and `rosetta_steps.verify` then take 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -65,6 +65,7 @@ class Similarity:
     """
 
     title: str
+    _: KW_ONLY
     shared: Callable[[np.ndarray, Statistics, Statistics, Rows, int], None]
     scale: Callable[[Statistics], np.ndarray]
     prepare: Callable[[np.ndarray], np.ndarray]

@@ -37,8 +37,8 @@ def largest_difference(correlations: Path, a: Path, b: Path, pairs: int, seed: i
 
     Args:
         correlations: Store of {a}--{b}, a table or the nearest partners.
-        a: Activations of the first model; b: of the second. Of stores of matched units, these
-            are drawn from.
+        a: Activations of the first model. Of a store of matched units, these are drawn from.
+        b: The same of the second model.
         pairs: Number of pairs.
         seed: Of the draw.
 

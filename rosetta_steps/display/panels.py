@@ -57,7 +57,8 @@ def draw_heatmap(
         activation: Map (y, x) of the unit, not scaled or resized.
         unit_range: Minimum and maximum of the unit over all mined images.
         image: Image (rgb, y, x) in [0, 1].
-        x, y: Coordinates of the upper left corner in inches.
+        x: Left edge in inches.
+        y: Upper edge in inches.
         width: Width in inches.
     """
     height = width * proportion(image)

@@ -217,6 +217,7 @@ def unit_maxima(
     One block of images is read at a time, and only chunks that hold requested channels.
 
     Args:
+        stores: Matched maps of each model by its name.
         units: Units of any models and layers.
         images: Number of images.
 

@@ -97,7 +97,8 @@ def paint(maps: Tensor, mask: Tensor, minimum: Tensor, maximum: Tensor, level: f
     Args:
         maps: Of any size.
         mask: In [0, 1], (y, x), of the size of the image; averaged over each position of the maps.
-        minimum, maximum: Of each unit over the dataset, (unit).
+        minimum: Of each unit over the dataset, (unit).
+        maximum: The same.
         level: 0 paints the minimum, 1 the maximum.
     """
     share = functional.adaptive_avg_pool2d(mask[None, None].to(maps), size_of(maps))
@@ -158,7 +159,8 @@ class Edit:
 
         Args:
             maps: As they are.
-            minimum, maximum: Of each unit over the dataset, (unit).
+            minimum: Of each unit over the dataset, (unit).
+            maximum: The same.
         """
         return OPERATIONS[self.kind](self, maps, minimum, maximum)
 

@@ -8,7 +8,7 @@ products are taken at the smaller one, by the adjoint of the upsampling (maps.re
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 
@@ -20,11 +20,12 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from rosetta_steps.correlation.projection import SMALL_MAP, Memory, Projection
 from rosetta_steps.evidence import low_level
 from rosetta_steps.evidence.intervals import ImageSums, effective_images
 from rosetta_steps.evidence.parts import LAYERS, PAIR, parts_of_variance, sizes_compared
 from rosetta_steps.maps.channels import places_of, planes
-from rosetta_steps.maps.resampling import Size, meeting_size, upsampling
+from rosetta_steps.maps.resampling import Size, meeting_size, projected, upsampling
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.budgets import image_blocks
@@ -165,10 +166,23 @@ class FeatureSums:
     def add(self, features: Tensor) -> None:
         """Take the features of a block of images at the images' size, (image, feature, y, x)."""
         self.maps = low_level.resized(features, self.size)
+        self._below: dict[Size, Tensor] = {}
         rows = self.maps.transpose(0, 1).flatten(1).double()
         self.values += rows.shape[1]
         self.sum += rows.sum(1).numpy()
         self.product += (rows @ rows.T).numpy()
+
+    def below(self, own: Size) -> Tensor:
+        """Features of the block as products with maps of a smaller size take them, by the adjoint.
+
+        Returns:
+            (value of the block, feature).
+        """
+        if own not in self._below:
+            up_y, up_x = _matrices(own, self.size)
+            maps = up_y.T @ self.maps @ up_x
+            self._below[own] = maps.transpose(0, 1).flatten(1).T.contiguous()
+        return self._below[own]
 
     @property
     def mean(self) -> np.ndarray:
@@ -224,27 +238,40 @@ class UnitsAtSize:
         sum, square, left: Of each unit and image of the block, (unit, image): sums of values and
             their squares about the unit's mean, and of squares about its mean map.
         with_features: Sum of each unit's products with each feature over all images.
+        meeting: By the size at which they meet another layer's: maps of the block, (unit, image,
+            position), about each unit's mean.
+        mean_maps: By that size, mean maps about the mean, (unit, position).
+        squares: By that size, sums over images of squared maps, (unit, position).
     """
 
     def __init__(self, layer: LayerMaps, size: Size):
         self.layer, self.size = layer, size
-        own = layer.reader.sizes[layer.layer]
+        self.own = own = layer.reader.sizes[layer.layer]
         moments = layer.moments.isel(channel=layer.channels)
         parts = parts_of_variance(moments, size)
         self.mean, self.variance = torch.from_numpy(parts["mean"]).float(), parts["variance"]
         mean_map = moments["mean_map"].values - parts["mean"][:, None, None]
         self.mean_map = torch.from_numpy(mean_map).float()
-        self.up = [
-            torch.from_numpy(upsampling(o, s)).float() for o, s in zip(own, size, strict=True)
-        ]
+        self.up = _matrices(own, size)
         self.with_features = np.zeros((len(layer.channels), len(low_level.FEATURES)))
-        self.meetings: dict[Size, tuple[np.ndarray, np.ndarray]] = {}
+        self.mean_maps: dict[Size, np.ndarray] = {}
         self.squares: dict[Size, np.ndarray] = {}
+
+    def meets(self, meeting: Size) -> None:
+        """Prepare for a size at which they meet another layer's, at most their own."""
+        if meeting not in self.mean_maps:
+            mean_maps = projected(self.mean_map.numpy(), meeting).astype(np.float32)
+            self.mean_maps[meeting] = mean_maps.reshape(len(mean_maps), -1)
+            self.squares[meeting] = np.zeros(self.mean_maps[meeting].shape)
+
+    @cached_property
+    def projection(self) -> Projection:
+        """To all sizes at which they meet others."""
+        return Projection(self.own, list(self.mean_maps), Memory("cpu", torch.float32))
 
     def add(self, shown: FeatureSums) -> None:
         """Take the layer's block of images, and the features on it."""
         self.maps = self.layer.maps - self.mean[:, None, None, None]
-        self.meetings = {}
         # All at the layer's own size: sum(U b) = <U^T 1, b>, |U b|^2 = <b, U^T U b>, and with a
         # feature F <U b, F> = <b, U^T F>.
         maps, mean_map = self._through_gram(self.maps), self._through_gram(self.mean_map)
@@ -253,34 +280,23 @@ class UnitsAtSize:
         both = [of.flatten(-2).numpy() for of in (self.maps, maps, self.mean_map, mean_map)]
         _sum_units(both[0], both[1], both[2], both[3], weights, sums)
         self.sum, self.square, self.left = sums
-        below = (self.up[0].T @ shown.maps @ self.up[1]).transpose(0, 1).flatten(1)
-        self.with_features += (self.maps.flatten(1) @ below.T).double().numpy()
+        below = shown.below(self.own)
+        self.with_features += (self.maps.flatten(1) @ below).double().numpy()
+        units, images = self.maps.shape[:2]
+        self.meeting = {
+            meeting: matrix.view(units, images, -1).numpy()
+            for meeting, matrix in self.projection(self.maps).items()
+        }
+        for meeting, of in self.meeting.items():
+            _add_squares(of, self.squares[meeting])
 
     def _through_gram(self, maps: Tensor) -> Tensor:
-        if tuple(maps.shape[-2:]) == self.size:
+        if self.own == self.size:
             return maps
         gram_y, gram_x = (up.T @ up for up in self.up)
-        return gram_y @ maps @ gram_x
-
-    def where_they_meet(self, meeting: Size) -> tuple[np.ndarray, np.ndarray]:
-        """Maps of the block, (unit, image, position), and mean maps, about each unit's mean.
-
-        Args:
-            meeting: Size at which they meet another layer's, at most their own.
-        """
-        if meeting not in self.meetings:
-            own = self.layer.reader.sizes[self.layer.layer]
-            up_y, up_x = (
-                torch.from_numpy(upsampling(m, o)).float()
-                for m, o in zip(meeting, own, strict=True)
-            )
-            maps, mean_maps = (
-                (up_y.T @ of @ up_x).flatten(-2).numpy() for of in (self.maps, self.mean_map)
-            )
-            self.meetings[meeting] = maps, mean_maps
-            squares = np.einsum("uip,uip->up", maps, maps, dtype=np.float64)
-            self.squares[meeting] = self.squares.get(meeting, 0) + squares
-        return self.meetings[meeting]
+        if prod(self.own) <= SMALL_MAP["cpu"]:  # one large product is faster than many small ones
+            return (maps.flatten(-2) @ torch.kron(gram_y, gram_x)).view(maps.shape)
+        return gram_y @ (maps.flatten(0, -2) @ gram_x).view(maps.shape)
 
     def rows(self, channels: pd.Series) -> np.ndarray:
         """Where units stand among these, by their channel numbers."""
@@ -308,6 +324,8 @@ class Group:
         self.rows = [u.rows(pairs[f"channel_{s}"]) for u, s in zip(units, "ab", strict=True)]
         own = [u.layer.reader.sizes[u.layer.layer] for u in units]
         self.meeting = meeting_size(*own)
+        for of_layer in units:
+            of_layer.meets(self.meeting)
         self.count = np.zeros((len(pairs), BINS), np.int64)
         self.total = np.zeros((len(pairs), BINS))
         self.moved = np.zeros((len(pairs), len(OFFSETS), len(OFFSETS)))
@@ -318,7 +336,8 @@ class Group:
             sums[f"sum_{side}"][self.pairs, block] = units.sum[rows]
             sums[f"sum_{side}{side}"][self.pairs, block] = units.square[rows]
             sums[f"left_{side}{side}"][self.pairs, block] = units.left[rows]
-        (a, mean_a), (b, mean_b) = (units.where_they_meet(self.meeting) for units in self.units)
+        a, b = (units.meeting[self.meeting] for units in self.units)
+        mean_a, mean_b = (units.mean_maps[self.meeting] for units in self.units)
         products = np.zeros((2, len(self.pairs), a.shape[1]), np.float32)
         rows_a, rows_b = self.rows
         _multiply(
@@ -337,7 +356,7 @@ class Group:
         images = self.units[0].layer.reader.images
         first, square = [], []
         for units, rows in zip(self.units, self.rows, strict=True):
-            mean_maps = units.where_they_meet(self.meeting)[1]
+            mean_maps = units.mean_maps[self.meeting]
             first.append(images * mean_maps.astype(np.float64)[rows].reshape(-1, *self.meeting))
             square.append(units.squares[self.meeting][rows].reshape(-1, *self.meeting))
         found = np.full(self.moved.shape, np.nan)
@@ -393,9 +412,24 @@ def _sum_units(maps, gram, mean_maps, gram_mean_maps, weights, sums):
             sums[0, unit, image], sums[1, unit, image], sums[2, unit, image] = total, square, left
 
 
+def _matrices(small: Size, large: Size) -> list[Tensor]:
+    # Of the upsampling from one size to the other, along height and width.
+    both = zip(small, large, strict=True)
+    return [torch.from_numpy(upsampling(s, of)).float() for s, of in both]
+
+
 def window(offset: int, length: int) -> slice:
     """Cells of a map that have a partner `offset` cells further on."""
     return slice(max(0, -offset), length - max(0, offset))
+
+
+@numba.njit(parallel=True, cache=True)
+def _add_squares(maps, total):
+    units, images, positions = maps.shape
+    for unit in numba.prange(units):
+        for image in range(images):
+            for position in range(positions):
+                total[unit, position] += maps[unit, image, position] ** 2
 
 
 @numba.njit(parallel=True, cache=True, fastmath=True)

@@ -21,7 +21,8 @@ def best_buddies(near_a: Nearest, near_b: Nearest) -> pd.DataFrame:
     """BB(a, b; K) of eq. 3.
 
     Args:
-        near_a: The K nearest units of b of each unit of a; near_b: the other way round.
+        near_a: The K nearest units of b of each unit of a.
+        near_b: The K nearest units of a of each unit of b.
 
     Returns:
         unit_a, unit_b, correlation, rank_a (place of b among a's neighbours, from 1), rank_b;
