@@ -182,7 +182,8 @@ def correlation_and_ranks(
 
     Args:
         correlations: The whole table, or the nearest partners of every unit.
-        units_a, units_b: Rows and columns of the pairs.
+        units_a: Rows of the pairs.
+        units_b: Their columns.
 
     Returns:
         r, the rank of b among the neighbours of a and that of a among those of b, from 1, (pair)
