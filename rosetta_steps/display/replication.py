@@ -129,6 +129,7 @@ def caption(table: pd.DataFrame, mined: str, main: str) -> str:
         "all models together; small: each model. " if main == EVERY_MODEL else f"{main}. "
     )
     intervals = "Bars: Wilson's 95 % interval, as if pairs were independent. "
+    intervals += "Decoys share favourite places alone. " if DECOYS in found else ""
     if REFERENCE not in found:
         return (
             f"{pooled}{intervals}No same-distribution reference was configured: how much of the "
