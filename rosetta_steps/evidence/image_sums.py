@@ -9,7 +9,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from math import prod
+from math import inf, prod
 from pathlib import Path
 
 import numba
@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
 from tqdm import tqdm
 
 from rosetta_steps.correlation.projection import SMALL_MAP, Memory, Projection
@@ -35,6 +36,10 @@ from rosetta_steps.storage.manifests import Provenance, ingredients
 
 KIND = "image sums"
 TOP_SHARE = 0.01  # of all products of a pair, whose share of their sum is kept
+# A position has a high norm where the squares of all units there sum to more than the median and so
+# many median absolute deviations, those of the first block: in vision transformers a few such
+# tokens carry global information (Darcet et al. 2024).
+HIGH_NORM = 6
 # Products are counted by their leading bits, eight bins to an octave: nothing has to be sorted.
 SHIFT, BINS = 20, 1 << 11
 # Cells by which one map is moved against the other, in height and width.
@@ -112,7 +117,9 @@ def sums_of(
         `sum_ab` of values about each unit's mean, and `left_aa`, `left_bb`, `left_ab` of values
         about its mean map. By (pair): `positions`; `top_positions`, the share of the sum of
         `left_ab` that the largest hundredth of all products has, at the size where both meet;
-        `moved`, by (pair, down, right), correlations at that size with b's map moved by a cell;
+        `high_norm`, the share that positions of a high norm have; `high_norm_a`, `_b`, the share of
+        the positions of a layer that have one; `moved`, by (pair, down, right), correlations at
+        that size with the map of b moved by a cell;
         `effective_images_a`, `_b`; `explained_a`, `_b`, R^2 of the low-level features;
         `partial_low_level`. By (pair, feature): `low_level_a`, `_b`, correlations with each.
     """
@@ -209,6 +216,8 @@ class LayerMaps:
         self.channels = np.sort(channels)
         self.places = list(places_of(reader, layer, self.channels.tolist()).values())
         self.sizes: dict[Size, UnitsAtSize] = {}
+        self.limit: Tensor | None = None
+        self.positions = self.high_positions = 0
 
     def at(self, size: Size) -> "UnitsAtSize":
         """The units at a size of comparison; one object a size."""
@@ -224,6 +233,19 @@ class LayerMaps:
         """Take a block of images."""
         maps = planes(self.reader, self.layer, block, self.places)
         self.maps = torch.from_numpy(maps.astype(np.float32)).transpose(0, 1).contiguous()
+        norms = torch.linalg.vector_norm(self.maps, dim=0).square()
+        if self.limit is None:
+            median = norms.median()
+            deviation = (norms - median).abs().median()
+            # Where most positions are silent, every other one would stand out.
+            self.limit = median + HIGH_NORM * deviation if deviation > 0 else norms.new_tensor(inf)
+        self.high = norms > self.limit
+        self.positions += norms.numel()
+        self.high_positions += int(self.high.sum())
+
+    def high_at(self, meeting: Size) -> Tensor:
+        """Where the norm is high at a smaller size: in some position that a cell covers."""
+        return adaptive_max_pool2d(self.high.float(), meeting) > 0
 
 
 class UnitsAtSize:
@@ -329,6 +351,7 @@ class Group:
         self.count = np.zeros((len(pairs), BINS), np.int64)
         self.total = np.zeros((len(pairs), BINS))
         self.moved = np.zeros((len(pairs), len(OFFSETS), len(OFFSETS)))
+        self.high = np.zeros(len(pairs))
 
     def add(self, sums: Mapping[str, np.ndarray], block: slice) -> None:
         """Add the block of images that both layers have read."""
@@ -344,6 +367,13 @@ class Group:
             a, mean_a, b, mean_b, rows_a, rows_b, products[0], products[1], self.count, self.total
         )
         sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
+        high = torch.stack([units.layer.high_at(self.meeting) for units in self.units]).any(0)
+        places = high.flatten(1).nonzero().numpy()
+        at_places = [
+            (of - mean[:, None])[:, places[:, 0], places[:, 1]]
+            for of, mean in ((a, mean_a), (b, mean_b))
+        ]
+        self.high += np.einsum("pk,pk->p", at_places[0][rows_a], at_places[1][rows_b])
         of_a, of_b = (of.reshape(*of.shape[:2], *self.meeting) for of in (a, b))
         _multiply_moved(of_a, of_b, rows_a, rows_b, self.moved)
 
@@ -483,6 +513,7 @@ def _dataset(
     positions = empty(len(pairs))
     top, partials = empty(len(pairs)), empty(len(pairs))
     moved = empty((len(pairs), len(OFFSETS), len(OFFSETS)))
+    high, of_layers = empty(len(pairs)), [empty(len(pairs)) for _ in "ab"]
     features = [empty((len(pairs), len(low_level.FEATURES))) for _ in "ab"]
     explained = [empty(len(pairs)) for _ in "ab"]
     for group in groups:
@@ -492,7 +523,10 @@ def _dataset(
     for group in groups:
         rows = group.pairs
         moved[rows] = group.correlation_moved()
-        top[rows] = group.top_positions(sums["left_ab"][rows].sum(1, dtype=np.float64))
+        left = sums["left_ab"][rows].sum(1, dtype=np.float64)
+        top[rows] = group.top_positions(left)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            high[rows] = np.where(left > 0, group.high / left, np.nan)
         of_size = shown[group.size]
         deviations = np.sqrt(np.diag(of_size.covariance()))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -500,6 +534,7 @@ def _dataset(
         between = np.nan_to_num(between)
         for side, units in enumerate(group.units):
             features[side][rows] = units.correlation_with(of_size)[group.rows[side]]
+            of_layers[side][rows] = units.layer.high_positions / max(1, units.layer.positions)
             explained[side][rows] = low_level.explained(features[side][rows], between)
         partials[rows] = low_level.partial_correlation(
             r[rows], features[0][rows], features[1][rows], between
@@ -507,11 +542,13 @@ def _dataset(
     variables: dict = {name: (("pair", "image"), values) for name, values in sums.items()}
     variables["positions"] = ("pair", positions.astype(np.int64))
     variables["top_positions"] = ("pair", top)
+    variables["high_norm"] = ("pair", high)
     variables["moved"] = (("pair", "down", "right"), moved)
     variables["partial_low_level"] = ("pair", partials)
     for side, name in enumerate("ab"):
         energy = sums[f"left_{name}{name}"].T
         variables[f"effective_images_{name}"] = ("pair", effective_images(energy))
+        variables[f"high_norm_{name}"] = ("pair", of_layers[side])
         variables[f"low_level_{name}"] = (("pair", "feature"), features[side])
         variables[f"explained_{name}"] = ("pair", explained[side])
     coordinates: dict = {name: ("pair", pairs[name].to_numpy()) for name in PAIR}

@@ -84,7 +84,8 @@ class Experiment:
         deviations: Standard deviation of every unit of each layer of the model over the sample
             set, (channel); NaN of a unit that never varies.
         batch: Images at once.
-        progress: Called with a number of images after each pass of the model.
+        progress: Called with a number of images after each pass of the model, and after each that
+            compares candidates for a control unit.
 
     Raises:
         ValueError: A layer of the generator cannot be set.
@@ -157,6 +158,7 @@ class Experiment:
             for place, channel in enumerate(channels):
                 after = self._painted(block, (layer, channel), kind, maps)
                 total[place] += picture_change(before, after).sum()
+                self.progress(len(after))
         return int(channels[1 + np.abs(total[1:] - total[0]).argmin()])
 
     def run(self) -> list[dict[str, Measured]]:

@@ -19,7 +19,7 @@ from rosetta_steps.interventions.controls import (
     matched_controls,
     strongest_pairs,
 )
-from rosetta_steps.interventions.effects import Anchor, Experiment, Measured
+from rosetta_steps.interventions.effects import CANDIDATE_IMAGES, Anchor, Experiment, Measured
 from rosetta_steps.interventions.painting import CLAMP, KINDS, SILENCE, Painter
 from rosetta_steps.interventions.settings import Interventions
 from rosetta_steps.maps.resampling import size_of
@@ -129,8 +129,11 @@ def interventions_of(
                     f"unit {layer}:{channel} never varies by its moments, and the dictionary "
                     "matches it: they are of different images. Run the workflow again."
                 )
-    passes = painter.images * (1 + sum(2 * (1 + bool(a.candidates)) for a in anchors))
-    with tqdm(total=passes, desc=f"interventions on {model.name}", unit="image") as bar:
+    with tqdm(
+        total=images_shown(painter.images, anchors),
+        desc=f"interventions on {model.name}",
+        unit="image",
+    ) as bar:
         experiment = Experiment(
             painter, model, anchors, of_layer[1], batch=batch, progress=bar.update
         )
@@ -161,6 +164,19 @@ def interventions_of(
 
 
 KEYS = ("concept", "generator_layer", "generator_channel", "layer", "channel", "correlation")
+
+
+def images_shown(images: int, anchors: Sequence[Anchor]) -> int:
+    """Number of images of all passes, which the progress bar counts.
+
+    Args:
+        images: Number of images on which units are set.
+        anchors: The pairs.
+    """
+    kinds = len(KINDS)
+    of_model = images * (1 + sum(kinds * (1 + bool(a.candidates)) for a in anchors))
+    with_candidates = sum(kinds * (1 + len(a.candidates)) for a in anchors if a.candidates)
+    return of_model + min(images, CANDIDATE_IMAGES) * with_candidates
 
 
 def deviations_of(moments: xr.DataTree, layer: str) -> np.ndarray:

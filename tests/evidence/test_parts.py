@@ -110,6 +110,33 @@ def test_the_largest_hundredth_of_the_products_has_its_share(tmp_path):
         assert (found > 0.4) == (channel == 0)
 
 
+def test_positions_of_a_high_norm_have_their_share_of_the_products(tmp_path):
+    maps = [random_maps(seed, 40, (5, 6, 6)) for seed in (5, 6)]
+    maps[1]["layer0"] = maps[1]["layer0"] + maps[0]["layer0"]
+    maps[1]["layer0"][::4, :3, 2, 5] += 40  # such tokens; two of the five units do not take part
+    maps[0]["layer0"][::4, :3, 2, 5] += 3
+    stores = [write_maps(tmp_path / f"{n}.zarr", m) for n, m in zip("ab", maps, strict=True)]
+    pairs = pd.DataFrame({"layer_a": "layer0", "channel_a": range(5)})
+    pairs = pairs.assign(layer_b="layer0", channel_b=range(5))
+    images = xr.DataArray(np.zeros((40, 3, 9, 9), np.float32), dims=("image", "rgb", "y", "x"))
+    moments = [open_tree(moments_of(path)) for path in stores]
+    sums = sums_of([MapReader(path) for path in stores], moments, pairs, images)
+    a, b = (m["layer0"].astype(float) for m in maps)
+    norms = [np.square(m).sum(1) for m in (a, b)]
+    high = []
+    for of in norms:
+        first = of[:32]  # the block that is read first
+        deviation = np.median(np.abs(first - np.median(first)))
+        high.append(of > np.median(first) + 6 * deviation)
+    assert float(sums["high_norm_b"][0]) == pytest.approx(high[1].mean())
+    assert high[1][::4, 2, 5].all() and high[1].mean() < 0.02
+    products = (a - a.mean(0)) * (b - b.mean(0))
+    either = (high[0] | high[1])[:, None]
+    expected = (products * either).sum((0, 2, 3)) / products.sum((0, 2, 3))
+    np.testing.assert_allclose(sums["high_norm"], expected, rtol=1e-4)
+    assert (expected[:3] > 0.15).all() and (expected[3:] < 0.1).all()
+
+
 def test_moved_by_a_cell_are_the_correlations_over_the_cells_that_both_have(measured):
     pairs, maps, _, sums, _ = measured
     for row, pair in enumerate(pairs.itertuples(index=False)):

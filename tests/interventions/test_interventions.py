@@ -107,7 +107,9 @@ def dictionary(*pairs):
 BOTH = dictionary((1, RED, RED, 0.9), (2, TWIN, RED, 0.9))
 
 
-def test_an_effect_is_found_where_there_is_a_path_and_none_where_there_is_a_common_cause(world):
+def test_an_effect_is_found_where_there_is_a_path_and_none_where_there_is_a_common_cause(
+    world, capsys
+):
     painter, model, maps, seen, trees = world
     pooled = maps.reshape(IMAGES, PAINTERS, 4, 2, 4, 2).mean((3, 5))
     r = [np.corrcoef(pooled[:, c].ravel(), seen[:, RED].ravel())[0, 1] for c in (RED, TWIN)]
@@ -123,6 +125,7 @@ def test_an_effect_is_found_where_there_is_a_path_and_none_where_there_is_a_comm
     assert (common["clamp_effect"], common["clamp_p"], common["clamp_change"]) == (0, 1, 0)
     assert common["verdict"] == "no effect shown"
     assert list(found["controls"]) == [20, 20]
+    assert "100%" in capsys.readouterr().err
     # Neither is the other's control: both are matched to one unit.
     columns = ["clamp_control", "silence_control"]
     assert not found[columns].isin([RED, TWIN]).any(axis=None)
