@@ -26,6 +26,15 @@ def main() -> None:
         metavar="CSV",
         help="evidence of the generator's best buddies, one table a model; adds trust.html",
     )
+    parser.add_argument("--names", type=Path, metavar="CSV", help="plain names of units")
+    parser.add_argument(
+        "--untrained",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="CSV",
+        help="best buddies with models and with their untrained copies, one table a model",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page, DIR/index.html")
     parser.add_argument("--top", type=int, default=3, help="example images of most response")
     parser.add_argument("--middle", type=int, default=2, help="example images around the median")

@@ -29,6 +29,12 @@ def main() -> None:
         default=NEIGHBOURS,
         help="K of the best buddies, default %(default)s",
     )
+    parser.add_argument(
+        "--untrained",
+        type=int,
+        default=0,
+        help="untrained copies of each model but the first, default %(default)s",
+    )
     parser.add_argument("--output", type=Path, help="file to write the plan to as well")
     a = parser.parse_args()
 
@@ -45,6 +51,7 @@ def main() -> None:
         store=a.store,
         splits=a.splits,
         neighbours=a.neighbours,
+        untrained=a.untrained,
     )
     print(text)
     if a.output:

@@ -30,7 +30,8 @@ from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models import open_clip_models, timm_models
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
-from rosetta_steps.zoo.proof import prove, refuse_unsteady_generator, textured
+from rosetta_steps.zoo.proof import prove, refuse_unsteady_generator
+from rosetta_steps.zoo.textures import textured
 from rosetta_steps.zoo.weights import location, weights_file
 
 # The smallest of each file and class of timm 1.0.31, of those with fewer than 60 million

@@ -2,13 +2,11 @@
 
 The images, the layers and the steps are the same: sample, dump, moments, correlate, best buddies.
 Only the weights differ: those of the zoo, and random ones (--untrained of them, seeds 0, 1, ...),
-drawn as timm or open_clip draw them before training. Whoever trained a network may have begun
-elsewhere; --initial takes the files it began with. Batch norms have the statistics they are born
-with, and residual branches that are born as nought stay so.
+drawn as zoo.untrained says. The workflow makes the same table of every model of a sample set
+(untrained: 3). Whoever trained a network may have begun elsewhere: --initial takes the files it
+began with, which the workflow does not.
 
-Networks differ in how many buddies they have, and more of them bring weaker ones into the median.
-So strength is also shown at equal rank: r of the n-th strongest pair of each. "none" is where a
-network has fewer pairs.
+Figures are those of evidence.untrained; "none" is where a network has fewer pairs.
 
 Writes untrained.csv into --output and prints it as a Markdown table. Maps lie in a temporary folder
 there, those of one network at a time beside the generator's, and are deleted.
@@ -29,11 +27,11 @@ import pandas as pd
 import torch
 import yaml
 
+from rosetta_steps.config.names import untrained_name
 from rosetta_steps.correlation.step import correlate
+from rosetta_steps.evidence.untrained import figures, table_of
 from rosetta_steps.maps import activations, moments
 from rosetta_steps.maps.running import Stream, describe
-from rosetta_steps.matching.best_buddies import best_buddies
-from rosetta_steps.matching.nearest import nearest
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError, run
@@ -45,81 +43,11 @@ from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.loading import choose_layers, load
 
 NEIGHBOURS = (1, 5)  # K
-THRESHOLDS = (0.3, 0.5)  # of r
-RANKS = (1, 5, 10, 25, 50, 100)  # of pairs at K = 1, the strongest first
-STRONGEST = 50  # pairs at K = 1
-
-
-def buddies_of(correlation: np.ndarray, neighbours: int) -> pd.DataFrame:
-    """Best buddies of a table (unit_a, unit_b)."""
-    return best_buddies(nearest(correlation, neighbours), nearest(correlation.T, neighbours))
-
-
-def figures(correlation: np.ndarray) -> dict[str, float]:
-    """What the table says of one network.
-
-    Args:
-        correlation: (unit of the generator, unit of the model), NaN where one never varies.
-
-    Returns:
-        By what it is: counts, and correlations, NaN where there are not so many pairs.
-
-    Raises:
-        ValueError: There are fewer units than neighbours.
-    """
-    missing = np.isnan(correlation)
-    found = {"units": correlation.shape[1], "units that never vary": int(missing.all(0).sum())}
-    for neighbours in NEIGHBOURS:
-        pairs = buddies_of(correlation, neighbours)
-        own = pairs.groupby("unit_a")["correlation"].max()
-        kind = f"K = {neighbours}:"
-        found[f"{kind} pairs"] = len(pairs)
-        found[f"{kind} generator units with a buddy"] = len(own)
-        for threshold in THRESHOLDS:
-            found[f"{kind} of them above r = {threshold}"] = int((own > threshold).sum())
-        found[f"{kind} strongest r"] = pairs["correlation"].max()
-        found[f"{kind} median r"] = pairs["correlation"].median()
-    varies = ~missing.all(1)
-    found["mean over generator units of the best r"] = (
-        np.nanmax(correlation[varies], 1).mean(dtype=np.float64) if varies.any() else np.nan
-    )
-    ranked = np.sort(buddies_of(correlation, 1)["correlation"])[::-1]
-    for rank in RANKS:
-        found[f"K = 1: r at rank {rank}"] = ranked[rank - 1] if len(ranked) >= rank else np.nan
-    enough = len(ranked) >= STRONGEST
-    mean = ranked[:STRONGEST].mean(dtype=np.float64) if enough else np.nan
-    found[f"K = 1: mean r of the strongest {STRONGEST} pairs"] = mean
-    return found
-
-
-def table_of(trained: dict[str, float], untrained: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """Figures side by side.
-
-    Args:
-        trained: As `figures` gives them.
-        untrained: The same, by network.
-
-    Returns:
-        A row a figure: figure, kind (count or r), trained, untrained_mean, untrained_lowest,
-        untrained_highest (of the networks that have it), networks (how many have it), and a column
-        a network.
-    """
-    of_networks = pd.DataFrame(untrained).astype(float)
-    summary = {
-        "figure": of_networks.index,
-        "kind": ["count" if isinstance(n, int) else "r" for n in trained.values()],
-        "trained": [float(value) for value in trained.values()],
-        "untrained_mean": of_networks.mean(axis=1).values,
-        "untrained_lowest": of_networks.min(axis=1).values,
-        "untrained_highest": of_networks.max(axis=1).values,
-        "networks": of_networks.notna().sum(axis=1).values,
-    }
-    return pd.concat([pd.DataFrame(summary), of_networks.reset_index(drop=True)], axis=1)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of `table_of` for people: trained, and untrained as mean (lowest to highest)."""
-    networks = len(table.columns) - list(table.columns).index("networks") - 1
+    networks = len(table.columns) - list(table.columns).index("share") - 1
     lines = ["| | trained | untrained: mean (range) |", "|---|---|---|"]
     for row in table.to_dict("records"):
         digits = 3 if row["kind"] == "r" else 0
@@ -203,14 +131,15 @@ def check(name: str, entry: Entry, images: int, untrained: int, initial: list[Pa
     """Refuse what cannot be compared before anything is computed.
 
     Raises:
-        ValueError: The model is none that timm or open_clip initialise, there are no images or no
-            untrained network to compare with, or a file is missing.
+        ValueError: It is no model, or files are given of one that neither timm nor open_clip
+            builds; there are no images or no untrained network to compare with; or a file is
+            missing.
     """
-    if entry.role != "model" or entry.loader not in ("timm", "open_clip"):
+    if entry.role != "model" or (initial and entry.loader not in ("timm", "open_clip")):
         raise UserError(
-            f"{name} has the role '{entry.role}' and the loader '{entry.loader}'. Choose a "
-            "model of timm or of open_clip (python -m rosetta_steps.zoo lists them): only these "
-            "can be drawn anew."
+            f"{name} has the role '{entry.role}' and the loader '{entry.loader}'. Choose a model, "
+            "and for --initial one of timm or of open_clip (python -m rosetta_steps.zoo lists "
+            "them)."
         )
     if images < 1:
         raise UserError(f"--images {images}: correlations need at least 1, and some hundreds.")
@@ -242,7 +171,7 @@ def compare(
 
     Args:
         generator: Its name in the zoo.
-        model: Name of a model of timm or open_clip.
+        model: Name of a model; with `initial`, of timm or open_clip.
         zoo: File with both entries.
         images: How many to sample.
         seed: Of the images.
@@ -288,7 +217,7 @@ def compare(
             maps, sums = dump(name, of_zoo, layers)
             table = place / f"{generator}--{name}.zarr"
             correlate(made[0], maps, made[1], sums, table, threads=threads)
-            found[label] = figures(open_dataset(table)["correlation"].values)
+            found[label] = figures(open_dataset(table), NEIGHBOURS)
             for store in (maps, sums, table):
                 shutil.rmtree(store)
     table = table_of(found.pop("trained"), found)
@@ -301,18 +230,14 @@ def networks(
 ) -> Iterator[tuple[str, str, str]]:
     """Label, name and zoo file of the trained network, then of the untrained ones, as compared."""
     yield "trained", model, zoo
-    entry = find_entry(model, zoo)
-    for number in range(len(initial) if initial else untrained):
-        name, file = f"{model}-untrained-{number}", place / f"{number}.safetensors"
-        if initial:
-            file = initial[number].absolute()
-        else:
-            initialise(model, entry, number, file)
-        own_zoo = place / f"{number}.yaml"
-        own_zoo.write_text(
-            yaml.safe_dump({name: with_weights(model, entry, file).to_mapping()}), encoding="utf-8"
-        )
-        yield str(initial[number]) if initial else f"seed {number}", name, str(own_zoo)
+    if not initial:
+        for seed in range(untrained):
+            yield f"seed {seed}", untrained_name(model, seed), zoo
+    for number, file in enumerate(initial or []):
+        name, own_zoo = f"{model}-initial-{number}", place / f"{number}.yaml"
+        entry = with_weights(model, find_entry(model, zoo), file.absolute())
+        own_zoo.write_text(yaml.safe_dump({name: entry.to_mapping()}), encoding="utf-8")
+        yield str(file), name, str(own_zoo)
 
 
 def main() -> None:
@@ -322,7 +247,7 @@ def main() -> None:
     )
     parser.add_argument("--generator", default="dcgan-digiface", help="default %(default)s")
     parser.add_argument(
-        "--model", default="mae-digiface", help="of timm or open_clip, default %(default)s"
+        "--model", default="mae-digiface", help="name in the zoo, default %(default)s"
     )
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     parser.add_argument("--images", type=int, default=400, help="default %(default)s")

@@ -15,6 +15,7 @@ ENDINGS = (
     ".zarr", ".csv", ".json", ".yaml", ".yml", ".txt", ".png", ".pdf", ".webp", ".html", ".log",
     ".tsv", ".done", ".partial", ".lock",
 )  # fmt: skip
+UNTRAINED = ".untrained-"  # between a model and the seed of its untrained copy
 # Names that would be ambiguous, because they mean something else in the same place.
 RESERVED = {
     "model": {
@@ -50,7 +51,24 @@ def problem_of(kind: str, name) -> str | None:
             f"no model can be called {shown}: 'a--b' is a pair of models, so a model has no '--' "
             "and no '-' at its end. Take another name."
         )
+    if kind == "model" and split_untrained(name)[1] is not None:
+        return (
+            f"no model can be called {shown}, which is an untrained copy of "
+            f"{split_untrained(name)[0]}: `untrained: 3` in a sample set compares its models with "
+            "three. Take another name."
+        )
     return None
+
+
+def untrained_name(model: str, seed: int) -> str:
+    """Return the name of a model's untrained copy, whose weights a seed decides."""
+    return f"{model}{UNTRAINED}{seed}"
+
+
+def split_untrained(name: str) -> tuple[str, int | None]:
+    """Return the model that a name is of, and the seed if it is that of an untrained copy."""
+    model, mark, seed = name.rpartition(UNTRAINED)
+    return (model, int(seed)) if mark and model and seed.isdecimal() else (name, None)
 
 
 def clash_of_tables(names) -> str | None:

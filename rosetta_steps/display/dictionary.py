@@ -71,7 +71,12 @@ def write_page(
             examples = concept_examples(dictionary, top=top, middle=middle, low=low)
             size = write_pictures(dictionary, examples, building, picture_size)
             if dictionary.evidence:
-                text = trust_page(dictionary.generator, dictionary.evidence, dictionary.table)
+                text = trust_page(
+                    dictionary.generator,
+                    dictionary.evidence,
+                    dictionary.table,
+                    untrained=dictionary.untrained,
+                )
                 (building / TRUST).write_text(text, encoding="utf-8")
             (building / output.name).write_text(
                 page(dictionary, examples, size, settings, identity), encoding="utf-8"

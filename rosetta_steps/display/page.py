@@ -193,7 +193,12 @@ def _section(
         f"{_count(len(pairs), 'model unit')}"
     )
     headers = [
-        _unit_header(unit, correlation, verdicts.get((concept.generator_unit, unit)))
+        _unit_header(
+            unit,
+            correlation,
+            verdicts.get((concept.generator_unit, unit)),
+            name=dictionary.names.get(unit, ""),
+        )
         for unit, correlation in zip(concept.units, (None, *concept.correlations), strict=True)
     ]
     # Of the pairs that are shown: what the filter of evidence looks at.
@@ -217,13 +222,16 @@ data-failed="{escape("|".join(sorted(failed)))}">
 </section>"""
 
 
-def _unit_header(unit: Unit, correlation: float | None, verdict: str | None) -> str:
+def _unit_header(
+    unit: Unit, correlation: float | None, verdict: str | None, *, name: str = ""
+) -> str:
     """Return the head of a column: the unit, and of a model's its correlation and tests."""
+    name = f'<span title="low-level features explain this unit">{escape(name)}</span>' * bool(name)
     layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
     r = "" if correlation is None else f" · r = {correlation:.2f}"
     return (
         f'<th scope="col"><b>{escape(unit.model)}</b><span>{layer}</span>'
-        f"<span>channel {unit.channel}{r}</span>{_badges(verdict)}</th>"
+        f"<span>channel {unit.channel}{r}</span>{name}{_badges(verdict)}</th>"
     )
 
 

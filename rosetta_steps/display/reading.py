@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matching.tables import read_dictionary, read_evidence
+from rosetta_steps.matching.tables import read_dictionary, read_evidence, read_names, read_untrained
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
@@ -41,6 +41,8 @@ class Dictionary:
         moments: Moments of each model, with `minimum` and `maximum` (channel) for each layer.
         evidence: Evidence of the generator's best buddies with each model, by its name; empty where
             none was given.
+        untrained: Best buddies with each model beside those with its untrained copies, by its name.
+        names: Plain names of the units that have one.
         made_of: Names and digests of all inputs, as storage.manifests.ingredients returns them.
     """
 
@@ -53,6 +55,8 @@ class Dictionary:
     moments: Mapping[str, xr.DataTree]
     made_of: Mapping[str, str]
     evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    untrained: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    names: Mapping[Unit, str] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -94,7 +98,9 @@ def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
         arguments.samples,
         arguments.maps,
         arguments.moments,
-        getattr(arguments, "evidence", ()),
+        evidence=getattr(arguments, "evidence", ()),
+        untrained=getattr(arguments, "untrained", ()),
+        names=getattr(arguments, "names", None),
     )
 
 
@@ -103,7 +109,10 @@ def open_dictionary(
     samples: Path,
     maps: Sequence[Path],
     moments: Sequence[Path],
+    *,
     evidence: Sequence[Path] = (),
+    untrained: Sequence[Path] = (),
+    names: Path | None = None,
 ) -> Dictionary:
     """Open and check all inputs of the page and the figures.
 
@@ -114,6 +123,8 @@ def open_dictionary(
             least the matched units.
         moments: Path of the store of moments of each model, the generator included.
         evidence: Path of the table of evidence of each model with the generator; may be empty.
+        untrained: Path of the table that compares each model with its untrained copies.
+        names: Path of the table of plain names of units.
 
     Returns:
         The opened inputs; arrays are read lazily.
@@ -126,7 +137,8 @@ def open_dictionary(
     images = open_dataset(samples)
     maps_of, moments_of = by_model(maps), by_model(moments)
     refuse_not_made_of([table, *maps, *moments], samples)
-    made_of = ingredients([table, samples, *maps, *moments, *evidence])
+    named = [] if names is None else [names]
+    made_of = ingredients([table, samples, *maps, *moments, *evidence, *untrained, *named])
     generator, *others = read_manifest(table)["models"]
     for kind, paths in (("maps", maps_of), ("moments", moments_of)):
         if absent := sorted({generator, *others} - set(paths)):
@@ -142,7 +154,7 @@ def open_dictionary(
     measured = dict(zip(everyone, trees, strict=True))
     _refuse_unknown_units(table, rows, measured)
     concepts = choose_concepts(rows, models)
-    tested = evidence_by_model(evidence, generator)
+    tested = tables_by_model(evidence, generator, read_evidence)
     if evidence and (absent := [model for model in models if model not in tested]):
         raise UserError(
             f"{table} is of {', '.join(absent)} too, but --evidence has only "
@@ -158,11 +170,25 @@ def open_dictionary(
         moments=measured,
         made_of=made_of,
         evidence=tested,
+        untrained=tables_by_model(untrained, generator, read_untrained),
+        names={
+            Unit(row.model, row.layer, row.channel): row.name
+            for path in named
+            for row in read_names(path).itertuples(index=False)
+            if row.name
+        },
     )
 
 
-def evidence_by_model(paths: Iterable[Path], generator: str) -> dict[str, pd.DataFrame]:
-    """Return tables of evidence by the name of the model that the generator was matched with.
+def tables_by_model(
+    paths: Iterable[Path], generator: str, read: Callable[[Path, list[str]], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Return tables by the name of the model that the generator was matched with.
+
+    Args:
+        paths: Tables of one kind.
+        generator: Name of the generator.
+        read: Reads one, given the names of generator and model.
 
     Raises:
         StoreError: A table is not finished, damaged, or of another generator.
@@ -170,7 +196,7 @@ def evidence_by_model(paths: Iterable[Path], generator: str) -> dict[str, pd.Dat
     found = {}
     for path in paths:
         model = read_manifest(path)["models"][-1]
-        found[model] = read_evidence(path, [generator, model])
+        found[model] = read(path, [generator, model])
     return found
 
 

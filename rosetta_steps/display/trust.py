@@ -7,6 +7,7 @@ from string import Template
 
 import pandas as pd
 
+from rosetta_steps.display.untrained import untrained_section
 from rosetta_steps.evidence.survival import ALL, models_that_agree, survival
 from rosetta_steps.evidence.verdicts import TESTS
 
@@ -16,7 +17,11 @@ NOTHING = "<p>There are no best buddies, so there is nothing to test.</p>"
 
 
 def trust_page(
-    generator: str, evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame
+    generator: str,
+    evidence: Mapping[str, pd.DataFrame],
+    dictionary: pd.DataFrame,
+    *,
+    untrained: Mapping[str, pd.DataFrame] | None = None,
 ) -> str:
     """Return the HTML of the page.
 
@@ -24,13 +29,22 @@ def trust_page(
         generator: Name of the generator.
         evidence: Evidence of its best buddies with each model.
         dictionary: rosetta.csv.
+        untrained: Best buddies with each model beside those with its untrained copies.
     """
-    body = _body(evidence, dictionary) if sum(map(len, evidence.values())) else NOTHING
+    body = (
+        _body(evidence, dictionary, untrained or {})
+        if sum(map(len, evidence.values()))
+        else NOTHING
+    )
     title = f"How far to trust this dictionary of {generator}"
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body)
 
 
-def _body(evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame) -> str:
+def _body(
+    evidence: Mapping[str, pd.DataFrame],
+    dictionary: pd.DataFrame,
+    untrained: Mapping[str, pd.DataFrame],
+) -> str:
     counts = survival(evidence, dictionary)
     listed = {
         "pairs": sum(map(len, evidence.values())),
@@ -64,6 +78,7 @@ every model one of its best buddies passes, a concept if one of its units does.<
 <table><thead><tr><th>models</th><th>units</th></tr></thead><tbody>
 {models}
 </tbody></table>
+{untrained_section(untrained)}
 <h2>What no test here says</h2>
 <p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
 other images would show the same: for these, look at the exemplars, edit the images, and mine on

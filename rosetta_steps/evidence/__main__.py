@@ -27,6 +27,14 @@ def main() -> None:
         )
     parser.add_argument("--image-sums", type=Path, required=True, help="sums over their images")
     parser.add_argument(
+        "--untrained",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="ZARR",
+        help="correlations of the first model with untrained copies of the second",
+    )
+    parser.add_argument(
         "--neighbours",
         type=int,
         default=NEIGHBOURS,
@@ -46,6 +54,7 @@ def main() -> None:
         a.image_sums,
         a.output,
         neighbours=a.neighbours,
+        untrained=a.untrained,
         settings=options_from(a, Evidence),
         identity=a.identity,
     )

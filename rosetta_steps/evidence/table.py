@@ -16,6 +16,7 @@ from rosetta_steps.evidence.chance import decoys_of, q_values
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
 from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
+from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import EVIDENCE, read_best_buddies, write_table
@@ -40,6 +41,7 @@ def write_evidence(
     output: Path,
     *,
     neighbours: int,
+    untrained: Sequence[Path] = (),
     settings: Evidence = DEFAULTS,
     identity: str | None = None,
 ) -> None:
@@ -52,13 +54,14 @@ def write_evidence(
         sums: Sums over images of these pairs (evidence.image_sums).
         output: X.csv to write.
         neighbours: K with which the best buddies were mined.
+        untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
         identity: Identity of the result, as Provenance takes it.
 
     Raises:
         StoreError: A store or table is damaged, belongs to others, or was mined with another K.
     """
-    made_of = ingredients([correlations, buddies, *moments, sums])
+    made_of = ingredients([correlations, buddies, *moments, sums, *untrained])
     table, of_images, trees = (
         open_dataset(correlations),
         open_dataset(sums),
@@ -71,7 +74,10 @@ def write_evidence(
             f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
             "it mines and tests with one config."
         )
-    found = evidence_of(table, pairs, trees, of_images, neighbours, settings=settings)
+    copies = open_untrained(correlations, untrained)
+    found = evidence_of(
+        table, pairs, trees, of_images, neighbours, untrained=copies, settings=settings
+    )
     sample_set = read_manifest(correlations)["sample_set"]
     write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
 
@@ -83,6 +89,7 @@ def evidence_of(
     of_images: xr.Dataset,
     neighbours: int,
     *,
+    untrained: Sequence[xr.Dataset] = (),
     settings: Evidence = DEFAULTS,
 ) -> pd.DataFrame:
     """The evidence of best buddies, a row a pair: columns EVIDENCE of matching.tables.
@@ -93,6 +100,7 @@ def evidence_of(
         moments: Moments of both models.
         of_images: Sums over images of the pairs, in their order.
         neighbours: K.
+        untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
     """
     found = pd.DataFrame(np.nan, pairs.index, list(EVIDENCE)).astype({"verdict": object})
@@ -147,6 +155,8 @@ def evidence_of(
         )
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
+    if untrained:
+        found["untrained_excess"] = excess(correlations, pairs, untrained)
     if similarity.about is None:
         found[OF_CORRELATIONS] = np.nan
         _leave_empty(f"What was mined is {similarity.title}", ", ".join(OF_CORRELATIONS))

@@ -14,6 +14,7 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.zoo.entries import (
     find_entry,
+    has_weights,
     layer_patterns,
     no_layer_matches,
     unmatched,
@@ -45,6 +46,7 @@ def plan(
     store: str = "all",
     splits: int = 1,
     neighbours: int = 1,
+    untrained: int = 0,
 ) -> str:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
@@ -60,6 +62,7 @@ def plan(
         store: "all", or "matched"; what the other takes is said as well.
         splits: Parts of the images whose moments and correlations are kept besides; 1: none.
         neighbours: K of the best buddies.
+        untrained: Untrained copies of each model but the first, which run and are not dumped.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, a pattern matches no layer, a model has
@@ -69,6 +72,7 @@ def plan(
     rows: list[str] = []
     units: list[int] = []
     made: list[tuple[float, dict[str, float]]] = []
+    copies: list[tuple[float, float]] = []  # bytes of maps, and of moments
     shard, sums = 0, 0
     unused: list[str] | None = None
     kept = 1 if splits == 1 else 1 + splits  # of moments and correlations
@@ -85,13 +89,13 @@ def plan(
         # Of the last file, what no image fills takes memory too.
         shard = max(shard, bytes_of(shapes, images_per_shard, dtype)[0])
         sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
+        size, left = bytes_of(shapes, images, dtype)
+        moments = MOMENTS_BYTES * sum(prod(shape) for shape, _ in shapes) * kept
+        copies += [(size, moments)] * untrained if rows and has_weights(entry) else []
         needs = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
         if not lies_there(maps / f"{name}.zarr", expected, dtype, store):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
-            size, left = bytes_of(shapes, images, dtype)
-            values = sum(prod(shape) for shape, _ in shapes)
-            moments = MOMENTS_BYTES * values * kept
             copied = share * left
             made.append((size, {"all": left + copied + moments, "matched": copied + moments}))
             needs = f"{size / 1e9:.2f} GB"
@@ -111,8 +115,11 @@ def plan(
     needed, choices = {}, []
     for name in ("all", "matched"):
         needed[name] = tables + sum(stored[name] for _, stored in made)
+        needed[name] += sum(moments for _, moments in copies)
         seconds = SECONDS_A_GIGABYTE[name] * sum(size for size, _ in made) / 1e9
         seconds += SECONDS_A_MODEL[name] * len(made) + SECONDS_OF_THE_DICTIONARY
+        seconds += SECONDS_A_GIGABYTE["matched"] * sum(size for size, _ in copies) / 1e9
+        seconds += SECONDS_A_MODEL["matched"] * len(copies)
         choices.append(
             f"store: {name:8} about {needed[name] / 1e9:.1f} GB on disk once compressed, about "
             f"{seconds / 60:.1f} minutes on two cores, fewer on more"
@@ -122,6 +129,7 @@ def plan(
         [
             f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
             *rows,
+            *([f"and {untrained} untrained of each but the first"] if untrained else []),
             f"{images} images; {free / 1e9:.1f} GB of disk are free"
             + ("" if disk == Path.cwd() else f" ({disk})"),
             *choices,

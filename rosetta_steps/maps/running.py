@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from rosetta_steps.config.names import split_untrained
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.budgets import image_blocks, images_at_once
 from rosetta_steps.runtime.errors import StoreError, UserError
@@ -40,6 +42,7 @@ from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.proof import prove_layers
 from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
+from rosetta_steps.zoo.untrained import how_drawn
 from rosetta_steps.zoo.weights import sha256_of_weights, weights_file
 
 # Maximum difference between a regenerated image and the stored one: root mean square difference
@@ -87,10 +90,15 @@ def describe(
     origin = origin_of(name, entry)
     model = load(name, entry)  # meta device: a pass costs almost nothing
     chosen = choose_layers(name, entry, model, layers)
-    chosen, left_out = prove_layers(name, entry, chosen, layers, device)
+    # An untrained network has the layers of the trained one, whatever its random weights do.
+    chosen, left_out = prove_layers(
+        split_untrained(name)[0], replace(entry, untrained=None), chosen, layers, device
+    )
     attrs: dict[str, Any] = {"model": name, "samples": str(samples), "role": entry.role}
     if left_out:
         attrs["left_out"] = [f"{layer} {reason}" for layer, reason in left_out.items()]
+    if entry.untrained is not None:
+        attrs["weights"] = how_drawn(entry)
     if entry.role == "model":
         attrs["preprocessing"] = model.preprocessing.attrs()
     return {

@@ -68,6 +68,27 @@ EVIDENCE = {
     "one_unit_share": NUMBER,
     "verdict": NAME,
 }
+# Best buddies with a model beside those with its untrained copies (rosetta_steps.untrained).
+UNTRAINED = {
+    "figure": NAME,
+    "kind": NAME,
+    "trained": NUMBER,
+    "untrained_mean": NUMBER,
+    "untrained_lowest": NUMBER,
+    "untrained_highest": NUMBER,
+    "networks": INDEX,
+    "share": NUMBER,
+}
+# Plain names of units that low-level features explain (rosetta_steps.names).
+NAMES = {
+    "model": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "name": NAME,
+    "feature": NAME,
+    "r": NUMBER,
+    "explained": NUMBER,
+}
 # What becomes of best buddies on other images (evidence.replicated_pairs), and how many survive
 # (evidence.replication).
 REPLICATED_PAIRS = {
@@ -147,6 +168,8 @@ INTERVENTIONS = {
 ONE_ROW = {
     "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
+    "untrained": ["figure"],
+    "names": ["model", "layer", "channel"],
     "replicated pairs": ["comparison", "layer_a", "channel_a", "layer_b", "channel_b"],
     "replication": ["comparison", "model", "grouping", "group"],
     "interventions": ["concept"],
@@ -199,6 +222,31 @@ def read_evidence(path: Path, models: Sequence[str] | None = None) -> pd.DataFra
         StoreError: It is not finished, damaged, or of other models.
     """
     return _read(Path(path), EVIDENCE, ONE_ROW["best buddies"], models)
+
+
+def read_untrained(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Figures of best buddies with a model and its untrained copies: UNTRAINED, a row a figure.
+
+    Args:
+        path: As rosetta_steps.untrained writes it.
+        models: Names of generator and model, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), UNTRAINED, ONE_ROW["untrained"], models)
+
+
+def read_names(path: Path) -> pd.DataFrame:
+    """Plain names of units: columns NAMES, a row a unit; the name is empty where it has none.
+
+    Args:
+        path: As rosetta_steps.names writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), NAMES, ONE_ROW["names"])
 
 
 def read_replicated_pairs(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:

@@ -235,7 +235,7 @@ class Checked:
         for key in needed:
             if key not in chosen:
                 raise self.error(place, f"{need} '{key}' as well.")
-        mined = {"layers", "models", "store"}
+        mined = {"layers", "models", "store", "untrained"}
         for key in sorted(set(chosen) - {*given, *mined, *needed, *possible}):
             raise self.error((*place, key), f"'{key}' says nothing of {given[0]}. Leave it out.")
         if ("models" in chosen) != ("layers" in chosen):
@@ -249,6 +249,12 @@ class Checked:
                 (*place, "store"),
                 "'keep' says which maps are kept, and it has none: give models and layers, to mine "
                 "it, or leave it out.",
+            )
+        if "untrained" in chosen and "models" not in chosen:
+            raise self.error(
+                (*place, "untrained"),
+                "'untrained' is the number of untrained copies of each model, and it has no model: "
+                "give models and layers, to mine it, or leave it out.",
             )
         if "models" not in chosen:
             return

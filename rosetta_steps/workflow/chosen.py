@@ -3,12 +3,14 @@
 import sys
 from pathlib import Path
 
+from rosetta_steps.config.names import split_untrained, untrained_name
 from rosetta_steps.inversion.metrics import networks_among
 from rosetta_steps.maps.settings import ALL, MATCHED
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.stimuli.image_files import matched_files
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.examples import where_to_find
+from rosetta_steps.zoo.entries import find_entry, has_weights
 
 ARM_WITHOUT, ARM_WITH_ALL, EACH = "reconstruction", "all", "each"
 # Sections of things that a config names, and what one of each is called.
@@ -91,6 +93,17 @@ class Chosen:
         """Whether the models of a sample set run where their maps are needed, and none is read."""
         return self.store_of(name) == MATCHED
 
+    def runs_model(self, name: str, model: str) -> bool:
+        """Whether a model of a sample set runs where its maps are needed, as untrained ones do."""
+        return is_untrained(model) or self.runs(name)
+
+    def untrained_of(self, name: str, model: str) -> list[str]:
+        """Untrained copies of a model that a sample set compares it with; none without weights."""
+        copies = self.known("sample_sets", name).get("untrained", 0)
+        if not copies or not has_weights(find_entry(model, self.config["zoo"])):
+            return []
+        return [untrained_name(model, seed) for seed in range(copies)]
+
     def photos(self, name: str) -> list[str]:
         """Folder or globs of a sample set of photos."""
         chosen = self.sample_set(name)["photos"]
@@ -111,11 +124,16 @@ class Chosen:
     def neighbours_kept(self, a: str, b: str) -> int:
         """Partners that are kept of each unit; 0: the whole table, which the clustering needs."""
         whole = self.config["correlation"]["keep"] == "table" or a == b
+        if is_untrained(b):  # of which nothing but best buddies is asked
+            whole = self.config["correlation"]["splits"] > 1
         return 0 if whole else self.config["neighbours"]
 
     def decoys(self, a: str, b: str) -> int:
-        """Number of decoys of a table; none of a generator's with itself, which makes clusters."""
-        return 0 if a == b else self.config["correlation"]["decoys"]
+        """Number of decoys of a table; none of one that gives no published pairs.
+
+        That is a generator's with itself, which makes clusters, and one with an untrained copy.
+        """
+        return 0 if a == b or is_untrained(b) else self.config["correlation"]["decoys"]
 
     def buddies_of(self, name: str, model: str) -> list[tuple[str, str]]:
         """Pairs whose best buddies a model of a sample set is in, but for those with itself."""
@@ -216,3 +234,8 @@ class Chosen:
     def networks_of_metrics(self, name: str) -> list[str]:
         """Models of the zoo that measure a perceptual distance of an inversion."""
         return networks_among(self.inversion(name)["metrics"])
+
+
+def is_untrained(model: str) -> bool:
+    """Whether a name is that of an untrained copy."""
+    return split_untrained(model)[1] is not None

@@ -32,6 +32,8 @@ FILES = {
     "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "names": "results/evidence/{sample_set}/names.csv.done.json",
+    "untrained": "results/untrained/{sample_set}/{a}--{b}.csv.done.json",
     "replicated_pairs": "results/replication/{replication}/{a}--{b}.csv.done.json",
     "replication": "results/replication/{replication}.csv.done.json",
     "intervention": "results/interventions/{sample_set}/{model}.csv.done.json",
@@ -166,7 +168,7 @@ class Recipes(Chosen):
         return settings, [("samples", name)]
 
     def _source(self, name: str, model: str) -> Node:
-        return ("stream" if self.runs(name) else "activations", name, model)
+        return ("stream" if self.runs_model(name, model) else "activations", name, model)
 
     def _moments(self, name: str, model: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -203,7 +205,18 @@ class Recipes(Chosen):
         kinds = ("correlations", "best_buddies", "image_sums")
         inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
         moments: list[Node] = [("moments", name, model) for model in (a, b)]
-        return settings | self.config["evidence"], inputs + moments
+        return settings | self.config["evidence"], inputs + moments + self._copies(name, a, b)
+
+    def _names(self, name: str) -> tuple[dict, list[Node]]:
+        first, others = self.first_of(name), self.others_of(name)
+        return {"step": revision("names")}, [("image_sums", name, first, one) for one in others]
+
+    def _copies(self, name: str, a: str, b: str) -> list[Node]:
+        return [("correlations", name, a, copy) for copy in self.untrained_of(name, b)]
+
+    def _untrained(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {"step": revision("untrained"), "neighbours": self.config["neighbours"]}
+        return settings, [("correlations", name, a, b), *self._copies(name, a, b)]
 
     def _replicated_pairs(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -261,6 +274,9 @@ class Recipes(Chosen):
         settings = {"step": revision("dictionary"), "mined": mined}
         first, others = self.first_of(name), self.others_of(name)
         tested: list[Node] = [("evidence", name, first, other) for other in others]
+        tested += [("names", name)]
+        compared = [other for other in others if self.untrained_of(name, other)]
+        tested += [("untrained", name, first, other) for other in compared]
         return settings, self._shown(name) + tested
 
     def _figures(self, name: str) -> tuple[dict, list[Node]]:

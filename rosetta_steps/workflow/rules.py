@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rosetta_steps.config.names import split_untrained
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, MINED_BY
@@ -76,12 +77,17 @@ class Rules(Recipes):
     # --- sample sets ------------------------------------------------------------------------------
 
     def sets_with(self, key: str) -> str:
-        """A wildcard constraint: sample sets that have some key."""
-        return names(name for name, one in self.config["sample_sets"].items() if key in one)
+        """A wildcard constraint: sample sets that have some key, with a value other than 0."""
+        return names(name for name, one in self.config["sample_sets"].items() if one.get(key))
 
     def sets_that_store(self, stored: str) -> str:
         """A wildcard constraint: sample sets whose maps are stored so: all, or matched."""
         return names(name for name in self.config["sample_sets"] if self.store_of(name) == stored)
+
+    def sets_that_stream(self) -> str:
+        """A wildcard constraint: sample sets of which some model runs where it is needed."""
+        sets = self.config["sample_sets"]
+        return names(n for n in sets if self.runs(n) or sets[n].get("untrained"))
 
     def of_set(self, key: str) -> Callable[[Wildcards], Any]:
         """A setting of the sample set of a rule."""
@@ -127,11 +133,15 @@ class Rules(Recipes):
         """What gives the maps of the model that a wildcard names: its dump, or its stream."""
 
         def of(wildcards: Wildcards) -> str:
-            runs = self.runs(wildcards.sample_set)
+            runs = self.runs_model(wildcards.sample_set, wildcards[side])
             kind, ending = ("streams", "json") if runs else ("activations", f"zarr{MANIFEST}")
             return f"results/{kind}/{wildcards.sample_set}/{wildcards[side]}.{ending}"
 
         return of
+
+    def weights_of_the_model(self, wildcards: Wildcards) -> Files:
+        """Weights of a model; of an untrained copy, those of the model."""
+        return weights([split_untrained(wildcards.model)[0]])
 
     def stream_options(self, wildcards: Wildcards, input) -> list[str]:
         """A model, its layers and its images, as options of a step."""
@@ -188,6 +198,25 @@ class Rules(Recipes):
         name = wildcards.sample_set
         folder, first = f"results/evidence/{name}", self.first_of(name)
         return [f"{folder}/{first}--{other}.csv" for other in self.others_of(name)]
+
+    def sums_of_everyone(self, wildcards: Wildcards) -> Files:
+        """Manifests of the sums over images of the generator's best buddies with each model."""
+        name = wildcards.sample_set
+        folder, first = f"results/image_sums/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.zarr{MANIFEST}" for other in self.others_of(name)]
+
+    def untrained_of_the_pair(self, wildcards: Wildcards) -> Files:
+        """Manifests of a model's correlations with the untrained copies of another."""
+        name, a = wildcards.sample_set, wildcards.a
+        copies = self.untrained_of(name, wildcards.b)
+        return [f"results/correlations/{name}/{a}--{copy}.zarr{MANIFEST}" for copy in copies]
+
+    def untrained_of_everyone(self, wildcards: Wildcards) -> Files:
+        """Tables that compare each model with its untrained copies, if any are asked for."""
+        name = wildcards.sample_set
+        folder, first = f"results/untrained/{name}", self.first_of(name)
+        others = [other for other in self.others_of(name) if self.untrained_of(name, other)]
+        return [f"{folder}/{first}--{other}.csv" for other in others]
 
     def buddies_of_itself(self, wildcards: Wildcards) -> Files:
         """The table of the generator's best buddies with itself."""

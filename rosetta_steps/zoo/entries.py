@@ -7,11 +7,12 @@ import ast
 import hashlib
 import json
 import os
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from rosetta_steps.config.names import problem_of
+from rosetta_steps.config.names import problem_of, split_untrained
 from rosetta_steps.config.schema import check, quoted, suggestion
 from rosetta_steps.config.yaml_files import read_yaml
 from rosetta_steps.runtime.errors import UserError
@@ -66,6 +67,12 @@ def _contradiction(entry: Entry) -> str | None:
         if other != role and (vain := [key for key in keys if getattr(entry, key) is not None]):
             return f"'{vain[0]}' says nothing of a {role}. Leave it out."
     source = entry.weights.source
+    if not loaders[loader].weights:
+        if source != "function":
+            return (
+                f"a model of the loader {loader} has no weights. Write weights: {{function: true}}."
+            )
+        return None
     if source in OF_LOADERS and loader != source:
         return f"weights.{source} are of the loader {source}, and this one is {loader}."
     if loader == "biggan-deep" and not (entry.keywords.keys() & {"resolution", "channels"}):
@@ -77,15 +84,24 @@ def _contradiction(entry: Entry) -> str | None:
 
 
 def find_entry(name: str, path: str | Path = "config/models.yaml") -> Entry:
-    """The entry of one model.
+    """The entry of one model, or of its untrained copy (config.names.untrained_name).
 
     Raises:
         ValueError: There is none; the nearest names are given.
     """
     entries = read_entries(path)
-    if name not in entries:
-        raise UserError(f"no model '{name}' in {path}. {suggestion(name, list(entries))}")
-    return entries[name]
+    model, seed = split_untrained(name)
+    if model not in entries:
+        raise UserError(f"no model '{model}' in {path}. {suggestion(model, list(entries))}")
+    entry = entries[model]
+    if seed is not None and entry.role != "model":
+        raise UserError(f"{name}: {model} is a {entry.role}, of which no untrained copy is made.")
+    return replace(entry, untrained=seed)
+
+
+def has_weights(entry: Entry) -> bool:
+    """Whether the model of an entry has weights, of which untrained copies could have others."""
+    return loaders_of(entry.role)[entry.loader].weights
 
 
 def loader_module(entry: Entry) -> str:
@@ -109,6 +125,8 @@ def entry_digest(entry: Entry) -> str:
     modules = [loaders_of(entry.role)[entry.loader].module]
     if entry.role == "generator":
         modules.append(GENERATOR)
+    if entry.untrained is not None:
+        modules.append("zoo.untrained")
     revisions = [revision(module) for module in modules]
     return digest_of([json.dumps(matter, sort_keys=True), revisions, _own_code(entry)])
 

@@ -89,6 +89,7 @@ class Entry:
         layers: Presets, each a list of patterns of layer names.
         source: Where the weights come from, in words.
         licence: Of the weights.
+        untrained: Seed of random weights in the place of those; no file says so (config.names).
     """
 
     role: str
@@ -103,6 +104,7 @@ class Entry:
     layers: dict[str, list[str]] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
+    untrained: int | None = None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> "Entry":

@@ -35,6 +35,7 @@ class Loader:
         architecture: What `architecture` of an entry may be, as a JSON schema.
         network: Class of the network in the module; empty where the module is a function's.
         family: What a sample set may ask of a generator; None where only its module knows.
+        weights: Whether it has weights; where it has none, its entry says {function: true}.
     """
 
     role: str
@@ -44,6 +45,7 @@ class Loader:
     network: str = ""
     _: KW_ONLY
     family: Family | None = None
+    weights: bool = True
 
 
 def loaders_of(role: str) -> dict[str, Loader]:
@@ -258,6 +260,13 @@ LOADERS = (
             "description": "what the file does not say, {} if nothing",
             "properties": {"channels_last": {"type": "boolean"}, **_TOKENS},
         },
+    ),
+    Loader(
+        "model",
+        "low-level",
+        "zoo.models.low_level",
+        {"type": "object", "additionalProperties": False, "description": "{}"},
+        weights=False,
     ),
     Loader("generator", "function", "zoo.generators.functions", _FUNCTION),
     Loader("model", "function", "zoo.models.functions", _FUNCTION),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # they import torch, which a job that only fetches weights do
 def load(name: str, entry: Entry, weights: Path | None = None, device: str = "cpu"):
     """A generator or a model, with its weights or without values on the meta device.
 
+    With its weights, an untrained network is given random ones (zoo.untrained).
+
     Raises:
         ValueError: It cannot be built, or the weights do not fit.
     """
@@ -27,7 +29,12 @@ def load(name: str, entry: Entry, weights: Path | None = None, device: str = "cp
     if weights is None:
         return build(name, entry, weights, device)
     with _first_reading(entry, weights):
-        return build(name, entry, weights, device)
+        if entry.untrained is None:
+            return build(name, entry, weights, device)
+        from rosetta_steps.zoo.untrained import randomise
+
+        trained = build(name, entry, weights, device if entry.loader == "onnx" else "cpu")
+        return randomise(trained, name, entry, weights, device)
 
 
 def hold(name: str, entry: Entry, weights: Path) -> None:

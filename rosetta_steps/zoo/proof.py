@@ -20,7 +20,6 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
@@ -32,6 +31,7 @@ from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
+from rosetta_steps.zoo.textures import textured
 from rosetta_steps.zoo.weights import cache_folder, sha256_of_weights, weights_file
 
 # Maximum differences, relative to the largest value of a layer. Two passes over one image differ at
@@ -340,18 +340,6 @@ def responses(model: ImageModel, layers: Sequence[str]) -> tuple[dict[str, Tenso
         elif largest[name] < ROUNDING:
             silent[name] = "does not change with the image beyond rounding"
     return answers, silent
-
-
-def textured(size: tuple[int, int], seed: int) -> Tensor:
-    """Return an image (1, rgb, y, x) in [0, 1] with the contrast of photographs at every scale."""
-    values = torch.Generator().manual_seed(seed)
-    total, cells = torch.zeros(1, 3, *size), 2
-    while cells < 2 * max(size):
-        grid = [min(cells, side) for side in size]
-        random = torch.randn(1, 3, *grid, generator=values)
-        total += functional.interpolate(random, size, mode="bilinear")
-        cells *= 2
-    return (0.5 + 0.2 * (total - total.mean()) / total.std()).clamp(0, 1)
 
 
 def changed_blocks(

@@ -153,7 +153,8 @@ def location(entry: Entry) -> Path:
     if source.path:
         return Path(source.path).expanduser()
     if source.function:  # it loads them itself
-        return Path(entry.keywords["function"].split(":")[0].replace(".", "/") + ".py")
+        module = entry.keywords.get("function", loader_module(entry)).split(":")[0]
+        return Path(module.replace(".", "/") + ".py")
     file = source.file or source.url or "model.safetensors"
     said = source.to_mapping()
     identity = {k: v for k, v in said.items() if k not in NOT_OF_THE_FILE} | {

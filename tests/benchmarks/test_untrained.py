@@ -1,6 +1,5 @@
 """The comparison of a trained network with the same one untrained, on networks of a few layers."""
 
-import itertools
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ import yaml
 from safetensors.torch import save_file
 
 from rosetta_steps.benchmarks import untrained
+from rosetta_steps.evidence.untrained import table_of
 from rosetta_steps.zoo.checkpoints.reading import read_tensors
 from rosetta_steps.zoo.entries import find_entry
 from rosetta_steps.zoo.entry import Entry, Weights
@@ -50,74 +50,16 @@ def zoo(tmp_path):
     return str(tmp_path / "zoo.yaml")
 
 
-def correlations(units_a=60, units_b=80):
-    table = np.random.default_rng(0).uniform(-1, 1, (units_a, units_b)).astype(np.float32)
-    table[3], table[:, 5] = np.nan, np.nan
-    return table
-
-
-def brute_force_pairs(table, neighbours):
-    """Eq. 3 word by word: b is among a's K nearest, and a among b's."""
-    pairs = {}
-    for a, b in itertools.product(*map(range, table.shape)):
-        nearer_to_a = (table[a] > table[a, b]).sum()
-        nearer_to_b = (table[:, b] > table[a, b]).sum()
-        if table[a, b] == table[a, b] and max(nearer_to_a, nearer_to_b) < neighbours:
-            pairs[a, b] = float(table[a, b])
-    return pairs
-
-
-@pytest.mark.parametrize("neighbours", [1, 5])
-def test_pairs_and_buddies_are_those_counted_by_hand(neighbours):
-    table = correlations() - np.float32(0.4)  # some above 0.5, some not
-    found, pairs = untrained.figures(table), brute_force_pairs(table, neighbours)
-    kind = f"K = {neighbours}:"
-    assert found[f"{kind} pairs"] == len(pairs)
-    assert found[f"{kind} generator units with a buddy"] == len({a for a, _ in pairs})
-    for threshold in (0.3, 0.5):
-        above = {a for (a, _), r in pairs.items() if r > threshold}
-        assert found[f"{kind} of them above r = {threshold}"] == len(above)
-    assert found[f"{kind} strongest r"] == pytest.approx(max(pairs.values()))
-    assert found[f"{kind} median r"] == pytest.approx(np.median(list(pairs.values())))
-
-
-def test_strength_at_equal_rank_is_that_of_the_sorted_pairs_and_nan_beyond_the_last():
-    table = correlations()
-    ranked = sorted(brute_force_pairs(table, 1).values(), reverse=True)
-    assert 10 < len(ranked) < 50
-    found = untrained.figures(table)
-    for rank in (1, 5, 10):
-        assert found[f"K = 1: r at rank {rank}"] == pytest.approx(ranked[rank - 1])
-    assert np.isnan(found["K = 1: r at rank 100"])
-    assert np.isnan(found["K = 1: mean r of the strongest 50 pairs"])
-
-
-def test_the_strongest_fifty_pairs_are_averaged_where_there_are_more():
-    table = correlations(70, 70) * np.float32(0.1)
-    table[np.arange(60), 69 - np.arange(60)] = np.linspace(0.2, 0.9, 60)
-    found = untrained.figures(table)
-    strongest = np.sort(list(brute_force_pairs(table, 1).values()))[::-1][:50]
-    assert found["K = 1: mean r of the strongest 50 pairs"] == pytest.approx(strongest.mean())
-
-
-def test_units_that_never_vary_are_counted_and_no_part_of_the_mean():
-    table = correlations()
-    found = untrained.figures(table)
-    assert (found["units"], found["units that never vary"]) == (80, 1)
-    best = [np.nanmax(row) for unit, row in enumerate(table.astype(float)) if unit != 3]
-    assert found["mean over generator units of the best r"] == pytest.approx(np.mean(best))
-
-
 def test_a_figure_that_some_networks_lack_is_averaged_over_the_others_and_says_so():
     networks = {"seed 0": {"pairs": 2, "r": 0.25}, "seed 1": {"pairs": 4, "r": np.nan}}
-    table = untrained.table_of({"pairs": 9, "r": 0.5}, networks)
+    table = table_of({"pairs": 9, "r": 0.5}, networks)
     assert table["untrained_mean"].tolist() == [3, 0.25]
     assert table["networks"].tolist() == [2, 1]
     assert untrained.markdown(table).splitlines()[2:] == [
         "| pairs | 9 | 3 (2 to 4) |",
         "| r | 0.500 | 0.250, 1 of 2 networks |",
     ]
-    none = untrained.table_of({"r": 0.5}, {"seed 0": {"r": np.nan}})
+    none = table_of({"r": 0.5}, {"seed 0": {"r": np.nan}})
     assert untrained.markdown(none).splitlines()[2:] == ["| r | 0.500 | none |"]
 
 
@@ -184,7 +126,7 @@ def test_the_command_compares_and_leaves_a_table_and_no_maps(zoo, tmp_path, monk
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("open-nsfw", {}, "has the role 'model' and the loader 'onnx'. Choose a model of timm"),
+        ("open-nsfw", {"initial": ["x"]}, "the role 'model' and the loader 'onnx'. Choose a model"),
         ("dcgan-digiface", {}, "has the role 'generator'"),
         ("mae-digiface", {"images": 0}, "--images 0: correlations need at least 1"),
         ("mae-digiface", {"untrained": 0}, "--untrained 0: there is nothing to compare with"),

@@ -23,8 +23,9 @@ from rosetta_steps.display.reading import (
     unit_maxima,
     unit_ranges,
 )
+from rosetta_steps.evidence.untrained import table_of
 from rosetta_steps.matching.concepts import COLUMNS
-from rosetta_steps.matching.tables import EVIDENCE, NUMBER, write_table
+from rosetta_steps.matching.tables import EVIDENCE, NAMES, NUMBER, UNTRAINED, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import ingredients
 from rosetta_steps.testing import made, write_maps
@@ -217,6 +218,49 @@ def test_one_page_says_what_survives_each_test(with_evidence, tmp_path):
     assert "Of 7 best buddies 5 pass every test" in " ".join(text.split())
     assert "2 of 3 Rosetta units and 1 of\n2 concepts" in text
     assert "Not made: not above chance, where only, low level" in text
+
+
+def test_the_page_on_trust_compares_models_with_their_untrained_copies(
+    inputs, with_evidence, tmp_path
+):
+    trained = {"K = 1: pairs above r = 0.3": 40, "K = 1: strongest r": 0.75, "units": 9}
+    copies = [
+        {"K = 1: pairs above r = 0.3": n, "K = 1: strongest r": r, "units": 9}
+        for n, r in ((8, 0.5), (10, 0.25))
+    ]
+    table = table_of(trained, {f"model-a.untrained-{n}": one for n, one in enumerate(copies)})
+    path = tmp_path / "untrained.csv"
+    provenance = made("untrained", GENERATOR, "model-a", of=ingredients(inputs["maps"]))
+    write_table(table[list(UNTRAINED)], path, provenance)
+    opened = open_dictionary(**inputs, untrained=[path])
+    shown = dataclasses.replace(with_evidence, untrained=opened.untrained)
+    page.write_page(shown, tmp_path / "index.html")
+    text = " ".join((tmp_path / "trust.html").read_text().split())
+    assert "<h3>model-a</h3>" in text and "<h3>model-b</h3>" not in text
+    assert "2 untrained copies: mean (range)" in text and "units</th>" not in text.split("<h3>")[1]
+    assert "0.750" in text and "0.375 <small>(0.250 to 0.500)</small>" in text
+    assert "9.0 <small>(8 to 10)</small>" in text and "25 %</td>" in text
+    assert "at K = 1 an untrained copy would give 25 % of the 40 above r = 0.3." in text
+
+
+def test_without_untrained_copies_the_page_on_trust_says_nothing_of_them(with_evidence, tmp_path):
+    page.write_page(with_evidence, tmp_path / "index.html")
+    assert "ntrained" not in (tmp_path / "trust.html").read_text()
+
+
+def test_a_unit_that_features_explain_has_its_plain_name_in_the_head_of_its_column(
+    inputs, tmp_path
+):
+    rows = [(*ROWS[3][3:6], "darkness", "luminance", -0.9, 0.8)]
+    rows += [(GENERATOR, *ROWS[3][1:3], "", "x", 0.1, 0.2)]
+    provenance = made("names", GENERATOR, "model-a", of=ingredients(inputs["maps"]))
+    write_table(pd.DataFrame(rows, columns=list(NAMES)), tmp_path / "names.csv", provenance)
+    opened = open_dictionary(**inputs, names=tmp_path / "names.csv")
+    assert list(opened.names.values()) == ["darkness"]
+    page.write_page(opened, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert '<span title="low-level features explain this unit">darkness</span>' in text
+    assert text.count("low-level features explain") == 1
 
 
 def test_evidence_of_some_models_only_is_refused(inputs, tmp_path):

@@ -28,7 +28,7 @@ DICTIONARY = {"concepts": 1, "dictionary_page": 1, "figures": 1}
 # Of the generator and of the model that it was matched with.
 MATCHED = {"matched_maps": 2}
 # Of the generator and that model.
-EVIDENCE = {"image_sums": 1, "evidence": 1}
+EVIDENCE = {"image_sums": 1, "evidence": 1, "names": 1}
 FROM_BUDDIES_ON = MATCHED | EVIDENCE | DICTIONARY
 
 
@@ -61,6 +61,25 @@ def test_a_second_run_has_nothing_to_do(project):
 def test_a_new_model_runs_its_own_jobs_and_the_dictionary(project):
     project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
     assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON
+
+
+def test_untrained_copies_run_without_a_dump_and_rerun_the_evidence_alone(project):
+    project.config(lambda c: c["sample_sets"]["tiny"].update(untrained=2))
+    copies = {"streams": 2, "moments": 2, "correlation": 2}
+    after = {"evidence": 1, "untrained": 1, "dictionary_page": 1}
+    assert project.planned() == copies | after | {"plan": 1}
+    project.config(lambda c: c["sample_sets"]["tiny"].update(untrained=1))
+    table = "results/untrained/tiny/generator--one.csv"
+    evidence = "results/evidence/tiny/generator--one.csv"
+    project.make(table, evidence)
+    found = pd.read_csv(project.folder / table).set_index("figure")
+    assert (found["networks"] <= 1).all() and found.loc["K = 1: pairs", "trained"] > 0
+    assert pd.read_csv(project.folder / evidence)["untrained_excess"].notna().all()
+    assert not (project.folder / "results/activations/tiny/one.untrained-0.zarr").exists()
+    # Of another model, copies of its own.
+    project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
+    copies = {"streams": 1, "moments": 2, "correlation": 2, "untrained": 1}
+    assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON | copies
 
 
 def test_a_deleted_plan_is_made_again_and_nothing_else(project):

@@ -124,6 +124,14 @@ COMBINATIONS = [
     ),
     (of_faces(models=["a--b"]), "'a--b' is a pair of models"),
     (changed(BASE, ("sample_sets", "eyes", "generator"), "a/b"), "no model can be called 'a/b'"),
+    (of_faces(models=["open-nsfw.untrained-0"]), "is an untrained copy of open-nsfw: `untrained"),
+    (of_faces(untrained=-1), "untrained: -1 is less than the minimum of 0"),
+    (of_faces(untrained="three"), "untrained: 'three' is not of type 'integer'"),
+    (of_faces(untrained=2.5), "untrained: 2.5 is not of type 'integer'"),
+    (
+        changed(BASE, ("sample_sets", "faces-heldout", "untrained"), 3),
+        "'untrained' is the number of untrained copies of each model, and it has no model: give",
+    ),
     (with_(correlation__splits=401), "401 splits of the 800 images of faces"),
     (
         changed(with_(correlation__splits=2), ("correlation", "keep"), "nearest"),
@@ -190,6 +198,8 @@ def test_values_that_cannot_go_together_are_refused_by_place_with_a_remedy(confi
         with_(activations__images_per_shard=800),
         of_faces(images=4, seed=2**32 - 1, layers=["*"]),
         of_faces(latent_bound=0.001),
+        of_faces(untrained=0),
+        of_faces(untrained=100),
         with_(neighbours=10**6),
         with_(inversion__neighbours=5),
         changed(BASE, ("edits", "shift", "images"), [0, 63]),

@@ -126,6 +126,26 @@ def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
     assert identity_recorded(tmp_path / "x.webp") is None
 
 
+def test_untrained_copies_change_what_is_judged_beside_them_and_nothing_else(recipes):
+    name, pair = "faces", ("dcgan-digiface", "efficientnet-lite0")
+    before = identities(recipes.config) | {"e": recipes._identity(("evidence", name, *pair))}
+    config = copy.deepcopy(recipes.config)
+    config["sample_sets"]["faces"]["untrained"] = 2
+    other = Recipes(config)
+    after = identities(config) | {"e": other._identity(("evidence", name, *pair))}
+    changed = {file for file in before if before[file] != after[file]}
+    assert changed == {"e", FILES["page"].format(sample_set=name)}
+    assert other.everyone(name) == recipes.everyone(name)
+    copies = other.untrained_of(name, pair[1])
+    assert copies == [f"{pair[1]}.untrained-{seed}" for seed in (0, 1)]
+    assert other.decoys(*pair) > 0 and other.decoys(pair[0], copies[0]) == 0
+    assert other.neighbours_kept(pair[0], copies[0]) == config["neighbours"]
+    chain = other.chain([file_of(("untrained", name, *pair))])
+    assert ("stream", name, copies[0]) in chain and ("activations", name, pair[1]) in chain
+    found = [other._identity(("correlations", name, pair[0], one)) for one in copies]
+    assert len({*found, other._identity(("correlations", name, *pair))}) == 3
+
+
 def test_a_target_that_is_not_known_has_no_recipe(recipes):
     assert recipes.stale(["report.html", "results/samples/nothing.zarr.done.json"]) == set()
     chain = recipes.chain(["results/best_buddies/faces/dcgan-digiface--open-nsfw.csv"])

@@ -92,6 +92,23 @@ def test_a_model_stands_on_one_side_of_its_tables(rules):
     assert words[:6] == expected and "--patterns" in words
 
 
+def test_an_untrained_copy_runs_with_the_weights_of_its_model_whatever_is_stored(rules):
+    rules.config["sample_sets"]["faces"]["untrained"] = 1
+    pair = Wildcards(sample_set="faces", a=GENERATOR.model, b=FACES.model)
+    (store,) = rules.untrained_of_the_pair(pair)
+    copied = f"{FACES.model}.untrained-0"
+    assert store == f"results/correlations/faces/{GENERATOR.model}--{copied}.zarr{MANIFEST}"
+    own = Wildcards(sample_set="faces", model=copied)
+    assert rules.source_of("model")(own) == f"results/streams/faces/{copied}.json"
+    assert rules.weights_of_the_model(own) == rules.weights_of_the_model(FACES)
+    assert re.fullmatch(rules.sets_that_stream(), "faces")
+    assert not re.fullmatch(rules.sets_that_stream(), "faces-quick")
+    assert len(rules.untrained_of_everyone(FACES)) == 3
+    rules.config["sample_sets"]["faces"]["untrained"] = 0
+    assert rules.untrained_of_everyone(FACES) == [] == rules.untrained_of_the_pair(pair)
+    assert not re.fullmatch(rules.sets_with("untrained"), "faces")
+
+
 def test_a_generator_is_in_a_table_with_each_model_and_a_model_in_one(rules):
     assert len(rules.tables_of_its_buddies(GENERATOR)) == 3
     assert rules.tables_of_its_buddies(FACES) == [

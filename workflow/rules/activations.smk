@@ -5,7 +5,8 @@ OUTPUTS  results/activations/{sample_set}/{model}.zarr   activation (image, chan
          results/moments/{sample_set}/{model}.zarr       mean and product maps a layer, float64
          results/streams/{sample_set}/{model}.json       with store: matched, what runs instead
 
-With store: matched nothing is dumped: models run where their maps are needed.
+With store: matched nothing is dumped: models run where their maps are needed. So do untrained copies
+of models (untrained: N in a sample set), whatever is stored.
 """
 
 
@@ -38,7 +39,7 @@ rule streams:
     """What a model runs on, to be read as its activations would be."""
     input:
         samples="results/samples/{sample_set}.zarr.done.json",
-        weights="results/weights/{model}.txt",
+        weights=RULES.weights_of_the_model,
     output:
         "results/streams/{sample_set}/{model}.json",
     log:
@@ -46,7 +47,7 @@ rule streams:
     benchmark:
         "benchmarks/streams/{sample_set}/{model}.tsv"
     wildcard_constraints:
-        sample_set=RULES.sets_that_store(MATCHED),
+        sample_set=RULES.sets_that_stream(),
     threads: cores_of_devices()
     resources:
         gpu=1,
@@ -70,9 +71,9 @@ rule moments:
         "logs/moments/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/moments/{sample_set}/{model}.tsv"
-    threads: lambda w: cores_of_devices() if RULES.runs(w.sample_set) else 1
+    threads: lambda w: cores_of_devices() if RULES.runs_model(w.sample_set, w.model) else 1
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: int(RULES.runs_model(w.sample_set, w.model)),
     params:
         maps=lambda w, input: stores(input),
         store=subpath(output[0], strip_suffix=".done.json"),

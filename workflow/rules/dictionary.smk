@@ -50,6 +50,10 @@ rule dictionary_page:
         moments=RULES.of_everyone("moments"),
         evidence=RULES.evidence_of_everyone,
         evidence_manifests=manifests_of(RULES.evidence_of_everyone),
+        names="results/evidence/{sample_set}/names.csv",
+        names_manifest="results/evidence/{sample_set}/names.csv.done.json",
+        untrained=RULES.untrained_of_everyone,
+        untrained_manifests=manifests_of(RULES.untrained_of_everyone),
     output:
         page="results/dictionary/{sample_set}/index.html",
         trust="results/dictionary/{sample_set}/trust.html",
@@ -67,7 +71,8 @@ rule dictionary_page:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps:q} --moments {params.moments:q} \
-            --evidence {input.evidence:q} --settings {params.settings:q} \
+            --evidence {input.evidence:q} --names {input.names:q} \
+            --untrained {input.untrained:q} --settings {params.settings:q} \
             --identity {params.identity} --output {output.page:q} 2>&1 | tee {log:q}
         """
 

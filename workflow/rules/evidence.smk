@@ -4,6 +4,8 @@ INPUTS   results/correlations, best_buddies, activations (or streams) of the gen
          of the model, moments and samples
 OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv
+         results/evidence/{sample_set}/names.csv
+         results/untrained/{sample_set}/{a}--{b}.csv, with untrained: N
 """
 
 
@@ -53,6 +55,7 @@ rule evidence:
         sums="results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
         table="results/best_buddies/{sample_set}/{a}--{b}.csv",
         manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+        untrained=RULES.untrained_of_the_pair,
     output:
         table="results/evidence/{sample_set}/{a}--{b}.csv",
         manifest="results/evidence/{sample_set}/{a}--{b}.csv.done.json",
@@ -65,6 +68,7 @@ rule evidence:
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
         moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
         sums=subpath(input.sums, strip_suffix=".done.json"),
+        untrained=lambda w, input: stores(input.untrained),
         neighbours=config["neighbours"],
         level=config["evidence"]["level"],
         resamples=config["evidence"]["resamples"],
@@ -74,7 +78,56 @@ rule evidence:
         python -m rosetta_steps.evidence --correlations {params.correlations:q} \
             --buddies {input.table:q} --moments-a {params.moments_a:q} \
             --moments-b {params.moments_b:q} --image-sums {params.sums:q} \
+            --untrained {params.untrained:q} \
             --neighbours {params.neighbours} --level {params.level} \
             --resamples {params.resamples} --identity {params.identity} \
             --output {output.table:q} 2>&1 | tee {log:q}
+        """
+
+
+rule untrained:
+    """Best buddies with a model beside those with its untrained copies, by count and by rank."""
+    input:
+        correlations="results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
+        untrained=RULES.untrained_of_the_pair,
+    output:
+        table="results/untrained/{sample_set}/{a}--{b}.csv",
+        manifest="results/untrained/{sample_set}/{a}--{b}.csv.done.json",
+    log:
+        "logs/untrained/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/untrained/{sample_set}/{a}--{b}.tsv"
+    wildcard_constraints:
+        sample_set=RULES.sets_with("untrained"),
+    params:
+        correlations=subpath(input.correlations, strip_suffix=".done.json"),
+        untrained=lambda w, input: stores(input.untrained),
+        neighbours=config["neighbours"],
+        identity=identity("untrained"),
+    shell:
+        r"""
+        python -m rosetta_steps.untrained --correlations {params.correlations:q} \
+            --untrained {params.untrained:q} --neighbours {params.neighbours} \
+            --identity {params.identity} --output {output.table:q} 2>&1 | tee {log:q}
+        """
+
+
+rule names:
+    """Plain names of units in best buddies that low-level features explain."""
+    input:
+        RULES.sums_of_everyone,
+    output:
+        table="results/evidence/{sample_set}/names.csv",
+        manifest="results/evidence/{sample_set}/names.csv.done.json",
+    log:
+        "logs/names/{sample_set}.log",
+    benchmark:
+        "benchmarks/names/{sample_set}.tsv"
+    params:
+        sums=lambda w, input: stores(input),
+        identity=identity("names"),
+    shell:
+        r"""
+        python -m rosetta_steps.names --image-sums {params.sums:q} \
+            --identity {params.identity} --output {output.table:q} 2>&1 | tee {log:q}
         """

@@ -31,6 +31,7 @@ rule plan:
         store=lambda w: RULES.store_of(w.sample_set),
         splits=config["correlation"]["splits"],
         neighbours=config["neighbours"],
+        untrained=lambda w: RULES.sample_set(w.sample_set).get("untrained", 0),
         maps=lambda w, output: RULES.kept_maps(w, output[0]),
     shell:
         r"""
@@ -38,5 +39,5 @@ rule plan:
             {params.layers:q} --images {params.images} --dtype {params.dtype} \
             --images-per-shard {params.images_per_shard} --maps {params.maps:q} \
             --store {params.store} --splits {params.splits} --neighbours {params.neighbours} \
-            --output {output:q} 2>&1 | tee {log:q}
+            --untrained {params.untrained} --output {output:q} 2>&1 | tee {log:q}
         """

@@ -81,9 +81,8 @@ class Model:
         providers = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             providers.insert(0, "CUDAExecutionProvider")
-        self.session = self._session(
-            model, [one.tensor for one in self.outputs.values()], providers, optimised=True
-        )
+        self._providers = providers
+        self.use(model)
         inputs = self.session.get_inputs()
         fits = len(inputs) == 1 and inputs[0].type in TYPES and len(inputs[0].shape or ()) == 4
         if not fits:
@@ -96,6 +95,15 @@ class Model:
         fixed = self.input.shape[0]
         self.batch = fixed if isinstance(fixed, int) and fixed > 0 else None
         self._prove(model)
+
+    def use(self, model: ModelProto) -> None:
+        """Run a graph from now on: that of the file, or one with the same layers."""
+        self.session = self._session(
+            model,
+            [one.tensor for one in self.outputs.values()],
+            self._providers,
+            optimised=True,
+        )
 
     def _session(
         self, model: ModelProto, tensors: Sequence[str], providers: list[str], *, optimised: bool

@@ -90,6 +90,11 @@ def create(architecture: str, quick_gelu: bool) -> ImageTower:
     return ImageTower(_build_vision_tower(config["embed_dim"], vision, quick_gelu))
 
 
+def initial(name: str, entry: Entry) -> dict[str, Tensor]:
+    """State dict of random weights, as open_clip draws them before training."""
+    return create(named(name, entry)[0], settings_of(name, entry)["quick_gelu"]).state_dict()
+
+
 def settings_of(name: str, entry: Entry) -> dict:
     """What the weights were trained with: quick_gelu, and mean, std and interpolation if known.
 

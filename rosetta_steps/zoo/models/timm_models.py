@@ -184,6 +184,11 @@ def fetch(name: str, entry: Entry) -> dict[str, Tensor]:
     return create(name, entry, pretrained=True).state_dict()
 
 
+def initial(name: str, entry: Entry) -> dict[str, Tensor]:
+    """State dict of random weights, as timm draws them before training."""
+    return create(name, entry).state_dict()
+
+
 def named(name: str, entry: Entry) -> tuple[str, dict]:
     """Name of an architecture of timm, perhaps with a tag, and arguments of its create_model."""
     architecture = read_architecture(name, entry, ("name", "arguments"), needed="name")
