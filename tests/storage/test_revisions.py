@@ -54,12 +54,14 @@ def test_words_and_layout_change_nothing(package):
     ("file", "text", "expected"),
     [
         ("step.py", STEP.replace("total(x)  ", "-total(x)  "), {"step": ["step"]}),
-        ("sums.py", "def total(x):\n    return 2 * sum(x)\n", {"sums": ["step", "sums"]}),
+        ("sums.py", "def total(x):\n    return 2 * sum(x)\n", {"sums": ["sums", "step"]}),
         ("step.html", "<div>", {"step": ["step"]}),
         ("other.py", "x = 2\n", {}),
     ],
 )
-def test_code_and_templates_are_asked_about_where_a_step_runs_them(package, file, text, expected):
+def test_code_and_templates_are_asked_about_where_a_step_runs_them_the_nearest_step_first(
+    package, file, text, expected
+):
     (package / file).write_text(text)
     assert changed(package) == expected
     record(file=package / "revisions.toml", package=package)
@@ -69,10 +71,10 @@ def test_code_and_templates_are_asked_about_where_a_step_runs_them(package, file
 def test_a_module_that_is_new_or_gone_is_asked_about(package):
     (package / "new.py").write_text("y = 1\n")
     (package / "sums.py").write_text("from rosetta_steps.new import y\n")
-    assert changed(package) == {"new": ["step", "sums"], "sums": ["step", "sums"]}
+    assert changed(package) == {"new": ["sums", "step"], "sums": ["sums", "step"]}
     record(file=package / "revisions.toml", package=package)
     (package / "sums.py").write_text("y = 1\n")
-    assert changed(package) == {"new": [], "sums": ["step", "sums"]}
+    assert changed(package) == {"new": [], "sums": ["sums", "step"]}
 
 
 def test_the_advice_is_two_commands(package):
