@@ -44,6 +44,8 @@ STEPS = {
     "best_buddies",
     "matched_maps",
     "image_sums",
+    "covariances",
+    "permute",
     "untrained",
     "names",
     "replicated_pairs",

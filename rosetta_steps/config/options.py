@@ -16,7 +16,7 @@ from typing import Any
 
 from rosetta_steps.runtime.errors import UserError
 
-KINDS = {int: "integer", float: "number", str: "string"}
+KINDS = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def setting(
@@ -107,11 +107,13 @@ def add_options(
             continue
         default = defaults.get(one.name, one.default)
         known = "see above" if default is None else "%(default)s"
+        # `bool` as a type would take any text for true.
+        switch: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        value: dict[str, Any] = {"type": one.type, "choices": one.metadata["choices"]}
         parser.add_argument(
             option_of(one.name),
-            type=one.type,
+            **(switch if one.type is bool else value),
             default=default,
-            choices=one.metadata["choices"],
             help=f"{one.metadata['description']}, default {known}",
         )
 

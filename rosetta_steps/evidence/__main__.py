@@ -1,13 +1,14 @@
 """Evidence of every best buddy of two models: which tests it passes, as a table.
 
-INPUTS   correlations with decoys, best buddies, moments of both models, sums over images
+INPUTS   correlations with decoys, best buddies, moments of both models, sums over images;
+         covariances of the second model, if pairs are to be held against its whole layers
 OUTPUTS  X.csv: a row a best buddy (matching.tables.EVIDENCE)
 """
 
 import argparse
 from pathlib import Path
 
-from rosetta_steps.config.options import add_options, options_from
+from rosetta_steps.config.options import add_options, names_in_config, options_from
 from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.matching.settings import NEIGHBOURS
 from rosetta_steps.runtime.errors import run
@@ -27,6 +28,11 @@ def main() -> None:
         )
     parser.add_argument("--image-sums", type=Path, required=True, help="sums over their images")
     parser.add_argument(
+        "--covariances",
+        type=Path,
+        help="covariances of the second model, for rotated bases and linear readouts of its layers",
+    )
+    parser.add_argument(
         "--untrained",
         type=Path,
         nargs="*",
@@ -40,10 +46,11 @@ def main() -> None:
         default=NEIGHBOURS,
         help="K of the best buddies, default %(default)s",
     )
-    add_options(parser, Evidence)
+    add_options(parser, Evidence, [name for name in names_in_config(Evidence) if name != "spread"])
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.csv to write")
     a = parser.parse_args()
+    a.spread = a.covariances is not None
 
     from rosetta_steps.evidence.table import write_evidence
 
@@ -56,6 +63,7 @@ def main() -> None:
         neighbours=a.neighbours,
         untrained=a.untrained,
         settings=options_from(a, Evidence),
+        covariances=a.covariances,
         identity=a.identity,
     )
 

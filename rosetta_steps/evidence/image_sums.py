@@ -188,7 +188,7 @@ class FeatureSums:
         if own not in self._below:
             up_y, up_x = _matrices(own, self.size)
             maps = up_y.T @ self.maps @ up_x
-            self._below[own] = maps.transpose(0, 1).flatten(1).T.contiguous()
+            self._below[own] = maps.transpose(0, 1).flatten(1).T
         return self._below[own]
 
     @property
@@ -233,7 +233,8 @@ class LayerMaps:
         """Take a block of images."""
         maps = planes(self.reader, self.layer, block, self.places)
         self.maps = torch.from_numpy(maps.astype(np.float32)).transpose(0, 1).contiguous()
-        norms = torch.linalg.vector_norm(self.maps, dim=0).square()
+        norms = torch.zeros(self.maps.shape[1:])
+        _add_norms(self.maps.flatten(1).numpy(), norms.flatten().numpy())
         if self.limit is None:
             median = norms.median()
             deviation = (norms - median).abs().median()
@@ -242,10 +243,15 @@ class LayerMaps:
         self.high = norms > self.limit
         self.positions += norms.numel()
         self.high_positions += int(self.high.sum())
+        self._high_at: dict[Size, Tensor] = {}
 
     def high_at(self, meeting: Size) -> Tensor:
         """Where the norm is high at a smaller size: in some position that a cell covers."""
-        return adaptive_max_pool2d(self.high.float(), meeting) > 0
+        if tuple(self.high.shape[1:]) == meeting:
+            return self.high
+        if meeting not in self._high_at:
+            self._high_at[meeting] = adaptive_max_pool2d(self.high.float(), meeting) > 0
+        return self._high_at[meeting]
 
 
 class UnitsAtSize:
@@ -275,6 +281,7 @@ class UnitsAtSize:
         mean_map = moments["mean_map"].values - parts["mean"][:, None, None]
         self.mean_map = torch.from_numpy(mean_map).float()
         self.up = _matrices(own, size)
+        self.gram = [up.T @ up for up in self.up]
         self.with_features = np.zeros((len(layer.channels), len(low_level.FEATURES)))
         self.mean_maps: dict[Size, np.ndarray] = {}
         self.squares: dict[Size, np.ndarray] = {}
@@ -315,7 +322,7 @@ class UnitsAtSize:
     def _through_gram(self, maps: Tensor) -> Tensor:
         if self.own == self.size:
             return maps
-        gram_y, gram_x = (up.T @ up for up in self.up)
+        gram_y, gram_x = self.gram
         if prod(self.own) <= SMALL_MAP["cpu"]:  # one large product is faster than many small ones
             return (maps.flatten(-2) @ torch.kron(gram_y, gram_x)).view(maps.shape)
         return gram_y @ (maps.flatten(0, -2) @ gram_x).view(maps.shape)
@@ -451,6 +458,18 @@ def _matrices(small: Size, large: Size) -> list[Tensor]:
 def window(offset: int, length: int) -> slice:
     """Cells of a map that have a partner `offset` cells further on."""
     return slice(max(0, -offset), length - max(0, offset))
+
+
+@numba.njit(parallel=True, cache=True, fastmath=True)
+def _add_norms(maps, total):
+    # Squares of all units at each value, in runs that stay in the cache.
+    units, values = maps.shape
+    run = 4096
+    for start in numba.prange((values + run - 1) // run):
+        low, high = start * run, min(values, (start + 1) * run)
+        for unit in range(units):
+            for value in range(low, high):
+                total[value] += maps[unit, value] * maps[unit, value]
 
 
 @numba.njit(parallel=True, cache=True)

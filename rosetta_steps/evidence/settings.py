@@ -25,5 +25,11 @@ class Evidence:
         maximum=10**6,
     )
 
+    spread: bool = setting(
+        False,
+        "whether pairs are held against rotated bases and linear readouts of the model's layers, "
+        "for which covariances of their units are computed",
+    )
+
     def __post_init__(self):
         check(self)

@@ -1,6 +1,7 @@
 """The evidence of every best buddy of two models, as a table.
 
-From the correlations and their decoys, the moments, and the sums over images; no map is read.
+From the correlations and their decoys, the moments, the sums over images and, where they are asked
+for, covariances of the model's units; no map is read.
 """
 
 import sys
@@ -13,9 +14,11 @@ import xarray as xr
 
 from rosetta_steps.correlation.similarities import MEAN_MAP, similarity_of
 from rosetta_steps.evidence.chance import decoys_of, q_values
+from rosetta_steps.evidence.covariances import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
 from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
+from rosetta_steps.evidence.spread import spread_of
 from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
@@ -29,7 +32,7 @@ TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
 # What says nothing of a similarity that is no correlation.
 OF_CORRELATIONS = ["where", "amount", "place", "q_place", "low", "high", "without_top_images"]
-OF_CORRELATIONS += ["top_positions", "partial_low_level"]
+OF_CORRELATIONS += ["top_positions", "partial_low_level", "rotation_excess", "one_unit_share"]
 DEFAULTS = Evidence()
 
 
@@ -43,6 +46,7 @@ def write_evidence(
     neighbours: int,
     untrained: Sequence[Path] = (),
     settings: Evidence = DEFAULTS,
+    covariances: Path | None = None,
     identity: str | None = None,
 ) -> None:
     """Write the evidence of every best buddy of two models.
@@ -56,12 +60,15 @@ def write_evidence(
         neighbours: K with which the best buddies were mined.
         untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
+        covariances: Covariances of the second model (evidence.covariances), with which pairs are
+            held against rotated bases and linear readouts; None: not at all.
         identity: Identity of the result, as Provenance takes it.
 
     Raises:
         StoreError: A store or table is damaged, belongs to others, or was mined with another K.
     """
-    made_of = ingredients([correlations, buddies, *moments, sums, *untrained])
+    optional = [covariances] if covariances else []
+    made_of = ingredients([correlations, buddies, *moments, sums, *untrained, *optional])
     table, of_images, trees = (
         open_dataset(correlations),
         open_dataset(sums),
@@ -75,10 +82,18 @@ def write_evidence(
             "it mines and tests with one config."
         )
     copies = open_untrained(correlations, untrained)
-    found = evidence_of(
-        table, pairs, trees, of_images, neighbours, untrained=copies, settings=settings
-    )
     sample_set = read_manifest(correlations)["sample_set"]
+    of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
+    found = evidence_of(
+        table,
+        pairs,
+        trees,
+        of_images,
+        neighbours,
+        untrained=copies,
+        settings=settings,
+        covariances=of_layers,
+    )
     write_table(found, output, Provenance(KIND, models, sample_set, made_of, identity))
 
 
@@ -91,6 +106,7 @@ def evidence_of(
     *,
     untrained: Sequence[xr.Dataset] = (),
     settings: Evidence = DEFAULTS,
+    covariances: xr.DataTree | None = None,
 ) -> pd.DataFrame:
     """The evidence of best buddies, a row a pair: columns EVIDENCE of matching.tables.
 
@@ -102,6 +118,7 @@ def evidence_of(
         neighbours: K.
         untrained: Correlations of the first model with untrained copies of the second.
         settings: How evidence is computed and judged.
+        covariances: Of the second model, of each layer; None leaves their columns empty.
     """
     found = pd.DataFrame(np.nan, pairs.index, list(EVIDENCE)).astype({"verdict": object})
     found[PAIR] = pairs[PAIR]
@@ -155,6 +172,9 @@ def evidence_of(
         )
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
+    if covariances is not None and similarity.about is not None:
+        columns = _spread(correlations, pairs, moments, covariances)
+        found[list(columns)] = columns
     if untrained:
         found["untrained_excess"] = excess(correlations, pairs, untrained)
     if similarity.about is None:
@@ -162,6 +182,28 @@ def evidence_of(
         _leave_empty(f"What was mined is {similarity.title}", ", ".join(OF_CORRELATIONS))
     found["verdict"] = verdicts(failures(found, settings.level))
     return found
+
+
+def _spread(
+    correlations: xr.Dataset,
+    pairs: pd.DataFrame,
+    moments: Sequence[xr.DataTree],
+    covariances: xr.DataTree,
+) -> pd.DataFrame:
+    if "correlation" not in correlations:
+        _leave_empty(
+            "correlations are those of the nearest partners only. In the config, correlation: "
+            "keep: table would do",
+            "rotation_excess and one_unit_share",
+        )
+        return pd.DataFrame(index=pairs.index)
+    if "split" not in correlations.sizes:
+        _leave_empty(
+            "a readout is tested on images that gave no coefficient. In the config, correlation: "
+            "splits: 2 would do",
+            "one_unit_share",
+        )
+    return spread_of(correlations, pairs, moments, covariances)
 
 
 def _leave_empty(reason: str, columns: str) -> None:

@@ -16,6 +16,10 @@ PLACE_SHARE = 0.2
 # Of the sum of products: where the largest hundredth has more than all of it, nothing is left
 # without them. (Half of it is ordinary: products of both signs cancel where r is small.)
 TOP_SHARE = 1.0
+# Of what a linear readout of the layer explains. One of two equal carriers has a half of it, give
+# or take what sampling adds, and a unit that stands alone all of it. The limit lies between: a unit
+# that says less than twice what all others add to it is not alone.
+ONE_UNIT_SHARE = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ TESTS = (
         "distributed",
         "The concept is spread over many units.",
         ("one_unit_share",),
-        lambda table, _: table["one_unit_share"] < HALF,
+        lambda table, _: table["one_unit_share"] < ONE_UNIT_SHARE,
     ),
 )
 

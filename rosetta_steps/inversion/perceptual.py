@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rosetta_steps.inversion.metrics import IN_EVERY_TABLE, LPIPS, METRICS, Metric
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import find_entry
+from rosetta_steps.zoo.loaders import loaders_of
 from rosetta_steps.zoo.loading import choose_layers, load
 from rosetta_steps.zoo.weights import weights_file
 
@@ -73,11 +74,13 @@ class ZooDistance:
 
     def __init__(self, name: str, zoo: str, size: int, device: str):
         entry = find_entry(name, zoo)
-        if entry.role != "model" or entry.loader == "onnx":
+        models = loaders_of("model")
+        if entry.role != "model" or not models[entry.loader].gradients:
+            able = [loader for loader, of in models.items() if of.gradients and of.weights]
             raise UserError(
                 f"{name} cannot be a perceptual network: it has the role '{entry.role}' and the "
-                f"loader '{entry.loader}', and gradients are needed. Choose a timm, open_clip "
-                "or function model."
+                f"loader '{entry.loader}', and gradients are needed. Choose a model of the loader "
+                f"{', '.join(able[:-1])} or {able[-1]}."
             )
         chosen = entry
         if entry.loader == "timm" and "img_size" not in str(entry.architecture):

@@ -30,8 +30,10 @@ FILES = {
     "correlations": "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
     "best_buddies": "results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
     "matched_maps": "results/matched_maps/{sample_set}/{model}.zarr.done.json",
+    "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
     "untrained": "results/untrained/{sample_set}/{a}--{b}.csv.done.json",
     "replicated_pairs": "results/replication/{replication}/{a}--{b}.csv.done.json",
@@ -57,6 +59,7 @@ BESIDE = [
     ("visualisations", "results/figures/{sample_set}/figure1.png"),
     ("edit", "results/edits/{edit}.csv"),
     ("page", "results/dictionary/{sample_set}/trust.html"),
+    ("permutations", "results/permutations/{sample_set}/{a}--{b}.png"),
     ("replication", "results/replication/{replication}.png"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
@@ -193,6 +196,11 @@ class Recipes(Chosen):
         }
         return settings, [("correlations", name, a, b)]
 
+    def _covariances(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        # Of the first model only the sizes of layers are looked at.
+        moments: list[Node] = [("moments", name, one) for one in (model, self.first_of(name))]
+        return {"step": revision("covariances")}, [self._source(name, model), *moments]
+
     def _image_sums(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         # The generator's matched maps would be those of every model.
         maps: list[Node] = [self._source(name, a), ("matched_maps", name, b)]
@@ -205,6 +213,7 @@ class Recipes(Chosen):
         kinds = ("correlations", "best_buddies", "image_sums")
         inputs: list[Node] = [(kind, name, a, b) for kind in kinds]
         moments: list[Node] = [("moments", name, model) for model in (a, b)]
+        inputs += [("covariances", name, b)] if self.config["evidence"]["spread"] else []
         return settings | self.config["evidence"], inputs + moments + self._copies(name, a, b)
 
     def _names(self, name: str) -> tuple[dict, list[Node]]:
@@ -217,6 +226,15 @@ class Recipes(Chosen):
     def _untrained(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {"step": revision("untrained"), "neighbours": self.config["neighbours"]}
         return settings, [("correlations", name, a, b), *self._copies(name, a, b)]
+
+    def _permutations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("permute"),
+            "level": self.config["evidence"]["level"],
+            "images_per_block": self.config["correlation"]["images_per_block"],
+        }
+        inputs: list[Node] = [("samples", name), ("best_buddies", name, a, b)]
+        return settings, [*inputs, *(self._source(name, model) for model in (a, b))]
 
     def _replicated_pairs(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -395,6 +413,7 @@ class Recipes(Chosen):
     def targets(self) -> dict[str, list[Node]]:
         """What the target rules ask for, as far as it has a recipe."""
         name = self.config["sample_set"]
+        mined = self.everyone(name)
         inversions, edits = self.guided("inversions"), self.guided("edits")
         tables = [table for table, one in self.config["tables"].items() if one in inversions]
         return {
@@ -402,6 +421,7 @@ class Recipes(Chosen):
                 ("page", name),
                 ("figures", name),
             ],
+            "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "inversions": [
                 *(("table", table) for table in tables),
                 *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),

@@ -181,6 +181,17 @@ class Rules(Recipes):
 
         return of
 
+    def moments_of_the_first(self, wildcards: Wildcards) -> str:
+        """Manifest of the moments of the model with which the others are compared."""
+        name = wildcards.sample_set
+        return f"results/moments/{name}/{self.first_of(name)}.zarr{MANIFEST}"
+
+    def covariances_of_b(self, wildcards: Wildcards) -> Files:
+        """Manifest of the covariances of a pair's second model, if evidence is to look at them."""
+        if not self.config["evidence"]["spread"]:
+            return []
+        return [f"results/covariances/{wildcards.sample_set}/{wildcards.b}.zarr{MANIFEST}"]
+
     # --- dictionary -------------------------------------------------------------------------------
 
     def buddies_with(self, models: Callable[[str], Iterable[str]]) -> Callable[[Wildcards], Files]:
@@ -247,6 +258,12 @@ class Rules(Recipes):
         name = self.config["sample_set"]
         shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
         return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
+
+    def all_permutations(self) -> Files:
+        """Histograms of z of the generator with each model of the sample set that is asked for."""
+        name = self.config["sample_set"]
+        folder, first = f"results/permutations/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.png" for other in self.others_of(name)]
 
     # --- replications -----------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entry import Entry
-from rosetta_steps.zoo.loaders import GENERATOR, loaders_of
+from rosetta_steps.zoo.loaders import GENERATOR, LOADERS, loaders_of
 
 __all__ = ["check", "read_yaml", "suggestion"]  # beside what is defined here, for its importers
 
@@ -52,9 +52,8 @@ def _read_entries(path: str | Path, place: str) -> dict[str, Entry]:
     return entries
 
 
-# What only one role has, and sources of weights that only one loader can read.
+# What only one role has.
 OF_ROLES = {"generator": ("autocast", "classes"), "model": ("preprocessing",)}
-OF_LOADERS = ("timm", "open_clip", "function")
 
 
 def _contradiction(entry: Entry) -> str | None:
@@ -73,10 +72,15 @@ def _contradiction(entry: Entry) -> str | None:
                 f"a model of the loader {loader} has no weights. Write weights: {{function: true}}."
             )
         return None
-    if source in OF_LOADERS and loader != source:
-        return f"weights.{source} are of the loader {source}, and this one is {loader}."
-    if loader == "biggan-deep" and not (entry.keywords.keys() & {"resolution", "channels"}):
-        return "its architecture needs a resolution (128, 256 or 512), or channels."
+    of_others = {one.own_source: one.name for one in LOADERS if one.name != loader}
+    if source in of_others and source:
+        return (
+            f"weights.{source} are of the loader {of_others[source]}, and this one is {loader}. "
+            "Say where its weights lie: package, url or path."
+        )
+    one_of = loaders[loader].one_of
+    if one_of and not entry.keywords.keys() & one_of.keys():
+        return f"its architecture needs {', or '.join(one_of.values())}."
     names, count = entry.classes, entry.keywords.get("classes")
     if isinstance(names, list) and isinstance(count, int) and len(names) != count:
         return f"it names {len(names)} classes, and its architecture has {count}. Correct one."

@@ -5,7 +5,7 @@ entries that lists loaders and architectures is made from the table
 (python -m rosetta_steps.workflow.schemas); a test compares the keywords with the constructors.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Loader:
         network: Class of the network in the module; empty where the module is a function's.
         family: What a sample set may ask of a generator; None where only its module knows.
         weights: Whether it has weights; where it has none, its entry says {function: true}.
+        own_source: Key of `weights` that this loader alone can read.
+        libraries: Distributions whose version its maps may depend on, beside torch's.
+        gradients: Whether gradients flow through its models.
+        one_of: Keys of the architecture of which one must be given, and each in words.
     """
 
     role: str
@@ -46,6 +50,10 @@ class Loader:
     _: KW_ONLY
     family: Family | None = None
     weights: bool = True
+    own_source: str = ""
+    libraries: tuple[str, ...] = ()
+    gradients: bool = True
+    one_of: dict[str, str] = field(default_factory=dict)
 
 
 def loaders_of(role: str) -> dict[str, Loader]:
@@ -234,6 +242,7 @@ LOADERS = (
         ),
         network="BigGANDeep",
         family=Family(classes=1000, truncation_scales_z=True),
+        one_of={"resolution": "a resolution (128, 256 or 512)", "channels": "channels"},
     ),
     Loader(
         "model",
@@ -243,12 +252,16 @@ LOADERS = (
             "a name of timm, or {name, arguments}",
             {"arguments": {"type": "object", "description": "keywords of timm.create_model"}},
         ),
+        own_source="timm",
+        libraries=("timm",),
     ),
     Loader(
         "model",
         "open_clip",
         "zoo.models.open_clip_models",
         _name_or("a name of open_clip, or {name, tag}", {"tag": _TEXT}),
+        own_source="open_clip",
+        libraries=("open_clip_torch", "timm"),
     ),
     Loader(
         "model",
@@ -260,6 +273,8 @@ LOADERS = (
             "description": "what the file does not say, {} if nothing",
             "properties": {"channels_last": {"type": "boolean"}, **_TOKENS},
         },
+        libraries=("onnxruntime", "onnxruntime-gpu"),
+        gradients=False,
     ),
     Loader(
         "model",
@@ -268,6 +283,6 @@ LOADERS = (
         {"type": "object", "additionalProperties": False, "description": "{}"},
         weights=False,
     ),
-    Loader("generator", "function", "zoo.generators.functions", _FUNCTION),
-    Loader("model", "function", "zoo.models.functions", _FUNCTION),
+    Loader("generator", "function", "zoo.generators.functions", _FUNCTION, own_source="function"),
+    Loader("model", "function", "zoo.models.functions", _FUNCTION, own_source="function"),
 )

@@ -28,6 +28,7 @@ from rosetta_steps.storage.revisions import revision
 from rosetta_steps.zoo.entries import entry_digest, layer_patterns
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.hooks import ANY_MODULE, Layer
+from rosetta_steps.zoo.loaders import LOADERS
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageGenerator, ImageModel
@@ -52,7 +53,8 @@ BETTER, BETTER_SHARE = 0.01, 0.25
 ROUNDING = 3e-6
 # Bytes of the maps of one forward pass.
 PASS_BYTES = 0.25e9
-LIBRARIES = ("torch", "timm", "open_clip_torch", "onnxruntime", "onnxruntime-gpu")
+# Whose versions may change the maps of some model.
+LIBRARIES = ("torch", *dict.fromkeys(name for loader in LOADERS for name in loader.libraries))
 
 
 def prove_layers(

@@ -34,6 +34,22 @@ class Kinds:
         check(self)
 
 
+@dataclass(frozen=True)
+class Switch:
+    """Nothing but a switch."""
+
+    on: bool = setting(False, "whether it is on")
+
+
+def test_a_switch_is_an_option_without_a_value_and_a_boolean_in_the_config():
+    parser = argparse.ArgumentParser()
+    add_options(parser, Switch)
+    for words, on in (([], False), (["--on"], True), (["--no-on"], False)):
+        assert options_from(parser.parse_args(words), Switch) == Switch(on)
+    on = {"type": "boolean", "description": "whether it is on"}
+    assert schema_of(Switch)["properties"] == {"on": on}
+
+
 def parsed(*words, **defaults):
     parser = argparse.ArgumentParser()
     add_options(parser, Kinds, **defaults)

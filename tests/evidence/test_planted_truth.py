@@ -6,9 +6,11 @@ import torch
 import xarray as xr
 from brute_force import run
 
+from rosetta_steps.evidence import covariances
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.low_level import FEATURES, features, resized
 from rosetta_steps.evidence.table import evidence_of
+from rosetta_steps.maps.moments import measure
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.storage.datasets import open_tree
@@ -23,7 +25,9 @@ BADGES = {
     "low": "low level",
     "outlier": "few images",
     "noise": "not above chance",
+    "rotated": "distributed",
 }
+ROTATED = 20  # units of a signal in one model, of sums and differences of two in the other
 
 
 def bumps(centres, size, width):
@@ -77,24 +81,46 @@ def planted(random, images):
     return models
 
 
+def rotated(random):
+    """Maps of both models: units of b are sum and difference of two signals that a has apart."""
+    strength = random.uniform(0.5, 1.5, ROTATED // 2).repeat(2)
+    centres = random.random((IMAGES, ROTATED, 2))
+    models = []
+    for size in SIZES:
+        signals = 4 * strength[:, None, None] * bumps(centres, size, 0.15)
+        if models:
+            first, second = signals[:, ::2], signals[:, 1::2]
+            signals = np.stack([first + second, first - second], 2).reshape(signals.shape)
+        models.append((10 + signals + random.normal(0, 1, signals.shape)).astype(np.float16))
+    return models
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """Evidence of the best buddies of both models, and the group of each pair."""
     folder, random = tmp_path_factory.mktemp("planted"), np.random.default_rng(0)
     images = pictures(random)
+    further = rotated(np.random.default_rng(1))
     stores = [
-        write_maps(folder / f"{name}.zarr", maps, images_per_shard=32)
-        for name, maps in zip("ab", planted(random, images), strict=True)
+        write_maps(folder / f"{name}.zarr", maps | {"rotated": more}, images_per_shard=32)
+        for name, maps, more in zip("ab", planted(random, images), further, strict=True)
     ]
-    table = run(*stores, folder / "table.zarr", decoys=3)
+    for store in stores:
+        measure(store, moments_of(store), 2)
+    table = run(*stores, folder / "table.zarr", decoys=3, splits=2)
     pairs = table_of(table, NEIGHBOURS)
     moments = [open_tree(moments_of(store)) for store in stores]
+    within = folder / "covariances.zarr"
+    covariances.measure(stores[1], *(moments_of(store) for store in stores[::-1]), within)
     shown = xr.DataArray(images, dims=("image", "rgb", "y", "x"))
     sums = sums_of([MapReader(store) for store in stores], moments, pairs, shown)
-    found = evidence_of(table, pairs, moments, sums, NEIGHBOURS)
+    of_layers = open_tree(within)
+    found = evidence_of(table, pairs, moments, sums, NEIGHBOURS, covariances=of_layers)
     # Two low-level units share their feature, whichever they are; others are planted one by one.
     same = (found["layer_a"] == found["layer_b"]) & (
-        (found["channel_a"] == found["channel_b"]) | (found["layer_a"] == "low")
+        (found["channel_a"] == found["channel_b"])
+        | (found["layer_a"] == "low")
+        | ((found["layer_a"] == "rotated") & (found["channel_a"] // 2 == found["channel_b"] // 2))
     )
     return found.assign(group=found["layer_a"].where(same, "noise"))
 
@@ -106,7 +132,7 @@ def test_what_is_shared_is_found_and_passes(judged):
     assert passed.sum() >= 0.95 * UNITS, shared.loc[~passed, "verdict"].value_counts()
 
 
-@pytest.mark.parametrize("group", ["position", "low", "outlier", "noise"])
+@pytest.mark.parametrize("group", ["position", "low", "outlier", "noise", "rotated"])
 def test_no_more_than_a_twentieth_of_any_other_group_passes(judged, group):
     pairs = judged[judged["group"] == group]
     passed = ~pairs["verdict"].str.contains(":")
@@ -123,5 +149,13 @@ def test_the_parts_of_every_pair_sum_to_its_r(judged):
 def test_intervals_hold_r_and_columns_that_were_not_computed_are_empty(judged):
     assert (judged["low"] <= judged["correlation"]).all()
     assert (judged["correlation"] <= judged["high"]).all()
-    empty = ["held_out", "untrained_excess", "rotation_excess", "one_unit_share"]
-    assert judged[empty].isna().all(axis=None)
+    assert judged["untrained_excess"].isna().all()
+    assert judged["rotation_excess"].notna().all()
+
+
+def test_one_of_two_carriers_says_half_of_what_the_layer_does_and_a_shared_unit_all(judged):
+    share = judged.groupby("group")["one_unit_share"].median()
+    assert share["rotated"] == pytest.approx(0.5, abs=0.05)
+    assert share["shared"] == pytest.approx(1.0, abs=0.1)
+    excess = judged.groupby("group")["rotation_excess"].median()
+    assert excess["shared"] > 0

@@ -10,7 +10,7 @@ from rosetta_steps.display.drawing import save_figures
 from rosetta_steps.display.panels import empty_figure
 from rosetta_steps.inversion.figures.frames import empty_canvas, write_animation
 from rosetta_steps.storage.manifests import identity_recorded
-from rosetta_steps.workflow.recipes import FILES, Recipes, file_of
+from rosetta_steps.workflow.recipes import FILES, MANIFEST, Recipes, file_of
 
 
 @pytest.fixture
@@ -36,6 +36,8 @@ def identities(config: dict) -> dict[str, str]:
     nodes += [(kind, name, m) for kind in ("activations", "stream", "moments") for m in everyone]
     pairs = [(everyone[0], model) for model in everyone]
     nodes += [(kind, name, *pair) for kind in ("correlations", "best_buddies") for pair in pairs]
+    kinds = ("evidence", "permutations")
+    nodes += [(kind, name, *pair) for kind in kinds for pair in pairs[1:]]
     nodes += [("table", table) for table in config["tables"]]
     nodes += [("arm", one, arm) for one in config["inversions"] for arm in recipes.arms_of(one)]
     nodes += [("edit", edit) for edit in config["edits"]]
@@ -61,7 +63,8 @@ def changed(value):
 
 def test_every_setting_that_decides_what_comes_out_is_part_of_an_identity(recipes):
     before = identities(recipes.config)
-    for section in ("activations", "correlation", "clustering", "figures", "inversion"):
+    sections = ("activations", "correlation", "evidence", "clustering", "figures", "inversion")
+    for section in sections:
         for key, value in recipes.config[section].items():
             if key in WITHOUT_EFFECT.get(section, ()) or key in ("arms", "perceptual_network"):
                 continue
@@ -128,13 +131,14 @@ def test_a_figure_and_an_animation_say_what_they_follow_from(tmp_path):
 
 def test_untrained_copies_change_what_is_judged_beside_them_and_nothing_else(recipes):
     name, pair = "faces", ("dcgan-digiface", "efficientnet-lite0")
-    before = identities(recipes.config) | {"e": recipes._identity(("evidence", name, *pair))}
+    before = identities(recipes.config)
     config = copy.deepcopy(recipes.config)
     config["sample_sets"]["faces"]["untrained"] = 2
     other = Recipes(config)
-    after = identities(config) | {"e": other._identity(("evidence", name, *pair))}
+    after = identities(config)
     changed = {file for file in before if before[file] != after[file]}
-    assert changed == {"e", FILES["page"].format(sample_set=name)}
+    judged = {file_of(("evidence", name, pair[0], one)) for one in recipes.others_of(name)}
+    assert changed == judged | {FILES["page"].format(sample_set=name)}
     assert other.everyone(name) == recipes.everyone(name)
     copies = other.untrained_of(name, pair[1])
     assert copies == [f"{pair[1]}.untrained-{seed}" for seed in (0, 1)]
@@ -153,3 +157,26 @@ def test_a_target_that_is_not_known_has_no_recipe(recipes):
     assert kinds == ["activations"] * 2 + ["best_buddies", "correlations"] + ["moments"] * 2 + [
         "samples"
     ]
+
+
+def test_covariances_are_made_where_evidence_asks_and_another_model_leaves_them_alone(recipes):
+    pair = ("faces", "dcgan-digiface", "open-nsfw")
+    evidence = file_of(("evidence", *pair)).removesuffix(MANIFEST)
+    wanted = ("covariances", "faces", "open-nsfw")
+    assert wanted not in recipes.chain([evidence])
+    config = copy.deepcopy(recipes.config)
+    config["evidence"]["spread"] = True
+    asked = Recipes(config)
+    assert wanted in asked.chain([evidence])
+    before = [asked._identity(node) for node in (wanted, ("evidence", *pair))]
+    further = copy.deepcopy(config)
+    further["sample_sets"]["faces"]["models"].append("mae-digiface")
+    after = [Recipes(further)._identity(node) for node in (wanted, ("evidence", *pair))]
+    assert before == after
+
+
+def test_the_target_of_permutations_asks_for_every_model(recipes):
+    chain = recipes.chain(["permutations"])
+    models = recipes.config["sample_sets"]["faces"]["models"]
+    assert [node[-1] for node in sorted(chain) if node[0] == "permutations"] == sorted(models)
+    assert not any(kind == "evidence" for kind, *_ in chain)

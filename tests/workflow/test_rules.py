@@ -150,6 +150,15 @@ def test_targets_that_nothing_is_configured_for_are_refused_with_the_examples(ru
             target(FACES)
 
 
+def test_evidence_takes_covariances_only_where_the_config_asks(rules):
+    pair = Wildcards(sample_set="faces", a="dcgan-digiface", b="open-nsfw")
+    assert rules.covariances_of_b(pair) == []
+    rules.config["evidence"]["spread"] = True
+    assert rules.covariances_of_b(pair) == [f"results/covariances/faces/open-nsfw.zarr{MANIFEST}"]
+    assert rules.moments_of_the_first(FACES).endswith(f"/dcgan-digiface.zarr{MANIFEST}")
+    assert len(rules.all_permutations()) == 3
+
+
 # --- files of rules -------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 INPUTS   results/correlations, best_buddies, activations (or streams) of the generator, matched_maps
          of the model, moments and samples
-OUTPUTS  results/image_sums/{sample_set}/{a}--{b}.zarr
+OUTPUTS  results/covariances/{sample_set}/{model}.zarr
+         results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv
+         results/permutations/{sample_set}/{a}--{b}.zarr and .png, on the target `permutations`
          results/evidence/{sample_set}/names.csv
          results/untrained/{sample_set}/{a}--{b}.csv, with untrained: N
 """
@@ -46,6 +48,35 @@ rule image_sums:
         """
 
 
+rule covariances:
+    """Covariances of the units of each layer of a model, at every size of comparison."""
+    input:
+        maps=RULES.source_of("model"),
+        moments="results/moments/{sample_set}/{model}.zarr.done.json",
+        compared_with=RULES.moments_of_the_first,
+    output:
+        "results/covariances/{sample_set}/{model}.zarr.done.json",
+    log:
+        "logs/covariances/{sample_set}/{model}.log",
+    benchmark:
+        "benchmarks/covariances/{sample_set}/{model}.tsv"
+    threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
+    params:
+        maps=lambda w, input: stores([input.maps]),
+        moments=subpath(input.moments, strip_suffix=".done.json"),
+        compared_with=subpath(input.compared_with, strip_suffix=".done.json"),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        identity=identity("covariances"),
+    shell:
+        r"""
+        python -m rosetta_steps.covariances --maps {params.maps:q} --moments {params.moments:q} \
+            --compared-with {params.compared_with:q} --threads {threads} \
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
 rule evidence:
     """The evidence of every best buddy, and its verdict."""
     input:
@@ -55,6 +86,7 @@ rule evidence:
         sums="results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
         table="results/best_buddies/{sample_set}/{a}--{b}.csv",
         manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+        covariances=RULES.covariances_of_b,
         untrained=RULES.untrained_of_the_pair,
     output:
         table="results/evidence/{sample_set}/{a}--{b}.csv",
@@ -63,6 +95,7 @@ rule evidence:
         "logs/evidence/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/evidence/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores if config["evidence"]["spread"] else 1
     params:
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
@@ -72,6 +105,7 @@ rule evidence:
         neighbours=config["neighbours"],
         level=config["evidence"]["level"],
         resamples=config["evidence"]["resamples"],
+        covariances=lambda w, input: words_of({"--covariances": stores(input.covariances)}),
         identity=identity("evidence"),
     shell:
         r"""
@@ -80,9 +114,56 @@ rule evidence:
             --moments-b {params.moments_b:q} --image-sums {params.sums:q} \
             --untrained {params.untrained:q} \
             --neighbours {params.neighbours} --level {params.level} \
-            --resamples {params.resamples} --identity {params.identity} \
+            --resamples {params.resamples} {params.covariances:q} --identity {params.identity} \
             --output {output.table:q} 2>&1 | tee {log:q}
         """
+
+
+rule permute:
+    """How far units agree beyond what permuted images would give: z of all pairs of units."""
+    input:
+        a=RULES.source_of("a"),
+        b=RULES.source_of("b"),
+        samples="results/samples/{sample_set}.zarr.done.json",
+        table="results/best_buddies/{sample_set}/{a}--{b}.csv",
+        manifest="results/best_buddies/{sample_set}/{a}--{b}.csv.done.json",
+    output:
+        store="results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
+        png=report(
+            "results/permutations/{sample_set}/{a}--{b}.png",
+            caption="../report/permutations.rst",
+            category="{sample_set}",
+        ),
+        pdf="results/permutations/{sample_set}/{a}--{b}.pdf",
+    log:
+        "logs/permute/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/permute/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
+    params:
+        a=lambda w, input: stores([input.a]),
+        b=lambda w, input: stores([input.b]),
+        samples=subpath(input.samples, strip_suffix=".done.json"),
+        store=subpath(output.store, strip_suffix=".done.json"),
+        level=config["evidence"]["level"],
+        images_per_block=config["correlation"]["images_per_block"],
+        identity=identity("permutations"),
+    shell:
+        r"""
+        python -m rosetta_steps.permute --a {params.a:q} --b {params.b:q} \
+            --buddies {input.table:q} --samples {params.samples:q} --level {params.level} \
+            --images-per-block {params.images_per_block} --threads {threads} \
+            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule permutations:
+    """Histograms of z of the generator's units with those of each model of the sample set."""
+    input:
+        RULES.all_permutations(),
+    localrule: True
 
 
 rule untrained:
