@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "config.md"
 COMMAND = "python docs/generate_reference.py"
 # Keys whose values are many, each under a name of the user's choice.
-NAMED = {"sample_sets": "name", "inversions": "inversion", "edits": "edit"}
+NAMED = {
+    "sample_sets": "name",
+    "inversions": "inversion",
+    "edits": "edit",
+    "replications": "replication",
+}
 HEAD = f"""\
 # Every config key
 

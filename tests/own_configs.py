@@ -7,7 +7,10 @@ from conftest import ROOT
 from rosetta_steps.config.yaml_files import read_yaml
 
 FILE = "config/config.yaml"
-EXAMPLES = [f"config/examples/{name}.yaml" for name in ("faces", "eyes", "inversions-and-edits")]
+EXAMPLES = [
+    f"config/examples/{name}.yaml"
+    for name in ("faces", "eyes", "inversions-and-edits", "replications")
+]
 
 
 def laid_over(config, other):

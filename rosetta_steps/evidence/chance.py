@@ -9,9 +9,10 @@ and the q-value of a pair is the least FDR of all levels that let it through (He
 doi 10.1007/s10255-022-1077-5). Never 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import xarray as xr
 
 
 def q_values(values: np.ndarray, decoys: Sequence[np.ndarray]) -> np.ndarray:
@@ -42,3 +43,10 @@ def q_values(values: np.ndarray, decoys: Sequence[np.ndarray]) -> np.ndarray:
     q = np.full(len(values), np.nan)
     q[order] = np.minimum(np.minimum.accumulate(rate[::-1])[::-1], 1)
     return q
+
+
+def decoy_stores(correlations: xr.Dataset) -> Iterator[xr.Dataset]:
+    """Each decoy of a store of correlations, as a store of its own."""
+    names = {str(n): str(n).removeprefix("decoy_") for n in correlations if "decoy_" in str(n)}
+    for decoy in range(correlations.sizes.get("decoy", 0)):
+        yield correlations[list(names)].isel(decoy=decoy).rename(names)

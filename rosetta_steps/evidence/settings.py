@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from rosetta_steps.config.options import check, setting
 
+FEWEST_IMAGES = 20  # below which drawing images again says little
+
 
 @dataclass(frozen=True)
 class Evidence:

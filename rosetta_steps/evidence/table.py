@@ -5,7 +5,7 @@ for, covariances of the model's units; no map is read.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ from rosetta_steps.correlation.similarities import (
     similarity_of,
 )
 from rosetta_steps.evidence.agreement import unit_p_values
-from rosetta_steps.evidence.chance import q_values
+from rosetta_steps.evidence.chance import decoy_stores, q_values
 from rosetta_steps.evidence.covariances import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
-from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
 from rosetta_steps.evidence.spread import spread_of
 from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
@@ -41,7 +41,6 @@ from rosetta_steps.storage.manifests import Provenance, ingredients, read_manife
 KIND, KIND_OF_UNITS = "evidence", "evidence of units"
 TOP_IMAGES = 10  # that are left out
 FEWEST = 5 * TOP_IMAGES  # images, below which leaving out ten says nothing
-FEWEST_DRAWN = 20  # images, below which a bootstrap says little of an interval
 # What says nothing of a similarity that is no correlation.
 OF_CORRELATIONS = ["where", "amount", "place", "q_place", "low", "high", "without_top_images"]
 OF_CORRELATIONS += ["top_positions", "partial_low_level", "rotation_excess", "one_unit_share"]
@@ -166,11 +165,11 @@ def evidence_of(
         left = with_left(pairs, moments, similarity)["left"].to_numpy()
         found["q_place"] = q_values(left, [decoy["left"].to_numpy() for decoy in decoys])
     found["held_out"] = _held_out(correlations, pairs, neighbours)
-    if images >= FEWEST_DRAWN:
+    if images >= FEWEST_IMAGES:
         found["low"], found["high"] = interval(sums, settings.resamples)
     else:
         _leave_empty(
-            f"{images} images are too few to draw from again: {FEWEST_DRAWN} would do",
+            f"{images} images are too few to draw from again: {FEWEST_IMAGES} would do",
             "low and high",
         )
     if images >= FEWEST:
@@ -218,7 +217,7 @@ def decoys_of(
         )
         return []
     similarity = similarity_of(correlations.attrs)
-    mined = [table_of(decoy, neighbours) for decoy in _decoys(correlations)]
+    mined = [table_of(decoy, neighbours) for decoy in decoy_stores(correlations)]
     return [with_left(pairs, moments, similarity) for pairs in mined]
 
 
@@ -262,13 +261,6 @@ def _spread(
 
 def _leave_empty(reason: str, columns: str) -> None:
     print(f"{reason}. {columns}: left empty.", file=sys.stderr)
-
-
-def _decoys(correlations: xr.Dataset) -> Iterator[xr.Dataset]:
-    # Each decoy as a store of correlations of its own.
-    names = {str(n): str(n).removeprefix("decoy_") for n in correlations if "decoy_" in str(n)}
-    for decoy in range(correlations.sizes.get("decoy", 0)):
-        yield correlations[list(names)].isel(decoy=decoy).rename(names)
 
 
 def _held_out(correlations: xr.Dataset, pairs: pd.DataFrame, neighbours: int) -> np.ndarray:

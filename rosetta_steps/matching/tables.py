@@ -91,6 +91,81 @@ NAMES = {
 }
 # Every unit of the generator against chance, by its strongest best buddy (evidence.agreement).
 EVIDENCE_OF_UNITS = {"layer": NAME, "channel": INDEX, "left": NUMBER, "p": NUMBER}
+# What becomes of best buddies on other images (evidence.replicated_pairs), and how many survive
+# (evidence.replication).
+REPLICATED_PAIRS = {
+    "comparison": NAME,
+    "layer_a": NAME,
+    "channel_a": INDEX,
+    "layer_b": NAME,
+    "channel_b": INDEX,
+    "correlation": CORRELATION,
+    "confirmed": NUMBER,
+    "survived": INDEX,
+    "rank_a": NUMBER,
+    "rank_b": NUMBER,
+    "difference_low": NUMBER,
+    "difference_high": NUMBER,
+    "deviation_ratio_a": NUMBER,
+    "deviation_ratio_b": NUMBER,
+    "where_share": NUMBER,
+    "depth_a": NUMBER,
+    "depth_b": NUMBER,
+}
+REPLICATION = {
+    "comparison": NAME,
+    "sample_set": NAME,
+    "images": INDEX,
+    "model": NAME,
+    "grouping": NAME,
+    "group": NAME,
+    "above": NUMBER,
+    "up_to": NUMBER,
+    "pairs": INDEX,
+    "survived": INDEX,
+    "share": NUMBER,
+    "share_low": NUMBER,
+    "share_high": NUMBER,
+    "mean_reciprocal_rank_a": NUMBER,
+    "mean_reciprocal_rank_b": NUMBER,
+    "median_difference": NUMBER,
+    "survivors_difference": NUMBER,
+    "survivors_difference_low": NUMBER,
+    "survivors_difference_high": NUMBER,
+    "median_deviation_ratio_a": NUMBER,
+    "median_deviation_ratio_b": NUMBER,
+}
+# What clamping a generator's unit does to its match (interventions.table).
+INTERVENTIONS = {
+    "concept": RANK,
+    "generator_layer": NAME,
+    "generator_channel": INDEX,
+    "layer": NAME,
+    "channel": INDEX,
+    "correlation": CORRELATION,
+    "images": RANK,
+    "controls": INDEX,
+    "level": NUMBER,
+    "clamp_effect": NUMBER,
+    "clamp_outside": NUMBER,
+    "clamp_rank": RANK,
+    "clamp_p": NUMBER,
+    "clamp_q": NUMBER,
+    "clamp_change": NUMBER,
+    "clamp_control": NUMBER,
+    "clamp_control_change": NUMBER,
+    "clamp_control_effect": NUMBER,
+    "silence_effect": NUMBER,
+    "silence_outside": NUMBER,
+    "silence_rank": RANK,
+    "silence_p": NUMBER,
+    "silence_q": NUMBER,
+    "silence_change": NUMBER,
+    "silence_control": NUMBER,
+    "silence_control_change": NUMBER,
+    "silence_control_effect": NUMBER,
+    "verdict": NAME,
+}
 # Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {
     "units": ["layer", "channel"],
@@ -98,6 +173,9 @@ ONE_ROW = {
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
     "untrained": ["figure"],
     "names": ["model", "layer", "channel"],
+    "replicated pairs": ["comparison", "layer_a", "channel_a", "layer_b", "channel_b"],
+    "replication": ["comparison", "model", "grouping", "group"],
+    "interventions": ["concept"],
 }
 BEYOND_ONE = 1e-5  # how far rounding may carry a correlation beyond 1 or -1
 
@@ -190,6 +268,44 @@ def read_names(path: Path) -> pd.DataFrame:
         StoreError: It is not finished or damaged.
     """
     return _read(Path(path), NAMES, ONE_ROW["names"])
+
+
+def read_replicated_pairs(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Best buddies of two models on other images: REPLICATED_PAIRS, a row a comparison and pair.
+
+    Args:
+        path: As rosetta_steps.replicated_pairs writes it.
+        models: Names of the two, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), REPLICATED_PAIRS, ONE_ROW["replicated pairs"], models)
+
+
+def read_replication(path: Path) -> pd.DataFrame:
+    """How many best buddies survive on other images: REPLICATION, a row a group of pairs.
+
+    Args:
+        path: As rosetta_steps.replication writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), REPLICATION, ONE_ROW["replication"])
+
+
+def read_interventions(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """What clamping units of a generator does to their matches: INTERVENTIONS, a row a concept.
+
+    Args:
+        path: As rosetta_steps.intervention writes it.
+        models: Names of generator and model, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), INTERVENTIONS, ONE_ROW["interventions"], models)
 
 
 def read_dictionary(path: Path) -> pd.DataFrame:

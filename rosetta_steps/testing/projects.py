@@ -67,7 +67,7 @@ class Project:
         chosen = {"generator": "generator", "images": 8, "seed": 0, "layers": "all"}
         config["sample_sets"] = {"tiny": chosen | {"models": ["one"]}}
         config["sample_set"] = "tiny"
-        for section in ("inversions", "tables", "edits", "edit_figures"):
+        for section in ("inversions", "tables", "edits", "edit_figures", "replications"):
             config[section] = {}
         self.write("config/config.yaml", config)
 

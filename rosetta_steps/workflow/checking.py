@@ -10,6 +10,7 @@ from rosetta_steps.config.names import clash_of_tables, problem_of
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.editing.kinds import KINDS
+from rosetta_steps.evidence.settings import FEWEST_IMAGES
 from rosetta_steps.inversion.metrics import LPIPS, METRICS, networks_among
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
@@ -100,6 +101,13 @@ def _take_along(config: dict, taken: dict[str, set]) -> None:
 
     drop("edits", of("edits", lambda c: _text(c, "matches") in gone or source_is_gone(c)))
     drop(
+        "replications",
+        of(
+            "replications",
+            lambda c: {_text(c, key) for key in ("mined", "confirmed", "reference")} & gone,
+        ),
+    )
+    drop(
         "edit_figures",
         of("edit_figures", lambda names: isinstance(names, list) and _any(names, taken["edits"])),
     )
@@ -165,6 +173,8 @@ class Checked:
         for name, edits in self.config["edit_figures"].items():
             for index, edit in enumerate(edits):
                 self.known("edits", edit, ("edit_figures", name, index))
+        for name, chosen in self.config["replications"].items():
+            self.replication(name, chosen)
         self.hold_what_is_asked_for()
 
     def names(self) -> None:
@@ -313,6 +323,12 @@ class Checked:
             raise self.error((*place, "shift"), "a shift of 0 and 0 changes nothing. Give another.")
         if "units" in chosen and "concepts" in chosen:
             raise self.error((*place, "units"), "give either units or concepts, not both.")
+
+    def replication(self, name: str, chosen: dict) -> None:
+        """A replication names sample sets that are mined."""
+        for key, sample_set in chosen.items():
+            self.known("sample_sets", sample_set, ("replications", name, key))
+            self.mined(sample_set, ("replications", name, key))
 
     def source(self, name: str, chosen: dict, generator: str) -> None:
         """The latents of an edit: of a generator's sample set, or of an arm (inversion/arm)."""
@@ -466,6 +482,78 @@ class Checked:
         if chosen["reconstruction"] == "perceptual":
             self.model(chosen["perceptual_network"], "model", place)
         self._held.add(("inversions", name))
+
+    def hold_replication(self, name: str) -> None:
+        """Hold a replication against its sample sets, and them against the zoo, once.
+
+        Not before it is asked for: a model that is added to the mined sample set alone breaks
+        nothing else.
+
+        Raises:
+            ValueError: Its sample sets have other models or layers, the same images or too few, or
+                as hold_sample_set.
+        """
+        if ("replications", name) in self._held:
+            return
+        chosen = self.config["replications"][name]
+        for key, sample_set in chosen.items():
+            place = ("replications", name, key)
+            images = self.config["sample_sets"][sample_set].get("images", FEWEST_IMAGES)
+            if images < FEWEST_IMAGES:
+                raise self.error(
+                    place,
+                    f"{sample_set} has {images} images, of which a replication says nothing: "
+                    f"{FEWEST_IMAGES} at least.",
+                )
+            if key != "mined":
+                self.other_images(chosen["mined"], sample_set, place)
+            self.hold_sample_set(sample_set)
+        if "reference" in chosen:
+            self.same_distribution(chosen, ("replications", name, "reference"))
+        self._held.add(("replications", name))
+
+    def other_images(self, mined: str, other: str, place: tuple) -> None:
+        """Refuse a sample set that has the images of the mined one, or other units."""
+        of, both = Chosen(self.config), f"{mined} and {other}"
+        here, there = (self.config["sample_sets"][name] for name in (mined, other))
+        # Image n of a seed is the same in a sample set of more images.
+        same_seed = here.get("seed") == there.get("seed")
+        if other == mined or (same_seed and of.distribution(mined) == of.distribution(other)):
+            raise self.error(
+                place,
+                f"{both} have the same images, on which nothing can be confirmed: give {other} "
+                "another seed, class or truncation, or other photos.",
+            )
+        first = of.first_of(mined), of.first_of(other)
+        if first[0] != first[1]:
+            raise self.error(
+                place,
+                f"{both} are not of the same units: the first model of one is {first[0]}, of the "
+                f"other {first[1]}. Confirm on images of the same generator; of photos, on photos "
+                "with the same first model.",
+            )
+        if missing := [model for model in here["models"] if model not in there["models"]]:
+            raise self.error(
+                place, f"{other} is not mined with {missing[0]}, as {mined} is. Add it there."
+            )
+        if here["layers"] != there["layers"]:
+            raise self.error(
+                place,
+                f"{both} have other layers, {here['layers']} and {there['layers']}: their units "
+                "are not the same. Give both the same.",
+            )
+
+    def same_distribution(self, chosen: dict, place: tuple) -> None:
+        """Refuse a reference whose images a generator draws in another way than the mined ones."""
+        of = Chosen(self.config)
+        here, there = (of.distribution(chosen[key]) for key in ("mined", "reference"))
+        unlike = [key for key in here if here[key] != there.get(key)]
+        if unlike and "generator" in here:
+            raise self.error(
+                place,
+                f"{chosen['mined']} and {chosen['reference']} differ in {unlike[0]}: a reference "
+                "is of the same distribution, with another seed.",
+            )
 
     def metric(self, name: str, place: tuple) -> None:
         """Refuse the name of a metric that is none, nor a model that measures a distance."""

@@ -20,7 +20,10 @@ NAMED = {
     "tables": "table",
     "edits": "edit",
     "edit_figures": "figure",
+    "replications": "replication",
 }
+# Key that names the sample set whose matches are taken, where it is not `matches`.
+MINED_BY = {"replications": "mined"}
 
 
 class Chosen:
@@ -139,9 +142,50 @@ class Chosen:
         return [(first, other) for other in others]
 
     def guided(self, kind: str) -> list[str]:
-        """Inversions or edits that the matches of the sample set that is asked for guide."""
-        asked = self.config["sample_set"]
-        return [name for name, one in self.config[kind].items() if one["matches"] == asked]
+        """Inversions, edits or replications of what is mined on the sample set asked for."""
+        asked, key = self.config["sample_set"], MINED_BY.get(kind, "matches")
+        return [name for name, one in self.config[kind].items() if one[key] == asked]
+
+    def intervened(self, name: str) -> list[str]:
+        """Models whose matches are put to the causal check; none where no generator is mined."""
+        mined = "generator" in self.sample_set(name)
+        return self.others_of(name) if mined else []
+
+    # --- replications -----------------------------------------------------------------------------
+
+    def replication(self, name: str) -> dict:
+        """Settings of a replication.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        return self.known("replications", name)
+
+    def compared_with(self, name: str) -> dict[str, str]:
+        """What the best buddies of a replication are looked for on: comparison to sample set.
+
+        A confirming sample set that differs from the mined one by its seed is the reference itself.
+        """
+        chosen = self.replication(name)
+        mined, confirmed = chosen["mined"], chosen["confirmed"]
+        reference = chosen.get("reference")
+        if reference == confirmed or (
+            reference is None and self.distribution(mined) == self.distribution(confirmed)
+        ):
+            return {"reference": confirmed}
+        found = {"confirmation": confirmed}
+        return found if reference is None else found | {"reference": reference}
+
+    def distribution(self, name: str) -> dict:
+        """What the images of a sample set are drawn from: all of its origin but seed and number."""
+        chosen = self.known("sample_sets", name)
+        classes = chosen.get("class", [])
+        own = {key: chosen[key] for key in ("generator", "photos", "pictures") if key in chosen}
+        return own | {
+            "class": classes if isinstance(classes, list) else [classes],
+            "truncation": chosen.get("truncation", 1),
+            "latent_bound": chosen.get("latent_bound"),
+        }
 
     # --- inversions -------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ FILES = {
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
     "untrained": "results/untrained/{sample_set}/{a}--{b}.csv.done.json",
+    "replicated_pairs": "results/replication/{replication}/{a}--{b}.csv.done.json",
+    "replication": "results/replication/{replication}.csv.done.json",
+    "intervention": "results/interventions/{sample_set}/{model}.csv.done.json",
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
@@ -58,6 +61,7 @@ BESIDE = [
     ("page", "results/dictionary/{sample_set}/trust.html"),
     ("evidence", "results/evidence/{sample_set}/units/{a}--{b}.csv"),
     ("permutations", "results/permutations/{sample_set}/{a}--{b}.png"),
+    ("replication", "results/replication/{replication}.png"),
 ]
 Node = tuple[str, ...]  # kind, and the values of its wildcards in the order of its file
 
@@ -233,6 +237,44 @@ class Recipes(Chosen):
         inputs: list[Node] = [("samples", name), ("best_buddies", name, a, b)]
         return settings, [*inputs, *(self._source(name, model) for model in (a, b))]
 
+    def _replicated_pairs(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("replicated_pairs"),
+            "neighbours": self.config["neighbours"],
+            "resamples": self.config["evidence"]["resamples"],
+            "compared_with": self.compared_with(name),
+        }
+        inputs: list[Node] = []
+        for one in self.sets_of_replication(name):
+            kinds = ("correlations", "best_buddies", "image_sums")
+            inputs += [(kind, one, a, b) for kind in kinds]
+            inputs += [("moments", one, model) for model in (a, b)]
+        return settings, inputs
+
+    def _replication(self, name: str) -> tuple[dict, list[Node]]:
+        settings = {
+            "step": revision("replication"),
+            "sets": self.sets_of_replication(name),
+            "resamples": self.config["evidence"]["resamples"],
+        }
+        mined = self.replication(name)["mined"]
+        first, others = self.first_of(mined), self.others_of(mined)
+        pairs: list[Node] = [("replicated_pairs", name, first, other) for other in others]
+        return settings, pairs
+
+    def _intervention(self, name: str, model: str) -> tuple[dict, list[Node]]:
+        both = self.first_of(name), model
+        settings = self.config["interventions"] | {
+            "step": revision("intervention"),
+            "models": [self.model(one) for one in both],
+        }
+        moments: list[Node] = [("moments", name, one) for one in both]
+        return settings, [("samples", name), ("concepts", name), *moments]
+
+    def sets_of_replication(self, name: str) -> list[str]:
+        """Sample sets of a replication: the mined one, then one a comparison."""
+        return [self.replication(name)["mined"], *self.compared_with(name).values()]
+
     def _concepts(self, name: str) -> tuple[dict, list[Node]]:
         settings = self.config["clustering"] | {"step": revision("concepts")}
         first = self.first_of(name)
@@ -387,6 +429,8 @@ class Recipes(Chosen):
                 *((file.split(".")[0], one) for one in inversions for file in self.figures_of(one)),
                 *([("visualisations", name)] if inversions else []),
             ],
+            "interventions": [("intervention", name, one) for one in self.intervened(name)],
+            "replication": [("replication", one) for one in self.guided("replications")],
             "edits": [("edit", edit) for edit in edits]
             + [
                 ("edit_figure", figure)

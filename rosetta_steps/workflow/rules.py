@@ -13,7 +13,7 @@ from typing import Any
 from rosetta_steps.config.names import split_untrained
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
-from rosetta_steps.workflow.chosen import ARM_WITH_ALL
+from rosetta_steps.workflow.chosen import ARM_WITH_ALL, MINED_BY
 from rosetta_steps.workflow.examples import examples_of
 from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes
 from rosetta_steps.zoo.entries import find_entry, layer_patterns
@@ -265,6 +265,108 @@ class Rules(Recipes):
         folder, first = f"results/permutations/{name}", self.first_of(name)
         return [f"{folder}/{first}--{other}.png" for other in self.others_of(name)]
 
+    # --- replications -----------------------------------------------------------------------------
+
+    def replication(self, name: str) -> dict:
+        """Settings of a replication, held against the zoo.
+
+        Raises:
+            ValueError: There is none of this name, or its sample sets do not fit the zoo.
+        """
+        chosen = super().replication(name)
+        self.checked.hold_replication(name)
+        return chosen
+
+    def of_replication(self, kind: str) -> Callable[[Wildcards], Files]:
+        """Stores or tables of a pair, of each sample set of a replication: the mined one first."""
+        ending = ".csv" if kind == "best_buddies" else f".zarr{MANIFEST}"
+
+        def of(wildcards: Wildcards) -> Files:
+            return [
+                f"results/{kind}/{name}/{wildcards.a}--{wildcards.b}{ending}"
+                for name in self.sets_of_replication(wildcards.replication)
+            ]
+
+        return of
+
+    def moments_of_replication(self, side: str) -> Callable[[Wildcards], Files]:
+        """Manifests of the moments of a pair's model, of each sample set of a replication."""
+
+        def of(wildcards: Wildcards) -> Files:
+            return [
+                f"results/moments/{name}/{wildcards[side]}.zarr{MANIFEST}"
+                for name in self.sets_of_replication(wildcards.replication)
+            ]
+
+        return of
+
+    def comparisons_of(self, wildcards: Wildcards) -> list[str]:
+        """What the sample sets of a replication are, but for the mined one."""
+        return list(self.compared_with(wildcards.replication))
+
+    def _pairs_of_replication(self, name: str) -> list[str]:
+        mined = self.replication(name)["mined"]
+        return [f"{self.first_of(mined)}--{other}" for other in self.others_of(mined)]
+
+    def replicated_pairs_of(self, wildcards: Wildcards) -> Files:
+        """Tables of replicated pairs, one a model of the mined sample set."""
+        name = wildcards.replication
+        return [f"results/replication/{name}/{p}.csv" for p in self._pairs_of_replication(name)]
+
+    def sums_of_replication(self, wildcards: Wildcards) -> Files:
+        """Manifests of the sums over images: every model of one sample set, then of the next."""
+        return [
+            f"results/image_sums/{name}/{pair}.zarr{MANIFEST}"
+            for name in self.sets_of_replication(wildcards.replication)
+            for pair in self._pairs_of_replication(wildcards.replication)
+        ]
+
+    def all_replications(self, wildcards: Wildcards) -> Files:
+        """Figures of every replication of what is mined on the sample set."""
+        names = self._some_guided("replications")
+        return [f"results/replication/{name}.png" for name in names]
+
+    # --- interventions ----------------------------------------------------------------------------
+
+    def generator_of_intervention(self, wildcards: Wildcards) -> str:
+        """The generator whose units are clamped.
+
+        Raises:
+            ValueError: The sample set has none, or the model is not mined with it.
+        """
+        name, model = wildcards.sample_set, wildcards.model
+        if "generator" not in self.sample_set(name):
+            raise UserError(
+                f"sample set {name} is of photos: no generator made its images, so no unit can be "
+                "clamped. Take a sample set of a generator."
+            )
+        if model not in self.others_of(name):
+            raise UserError(
+                f"{model} is not among the models that sample set {name} is mined with: "
+                f"{', '.join(self.others_of(name))}."
+            )
+        return self.first_of(name)
+
+    def moments_of_intervention(self, wildcards: Wildcards) -> Files:
+        """Manifests of the moments of the generator and of the model."""
+        both = self.generator_of_intervention(wildcards), wildcards.model
+        return [f"results/moments/{wildcards.sample_set}/{one}.zarr{MANIFEST}" for one in both]
+
+    def weights_of_intervention(self, wildcards: Wildcards) -> Files:
+        """Weights of the generator and of the model."""
+        return weights([self.generator_of_intervention(wildcards), wildcards.model])
+
+    def all_interventions(self, wildcards: Wildcards) -> Files:
+        """The causal check of every model of the sample set that is asked for.
+
+        Raises:
+            ValueError: It has no generator.
+        """
+        name = self.config["sample_set"]
+        first = SimpleNamespace(sample_set=name, model=self.others_of(name)[0])
+        self.generator_of_intervention(first)
+        return [f"results/interventions/{name}/{model}.csv" for model in self.intervened(name)]
+
     # --- inversions -------------------------------------------------------------------------------
 
     def of_inversion(self, key: str) -> Callable[[Wildcards], Any]:
@@ -412,7 +514,7 @@ class Rules(Recipes):
         asked = self.config["sample_set"]
         examples = [f"{path} has some (--configfile {path})" for path in examples_of(kind)]
         raise UserError(
-            f"{kind}: the config has none whose `matches` is {asked}. "
+            f"{kind}: the config has none whose `{MINED_BY.get(kind, 'matches')}` is {asked}. "
             f"{'; '.join([*examples, 'write one, or ask for another sample_set'])}."
         )
 

@@ -17,6 +17,7 @@ from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.display.settings import Figures
 from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.evidence.settings import Evidence
+from rosetta_steps.interventions.settings import Interventions
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.maps.settings import Storing
 from rosetta_steps.matching.settings import Clustering
@@ -29,6 +30,7 @@ SECTIONS = {
     "activations": (Storing, ["store"]),
     "correlation": (Correlation, ["scheduler"]),
     "evidence": (Evidence, []),
+    "interventions": (Interventions, []),
     "clustering": (Clustering, []),
     "figures": (Figures, []),
     "inversion": (Settings, []),

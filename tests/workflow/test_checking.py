@@ -28,6 +28,7 @@ NAMES = {
     "tables": "table1",
     "edits": "shift",
     "edit_figures": "figure8",
+    "replications": "faces-again",
 }
 
 

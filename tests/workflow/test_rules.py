@@ -17,6 +17,7 @@ RULES_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 OTHER_NAMES = {
     "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type
     "fetch_weights": "rosetta_steps.zoo",  # one of its commands
+    "replication_summary": "rosetta_steps.replication",  # so is `replication`
     # In a room, whose name says the rest.
     "invert": "rosetta_steps.inversion.invert",
     "inversion_table": "rosetta_steps.inversion.table",

@@ -11,6 +11,7 @@ from rosetta_steps.workflow.rules import Rules, manifests_of, names, stores, wor
 wildcard_constraints:
     sample_set=r"[^/]+",
     model=r"[^/]+?",
+    replication=r"[^/]+",
     a=r"[^/]+?",
     b=r"[^/]+?",
 

@@ -1,0 +1,1 @@
+"""Interventions: what a model's unit does when its match in the generator is clamped."""
