@@ -46,6 +46,7 @@ STEPS = {
     "image_sums",
     "covariances",
     "permute",
+    "parts",
     "untrained",
     "names",
     "replicated_pairs",

@@ -33,6 +33,7 @@ FILES = {
     "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "parts": "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
     "untrained": "results/untrained/{sample_set}/{a}--{b}.csv.done.json",
@@ -227,6 +228,10 @@ class Recipes(Chosen):
     def _untrained(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {"step": revision("untrained"), "neighbours": self.config["neighbours"]}
         return settings, [("correlations", name, a, b), *self._copies(name, a, b)]
+
+    def _parts(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        moments: list[Node] = [("moments", name, model) for model in (a, b)]
+        return {"step": revision("parts")}, [("correlations", name, a, b), *moments]
 
     def _permutations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {
@@ -423,6 +428,7 @@ class Recipes(Chosen):
                 ("figures", name),
             ],
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
+            "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],
             "inversions": [
                 *(("table", table) for table in tables),
                 *(("arm", one, arm) for one in inversions for arm in self.arms_of(one)),

@@ -265,6 +265,12 @@ class Rules(Recipes):
         folder, first = f"results/permutations/{name}", self.first_of(name)
         return [f"{folder}/{first}--{other}.png" for other in self.others_of(name)]
 
+    def all_parts(self, wildcards: Wildcards) -> Files:
+        """Parts of every pair of units of the generator and each model."""
+        name = self.config["sample_set"]
+        folder, first = f"results/parts/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.zarr{MANIFEST}" for other in self.others_of(name)]
+
     # --- replications -----------------------------------------------------------------------------
 
     def replication(self, name: str) -> dict:

@@ -6,6 +6,7 @@ OUTPUTS  results/covariances/{sample_set}/{model}.zarr
          results/image_sums/{sample_set}/{a}--{b}.zarr
          results/evidence/{sample_set}/{a}--{b}.csv, and units/{a}--{b}.csv
          results/permutations/{sample_set}/{a}--{b}.zarr and .png, on the target `permutations`
+         results/parts/{sample_set}/{a}--{b}.zarr, on the target `all_parts`
          results/evidence/{sample_set}/names.csv
          results/untrained/{sample_set}/{a}--{b}.csv, with untrained: N
 """
@@ -165,6 +166,37 @@ rule permutations:
     """Histograms of z of the generator's units with those of each model of the sample set."""
     input:
         RULES.all_permutations(),
+    localrule: True
+
+
+rule parts:
+    """How much of every correlation is favourite places, and what is left without them."""
+    input:
+        correlations="results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
+        moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
+        moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
+    output:
+        "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
+    log:
+        "logs/parts/{sample_set}/{a}--{b}.log",
+    benchmark:
+        "benchmarks/parts/{sample_set}/{a}--{b}.tsv"
+    params:
+        correlations=subpath(input.correlations, strip_suffix=".done.json"),
+        moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
+        moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
+        store=subpath(output[0], strip_suffix=".done.json"),
+        identity=identity("parts"),
+    shell:
+        r"""
+        python -m rosetta_steps.parts --correlations {params.correlations:q} --moments-a {params.moments_a:q} --moments-b {params.moments_b:q} --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        """
+
+
+rule all_parts:
+    """The parts of every pair of units of the generator and each model of the sample set."""
+    input:
+        RULES.all_parts,
     localrule: True
 
 

@@ -1,0 +1,111 @@
+"""What moments say of every pair of units: how much of r is favourite places. No image is read."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from tqdm import tqdm
+
+from rosetta_steps.correlation.similarities import MEAN, similarity_of
+from rosetta_steps.evidence.parts import parts_of_variance, sizes_compared
+from rosetta_steps.maps.resampling import Size, size_of
+from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
+from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+
+KIND = "parts"
+
+
+def write_parts(
+    correlations: Path, moments: Sequence[Path], output: Path, *, identity: str | None = None
+) -> None:
+    """Write the parts of every pair of units of two models.
+
+    Args:
+        correlations: Correlations of the models, with every pair.
+        moments: Moments of both models.
+        output: Store to write.
+        identity: Identity of the result, as Provenance takes it.
+
+    Raises:
+        StoreError: A store is damaged or belongs to others, or the correlations are those of the
+            nearest partners only, or have no mean maps to take out.
+    """
+    made_of = ingredients([correlations, *moments])
+    table = open_dataset(correlations)
+    if "correlation" not in table:
+        raise StoreError(
+            f"{correlations} has the nearest partners only, not every pair. In the config, "
+            "correlation: keep: table would do."
+        )
+    similarity = similarity_of(table.attrs)
+    if similarity.about != MEAN:
+        raise StoreError(
+            f"{correlations} holds {similarity.title}, which has no part that is favourite places. "
+            "In the config, correlation: similarity: pearson would do."
+        )
+    found = parts_of(table, open_each(open_tree, moments))
+    models = [table.attrs["model_a"], table.attrs["model_b"]]
+    provenance = Provenance(
+        KIND, models, read_manifest(correlations)["sample_set"], made_of, identity
+    )
+    write_dataset(found.assign_attrs(model_a=models[0], model_b=models[1]), output, provenance)
+
+
+def parts_of(correlations: xr.Dataset, moments: Sequence[xr.DataTree]) -> xr.Dataset:
+    """The part of r that is favourite places, and what is left without, of every pair of units.
+
+    Args:
+        correlations: Pearson correlations of every pair.
+        moments: Moments of both models.
+
+    Returns:
+        By (unit_a, unit_b) float32: `where`, of r, and `left`, r about both mean maps, 0
+        where nothing is left; NaN where a unit never varies. By unit: `where_share_a`, `_b`, the
+        share that the mean map has in the unit's own variance, at its own size.
+    """
+    compared = sizes_compared(moments)
+    r = correlations["correlation"].values
+    where, left = np.full_like(r, np.nan), np.full_like(r, np.nan)
+    layers = [
+        {str(name): np.flatnonzero(correlations[f"layer_{side}"].values == name) for name in names}
+        for side in "ab"
+        for names in [pd.unique(correlations[f"layer_{side}"].values.astype(str))]
+    ]
+
+    @cache
+    def parts(side: int, layer: str, size: Size) -> dict[str, np.ndarray]:
+        return parts_of_variance(moments[side][layer].to_dataset(), size)
+
+    shares = [np.full(len(of), np.nan) for of in (r, r.T)]
+    for side, of_model in enumerate(layers):
+        for layer, units in of_model.items():
+            own = parts(side, layer, size_of(moments[side][layer].to_dataset()["mean_map"]))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                shares[side][units] = own["where"] / own["variance"]
+    for layer_a, units_a in tqdm(layers[0].items(), "parts", unit="layer"):
+        for layer_b, units_b in layers[1].items():
+            size = compared(layer_a, layer_b)
+            a, b = parts(0, layer_a, size), parts(1, layer_b, size)
+            here = np.ix_(units_a, units_b)
+            covariance = a["mean_map"] @ b["mean_map"].T / a["mean_map"].shape[1]
+            deviations = np.sqrt(np.outer(a["variance"], b["variance"]))
+            rest = [np.maximum(of["variance"] - of["where"], 0) for of in (a, b)]
+            of_left = np.sqrt(np.outer(*rest))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                where[here] = covariance / deviations
+                without = (r[here] - covariance / deviations) * deviations / of_left
+            left[here] = np.clip(np.where(of_left > 0, without, 0.0), -1, 1)
+            for values in (where, left):
+                values[here] = np.where(np.isnan(r[here]), np.nan, values[here])
+    pairs = ("unit_a", "unit_b")
+    variables: dict = {"where": (pairs, where), "left": (pairs, left)}
+    variables |= {
+        f"where_share_{side}": (f"unit_{side}", share)
+        for side, share in zip("ab", shares, strict=True)
+    }
+    names = [f"{what}_{side}" for side in "ab" for what in ("layer", "channel")]
+    return xr.Dataset(variables, {name: correlations[name] for name in names})
