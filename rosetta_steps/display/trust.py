@@ -76,8 +76,10 @@ every model one of its best buddies passes, a concept if one of its units does.<
 {untrained_section(untrained)}
 <h2>What no test here says</h2>
 <p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
-other images would show the same: for these, look at the exemplars, edit the images, and mine on
-another sample set. The rows of results/evidence hold every number for every pair.</p>"""
+other images would show the same. For these, look at the exemplars, clamp units
+(<code>snakemake interventions</code>), and look for the pairs on another sample set
+(<code>snakemake replication</code>). The rows of results/evidence hold every number for every
+pair.</p>"""
 
 
 def _models_section(
