@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from rosetta_steps.matching.settings import Clustering
+from rosetta_steps.matching.settings import METHODS, Clustering
 
 
 def clustering(
@@ -23,12 +23,13 @@ def clustering(
         selves: Best buddies of the generator with itself.
         correlations: Correlations of the generator's units with each other.
     """
-    if settings.method == "components":
-        return lambda units: components(units, selves)
-    return lambda units: average_linkage(units, correlations, settings.min_correlation)
+    method = globals()[METHODS[settings.method].function]
+    return lambda units: method(units, selves, correlations, settings)
 
 
-def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
+def components(
+    units: pd.DataFrame, selves: pd.DataFrame, correlations: xr.Dataset, settings: Clustering
+) -> np.ndarray:
     """Number the connected components of the best-buddy graph BB(G, G; K), the paper's clusters.
 
     Components can form chains: each unit resembles the next, yet the first and the last may have
@@ -37,6 +38,8 @@ def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
     Args:
         units: One row for each unit, with columns generator_layer and generator_channel.
         selves: Best buddies of the generator with itself.
+        correlations: Not looked at.
+        settings: Not looked at.
 
     Returns:
         Component number of each unit, (unit) int.
@@ -52,17 +55,18 @@ def components(units: pd.DataFrame, selves: pd.DataFrame) -> np.ndarray:
 
 
 def average_linkage(
-    units: pd.DataFrame, correlations: xr.Dataset, min_correlation: float
+    units: pd.DataFrame, selves: pd.DataFrame, correlations: xr.Dataset, settings: Clustering
 ) -> np.ndarray:
     """Number the clusters of average linkage.
 
     The two clusters with the highest mean correlation are joined until that mean is below
-    `min_correlation`.
+    `min_correlation` of the settings.
 
     Args:
         units: One row for each unit, with columns generator_layer and generator_channel.
+        selves: Not looked at.
         correlations: Correlations of the generator's units with each other.
-        min_correlation: Mean Pearson correlation below which two clusters are not joined.
+        settings: Their `min_correlation` is the mean below which two clusters are not joined.
 
     Returns:
         Cluster number of each unit, (unit) int.
@@ -75,4 +79,4 @@ def average_linkage(
     distance = 1 - correlations["correlation"].values[np.ix_(chosen, chosen)].astype(np.float64)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform((distance + distance.T) / 2), "average")
-    return fcluster(tree, 1 - min_correlation, "distance")
+    return fcluster(tree, 1 - settings.min_correlation, "distance")

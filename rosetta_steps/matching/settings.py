@@ -6,7 +6,26 @@ from rosetta_steps.config.options import check, setting
 
 # K of the best buddies, in both directions, where a config does not say another.
 NEIGHBOURS = 5
-METHODS = ("average", "components")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to cluster units.
+
+    Attributes:
+        function: Its function in matching.clustering, which takes (units, selves, correlations,
+            settings) and returns the cluster number of each unit.
+        words: What it is, for the page; may name settings in braces.
+    """
+
+    function: str
+    words: str
+
+
+METHODS = {
+    "average": Method("average_linkage", "average linkage, r ≥ {min_correlation}"),
+    "components": Method("components", "the paper's components"),
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +40,7 @@ class Clustering:
         "average",
         "how units become concepts: average linkage, or the paper's connected components of best "
         "buddies",
-        choices=METHODS,
+        choices=tuple(METHODS),
     )
     min_correlation: float = setting(
         0.3,

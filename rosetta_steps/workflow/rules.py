@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rosetta_steps.config.names import split_untrained
+from rosetta_steps.matching.settings import METHODS
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, MINED_BY
@@ -240,12 +241,8 @@ class Rules(Recipes):
 
     def settings_in_words(self) -> str:
         """What a dictionary was mined with, for its page."""
-        least = self.config["clustering"]["min_correlation"]
-        words = {
-            "average": f"average linkage, r ≥ {least}",
-            "components": "the paper's components",
-        }
-        method = words[self.config["clustering"]["method"]]
+        chosen = self.config["clustering"]
+        method = METHODS[chosen["method"]].words.format(**chosen)
         return f"K = {self.config['neighbours']}, concepts by {method}"
 
     def visualise_options(self) -> list[str]:

@@ -6,9 +6,10 @@ import pytest
 import xarray as xr
 
 from rosetta_steps.matching.best_buddies import best_buddies, table_of
-from rosetta_steps.matching.clustering import components
+from rosetta_steps.matching.clustering import clustering
 from rosetta_steps.matching.concepts import COLUMNS, dictionary
 from rosetta_steps.matching.nearest import nearest, nearest_of_all
+from rosetta_steps.matching.settings import Clustering
 
 
 def by_definition(r: np.ndarray, neighbours: int) -> set:
@@ -64,7 +65,7 @@ def test_units_with_a_buddy_in_every_model_are_clustered_by_the_generators_own_b
     }
     selves = pairs((0, 1, 0.9), (1, 0, 0.9), (1, 2, 0.8))
     selves["layer_b"] = "g"
-    table = dictionary("gan", buddies, lambda units: components(units, selves))
+    table = dictionary("gan", buddies, clustering(Clustering("components"), selves, None))
     assert list(table.columns) == COLUMNS
     concepts = table.groupby("concept")["generator_channel"].unique().map(sorted).to_dict()
     assert concepts == {1: [0, 1], 2: [3]}  # unit 2 has no buddy in model two
@@ -72,5 +73,5 @@ def test_units_with_a_buddy_in_every_model_are_clustered_by_the_generators_own_b
 
 def test_no_rosetta_unit_gives_an_empty_dictionary_with_its_columns():
     buddies = {"one": pairs((0, 1, 0.5)), "two": pairs((1, 1, 0.5))}
-    table = dictionary("gan", buddies, lambda units: components(units, pairs()))
+    table = dictionary("gan", buddies, clustering(Clustering("components"), pairs(), None))
     assert table.empty and list(table.columns) == COLUMNS

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from rosetta_steps.matching.clustering import average_linkage, components
+from rosetta_steps.matching.clustering import clustering
 from rosetta_steps.matching.settings import Clustering
 
 
@@ -45,22 +45,28 @@ def by_definition(table, least):
     return set(clusters)
 
 
+def clusters(units, correlations=None, *, selves=None, least=0.3):
+    """Cluster numbers by average linkage, or by components where best buddies are given."""
+    method = "average" if selves is None else "components"
+    return clustering(Clustering(method, least), selves, correlations)(units)
+
+
 @pytest.mark.parametrize("least", [-0.2, 0.0, 0.2, 0.9])
 def test_average_linkage_is_that_of_the_definition(least):
     table = np.corrcoef(np.random.default_rng(0).normal(size=(4, 12)).T)
-    labels = average_linkage(units_of(*range(12)), correlations_of(table), least)
+    labels = clusters(units_of(*range(12)), correlations_of(table), least=least)
     assert partition(labels) == by_definition(table, least)
 
 
 def test_average_linkage_reads_the_rosetta_units_out_of_all_units():
     table = np.eye(5)
     table[1, 4] = table[4, 1] = 0.8
-    labels = average_linkage(units_of(4, 0, 1), correlations_of(table), 0.5)
+    labels = clusters(units_of(4, 0, 1), correlations_of(table), least=0.5)
     assert partition(labels) == {frozenset([0, 2]), frozenset([1])}
 
 
 def test_one_unit_is_one_concept():
-    assert list(average_linkage(units_of(2), correlations_of(np.eye(3)), 0.3)) == [0]
+    assert list(clusters(units_of(2), correlations_of(np.eye(3)), least=0.3)) == [0]
 
 
 def test_components_chain_where_average_linkage_does_not():
@@ -69,8 +75,8 @@ def test_components_chain_where_average_linkage_does_not():
         {"layer_a": "g", "channel_a": [0, 1], "layer_b": "g", "channel_b": [1, 2]}
     )
     units = units_of(0, 1, 2)
-    assert len(partition(components(units, selves))) == 1
-    assert len(partition(average_linkage(units, correlations_of(table), 0.3))) == 2
+    assert len(partition(clusters(units, selves=selves))) == 1
+    assert len(partition(clusters(units, correlations_of(table), least=0.3))) == 2
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
