@@ -98,9 +98,9 @@ def _models_section(
         for least in passing.index
     )
     return f"""<h2>In how many models</h2>
-<p>Units of the generator, of all of its units, by the least number of models that hold a match.
-Above chance is by partial conjunction of the models' p-values: some pair as strong, without mean
-maps, on images that were moved.</p>
+<p>Of all units of the generator, those with a match in at least so many models. Above chance means
+that images that were moved rarely give a unit so strong a best buddy, without mean maps; p-values
+of the models are joined by partial conjunction.</p>
 <table><thead><tr><th>models</th>{head}</tr></thead><tbody>
 {rows}
 </tbody></table>"""
