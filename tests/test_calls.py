@@ -10,8 +10,8 @@ PACKAGE = Path(rosetta_steps.__file__).parent
 MOST = 5
 # Functions whose parameters somebody else dictates, by module and name.
 EXEMPT = {
-    "evidence.image_sums:_multiply": "a numba kernel, which takes no keywords",
-    "evidence.image_sums:_sum_units": "a numba kernel, which takes no keywords",
+    "evidence.kernels:multiply": "a numba kernel, which takes no keywords",
+    "evidence.kernels:sum_units": "a numba kernel, which takes no keywords",
     "maps.statistics:_add": "a numba kernel, which takes no keywords",
     "maps.statistics:_add_on_a_device": "stands in for that kernel on a GPU",
     "zoo.checkpoints.stand_ins:_tensor_v3": "torch's, called by a pickle",
