@@ -78,7 +78,7 @@ every model one of its best buddies passes, a concept if one of its units does.<
 <p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
 other images would show the same. For these, look at the exemplars, clamp units
 (<code>snakemake interventions</code>), and look for the pairs on another sample set
-(<code>snakemake replication</code>). The rows of results/evidence hold every number for every
+(<code>snakemake replication --configfile config/examples/replications.yaml</code>). The rows of results/evidence hold every number for every
 pair.</p>"""
 
 
