@@ -72,14 +72,27 @@ every model one of its best buddies passes, a concept if one of its units does.<
 </tbody>
 </table></div>
 <p class="soft">Not made: {escape(", ".join(missing)) or "none"}.</p>
+{_by_r_alone(evidence)}
 {_models_section(evidence, of_units)}
 {untrained_section(untrained)}
 <h2>What no test here says</h2>
 <p>That two units share a <i>concept</i> in a person's sense, that one causes the other, or that
 other images would show the same. For these, look at the exemplars, clamp units
 (<code>snakemake interventions</code>), and look for the pairs on another sample set
-(<code>snakemake replication --configfile config/examples/replications.yaml</code>). The rows of results/evidence hold every number for every
-pair.</p>"""
+(<code>snakemake replication --configfile config/examples/replications.yaml</code>). The rows of
+results/evidence hold every number for every pair.</p>"""
+
+
+def _by_r_alone(evidence: Mapping[str, pd.DataFrame]) -> str:
+    q = pd.concat([table["q"] for table in evidence.values()]).dropna()
+    if q.empty:
+        return ""
+    above = int((q <= LEVEL).sum())
+    return (
+        f"<p>By r alone, favourite places included, {above} of {len(q)} pairs have a q-value of at "
+        f"most {LEVEL:.0%}. The test above asks for that, or for the same of what is left without "
+        "favourite places.</p>"
+    )
 
 
 def _models_section(

@@ -14,7 +14,7 @@ from rosetta_steps.evidence.parts import parts_of_variance, sizes_compared
 from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
-from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest, refuse_mixed
 
 KIND = "parts"
 
@@ -47,8 +47,9 @@ def write_parts(
             f"{correlations} holds {similarity.title}, which has no part that is favourite places. "
             "In the config, correlation: similarity: pearson would do."
         )
-    found = parts_of(table, open_each(open_tree, moments))
     models = [table.attrs["model_a"], table.attrs["model_b"]]
+    refuse_mixed({correlations: models, moments[0]: models[:1], moments[1]: models[1:]})
+    found = parts_of(table, open_each(open_tree, moments))
     provenance = Provenance(
         KIND, models, read_manifest(correlations)["sample_set"], made_of, identity
     )

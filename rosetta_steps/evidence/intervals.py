@@ -5,11 +5,13 @@ out and counted here, never positions.
 """
 
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
 SEED = 0
+CONSTANT = 1e-6  # of a unit's variance over all images
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class ImageSums:
             weights: (resample, image); None: every image once.
 
         Returns:
-            (resample, pair) float64, NaN where a unit does not vary on these images.
+            (resample, pair) float64; 0 where a unit does not vary on these images, because nothing
+            is shared there, and NaN where it never varies.
         """
         if weights is None:
             weights = np.ones((1, len(self.a)))
@@ -58,7 +61,7 @@ class ImageSums:
             weights @ sums.astype(np.float64) / values
             for sums in (self.a, self.b, self.aa, self.bb, self.ab)
         )
-        return _correlation(a, b, aa, bb, ab)
+        return _correlation(a, b, aa, bb, ab, least=self.least)
 
     def without_each(self) -> np.ndarray:
         """r without each image, (image, pair): the jackknife."""
@@ -67,7 +70,19 @@ class ImageSums:
             (sums.sum(0, dtype=np.float64) - sums) / left
             for sums in (self.a, self.b, self.aa, self.bb, self.ab)
         ]
-        return _correlation(*means)
+        return _correlation(*means, least=self.least)
+
+    @cached_property
+    def least(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variance below which each unit of a pair counts as constant on some images, (pair).
+
+        What rounding leaves of one that only other images make vary.
+        """
+        count, found = len(self.a) * self.positions, []
+        for first, second in ((self.a, self.aa), (self.b, self.bb)):
+            mean = first.sum(0, dtype=np.float64) / count
+            found.append(CONSTANT * (second.sum(0, dtype=np.float64) / count - mean * mean))
+        return found[0], found[1]
 
     def amount(self) -> np.ndarray:
         """Covariance over images of both units' means on an image, (pair)."""
@@ -75,10 +90,13 @@ class ImageSums:
         return (a * b).mean(0) - a.mean(0) * b.mean(0)
 
 
-def _correlation(a, b, aa, bb, ab) -> np.ndarray:
+def _correlation(a, b, aa, bb, ab, *, least: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    of_a, of_b = aa - a * a, bb - b * b
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
-    return np.clip(r, -1, 1)
+        r = (ab - a * b) / np.sqrt(of_a * of_b)
+    # A unit that never varies has a least variance of 0, and stays NaN.
+    silent = ((of_a <= least[0]) & (least[0] > 0)) | ((of_b <= least[1]) & (least[1] > 0))
+    return np.clip(np.where(silent, 0.0, r), -1, 1)
 
 
 def interval(sums: ImageSums, resamples: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +133,7 @@ def without_top_images(sums: ImageSums, count: int) -> np.ndarray:
         (s.sum(0, dtype=np.float64) - np.take_along_axis(s, top, 0).sum(0, dtype=np.float64)) / left
         for s in (sums.a, sums.b, sums.aa, sums.bb, sums.ab)
     ]
-    return _correlation(*means)
+    return _correlation(*means, least=sums.least)
 
 
 def effective_images(energy: np.ndarray) -> np.ndarray:

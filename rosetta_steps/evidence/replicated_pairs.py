@@ -286,9 +286,13 @@ def difference_draws(
     wanted, draws = pd.MultiIndex.from_frame(survivors[PAIR]), []
     for seed, of in enumerate(sums):
         names = pd.MultiIndex.from_arrays([of[name].values for name in PAIR])
-        own = ImageSums.of(
-            of.isel(pair=names.get_indexer(wanted)), "left" if about == MEAN_MAP else "sum"
-        )
+        rows = names.get_indexer(wanted)
+        if (rows < 0).any():
+            raise StoreError(
+                "the sums over images are of other pairs than the best buddies: give those of the "
+                "same models and sample sets, in the same order."
+            )
+        own = ImageSums.of(of.isel(pair=rows), "left" if about == MEAN_MAP else "sum")
         random = np.random.default_rng(seed)
         share = np.full(images[seed], 1 / images[seed])
         weights = random.multinomial(images[seed], share, size=resamples)

@@ -37,6 +37,7 @@ SEED = 0
 # Lambda of the readout, against a standardised unit's variance of 1. Few images need a large one,
 # many a small one: that with which readouts of a layer explain most is taken.
 PENALTIES = (1e-3, 3e-2, 1.0)
+LARGEST_SHARE = 1.1  # of one unit; beyond 1 by what sampling adds
 # Of a unit's variance: with less left about its mean map, its correlations would be rounding.
 LEAST_LEFT = 1e-6
 
@@ -76,8 +77,8 @@ def spread_of(
 
     Returns:
         In the order and with the index of the pairs: `rotation_excess`; `one_unit_share`, NaN
-        without splits, and where a readout explains nothing of other images. It may be above 1,
-        where one unit says more of these than a readout that was fitted to too few images.
+        without splits, and where a readout explains less of other images than one of its units,
+        as it was fitted to too few.
     """
     found = pd.DataFrame(np.nan, pairs.index, ["rotation_excess", "one_unit_share"])
     compared = sizes_compared(moments)
@@ -279,4 +280,5 @@ def one_unit_share(
             explained[place] -= (readout * error).sum(1).numpy()
     most = explained[np.argmax(np.nan_to_num(explained).sum(1))]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(most > 0, alone / most, np.nan)
+        # A readout that says less of other images than one of its units was fitted to too few.
+        return np.where((most > 0) & (alone <= LARGEST_SHARE * most), alone / most, np.nan)

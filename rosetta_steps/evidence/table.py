@@ -6,6 +6,7 @@ for, covariances of the model's units; no map is read.
 
 import sys
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from rosetta_steps.matching.tables import (
 )
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
-from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest, refuse_mixed
 
 KIND, KIND_OF_UNITS = "evidence", "evidence of units"
 TOP_IMAGES = 10  # that are left out
@@ -92,6 +93,15 @@ def write_evidence(
             f"{buddies} was not mined from {correlations} with K = {neighbours}. Run the workflow: "
             "it mines and tests with one config."
         )
+    refuse_mixed(
+        {
+            correlations: models,
+            buddies: models,
+            moments[0]: models[:1],
+            moments[1]: models[1:],
+            sums: models,
+        }
+    )
     copies = open_untrained(correlations, untrained)
     sample_set = read_manifest(correlations)["sample_set"]
     of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
@@ -160,7 +170,13 @@ def evidence_of(
     images = of_images.sizes["image"]
     if decoys is None:
         decoys = decoys_of(correlations, moments, neighbours)
-    if decoys:
+    if decoys and len(pairs) * settings.level < 1:
+        _leave_empty(
+            f"{len(pairs)} pairs are too few for q to reach {settings.level}: "
+            f"{ceil(1 / settings.level)} would do",
+            "q and q_place",
+        )
+    elif decoys:
         found["q"] = q_values(r, [decoy["correlation"].to_numpy() for decoy in decoys])
         left = with_left(pairs, moments, similarity)["left"].to_numpy()
         found["q_place"] = q_values(left, [decoy["left"].to_numpy() for decoy in decoys])

@@ -43,7 +43,7 @@ class EvidenceTest:
 TESTS = (
     EvidenceTest(
         "not above chance",
-        "Matching images that were moved gives as strong pairs.",
+        "Images that were moved give as strong pairs, without favourite places too.",
         ("q", "q_place"),
         lambda table, level: (table["q"] > level) & (table["q_place"] > level),
     ),

@@ -43,6 +43,8 @@ FEWEST_CONTROLS = 19  # with fewer no p-value reaches ALPHA
 MOST_AT_ONCE = 8  # images; on a CPU more are no faster
 SHOWN, SHARED = "effect shown", "effect shown; a control unit's is as large"
 NOT_SHOWN, UNTESTED = "no effect shown", "too few controls"
+NO_CONTROL = "effect shown; no control unit changes the picture as much"
+MOST_APART = 2  # times that a pair's unit may change the picture more than its control unit
 
 
 def row_of(found: Measured, partner: int, controls: np.ndarray, kind: str) -> dict:
@@ -77,6 +79,10 @@ def verdict_of(row: dict) -> str:
         return UNTESTED
     if row["clamp_p"] > ALPHA:
         return NOT_SHOWN
+    if not row["clamp_effect"] > 0:
+        return NOT_SHOWN
+    if not row["clamp_control_change"] * MOST_APART >= row["clamp_change"]:
+        return NO_CONTROL
     return SHARED if row["clamp_control_effect"] >= row["clamp_effect"] else SHOWN
 
 
@@ -106,6 +112,11 @@ def interventions_of(
         ValueError: A layer of the generator cannot be clamped, or a matched unit never varies.
     """
     pairs = strongest_pairs(dictionary, model.name, settings.concepts)
+    if pairs.empty and len(dictionary) and model.name not in set(dictionary["model"]):
+        raise UserError(
+            f"{model.name} is no model of this dictionary, which has "
+            f"{', '.join(dictionary['model'].unique())}. Give one of these."
+        )
     if pairs.empty:
         return pd.DataFrame(columns=list(INTERVENTIONS))
     of_layer = [

@@ -108,6 +108,11 @@ def read_manifest(artefact: Path, keys: Mapping[str, type] | None = None) -> dic
     if not isinstance(state, dict):
         refuse_manifest(artefact, f"it holds a {type(state).__name__}, not keys with values")
     if wrong := [key for key, kind in wanted.items() if not isinstance(state.get(key), kind)]:
+        if wrong[0] not in KEYS and wrong[0] not in state and "identity" in state:
+            raise StoreError(
+                f"{artefact} is {state['name']}, which is another kind than is read here: it has "
+                f"no '{wrong[0]}'. Give the one that belongs there."
+            )
         refuse_manifest(artefact, f"its '{wrong[0]}' is {str(state.get(wrong[0]))[:60]!r}")
     if state["file"] != artefact.name:
         raise StoreError(
@@ -248,6 +253,25 @@ def refuse_other_models(artefact: Path, models: Sequence[str]) -> dict:
             "it with its manifest and run the step that writes it."
         )
     return state
+
+
+def refuse_mixed(artefacts: Mapping[Path, Sequence[str]]) -> None:
+    """Refuse artefacts of other models than each is meant for, or of several sample sets.
+
+    Args:
+        artefacts: Each with the names of its models.
+
+    Raises:
+        StoreError: The first that differs is named.
+    """
+    states = [refuse_other_models(path, models) for path, models in artefacts.items()]
+    first, *others = zip(artefacts, states, strict=True)
+    for path, state in others:
+        if state["sample_set"] != first[1]["sample_set"]:
+            raise StoreError(
+                f"{path} is of sample set {state['sample_set']}, and {first[0]} of "
+                f"{first[1]['sample_set']}. Give those of one sample set."
+            )
 
 
 def add_identity_argument(parser) -> None:

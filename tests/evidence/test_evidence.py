@@ -1,6 +1,7 @@
 """Evidence where there is little to go by: too few images, classes of one, no pair at all."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from brute_force import run
@@ -8,6 +9,7 @@ from brute_force import run
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.intervals import ImageSums
 from rosetta_steps.evidence.parts import PAIR
+from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.evidence.table import evidence_of, write_evidence
 from rosetta_steps.maps.moments import measure
 from rosetta_steps.maps.store import MapReader
@@ -15,7 +17,7 @@ from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import read_evidence, write_table
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import open_tree, write_dataset
-from rosetta_steps.storage.manifests import ingredients
+from rosetta_steps.storage.manifests import Provenance, ingredients, refuse_mixed
 from rosetta_steps.testing import made, moments_of, random_maps, write_maps
 
 IMAGES = 24
@@ -42,13 +44,35 @@ def mined(tmp_path_factory):
 
 def test_too_few_images_leave_columns_empty_and_say_how_many_would_do(mined, capsys):
     _, _, table, pairs, moments, sums = mined
-    found = evidence_of(table, pairs, moments, sums, 2)
+    found = evidence_of(table, pairs, moments, sums, 2, settings=Evidence(level=0.2))
     assert found[NUMBERS].notna().all(axis=None) and found["without_top_images"].isna().all()
     said = "24 images are too few to leave out the 10 most influential: 50 would do."
     assert said in capsys.readouterr().err
     found = evidence_of(table, pairs, moments, sums.isel(image=slice(12)), 2)
     assert found["low"].isna().all()
     assert "12 images are too few to draw from again: 20 would do" in capsys.readouterr().err
+
+
+def test_too_few_pairs_for_q_to_reach_the_level_leave_it_empty(mined, capsys):
+    _, _, table, pairs, moments, sums = mined
+    found = evidence_of(table, pairs, moments, sums, 2)
+    assert len(pairs) < 20 and found[["q", "q_place"]].isna().all(axis=None)
+    assert f"{len(pairs)} pairs are too few for q to reach 0.05: 20 would do" in (
+        capsys.readouterr().err
+    )
+    assert not found["verdict"].str.contains("chance").any()
+
+
+def test_stores_of_another_sample_set_or_model_are_refused(mined, tmp_path):
+    _, stores, _, _, _, _ = mined
+    a, b = (moments_of(store) for store in stores)
+    refuse_mixed({a: ["a"], b: ["b"]})
+    with pytest.raises(StoreError, match="of b, and read as that of a"):
+        refuse_mixed({a: ["a"], b: ["a"]})
+    table = pd.DataFrame({"left": [0.5]})
+    write_table(table, tmp_path / "x.csv", Provenance("evidence", ["b"], "other", {}))
+    with pytest.raises(StoreError, match="x.csv is of sample set other, and .*a.zarr of "):
+        refuse_mixed({a: ["a"], tmp_path / "x.csv": ["b"]})
 
 
 def test_decoys_that_can_move_few_images_give_no_q(mined, capsys):

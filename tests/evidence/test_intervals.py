@@ -65,3 +65,22 @@ def test_the_effective_number_of_images_is_that_of_equal_ones():
     energy = np.zeros((100, 2))
     energy[:40, 0], energy[3, 1] = 5, 2
     np.testing.assert_allclose(effective_images(energy), [40, 1])
+
+
+def test_a_unit_that_one_image_carries_correlates_with_nothing_without_it():
+    random = np.random.default_rng(0)
+    a, b = (random.normal(0, 1, (64, 9)) for _ in "ab")
+    a[:] = 0.5
+    a[7] += random.normal(0, 3, 9)  # silent on all other images
+    b[7] = a[7]
+    sums = sums_of((a, b))
+    assert sums.without_each()[7, 0] == 0
+    assert abs(without_top_images(sums, 1)[0]) < 1e-6
+    low, high = interval(sums, 500)
+    assert low[0] <= 0 < high[0], "draws without that image have nothing in common"
+
+
+def test_a_unit_that_never_varies_has_no_interval():
+    a, b = np.full((30, 9), 2.0), np.random.default_rng(0).normal(0, 1, (30, 9))
+    low, high = interval(sums_of((a - a.mean(), b)), 100)
+    assert np.isnan(low).all() and np.isnan(high).all()

@@ -21,7 +21,12 @@ from rosetta_steps.interventions.controls import (
 from rosetta_steps.interventions.effects import Anchor, Experiment
 from rosetta_steps.interventions.painting import CLAMP, SILENCE, Painter
 from rosetta_steps.interventions.settings import Interventions
-from rosetta_steps.interventions.table import deviations_of, interventions_of
+from rosetta_steps.interventions.table import (
+    NO_CONTROL,
+    deviations_of,
+    interventions_of,
+    verdict_of,
+)
 from rosetta_steps.maps import moments as moments_step
 from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.matching.tables import DICTIONARY, read_interventions, write_table
@@ -120,7 +125,7 @@ def test_an_effect_is_found_where_there_is_a_path_and_none_where_there_is_a_comm
     assert (real["clamp_rank"], real["clamp_p"]) == (1, pytest.approx(1 / 21))
     assert real["clamp_effect"] > 0.5 > -0.2 > real["silence_effect"]
     assert real["clamp_outside"] == 0
-    assert real["verdict"] == "effect shown" and real["clamp_control_effect"] == 0
+    assert real["verdict"].startswith("effect shown") and real["clamp_control_effect"] == 0
     assert (common["clamp_effect"], common["clamp_p"], common["clamp_change"]) == (0, 1, 0)
     assert common["verdict"] == "no effect shown"
     assert list(found["controls"]) == [20, 20]
@@ -344,3 +349,28 @@ def test_a_model_that_is_a_generator_and_a_generator_that_is_none_are_refused(fo
         step.carry_out(command(folder, model="generator"))
     with pytest.raises(UserError, match="one is no generator, .* not of photos"):
         step.carry_out(command(folder, generator="one"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "effect shown"),
+        ({"clamp_p": 0.1}, "no effect shown"),
+        ({"clamp_effect": -0.1, "clamp_control_effect": -0.4}, "no effect shown"),
+        ({"clamp_effect": 0.0, "clamp_control_effect": np.nan}, "no effect shown"),
+        ({"clamp_control_effect": 0.6}, "effect shown; a control unit's is as large"),
+        (
+            {"clamp_control_change": 0.4},
+            NO_CONTROL,
+        ),
+        (
+            {"clamp_control_change": np.nan},
+            NO_CONTROL,
+        ),
+        ({"controls": 5}, "too few controls"),
+    ],
+)
+def test_what_a_row_shows(changed, verdict):
+    row = {"controls": 20, "clamp_p": 1 / 21, "clamp_effect": 0.5, "clamp_change": 1.0}
+    row |= {"clamp_control_effect": 0.1, "clamp_control_change": 0.9}
+    assert verdict_of(row | changed) == verdict
