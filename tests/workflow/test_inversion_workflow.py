@@ -127,7 +127,7 @@ def test_everything_there_is_to_look_at_is_made_of_two_targets(project):
         ({"arms": ["al"]}, "inversion tiny: no arm 'al'.*Did you mean 'all'"),
         ({"similarity": "cos"}, "similarity"),
         ({"neighbours": 9}, "neighbours 9 asks for more than .* mined with K ="),
-        ({"metrics": ["onne"]}, "no model 'onne'.*Did you mean 'one'"),
+        ({"metrics": ["onne"]}, "no metric 'onne'.*Did you mean 'one'"),
     ],
 )
 def test_a_typo_is_refused_before_any_job(project, change, message):

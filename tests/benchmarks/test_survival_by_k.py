@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from brute_force import run
 
-from rosetta_steps.benchmarks.survival import evidence_with, table_for
+from rosetta_steps.benchmarks.survival_by_k import evidence_with, table_for
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.best_buddies import table_of
