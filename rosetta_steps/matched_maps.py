@@ -8,6 +8,7 @@ OUTPUTS  X.zarr: as activations, with a coordinate `channel`
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from rosetta_steps.config.options import add_options
@@ -31,7 +32,7 @@ def main() -> None:
         "--side", choices=["a", "b"], required=True, help="on which the model stands in them"
     )
     add_options(parser, Storing, ["images_per_shard"])
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()

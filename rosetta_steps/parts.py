@@ -1,10 +1,11 @@
-"""How much of every correlation is favourite places, from moments: `where`, and what is left.
+"""The parts of every correlation, `where` and `amount`, and what is left without favourite places.
 
-INPUTS   correlations of two models, every pair; moments of both
+INPUTS   correlations of two models, every pair; activations or streams, and moments, of both
 OUTPUTS  X.zarr: by pair of units
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import run
@@ -14,21 +15,27 @@ from rosetta_steps.storage.manifests import add_identity_argument
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
-        description="How much of every correlation is favourite places, and what is left."
+        description="The parts of every correlation, and what is left without favourite places."
     )
     parser.add_argument("--correlations", type=Path, required=True, help="X.zarr of both models")
     for side, which in (("a", "first"), ("b", "second")):
         parser.add_argument(
+            f"--maps-{side}",
+            type=Path,
+            required=True,
+            help=f"X.zarr or X.json of the {which} model",
+        )
+        parser.add_argument(
             f"--moments-{side}", type=Path, required=True, help=f"moments of the {which} model"
         )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="X.zarr to write")
     a = parser.parse_args()
 
-    from rosetta_steps.evidence.all_pairs import write_parts
+    from rosetta_steps.evidence.all_pairs import carry_out
 
-    moments = (a.moments_a, a.moments_b)
-    write_parts(a.correlations, moments, a.output, identity=a.identity)
+    carry_out(a)
 
 
 if __name__ == "__main__":

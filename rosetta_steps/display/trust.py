@@ -9,7 +9,7 @@ import pandas as pd
 
 from rosetta_steps.display.untrained import untrained_section
 from rosetta_steps.evidence.agreement import LEVEL, models_that_hold
-from rosetta_steps.evidence.survival import ALL, models_that_agree, survival
+from rosetta_steps.evidence.survival import ALL, models_that_agree, passed_untested, survival
 from rosetta_steps.evidence.verdicts import TESTS
 
 TRUST = "trust.html"  # beside the page of the dictionary
@@ -61,6 +61,7 @@ def _body(
     return f"""<p class="headline">Of {listed["pairs"]} best buddies {total.pairs} pass every test
 that was made. They hold {total.units} of {listed["units"]} Rosetta units and {total.concepts} of
 {listed["concepts"]} concepts.</p>
+{_not_fully_tested(evidence)}
 <p>Each test answers one objection; none answers them all. A Rosetta unit survives a test if in
 every model one of its best buddies passes, a concept if one of its units does.</p>
 <h2>What survives each test</h2>
@@ -81,6 +82,12 @@ other images would show the same. For these, look at the exemplars, clamp units
 (<code>snakemake interventions</code>), and look for the pairs on another sample set
 (<code>snakemake replication --configfile config/examples/replications.yaml</code>). The rows of
 results/evidence hold every number for every pair.</p>"""
+
+
+def _not_fully_tested(evidence: Mapping[str, pd.DataFrame]) -> str:
+    if not (pairs := passed_untested(evidence)):
+        return ""
+    return f"<p>Of them {pairs} were not put to every test that was made of others.</p>"
 
 
 def _by_r_alone(evidence: Mapping[str, pd.DataFrame]) -> str:

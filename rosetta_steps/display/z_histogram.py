@@ -1,19 +1,16 @@
 """The histogram of z over all pairs of units, beside the normal of permuted images."""
 
 import argparse
-import os
 
 import matplotlib
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 from scipy.special import ndtr
 
 from rosetta_steps.display.drawing import SMALL, STYLE, new_figure, save_figures
 from rosetta_steps.evidence.permutations import measure
-from rosetta_steps.maps.sources import is_stream
-from rosetta_steps.runtime.devices import lease
+from rosetta_steps.maps.sources import prepare
 
 SIZE = 3.4, 2.4  # inches: a column of a page of two
 COARSE = 8  # bins of the store that are drawn as one
@@ -98,11 +95,7 @@ def summary(found: xr.Dataset) -> str:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the store and the figure that a command line asks for, and print a summary."""
-    if is_stream(a.a) or is_stream(a.b):
-        lease()
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    torch.set_num_threads(a.threads)
+    prepare([a.a, a.b], a.threads)
     found = measure(
         (a.a, a.b),
         a.buddies,

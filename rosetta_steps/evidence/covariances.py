@@ -11,7 +11,6 @@ C and the correlations, without reading a map again (evidence.spread).
 """
 
 import argparse
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,13 +23,12 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from rosetta_steps.maps.moments import budgets
+from rosetta_steps.maps.moments import budgets, refuse_other_moments
 from rosetta_steps.maps.resampling import Size, comparison_size, size_of, upsampling
-from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
+from rosetta_steps.maps.sources import MapSource, open_maps, prepare
 from rosetta_steps.maps.splits import of_split, split_of
 from rosetta_steps.maps.statistics import mean_and_variance
 from rosetta_steps.runtime.budgets import image_blocks
-from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import open_each, open_tree, whole_store
 from rosetta_steps.storage.files import explain_write_errors
@@ -38,7 +36,6 @@ from rosetta_steps.storage.manifests import (
     Provenance,
     ingredients,
     manifest_path,
-    read_manifest,
     refuse_other_models,
     step_that_writes,
 )
@@ -74,8 +71,7 @@ def measure(
     made_of = ingredients([maps, moments, compared_with])
     source = open_maps(maps)
     own, others = open_each(open_tree, (moments, compared_with))
-    if source.state["name"] not in read_manifest(moments)["made_of"]:
-        raise StoreError(f"{moments} are not the moments of {maps}. Give those (--moments).")
+    refuse_other_moments(moments, source, maps)
     sizes = {
         name: sizes_of_comparison(source.sizes[name], sizes_in(others)) for name in source.layers
     }
@@ -98,11 +94,7 @@ def measure(
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the covariances that a command line asks for."""
-    if is_stream(a.maps):
-        lease()
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    torch.set_num_threads(a.threads)
+    prepare([a.maps], a.threads)
     measure(a.maps, a.moments, a.compared_with, a.output, identity=a.identity)
 
 

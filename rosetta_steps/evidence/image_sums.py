@@ -25,10 +25,9 @@ from rosetta_steps.evidence.kernels import BINS, multiply, multiply_moved
 from rosetta_steps.evidence.parts import LAYERS, PAIR, sizes_compared
 from rosetta_steps.evidence.units import FeatureSums, LayerMaps, UnitsAtSize
 from rosetta_steps.maps.resampling import Size, meeting_size
-from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
+from rosetta_steps.maps.sources import MapSource, open_maps, prepare
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.budgets import image_blocks
-from rosetta_steps.runtime.devices import lease
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree, write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 
@@ -74,11 +73,7 @@ def measure(
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the sums that a command line asks for."""
-    if is_stream(a.maps_a) or is_stream(a.maps_b):
-        lease()
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    torch.set_num_threads(a.threads)
+    prepare([a.maps_a, a.maps_b], a.threads)
     numba.set_num_threads(min(a.threads, os.cpu_count() or 1))
     measure(
         (a.maps_a, a.maps_b),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.evidence.verdicts import TESTS, failed_badges, passed
+from rosetta_steps.evidence.verdicts import TESTS, failed_badges, passed, tests_made
 
 ALL = "every test that was made"
 UNIT = ["layer_a", "channel_a"]
@@ -27,7 +27,7 @@ def survival(evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame) -> 
     """
     rows = []
     for test in TESTS:
-        made = {model: _made(table, test.needs) for model, table in evidence.items()}
+        made = {model: tests_made(table)[test.badge] for model, table in evidence.items()}
         if not any(found.any() for found in made.values()):
             continue
         survives = {
@@ -43,6 +43,20 @@ def survival(evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame) -> 
     listed = {model: pd.Series(True, table.index) for model, table in evidence.items()}
     total = {"badge": ALL, "sentence": ""} | _counts(evidence, listed, everything, dictionary)
     return pd.DataFrame([*rows, total])
+
+
+def passed_untested(evidence: Mapping[str, pd.DataFrame]) -> int:
+    """Number of pairs that pass without some test that was made of other pairs.
+
+    Args:
+        evidence: As `survival` takes it.
+    """
+    made = {model: tests_made(table) for model, table in evidence.items()}
+    somewhere = pd.concat(made.values()).any()
+    return sum(
+        int((passed(table) & ~made[model].loc[:, somewhere].all(axis=1)).sum())
+        for model, table in evidence.items()
+    )
 
 
 def models_that_agree(evidence: Mapping[str, pd.DataFrame]) -> pd.Series:
@@ -74,10 +88,6 @@ def surviving_units(
         for model, table in evidence.items()
     ]
     return set.intersection(*found) if found else set()
-
-
-def _made(table: pd.DataFrame, needs: tuple[str, ...]) -> pd.Series:
-    return table[list(needs)].notna().all(axis=1)
 
 
 def _units(table: pd.DataFrame) -> list[tuple]:

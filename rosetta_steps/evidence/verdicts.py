@@ -117,6 +117,18 @@ def failed_badges(verdict: str) -> list[str]:
     return badges.split(", ") if badges else []
 
 
+def tests_made(table: pd.DataFrame) -> pd.DataFrame:
+    """Which tests were made of each pair, bool, a column a test by its badge.
+
+    Args:
+        table: Columns of evidence (matching.tables.EVIDENCE).
+    """
+    return pd.DataFrame(
+        {test.badge: table[list(test.needs)].notna().all(axis=1) for test in TESTS},
+        index=table.index,
+    )
+
+
 def failures(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Which tests each pair fails, a column a test by its badge.
 
@@ -127,11 +139,8 @@ def failures(table: pd.DataFrame, level: float) -> pd.DataFrame:
     Returns:
         1.0 where a pair fails, 0.0 where it passes, NaN where the test was not made.
     """
-    found = {}
-    for test in TESTS:
-        made = table[list(test.needs)].notna().all(axis=1)
-        found[test.badge] = test.fails(table, level).astype(float).where(made)
-    return pd.DataFrame(found, index=table.index)
+    found = {test.badge: test.fails(table, level).astype(float) for test in TESTS}
+    return pd.DataFrame(found, index=table.index).where(tests_made(table))
 
 
 def verdicts(failed: pd.DataFrame) -> list[str]:

@@ -1,16 +1,12 @@
 """A store of the maps of matched units alone."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from rosetta_steps.maps.copying import copy_maps
-from rosetta_steps.maps.sources import is_stream, open_maps
+from rosetta_steps.maps.sources import open_maps, prepare
 from rosetta_steps.matching.tables import read_best_buddies
-from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import Provenance, ingredients
 
@@ -69,12 +65,7 @@ def matched_units(tables: Sequence[Path], side: str) -> Mapping[str, list[int]]:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Do what a command line asks for."""
-    if is_stream(a.maps):
-        lease()
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if a.threads:
-        torch.set_num_threads(a.threads)
+    prepare([a.maps], a.threads)
     keep_matched(
         a.maps,
         a.buddies,

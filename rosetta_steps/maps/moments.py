@@ -16,8 +16,9 @@ from rosetta_steps.maps.splits import PREFIX, refuse_splits, split_of
 from rosetta_steps.maps.statistics import MomentSums, bytes_of_sums
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import write_dataset
-from rosetta_steps.storage.manifests import Provenance, ingredients
+from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
 
 # Of a pass over the images: the sums of its layers, and the maps of a block of images.
 SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.2e9
@@ -89,6 +90,21 @@ def measure(
     model, sample_set = store.attrs["model"], store.state["sample_set"]
     provenance = Provenance("moments", [model], sample_set, ingredients([maps]), identity)
     write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output, provenance)
+
+
+def refuse_other_moments(moments: Path, source: MapSource, maps: Path) -> None:
+    """Refuse moments of other maps than a source's.
+
+    Args:
+        moments: Store of moments.
+        source: The maps.
+        maps: Their store or stream, for the error.
+
+    Raises:
+        StoreError: The moments were made of other maps, or are not finished.
+    """
+    if source.state["name"] not in read_manifest(moments)["made_of"]:
+        raise StoreError(f"{moments} are not the moments of {maps}. Give those (--moments).")
 
 
 def budgets(device: str) -> tuple[float, float]:

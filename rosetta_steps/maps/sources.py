@@ -9,6 +9,7 @@ import torch
 
 from rosetta_steps.maps.running import Stream, key_of, read_stream
 from rosetta_steps.maps.store import MapReader
+from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.digests import sha256_of
 from rosetta_steps.storage.manifests import (
@@ -77,6 +78,17 @@ class MapSource(Protocol):
 def is_stream(path: Path) -> bool:
     """Whether a path is that of a stream (.json) rather than of a store."""
     return Path(path).suffix == ".json"
+
+
+def prepare(maps: Iterable[Path], threads: int) -> None:
+    """Lease a device where maps are computed, hide all where they are only read; set threads.
+
+    Args:
+        maps: Stores and streams of a job.
+        threads: That torch may use.
+    """
+    lease(count=int(any(is_stream(path) for path in maps)))
+    torch.set_num_threads(threads)
 
 
 def open_maps(path: Path) -> MapSource:

@@ -97,10 +97,8 @@ def read_manifest(artefact: Path, keys: Mapping[str, type] | None = None) -> dic
     try:
         state = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        again = "it goes on where it stopped" if artefact.suffix == ".zarr" else "it is made anew"
         raise StoreError(
-            f"{artefact} is not finished: {path.name} is missing. {step_that_writes(path)}: "
-            f"{again}."
+            f"{artefact} is not finished: {path.name} is missing. {step_that_writes(path)}."
         ) from None
     except (ValueError, RecursionError, IsADirectoryError) as error:
         refuse_manifest(artefact, f"it is no JSON ({error})")

@@ -215,6 +215,12 @@ class Checked:
                 f"{chosen['splits']} splits are kept as tables, and keep is nearest. Set keep: "
                 "table, or splits: 1.",
             )
+        if self.config["evidence"]["spread"] and chosen["keep"] == "nearest":
+            raise self.error(
+                ("evidence", "spread"),
+                "rotated bases and readouts need the correlations of every pair, and "
+                "correlation.keep is nearest. Set keep: table, or spread: false.",
+            )
 
     def origin(self, name: str, chosen: dict) -> None:
         """A sample set has one origin, says what that needs, and names models if it is mined."""

@@ -230,8 +230,10 @@ class Recipes(Chosen):
         return settings, [("correlations", name, a, b), *self._copies(name, a, b)]
 
     def _parts(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
-        moments: list[Node] = [("moments", name, model) for model in (a, b)]
-        return {"step": revision("parts")}, [("correlations", name, a, b), *moments]
+        inputs: list[Node] = [("correlations", name, a, b)]
+        for model in (a, b):
+            inputs += [self._source(name, model), ("moments", name, model)]
+        return {"step": revision("parts")}, inputs
 
     def _permutations(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
         settings = {

@@ -263,8 +263,18 @@ class Rules(Recipes):
         return [f"{folder}/{first}--{other}.png" for other in self.others_of(name)]
 
     def all_parts(self, wildcards: Wildcards) -> Files:
-        """Parts of every pair of units of the generator and each model."""
-        name = self.config["sample_set"]
+        """Parts of every pair of units of the generator and each model.
+
+        Raises:
+            ValueError: The correlations that are mined have no such parts.
+        """
+        name, chosen = self.config["sample_set"], self.config["correlation"]
+        for key, wanted in (("keep", "table"), ("similarity", "pearson")):
+            if chosen[key] != wanted:
+                raise UserError(
+                    f"all_parts: correlation.{key} is {chosen[key]}, and parts are those of "
+                    f"Pearson's r of every pair. Set {key}: {wanted}."
+                )
         folder, first = f"results/parts/{name}", self.first_of(name)
         return [f"{folder}/{first}--{other}.zarr{MANIFEST}" for other in self.others_of(name)]
 

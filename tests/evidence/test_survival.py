@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from rosetta_steps.evidence.survival import ALL, models_that_agree, survival, surviving_units
+from rosetta_steps.evidence.survival import (
+    ALL,
+    models_that_agree,
+    passed_untested,
+    survival,
+    surviving_units,
+)
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.tables import DICTIONARY, EVIDENCE, NUMBER
 
@@ -51,6 +57,12 @@ def test_units_survive_where_a_buddy_in_every_model_does():
     )  # fmt: skip
     assert tuple(counts.loc["uncertain", ["pairs", "units", "concepts"]]) == (6, 2, 2)
     assert tuple(counts.loc[ALL, ["pairs_tested", "pairs", "units", "concepts"]]) == (7, 3, 1, 1)
+
+
+def test_pairs_that_pass_because_a_test_was_not_made_of_them_are_counted():
+    partly = evidence([(0, 0, 0.7, np.nan), (1, 1, 0.1, np.nan), (2, 2, 0.7, 0.5)])
+    assert passed_untested({"x": X, "y": partly}) == 1
+    assert passed_untested({"x": X, "y": Y}) == passed_untested({"y": partly[:2]}) == 0
 
 
 def test_units_are_counted_by_the_models_that_agree_on_them():

@@ -137,6 +137,10 @@ COMBINATIONS = [
         changed(with_(correlation__splits=2), ("correlation", "keep"), "nearest"),
         "2 splits are kept as tables",
     ),
+    (
+        changed(with_(correlation__keep="nearest"), ("evidence", "spread"), True),
+        "correlation.keep is nearest. Set keep: table, or spread: false",
+    ),
     (with_(activations__images_per_shard=801), "Take at most 800"),
     (with_(neighbours=10**9), "greater than the maximum"),
     (with_(correlation__memory_gb=math.nan), "is not finite"),

@@ -159,6 +159,16 @@ def test_evidence_takes_covariances_only_where_the_config_asks(rules):
     assert len(rules.all_permutations()) == 3
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("keep", "nearest"), ("similarity", "pearson_without_mean_maps")]
+)
+def test_parts_of_correlations_that_have_none_are_refused_before_any_job(rules, key, value):
+    assert len(rules.all_parts(Wildcards())) == 3
+    rules.config["correlation"][key] = value
+    with pytest.raises(UserError, match=f"correlation.{key} is {value}.*Set {key}: "):
+        rules.all_parts(Wildcards())
+
+
 # --- files of rules -------------------------------------------------------------------------------
 
 

@@ -170,8 +170,10 @@ rule permutations:
 
 
 rule parts:
-    """How much of every correlation is favourite places, and what is left without them."""
+    """The parts of every correlation, and what is left without favourite places."""
     input:
+        a=RULES.source_of("a"),
+        b=RULES.source_of("b"),
         correlations="results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
         moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
         moments_b="results/moments/{sample_set}/{b}.zarr.done.json",
@@ -181,7 +183,12 @@ rule parts:
         "logs/parts/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/parts/{sample_set}/{a}--{b}.tsv"
+    threads: workflow.cores
+    resources:
+        gpu=lambda w: int(RULES.runs(w.sample_set)),
     params:
+        a=lambda w, input: stores([input.a]),
+        b=lambda w, input: stores([input.b]),
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
         moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
@@ -189,7 +196,10 @@ rule parts:
         identity=identity("parts"),
     shell:
         r"""
-        python -m rosetta_steps.parts --correlations {params.correlations:q} --moments-a {params.moments_a:q} --moments-b {params.moments_b:q} --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        python -m rosetta_steps.parts --correlations {params.correlations:q} \
+            --maps-a {params.a:q} --maps-b {params.b:q} --moments-a {params.moments_a:q} \
+            --moments-b {params.moments_b:q} --threads {threads} --identity {params.identity} \
+            --output {params.store:q} 2>&1 | tee {log:q}
         """
 
 
