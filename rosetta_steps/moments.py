@@ -1,6 +1,9 @@
 """Moments: what the mean and variance of a unit at any size follow from (maps.statistics).
 
-INPUTS   activations, or a stream of them
+The workflow takes them while it writes activations (rosetta_steps.activations), and by this step of
+models that run instead.
+
+INPUTS   a stream, or activations
 OUTPUTS  X.zarr: a group a layer
 """
 

@@ -51,7 +51,7 @@ def measure(name: str, zoo: str, images: int, layers: str | list[str], device: s
         state = describe(
             name, made, place / "samples.zarr", layers, dtype="float16", images_per_shard=images
         )
-        activations.dump(Stream(state, device), images, store)
+        activations.dump(Stream(state, device), images, store, place / "moments.zarr")
         dumped = time.perf_counter()
         reader = MapReader(store)
         values = sum(reader.read(layer, slice(0, images)).nbytes for layer in reader.layers)

@@ -30,7 +30,7 @@ import yaml
 from rosetta_steps.config.names import untrained_name
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.evidence.untrained import figures, table_of
-from rosetta_steps.maps import activations, moments
+from rosetta_steps.maps import activations
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.runtime.devices import lease
@@ -205,8 +205,7 @@ def compare(
         def dump(name: str, of_zoo: str, chosen: str | list[str]) -> tuple[Path, Path]:
             maps, sums = place / f"{name}.zarr", place / f"{name}-moments.zarr"
             state = describe(name, of_zoo, samples, chosen, dtype="float16", images_per_shard=32)
-            activations.dump(Stream(state, device), 32, maps)
-            moments.measure(maps, sums)
+            activations.dump(Stream(state, device), 32, maps, sums)
             return maps, sums
 
         made = dump(generator, zoo, generator_layers)

@@ -13,23 +13,32 @@ from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
 
+# Workers that are threads of one process. With more, they would wait for each other: a piece spends
+# a tenth of its time in Python.
+TOGETHER = 6
 ANSWER_SECONDS = 20  # to wait for a scheduler, and for a first worker
 
 
 @contextmanager
-def local_workers(count: int, threads: int) -> Iterator[Client]:
+def local_workers(count: int, threads: int, *, apart: bool = False) -> Iterator[Client]:
     """Start workers on this machine and yield a client.
+
+    A few workers are threads of this process, which start and end at once.
 
     Args:
         count: Number of workers, unless several CUDA devices are leased: then each gets one worker.
         threads: Number of threads of each worker.
+        apart: Whether each needs a process of its own, as those do that run models.
     """
+    apart = apart or count > TOGETHER
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
     # Thread pools and the memory allocator read these variables when a process starts.
     before_start = {"distributed.nanny.pre-spawn-environ": environment_of_a_worker(threads)}
     with (
         dask.config.set(before_start),
-        _one_a_device(devices) if len(devices) > 1 else _local(count) as cluster,
+        _one_a_device(devices)
+        if len(devices) > 1
+        else _local(count, apart=apart or count > TOGETHER) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -41,13 +50,13 @@ def dashboard_of(client: Client) -> str:
     return "pip install bokeh" if own and find_spec("bokeh") is None else client.dashboard_link
 
 
-def _local(count: int) -> LocalCluster:
+def _local(count: int, apart: bool) -> LocalCluster:
     return LocalCluster(
         n_workers=count,
         threads_per_worker=1,
         dashboard_address=":0",  # any free port, because several jobs may run
         memory_limit=None,
-        processes=count > 1,  # a single worker needs no extra process
+        processes=apart and count > 1,
     )
 
 

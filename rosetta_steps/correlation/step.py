@@ -20,7 +20,7 @@ from rosetta_steps.correlation.settings import NO_SCHEDULER, Correlation
 from rosetta_steps.correlation.similarities import SIMILARITIES
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
-from rosetta_steps.maps.sources import MapSource, open_maps
+from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
 from rosetta_steps.runtime.errors import StoreError, UserError
@@ -134,6 +134,7 @@ def correlate(
         else local_workers(
             chosen.workers,
             max(1, threads // chosen.workers) if device == "cuda" else settings.threads_per_worker,
+            apart=is_stream(a) or is_stream(b),
         )
     )
     title = f"correlating {output.stem}"

@@ -1,21 +1,24 @@
 """Writing the maps of any source into a store, for all units or for selected ones."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from rosetta_steps.maps.running import Stream
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.maps.store import MapWriter, bytes_of
+from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import Provenance
 
-# Maximum size of a block of maps for which the next block is computed while it is written.
+# Maximum size of a block of maps for which the next block is read or computed while it is written.
 AHEAD_BYTES = 1e9
 
 
@@ -25,6 +28,7 @@ def copy_maps(
     output: Path,
     provenance: Provenance,
     units: Mapping[str, Sequence[int]] | None = None,
+    beside: Callable[[slice, dict[str, Tensor]], list[Future[None]]] | None = None,
 ) -> None:
     """Write the maps of a source into a store, block by block; blocks already on disk are kept.
 
@@ -35,6 +39,8 @@ def copy_maps(
         provenance: Origin of the store, recorded in its manifest.
         units: Channel numbers to keep of each layer; None keeps all. With a selection, layers
             without selected channels are left out and the others get a coordinate `channel`.
+        beside: Starts some other work on the maps of every block, in their order; it is waited for
+            once they are written. Blocks already on disk are read for it.
 
     Raises:
         ValueError: Maps cannot be read or computed or are not finite, the source does not have a
@@ -46,14 +52,6 @@ def copy_maps(
         kept = {name: sorted(units[name]) for name in source.layers if len(units.get(name, []))}
     shapes = {name: (len(chosen), *source.sizes[name]) for name, chosen in kept.items()}
     attrs = {name: source.layer_attrs(name) for name in shapes}
-    refuse_what_does_not_fit(
-        [(shape, attrs[name]["nonlinearity"]) for name, shape in shapes.items()],
-        source.images,
-        source.dtype,
-        output,
-    )
-    if isinstance(source, Stream):
-        source.load()
     writer = MapWriter(
         output,
         shapes,
@@ -67,19 +65,42 @@ def copy_maps(
         channel_numbers=None if units is None else kept,
     )
     missing = writer.missing()
+    refuse_what_does_not_fit(
+        [(shape, attrs[name]["nonlinearity"]) for name, shape in shapes.items()],
+        sum(block.stop - block.start for block in missing),
+        source.dtype,
+        output,
+    )
+    if missing and isinstance(source, Stream):
+        source.load()
     source.select_layers(kept)
     of_block = source.dtype.itemsize * images_per_shard * _values(source, kept)
-    with tqdm(total=source.images, desc=f"maps of {source.attrs['model']}", unit="image") as bar:
-        bar.update(source.images - sum(block.stop - block.start for block in missing))
+    following = dict(zip_longest((block.start for block in missing), missing[1:]))
+    title = f"maps of {source.attrs['model']}"
+
+    def read(block: slice) -> dict[str, Tensor]:
+        return {name: _read(source, name, block, kept[name]) for name in kept}
+
+    with (
+        tqdm(total=source.images, desc=title, unit="image") as bar,
+        ThreadPoolExecutor(1) as reader,
+    ):
         if isinstance(source, Stream):
             source.progress = bar.update
-        for block, following in zip_longest(missing, missing[1:]):
-            if kept:
-                source.prefetch(block)
-            if kept and following is not None and of_block <= AHEAD_BYTES:
-                source.prefetch(following)
-            writer.write(block, {name: _read(source, name, block, kept[name]) for name in kept})
-            if not isinstance(source, Stream):
+        coming: Future[dict[str, Tensor]] | None = None
+        for block in image_blocks(source.images, images_per_shard):
+            if there := block.start not in following:
+                maps = writer.read(block) if beside else {}
+            else:
+                maps = coming.result() if coming else read(block)
+                ahead = following[block.start] if of_block <= AHEAD_BYTES else None
+                coming = reader.submit(read, ahead) if ahead else None
+            running = beside(block, maps) if beside else []
+            if not there:
+                writer.write(block, {name: values.cpu().numpy() for name, values in maps.items()})
+            for one in running:
+                one.result()
+            if there or not isinstance(source, Stream):
                 bar.update(block.stop - block.start)
     writer.finish()
 
@@ -88,12 +109,14 @@ def _values(source: MapSource, layers) -> int:
     return sum(source.channels[name] * int(np.prod(source.sizes[name])) for name in layers)
 
 
-def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> np.ndarray:
+def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> Tensor:
+    if len(channels) == source.channels[layer]:
+        return torch.as_tensor(source.read(layer, block))
     parts = [
         torch.as_tensor(source.read(layer, block, run))[:, [n - run.start for n in numbers]]
         for run, numbers in runs_of_channels(channels, source.channels_per_read(layer))
     ]
-    return torch.cat(parts, 1).cpu().numpy()
+    return torch.cat(parts, 1)
 
 
 def runs_of_channels(channels: Sequence[int], per_read: int) -> Iterator[tuple[slice, list[int]]]:

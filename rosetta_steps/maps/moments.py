@@ -1,14 +1,16 @@
 """Moments of every unit of stored or running maps, in passes over the images."""
 
 import argparse
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 from tqdm import tqdm
 
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
@@ -47,49 +49,119 @@ def measure(
         StoreError: The activations are damaged.
         ValueError: There are fewer images than the splits need.
     """
-    store = open_maps(maps)
-    refuse_splits(store.images, splits)
-    split, layers = split_of(store.images, splits), {}
-    most, of_block = budgets(store.device)
-    groups = list(_groups(store, splits, most))
-    if store.device != "cpu":
-        threads = 1  # they would take turns
-    title = f"moments of {store.attrs['model']}"
-    with (
-        tqdm(total=store.images * len(groups), desc=title, unit="image") as bar,
-        ThreadPoolExecutor(threads) as pool,
-    ):
+    source = open_maps(maps)
+    refuse_splits(source.images, splits)
+    with ThreadPoolExecutor(threads if source.device == "cpu" else 1) as pool:
+        layers = dict(moments_of_layers(source, groups_of_layers(source, splits), splits, pool))
+    write_moments(source, layers, maps, output, identity)
+
+
+def write_moments(
+    source: MapSource,
+    layers: Mapping[str, xr.Dataset],
+    maps: Path,
+    output: Path,
+    identity: str | None = None,
+) -> None:
+    """Write the moments of a model.
+
+    Args:
+        source: Its maps.
+        layers: Moments of each layer, in any order.
+        maps: Store or stream of the maps.
+        output: Store to write.
+        identity: As Provenance has it.
+    """
+    ordered = {f"/{name}": layers[name] for name in source.layers}
+    root = xr.Dataset(attrs=source.attrs)
+    model, sample_set = source.attrs["model"], source.state["sample_set"]
+    provenance = Provenance("moments", [model], sample_set, ingredients([maps]), identity)
+    write_dataset(xr.DataTree.from_dict({"/": root, **ordered}), output, provenance)
+
+
+def moments_of_layers(
+    source: MapSource, groups: Sequence[Sequence[str]], splits: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """Read maps, a pass over the images for each group of layers.
+
+    Args:
+        source: The maps.
+        groups: Layers whose sums are in memory together.
+        splits: As `measure` has them.
+        pool: Threads that read and add.
+
+    Yields:
+        Name and moments of each layer.
+    """
+    of_block = budgets(source.device)[1]
+    title = f"moments of {source.attrs['model']}"
+    with tqdm(
+        total=source.images * len(groups), desc=title, unit="image", disable=not groups
+    ) as bar:
         for group in groups:
-            store.select_layers(group)
-            sums = {
-                name: [
-                    MomentSums(store.channels[name], store.sizes[name], store.device)
-                    for _ in range(splits)
-                ]
-                for name in group
-            }
+            source.select_layers(group)
+            sums = SumsOfLayers(source, group, splits)
+            together = source.images_per_read(of_block)
+            blocks = image_blocks(source.images, together)
+            parts = [part for name in group for part in _parts(source, name, together)]
 
-            def add(block: slice, layer: str, channels: slice, sums=sums) -> None:
-                found = store.read(layer, block, channels)
-                for number, of_split in enumerate(sums[layer]):
-                    own = found if splits == 1 else found[split[block] == number]
-                    of_split.add(own, channels.start)
+            def read(block: slice, layer: str, channels: slice, sums=sums) -> None:
+                sums.add(block, layer, source.read(layer, block, channels), channels.start)
 
-            together = store.images_per_read(of_block)
-            blocks = image_blocks(store.images, together)
-            parts = [part for name in group for part in _parts(store, name, together)]
-            store.prefetch(blocks[0])
+            source.prefetch(blocks[0])
             for block, following in zip_longest(blocks, blocks[1:]):
                 if following is not None:
-                    store.prefetch(following)
-                list(pool.map(add, [block] * len(parts), *zip(*parts, strict=True)))
+                    source.prefetch(following)
+                list(pool.map(read, [block] * len(parts), *zip(*parts, strict=True)))
                 bar.update(block.stop - block.start)
-            for name in group:
-                layers[f"/{name}"] = _together(sums[name]).assign_attrs(store.layer_attrs(name))
-    root = xr.Dataset(attrs=store.attrs)
-    model, sample_set = store.attrs["model"], store.state["sample_set"]
-    provenance = Provenance("moments", [model], sample_set, ingredients([maps]), identity)
-    write_dataset(xr.DataTree.from_dict({"/": root, **layers}), output, provenance)
+            yield from sums.moments()
+
+
+class SumsOfLayers:
+    """Sums over the images of some layers of a model, and of each split.
+
+    Args:
+        source: Maps of the model.
+        layers: Names of the layers.
+        splits: As `measure` has them.
+    """
+
+    def __init__(self, source: MapSource, layers: Sequence[str], splits: int):
+        self.source, self._split = source, split_of(source.images, splits)
+        self._sums = {
+            name: [
+                MomentSums(source.channels[name], source.sizes[name], source.device)
+                for _ in range(splits)
+            ]
+            for name in layers
+        }
+
+    def add(self, block: slice, layer: str, maps: np.ndarray | Tensor, first: int = 0) -> None:
+        """Add maps (image, channel, y, x) of a block of images, from some channel on.
+
+        Blocks of the same channels must be added in the order of the images, one after the other:
+        then the sums have the same bits whatever the blocks are.
+        """
+        for number, of_split in enumerate(self._sums[layer]):
+            whole = len(self._sums[layer]) == 1
+            of_split.add(maps if whole else maps[self._split[block] == number], first)
+
+    def submit(
+        self, pool: ThreadPoolExecutor, block: slice, maps: Mapping[str, np.ndarray | Tensor]
+    ) -> list[Future[None]]:
+        """Have threads add the maps of a block; they can be used and not changed meanwhile."""
+        of_layers = {name: maps[name] for name in self._sums}
+        images = block.stop - block.start
+        return [
+            pool.submit(self.add, block, name, of_layers[name][:, channels], channels.start)
+            for name in of_layers
+            for _, channels in _parts(self.source, name, images)
+        ]
+
+    def moments(self) -> Iterator[tuple[str, xr.Dataset]]:
+        """Name and moments of each layer."""
+        for name, sums in self._sums.items():
+            yield name, _together(sums).assign_attrs(self.source.layer_attrs(name))
 
 
 def refuse_other_moments(moments: Path, source: MapSource, maps: Path) -> None:
@@ -115,24 +187,26 @@ def budgets(device: str) -> tuple[float, float]:
     return SUM_SHARE * free, BLOCK_SHARE * free
 
 
-def _groups(store: MapSource, splits: int, most: float) -> Iterator[list[str]]:
+def groups_of_layers(source: MapSource, splits: int) -> list[list[str]]:
     """Runs of layers whose sums fit into memory together; every one makes a pass."""
-    group: list[str] = []
+    most = budgets(source.device)[0]
+    groups: list[list[str]] = [[]]
     size = 0
-    for name in store.layers:
-        own = bytes_of_sums((store.channels[name], *store.sizes[name]), splits)
-        if group and size + own > most:
-            yield group
-            group, size = [], 0
-        group, size = [*group, name], size + own
-    yield group
+    for name in source.layers:
+        own = bytes_of_sums((source.channels[name], *source.sizes[name]), splits)
+        if groups[-1] and size + own > most:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += own
+    return groups
 
 
-def _parts(store: MapSource, layer: str, images: int) -> Iterator[tuple[str, slice]]:
+def _parts(source: MapSource, layer: str, images: int) -> Iterator[tuple[str, slice]]:
     """A layer and some of its channels, of which threads have about as much to do."""
-    channels, per_read = store.channels[layer], store.channels_per_read(layer)
-    of_read = per_read * images * store.dtype.itemsize * prod(store.sizes[layer])
-    step = per_read * int(max(1, PART_BYTES[store.device] // of_read))
+    channels, per_read = source.channels[layer], source.channels_per_read(layer)
+    of_read = per_read * images * source.dtype.itemsize * prod(source.sizes[layer])
+    step = per_read * int(max(1, PART_BYTES[source.device] // of_read))
     for start in range(0, channels, step):
         yield layer, slice(start, min(start + step, channels))
 

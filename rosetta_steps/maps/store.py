@@ -14,7 +14,9 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+import torch
 import zarr
+from torch import Tensor
 from zarr.codecs import ZstdCodec
 
 from rosetta_steps.runtime.budgets import image_blocks
@@ -134,6 +136,10 @@ class MapWriter:
             if str(index) not in self.state["blocks"]
         ]
 
+    def read(self, block: slice) -> dict[str, Tensor]:
+        """Return the maps of one block that is on disk: of each layer (image, channel, y, x)."""
+        return {name: torch.from_numpy(array[block]) for name, array in self.arrays.items()}
+
     def write(self, block: slice, maps: Mapping[str, np.ndarray]) -> None:
         """Write the maps of one block: for each layer an array (image, channel, y, x)."""
         assert block.start % self.images_per_shard == 0, block
@@ -155,7 +161,6 @@ class MapWriter:
         # Blocks are sorted, so that the manifest does not depend on the order of writing.
         blocks = dict(sorted(self.state["blocks"].items(), key=lambda item: int(item[0])))
         _finish_maps(self.store, self.state | {"blocks": blocks})
-        partial_path(self.store).unlink(missing_ok=True)
 
 
 def _finish_maps(store: Path, state: dict) -> None:

@@ -128,4 +128,4 @@ def dump_maps(
         StoreError: The sample set is damaged, or the disk is full.
     """
     state = describe(model, zoo, samples, layers, dtype=dtype, images_per_shard=images_per_shard)
-    dump(Stream(state), images_per_shard, store)
+    dump(Stream(state), images_per_shard, store, moments_of(store))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rosetta_steps.config.names import split_untrained
+from rosetta_steps.config.names import UNTRAINED, split_untrained
 from rosetta_steps.matching.settings import METHODS
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
@@ -36,6 +36,10 @@ def manifests_of(tables: Callable[[Wildcards], Files]) -> Callable[[Wildcards], 
 def words_of(options: dict[str, Sequence]) -> list[str]:
     """Options as words of a command line; those without values are left out."""
     return [str(word) for key, values in options.items() if len(values) for word in (key, *values)]
+
+
+# A wildcard constraint: a model that is no untrained copy, which is never dumped.
+DUMPED = rf"(?!.*{re.escape(UNTRAINED)}\d+)[^/]+?"
 
 
 def names(chosen: Iterable[str]) -> str:

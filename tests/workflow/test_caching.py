@@ -20,7 +20,6 @@ from rosetta_steps.workflow import results
 ONE_MODEL = {
     "fetch_weights": 1,
     "activations": 1,
-    "moments": 1,
     "correlation": 1,
     "best_buddies": 1,
 }
@@ -78,7 +77,7 @@ def test_untrained_copies_run_without_a_dump_and_rerun_the_evidence_alone(projec
     assert not (project.folder / "results/activations/tiny/one.untrained-0.zarr").exists()
     # Of another model, copies of its own.
     project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
-    copies = {"streams": 1, "moments": 2, "correlation": 2, "untrained": 1}
+    copies = {"streams": 1, "moments": 1, "correlation": 2, "untrained": 1}
     assert project.planned() == ONE_MODEL | {"plan": 1} | FROM_BUDDIES_ON | copies
 
 

@@ -158,7 +158,7 @@ TABLE_OF_R = "results/correlations/tiny/generator--net.zarr.done.json"
         (another_seed, "sampling", MAPS.format("tiny", "net")),
         (another_entry, "activations", MOMENTS.format("tiny", "net")),
         (another_onnx_data_file, "activations", MOMENTS.format("tiny", "net")),
-        (another_revision, "moments", MOMENTS.format("tiny", "net")),
+        (another_revision, "activations", MOMENTS.format("tiny", "net")),
         (config(correlation={"precision": "float64"}), "correlation", TABLE_OF_R),
         (config(neighbours=2), "best_buddies", TINY),
         (another_photo, "image_folder", MAPS.format("photos", "one")),
@@ -194,7 +194,7 @@ def test_results_that_came_without_the_records_of_snakemake_are_held_against_the
 
 def test_an_artefact_that_was_lost_on_the_way_is_made_again(project):
     (project.folder / "results/moments/tiny/net.zarr.done.json").unlink()
-    assert project.planned(TINY) == {"moments": 1, "correlation": 1, "best_buddies": 1}
+    assert project.planned(TINY) == {"activations": 1, "correlation": 1, "best_buddies": 1}
 
 
 def test_a_manifest_says_what_its_artefact_was_made_of(mined):

@@ -11,28 +11,44 @@ of models (untrained: N in a sample set), whatever is stored.
 
 
 rule activations:
-    """Maps of one model; a killed job goes on with the first block that is not on disk."""
+    """Maps of one model, and their moments, from which mean and variance at any size follow.
+
+    A killed job goes on with the first block that is not on disk.
+    """
     input:
         samples="results/samples/{sample_set}.zarr.done.json",
         weights="results/weights/{model}.txt",
     output:
-        "results/activations/{sample_set}/{model}.zarr.done.json",
+        maps="results/activations/{sample_set}/{model}.zarr.done.json",
+        moments="results/moments/{sample_set}/{model}.zarr.done.json",
     log:
         "logs/activations/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/activations/{sample_set}/{model}.tsv"
+    wildcard_constraints:
+        sample_set=RULES.sets_that_store("all"),
+        model=DUMPED,
     threads: cores_of_devices()
     resources:
         gpu=1,
     params:
-        identity=identity("activations"),
         stream=RULES.stream_options,
-        store=subpath(output[0], strip_suffix=".done.json"),
+        splits=config["correlation"]["splits"],
+        store=subpath(output.maps, strip_suffix=".done.json"),
+        moments=subpath(output.moments, strip_suffix=".done.json"),
+        identity=identity("activations"),
+        identity_of_moments=identity("moments"),
     shell:
         r"""
-        python -m rosetta_steps.activations {params.stream:q} --threads {threads} \
-            --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
+        python -m rosetta_steps.activations {params.stream:q} --splits {params.splits} \
+            --threads {threads} --identity {params.identity} --output {params.store:q} \
+            --identity-of-moments {params.identity_of_moments} --moments {params.moments:q} \
+            2>&1 | tee {log:q}
         """
+
+
+# Of a sample set that stores its maps, untrained copies alone run.
+ruleorder: activations > moments
 
 
 rule streams:
@@ -62,26 +78,27 @@ rule streams:
 
 
 rule moments:
-    """Moments of one model's units, from which mean and variance at any size follow."""
+    """Moments of a model whose maps are not stored: it runs for them."""
     input:
-        RULES.source_of("model"),
+        "results/streams/{sample_set}/{model}.json",
     output:
         "results/moments/{sample_set}/{model}.zarr.done.json",
     log:
         "logs/moments/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/moments/{sample_set}/{model}.tsv"
-    threads: lambda w: cores_of_devices() if RULES.runs_model(w.sample_set, w.model) else 1
+    wildcard_constraints:
+        sample_set=RULES.sets_that_stream(),
+    threads: cores_of_devices()
     resources:
-        gpu=lambda w: int(RULES.runs_model(w.sample_set, w.model)),
+        gpu=1,
     params:
-        maps=lambda w, input: stores(input),
         store=subpath(output[0], strip_suffix=".done.json"),
         splits=config["correlation"]["splits"],
         identity=identity("moments"),
     shell:
         r"""
-        python -m rosetta_steps.moments --activations {params.maps:q} \
+        python -m rosetta_steps.moments --activations {input:q} \
             --splits {params.splits} --threads {threads} --identity {params.identity} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -5,7 +5,7 @@ from snakemake.exceptions import WorkflowError
 from rosetta_steps.runtime.devices import installed_devices
 from rosetta_steps.workflow.checking import Checked, settled
 from rosetta_steps.maps.settings import MATCHED
-from rosetta_steps.workflow.rules import Rules, manifests_of, names, stores, words_of
+from rosetta_steps.workflow.rules import DUMPED, Rules, manifests_of, names, stores, words_of
 
 
 wildcard_constraints:
