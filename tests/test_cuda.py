@@ -14,10 +14,10 @@ from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.maps import moments
 from rosetta_steps.maps.activations import dump
+from rosetta_steps.maps.moment_sums import MomentSums
 from rosetta_steps.maps.running import Stream, describe
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.splits import split_of
-from rosetta_steps.maps.statistics import MomentSums
 from rosetta_steps.maps.streams import write_stream
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import write_table

@@ -1,6 +1,7 @@
 """The package's rooms: what each may import, and what the root may list."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -115,6 +116,15 @@ def test_no_imports_go_round_in_a_circle():
         for module in free:
             del waiting[module]
     assert sorted(waiting) == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["evidence.table", "display.dictionary", "display.figures", "matching.best_buddies"],
+)
+def test_steps_that_read_tables_do_not_wait_for_torch(module):
+    code = f"import sys, rosetta_steps.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
 def test_every_room_says_what_it_is_for():

@@ -11,7 +11,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from rosetta_steps.correlation.similarities import MEAN, similarity_of
-from rosetta_steps.evidence.covariances import sizes_in, sizes_of_comparison
+from rosetta_steps.evidence.compared import sizes_in, sizes_of_comparison
 from rosetta_steps.evidence.image_means import Means, image_means
 from rosetta_steps.evidence.parts import parts_of_variance, sizes_compared
 from rosetta_steps.maps.moments import refuse_other_moments

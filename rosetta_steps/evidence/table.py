@@ -21,11 +21,10 @@ from rosetta_steps.correlation.similarities import (
 )
 from rosetta_steps.evidence.agreement import unit_p_values
 from rosetta_steps.evidence.chance import decoy_stores, q_values
-from rosetta_steps.evidence.covariances import open_covariances
+from rosetta_steps.evidence.compared import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
 from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
 from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
-from rosetta_steps.evidence.spread import spread_of
 from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
 from rosetta_steps.matching.best_buddies import table_of
@@ -272,6 +271,9 @@ def _spread(
             "splits: 2 would do",
             "one_unit_share",
         )
+    # Off by default, and torch takes two seconds to import.
+    from rosetta_steps.evidence.spread import spread_of
+
     return spread_of(correlations, pairs, moments, covariances)
 
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError
 
+if TYPE_CHECKING:  # it would import torch, which pages need not wait for
+    from rosetta_steps.maps.sources import MapSource
 
-def places_of(maps: MapSource, layer: str, channels: Iterable[int]) -> dict[int, int]:
+
+def places_of(maps: "MapSource", layer: str, channels: Iterable[int]) -> dict[int, int]:
     """Return the positions of channels in a store, which may hold only matched units.
 
     Args:
@@ -38,7 +41,7 @@ def places_of(maps: MapSource, layer: str, channels: Iterable[int]) -> dict[int,
     return {channel: kept[channel] for channel in channels}
 
 
-def planes(maps: MapSource, layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
+def planes(maps: "MapSource", layer: str, block: slice, places: Sequence[int]) -> np.ndarray:
     """Read the maps of some channels, (image, channel, y, x); each chunk is decoded once.
 
     Args:
@@ -60,14 +63,14 @@ def planes(maps: MapSource, layer: str, block: slice, places: Sequence[int]) -> 
     return np.concatenate(parts, 1)
 
 
-def _channel_numbers(maps: MapSource, layer: str) -> list[int]:
+def _channel_numbers(maps: "MapSource", layer: str) -> list[int]:
     # Only a store may hold some of the channels.
     if isinstance(maps, MapReader):
         return maps.channel_numbers(layer).tolist()
     return list(range(maps.channels[layer]))
 
 
-def _name(maps: MapSource) -> str:
+def _name(maps: "MapSource") -> str:
     return (
         str(maps.store) if isinstance(maps, MapReader) else f"the stream of {maps.attrs['model']}"
     )

@@ -90,7 +90,8 @@ def copy_maps(
         coming: Future[dict[str, Tensor]] | None = None
         for block in image_blocks(source.images, images_per_shard):
             if there := block.start not in following:
-                maps = writer.read(block) if beside else {}
+                found = writer.read(block) if beside else {}
+                maps = {name: torch.from_numpy(values) for name, values in found.items()}
             else:
                 maps = coming.result() if coming else read(block)
                 ahead = following[block.start] if of_block <= AHEAD_BYTES else None

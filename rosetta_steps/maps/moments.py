@@ -13,9 +13,10 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from rosetta_steps.maps.moment_sums import MomentSums
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import PREFIX, refuse_splits, split_of
-from rosetta_steps.maps.statistics import MomentSums, bytes_of_sums
+from rosetta_steps.maps.statistics import bytes_of_sums
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError

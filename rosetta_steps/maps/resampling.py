@@ -10,10 +10,13 @@ pooling.) Maps may be rectangular: each axis projects whichever map is larger th
 """
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes two seconds to import, and tables need none of it
+    from torch import Tensor
 
 Size = tuple[int, int]
 
@@ -55,7 +58,7 @@ def projected(maps: np.ndarray, meeting: Size) -> np.ndarray:
     return up_y.T @ maps @ up_x
 
 
-def size_of(maps: np.ndarray | Tensor | xr.DataArray) -> Size:
+def size_of(maps: "np.ndarray | Tensor | xr.DataArray") -> Size:
     """Return height and width of maps, which are the last two axes."""
     y, x = maps.shape[-2:]
     return y, x

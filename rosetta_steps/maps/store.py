@@ -14,9 +14,7 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-import torch
 import zarr
-from torch import Tensor
 from zarr.codecs import ZstdCodec
 
 from rosetta_steps.runtime.budgets import image_blocks
@@ -136,9 +134,9 @@ class MapWriter:
             if str(index) not in self.state["blocks"]
         ]
 
-    def read(self, block: slice) -> dict[str, Tensor]:
+    def read(self, block: slice) -> dict[str, np.ndarray]:
         """Return the maps of one block that is on disk: of each layer (image, channel, y, x)."""
-        return {name: torch.from_numpy(array[block]) for name, array in self.arrays.items()}
+        return {name: np.asarray(array[block]) for name, array in self.arrays.items()}
 
     def write(self, block: slice, maps: Mapping[str, np.ndarray]) -> None:
         """Write the maps of one block: for each layer an array (image, channel, y, x)."""

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import rosetta_steps
-from rosetta_steps.maps.statistics import MomentSums
+from rosetta_steps.maps.moment_sums import MomentSums
 from rosetta_steps.testing.networks import entry_of, write_dcgan, write_timm
 
 CHECKOUT = Path(rosetta_steps.__file__).parents[1]

@@ -6,7 +6,8 @@ import xarray as xr
 from brute_force import upsample
 
 from rosetta_steps.evidence import covariances as step
-from rosetta_steps.evidence.covariances import measure, open_covariances, sizes_of_comparison
+from rosetta_steps.evidence.compared import open_covariances, sizes_of_comparison
+from rosetta_steps.evidence.covariances import measure
 from rosetta_steps.maps import moments as of_moments
 from rosetta_steps.maps.splits import split_of
 from rosetta_steps.runtime.errors import StoreError

@@ -8,7 +8,8 @@ import xarray as xr
 from brute_force import run, upsample
 
 from rosetta_steps.correlation.similarities import SIMILARITIES
-from rosetta_steps.evidence.covariances import measure, open_covariances
+from rosetta_steps.evidence.compared import open_covariances
+from rosetta_steps.evidence.covariances import measure
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.spread import (
     PENALTIES,
@@ -180,7 +181,7 @@ def test_a_table_of_evidence_has_both_where_covariances_are_given(mined):
     write_evidence(*given, folder / "x.csv", **chosen)
     written = read_evidence(folder / "x.csv")
     for column in found:
-        np.testing.assert_allclose(written[column], found[column])
+        np.testing.assert_allclose(written[column], found[column], rtol=1e-6, atol=1e-8)
     assert written["verdict"].str.contains("distributed").any()
     measure(mined.stores[0], moments[0], moments[1], folder / "cov" / "a.zarr")
     with pytest.raises(StoreError, match=r"cov/a\.zarr .* read as that of b"):

@@ -28,7 +28,7 @@ from rosetta_steps.interventions.table import (
     verdict_of,
 )
 from rosetta_steps.maps import moments as moments_step
-from rosetta_steps.maps.statistics import MomentSums
+from rosetta_steps.maps.moment_sums import MomentSums
 from rosetta_steps.matching.tables import DICTIONARY, read_interventions, write_table
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_tree

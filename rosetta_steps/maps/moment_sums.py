@@ -1,0 +1,151 @@
+"""Sums over images from which the moments of units follow (maps.statistics)."""
+
+from functools import partial
+
+import numba
+import numpy as np
+import torch
+import xarray as xr
+
+from rosetta_steps.maps.resampling import Size
+from rosetta_steps.maps.statistics import NEIGHBOURS
+
+# Number of values of the sums that are added at a time, and of the maps that are converted at a
+# time: on a CPU as many as its cache holds, on a GPU enough to occupy it.
+CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 25}
+
+
+class MomentSums:
+    """Sums over the images of one layer, for each channel.
+
+    Args:
+        channels: Number of channels of the layer.
+        size: Height and width of its maps.
+        device: Device on which the sums are kept and computed.
+    """
+
+    def __init__(self, channels: int, size: Size, device: str | torch.device = "cpu"):
+        self.shape, self.count = (channels, size), 0
+        self.device = torch.device(device)
+        exact = partial(torch.zeros, dtype=torch.float64, device=self.device)
+        self.minimum = exact(channels).fill_(torch.inf)
+        self.maximum = exact(channels).fill_(-torch.inf)
+        self.nonfinite = torch.zeros(channels, dtype=torch.int64, device=self.device)
+        # The rows of a map are concatenated with a zero between them. So a neighbour is at a fixed
+        # step, and a neighbour beyond the border adds zero.
+        self.map_sum = exact(channels, size[0] * (size[1] + 1))
+        self.product_sum = exact(channels, len(NEIGHBOURS), self.map_sum.shape[1])
+
+    def add(self, activation: np.ndarray | torch.Tensor, first: int = 0) -> None:
+        """Add a batch of images, or some channels of it.
+
+        Images are counted when channel 0 is added.
+
+        Args:
+            activation: Maps (image, channel, y, x), float16 or float32.
+            first: Channel number of the first channel in `activation`.
+        """
+        self.count += len(activation) if first == 0 else 0
+        maps = torch.as_tensor(activation).to(self.device)
+        of_channel = max(1, maps[:, :1].numel())
+        whole = (self.map_sum, self.product_sum, self.minimum, self.maximum, self.nonfinite)
+        sums = tuple(total[first : first + maps.shape[1]] for total in whole)
+        # A few channels are converted at a time, so that the wider values stay in the cache.
+        step = max(1, CONVERTED_VALUES[self.device.type] // of_channel)
+        for start in range(0, maps.shape[1], step):
+            part = slice(start, start + step)
+            if self.device.type == "cpu":
+                narrow = maps[:, part].float().contiguous().numpy()
+                _add(narrow, *(total[part].numpy() for total in sums))
+            else:
+                _add_on_a_device(maps[:, part].double(), *(total[part] for total in sums))
+
+    def merge(self, other: "MomentSums") -> None:
+        """Add the sums of another object, over other images of the same layer."""
+        self.count += other.count
+        self.minimum = torch.fmin(self.minimum, other.minimum)
+        self.maximum = torch.fmax(self.maximum, other.maximum)
+        self.nonfinite += other.nonfinite
+        self.map_sum += other.map_sum
+        self.product_sum += other.product_sum
+
+    def dataset(self) -> xr.Dataset:
+        """Return the moments of the images added so far, in the form that is stored."""
+        return xr.Dataset(
+            {
+                "count": ((), self.count, {"long_name": "images"}),
+                "minimum": ("channel", self.minimum.cpu().numpy()),
+                "maximum": ("channel", self.maximum.cpu().numpy()),
+                "nonfinite": (
+                    "channel",
+                    self.nonfinite.cpu().numpy(),
+                    {"long_name": "values not finite"},
+                ),
+                "mean_map": (("channel", "y", "x"), self._mean(self.map_sum)),
+                "mean_product": (
+                    ("channel", "neighbour", "y", "x"),
+                    self._mean(self.product_sum),
+                    {"long_name": "mean over images of the map times its neighbour"},
+                ),
+            },
+            {
+                "neighbour_y": ("neighbour", [down for down, _ in NEIGHBOURS]),
+                "neighbour_x": ("neighbour", [right for _, right in NEIGHBOURS]),
+            },
+        )
+
+    def _mean(self, sums: torch.Tensor) -> np.ndarray:
+        y, x = self.shape[1]
+        return (sums.view(*sums.shape[:-1], y, x + 1)[..., :-1] / self.count).cpu().numpy()
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+    # Compiled, because array operations would read and write the sums once for each product and
+    # image. Here a part of the sums stays in the cache while all images are added to it.
+    images, channels, height, width = maps.shape
+    row = map_sum.shape[1] // height
+    flat = np.zeros((images, map_sum.shape[1] + row + 1))
+    low, high, bad = np.empty(width), np.empty(width), np.empty(width, np.int64)
+    for channel in range(channels):
+        low[:], high[:], bad[:] = np.inf, -np.inf, 0
+        for image in range(images):
+            for y in range(height):
+                values = maps[image, channel, y]
+                flat[image, y * row : y * row + width] = values
+                for x in range(width):  # by column, so that iterations are independent
+                    low[x] = values[x] if values[x] < low[x] else low[x]
+                    high[x] = values[x] if values[x] > high[x] else high[x]
+                    bad[x] += 0 if values[x] - values[x] == 0 else 1
+        minimum[channel] = min(minimum[channel], low.min())
+        maximum[channel] = max(maximum[channel], high.max())
+        nonfinite[channel] += bad.sum()
+        for start in range(0, map_sum.shape[1], CACHED_VALUES):
+            part = slice(start, min(start + CACHED_VALUES, map_sum.shape[1]))
+            for image in range(images):
+                here = flat[image, part]
+                total = map_sum[channel, part]
+                for i in range(len(here)):
+                    total[i] += here[i]
+                for index in range(len(NEIGHBOURS)):
+                    step = NEIGHBOURS[index][0] * row + NEIGHBOURS[index][1]
+                    there = flat[image, part.start + step : part.stop + step]
+                    total = product_sum[channel, index, part]
+                    for i in range(len(here)):
+                        total[i] += here[i] * there[i]
+
+
+def _add_on_a_device(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+    height, width = maps.shape[2:]
+    row, values = width + 1, map_sum.shape[1]
+    padded = maps.new_zeros(*maps.shape[:2], values + row + 1)
+    padded[..., :values].unflatten(-1, (height, row))[..., :width] = maps
+    here = padded[..., :values]
+    map_sum += here.sum(0)
+    for index, (down, right) in enumerate(NEIGHBOURS):
+        step = down * row + right
+        product_sum[:, index] += (here * padded[..., step : step + values]).sum(0)
+    nothing = maps.isnan()
+    minimum.copy_(torch.fmin(minimum, maps.masked_fill(nothing, torch.inf).amin((0, 2, 3))))
+    maximum.copy_(torch.fmax(maximum, maps.masked_fill(nothing, -torch.inf).amax((0, 2, 3))))
+    nonfinite += (~maps.isfinite()).sum((0, 2, 3))
