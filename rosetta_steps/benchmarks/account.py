@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from rosetta_steps.benchmarks.bare import FORWARD, PRODUCTS, READING, WHAT, WRITING
+from rosetta_steps.benchmarks.jobs import of_the_wall_clock
 from rosetta_steps.benchmarks.published import OF_ALL_IMAGES, ONCE
 from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, new_figure
 
@@ -156,7 +158,8 @@ def seconds_of_the_pair(jobs: pd.DataFrame, sample_set: str, a: str, b: str) -> 
     """Return what the workflow took for one pair, stage by stage, from its images to best buddies.
 
     Args:
-        jobs: As benchmarks.jobs.jobs_of returns it. A job of the whole sample set counts in full.
+        jobs: As benchmarks.jobs.jobs_of returns it. Those of the pair, and of the whole sample set,
+            count in full, whatever ran beside them; where two of them overlap, the time counts once.
         sample_set: Name of the sample set.
         a: Name of the first model.
         b: Name of the second model.
@@ -164,20 +167,15 @@ def seconds_of_the_pair(jobs: pd.DataFrame, sample_set: str, a: str, b: str) -> 
     of_stage = jobs.assign(stage=[stage_of(rule) for rule in jobs["rule"]])
     own = of_stage["name"].isin([sample_set, a, b, f"{a}--{b}"])
     kept = of_stage[own & of_stage["stage"].isin(OF_A_PAIR)]
-    seconds = kept.groupby("stage")["job_seconds"].sum()
+    seconds = of_the_wall_clock(kept).groupby(kept["stage"]).sum()
     return seconds.reindex([stage for stage in OF_A_PAIR if stage in seconds.index])
 
 
 # --- picture --------------------------------------------------------------------------------------
 
 
-def picture(
-    table: pd.DataFrame,
-    bare: pd.DataFrame,
-    pair: Pair | None,
-    title: str,
-) -> Figure:
-    """Draw the stages of a run beside their bare costs, and one pair beside the published way.
+def picture(table: pd.DataFrame, bare: pd.DataFrame, pair: Pair | None, title: str) -> Figure:
+    """Draw the stages of a run beside their bare costs; below, the whole and the published way.
 
     Args:
         table: As `stages` returns it.
@@ -185,65 +183,99 @@ def picture(
         pair: One pair in the published way; None: it was left out.
         title: Sample set, machine and settings.
     """
-    rows = 2 * len(table) + 1
+    parts, whole = table[table["stage"] != WHOLE], table[table["stage"] == WHOLE].iloc[0]
+    costs = bare.pivot_table(index="stage", columns="what", values="seconds", aggfunc="sum")
+    costs = costs[[what for what in WHAT if what in costs]].fillna(0)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(WIDTH, 0.14 * rows + (1.25 if pair else 0.55))
-        if pair:
-            upper, lower = figure.subplots(2, 1, height_ratios=(rows, 4.5))
-            draw_pair(lower, pair)
+        height = 0.2 * len(parts) + 0.7
+        figure = new_figure(WIDTH, height + 1.1)
+        figure.set_layout_engine("constrained")
+        grid = figure.add_gridspec(2, 2, height_ratios=(height, 1.1), width_ratios=(1, 1.5))
+        draw_stages(figure.add_subplot(grid[0, :]), parts, costs)
+        if pair is None or pair.ours is None:
+            draw_whole(figure.add_subplot(grid[1, :]), whole, costs.sum())
         else:
-            upper = figure.subplots()
-        draw_stages(upper, table, bare)
+            draw_whole(figure.add_subplot(grid[1, 0]), whole, costs.sum())
+            right = figure.add_subplot(grid[1, 1])
+            draw_pair(right, pair.published, pair.ours)
+            words = f"{pair.name}\npublished way {pair.words}"
+            right.set_title(words, loc="right", size=SMALL)
         figure.suptitle(title, x=0.01, ha="left", size=SMALL)
-        figure.tight_layout()
     return figure
 
 
-def draw_stages(axes: Axes, table: pd.DataFrame, bare: pd.DataFrame) -> None:
-    """Draw two bars a stage: its seconds of the wall clock above, its bare costs below."""
-    costs = bare.pivot_table(index="stage", columns="what", values="seconds", aggfunc="sum")
-    costs.loc[WHOLE] = costs.sum()
-    longest = table["seconds"].max()
-    axes.barh([], [], color=COLOURS["workflow"], label="workflow")
-    kinds = [what for what in WHAT if what in costs]
-    for what in kinds:
-        axes.barh([], [], color=COLOURS[what], label=f"bare: {what}")
+def draw_stages(axes: Axes, table: pd.DataFrame, costs: pd.DataFrame) -> None:
+    """Draw two bars a stage: its seconds of the wall clock above, its bare costs below.
+
+    Args:
+        axes: To draw on.
+        table: Of the stages and the time when no job ran.
+        costs: Seconds by stage and kind of bare cost.
+    """
     for place, row in enumerate(table.itertuples()):
         axes.barh(place - 0.2, row.seconds, height=0.4, color=COLOURS["workflow"])
-        words = f" {row.seconds:.3g} s"
+        words = f" {_seconds(row.seconds)}"
         if np.isfinite(row.ratio):
-            words += f", {row.ratio:.2g} × bare"
+            words += f", {_times(row.ratio)} × bare"
         axes.text(row.seconds, place - 0.2, words, va="center", size=SMALL)
         if row.stage in costs.index:
-            left = 0.0
-            for what in kinds:
-                width = np.nan_to_num(costs.loc[row.stage, what])
-                axes.barh(place + 0.2, width, left=left, height=0.4, color=COLOURS[what])
-                left += width
-            axes.text(left, place + 0.2, f" {left:.3g} s", va="center", size=SMALL, color="0.35")
-    axes.axhline(len(table) - 1.5, color="0.7", linewidth=0.5)
+            draw_bare(axes, place + 0.2, costs.loc[row.stage], height=0.4)
     axes.set_yticks(range(len(table)), table["stage"])
-    axes.set(xlabel="seconds of the wall clock", xlim=(0, longest * 1.15))
+    axes.set(xlabel="seconds of the wall clock", xlim=(0, table["seconds"].max() * 1.15))
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.legend(loc="upper right", frameon=False, fontsize=SMALL)
+    colours = {"workflow": "workflow"} | {what: f"bare: {what}" for what in costs}
+    handles = [Patch(color=COLOURS[what], label=label) for what, label in colours.items()]
+    axes.legend(handles=handles, loc="best", frameon=False, fontsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_pair(axes: Axes, pair: Pair) -> None:
+def draw_bare(axes: Axes, place: float, costs: pd.Series, height: float) -> None:
+    """Draw bare costs as one bar, by their kinds, with their sum."""
+    left = 0.0
+    for what, seconds in costs.items():
+        axes.barh(place, seconds, left=left, height=height, color=COLOURS[str(what)])
+        left += seconds
+    axes.text(left, place, f" {_seconds(left)}", va="center", size=SMALL, color="0.35")
+
+
+def draw_whole(axes: Axes, whole: pd.Series, costs: pd.Series) -> None:
+    """Draw one bar of the whole run, and one of the sum of its bare costs."""
+    axes.barh(0, whole["seconds"], color=COLOURS["workflow"])
+    words = f" {_seconds(whole['seconds'])}, {_times(whole['ratio'])} × bare"
+    axes.text(whole["seconds"], 0, words, va="center", size=SMALL)
+    draw_bare(axes, 1, costs, height=0.8)
+    _finish(axes, ["whole run", "bare costs"], whole["seconds"] * 1.6)
+
+
+def draw_pair(axes: Axes, published: pd.Series, ours: pd.Series) -> None:
     """Draw one bar of the published way, by its parts, and one of the workflow."""
-    assert pair.ours is not None, "the workflow was run"
     shades = dict(zip((*OF_ALL_IMAGES, *ONCE), (0.45, 0.7, 1.0, 0.3, 0.15), strict=True))
-    published, ours, left = pair.published, pair.ours.sum(), 0.0
+    left, took = 0.0, ours.sum()
     for part, shade in shades.items():
+        part_words = part.replace(" ", "\n")
         axes.barh(0, published[part], left=left, color=COLOURS["published"], alpha=shade)
-        if published[part] > 0.12 * published.sum():
-            axes.text(left + published[part] / 2, 0, part, ha="center", va="center", size=SMALL)
+        if published[part] > 0.2 * published.sum():
+            axes.text(
+                left + published[part] / 2, 0, part_words, ha="center", va="center", size=SMALL
+            )
         left += published[part]
-    axes.text(left, 0, f" {left:.3g} s", va="center", size=SMALL)
-    axes.barh(1, ours, color=COLOURS["workflow"])
-    axes.text(ours, 1, f" {ours:.3g} s: {left / ours:.3g} times less", va="center", size=SMALL)
-    axes.set_yticks([0, 1], ["published way", "workflow"])
-    axes.set(xlabel=f"seconds of {pair.name} alone; published way {pair.words}")
-    axes.set_xlim(0, max(left, ours) * 1.15)
-    axes.set_ylim(1.6, -0.6)
+    axes.text(left, 0, f" {_seconds(left)}", va="center", size=SMALL)
+    axes.barh(1, took, color=COLOURS["workflow"])
+    axes.text(
+        took, 1, f" {_seconds(took)}, {_times(left / took)} times less", va="center", size=SMALL
+    )
+    _finish(axes, ["published way", "workflow"], max(left, took * 1.4) * 1.15)
+
+
+def _finish(axes: Axes, names: list[str], longest: float) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="seconds", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"

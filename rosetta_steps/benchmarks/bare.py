@@ -210,7 +210,9 @@ def store_seconds(store: Path) -> tuple[float, float]:
             attrs=reader.attrs,
             layer_attrs={name: reader.layer_attrs(name) for name in reader.layers},
             key=reader.state["key"],
-            provenance=Provenance("activations", [str(reader.attrs["model"])], store.parent.name, {}),
+            provenance=Provenance(
+                "activations", [str(reader.attrs["model"])], store.parent.name, {}
+            ),
         )
         written += time.perf_counter() - begin
         for block in writer.missing():

@@ -108,11 +108,16 @@ def jobs_of(folder: Path, begin: float, wall: float) -> pd.DataFrame:
         rule = path.relative_to(root).parts[0]
         rows.append((rule, path.stem, max(end - seconds, 0.0), end, seconds))
     jobs = pd.DataFrame(rows, columns=["rule", "name", "begin", "end", "job_seconds"])
-    jobs["seconds"] = _of_the_wall_clock(jobs)
+    jobs["seconds"] = of_the_wall_clock(jobs)
     return jobs.sort_values("end", ignore_index=True)
 
 
-def _of_the_wall_clock(jobs: pd.DataFrame) -> pd.Series:
+def of_the_wall_clock(jobs: pd.DataFrame) -> pd.Series:
+    """Return the seconds of the wall clock of each job, each instant divided between some jobs.
+
+    Args:
+        jobs: begin and end in seconds. The seconds add up to the time in which any of them ran.
+    """
     seconds = pd.Series(0.0, index=jobs.index)
     instants = sorted({*jobs["begin"], *jobs["end"]})
     for before, after in zip(instants, instants[1:], strict=False):

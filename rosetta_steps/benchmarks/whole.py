@@ -212,7 +212,9 @@ def main() -> None:
             found = in_a_process(o.cores, published_seconds, *measured, model, o.published_images)
             ours = None if jobs is None else seconds_of_the_pair(jobs, o.sample_set, first, model)
             pair = Pair(f"{first} × {model}", *found, ours)
-    report(f"{o.sample_set}, {o.cores} cores, {machine()}", o.output, bare, jobs, wall, pair)
+    images = chosen.images_of(o.sample_set)
+    title = f"{o.sample_set}, {images} images, {o.cores} cores, {machine()}"
+    report(title, o.output, bare, jobs, wall, pair)
 
 
 if __name__ == "__main__":
