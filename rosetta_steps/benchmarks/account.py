@@ -159,7 +159,8 @@ def seconds_of_the_pair(jobs: pd.DataFrame, sample_set: str, a: str, b: str) -> 
 
     Args:
         jobs: As benchmarks.jobs.jobs_of returns it. Those of the pair, and of the whole sample set,
-            count in full, whatever ran beside them; where two of them overlap, the time counts once.
+            count in full, whatever ran beside them; where two of them overlap, the time counts
+            once.
         sample_set: Name of the sample set.
         a: Name of the first model.
         b: Name of the second model.

@@ -185,6 +185,7 @@ def maps_of(stream: Stream, device: str) -> MapsOf:
 def measure(
     a: Stream,
     b: Stream,
+    *,
     images: int,
     neighbours: int,
     device: str,

@@ -70,7 +70,7 @@ def read_config(sample_set: str, configfiles: Sequence[Path] = ()) -> Chosen:
 
 
 def published_seconds(
-    chosen: Chosen, sample_set: str, results: Path, cores: int, model: str, images: int
+    chosen: Chosen, sample_set: str, results: Path, cores: int, *, model: str, images: int
 ) -> tuple[pd.Series, int, int]:
     """Measure the published way for the generator and a model on some images.
 
@@ -83,17 +83,19 @@ def published_seconds(
     first = streams[chosen.first_of(sample_set)]
     images = min(images, first.images)
     neighbours = chosen.config["neighbours"]
-    seconds = measure(first, streams[model], images, neighbours, device, wait)
+    seconds = measure(
+        first, streams[model], images=images, neighbours=neighbours, device=device, wait=wait
+    )
     return seconds, images, first.images
 
 
-def in_a_process(cores: int, call: Callable[..., Result], *arguments: Any) -> Result:
+def in_a_process(cores: int, call: Callable[..., Result], *given: Any, **named: Any) -> Result:
     """Call a function in a process of its own, with the memory settings and threads of a job."""
     before = dict(os.environ)
     os.environ.update(environment_of_a_worker(cores))  # read when a process starts
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            return process.submit(call, *arguments).result()
+            return process.submit(call, *given, **named).result()
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -117,6 +119,7 @@ def report(
     title: str,
     output: Path,
     bare: pd.DataFrame,
+    *,
     jobs: pd.DataFrame | None,
     wall: float,
     pair: Pair | None,
@@ -209,12 +212,14 @@ def main() -> None:
         bare = in_a_process(o.cores, bare_costs, *measured)
         pair = None
         if o.published_images:
-            found = in_a_process(o.cores, published_seconds, *measured, model, o.published_images)
+            found = in_a_process(
+                o.cores, published_seconds, *measured, model=model, images=o.published_images
+            )
             ours = None if jobs is None else seconds_of_the_pair(jobs, o.sample_set, first, model)
             pair = Pair(f"{first} × {model}", *found, ours)
     images = chosen.images_of(o.sample_set)
     title = f"{o.sample_set}, {images} images, {o.cores} cores, {machine()}"
-    report(title, o.output, bare, jobs, wall, pair)
+    report(title, o.output, bare, jobs=jobs, wall=wall, pair=pair)
 
 
 if __name__ == "__main__":

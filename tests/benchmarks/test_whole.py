@@ -23,6 +23,7 @@ from rosetta_steps.benchmarks.bare import COLUMNS
 from rosetta_steps.benchmarks.jobs import jobs_of, prepare_folder, run_workflow
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.testing import Project
+from rosetta_steps.workflow.chosen import Chosen
 
 BEGIN = 1_000_000.0
 
@@ -157,7 +158,9 @@ def project(tmp_path, monkeypatch):
 
     monkeypatch.setattr(whole, "run_workflow", run_and_keep)
     # Here and now, without the imports of another process.
-    monkeypatch.setattr(whole, "in_a_process", lambda cores, call, *given: call(*given))
+    monkeypatch.setattr(
+        whole, "in_a_process", lambda cores, call, *given, **named: call(*given, **named)
+    )
     threads = torch.get_num_threads()
     yield made
     torch.set_num_threads(threads)
@@ -197,11 +200,24 @@ def test_a_whole_run_is_accounted_for(project, monkeypatch, capsys):
     assert {path.name for path in (project.folder / "bare").iterdir()} == {"bare.csv", "pair.csv"}
 
 
-def test_a_model_that_is_not_mined_is_refused(project, monkeypatch):
-    words = ["whole", "--sample-set", "tiny", "--published-model", "two"]
-    monkeypatch.setattr(sys, "argv", words)
+def test_a_model_that_is_not_mined_is_refused():
+    chosen = Chosen({"sample_sets": {"tiny": {"generator": "g", "models": ["one"]}}})
+    assert whole.model_of_the_pair(chosen, "tiny", None) == "one"
     with pytest.raises(UserError, match="two is not mined in tiny. Give one of one"):
-        whole.main()
+        whole.model_of_the_pair(chosen, "tiny", "two")
+
+
+def test_a_scratch_folder_has_what_a_run_reads_and_nothing_that_one_wrote(tmp_path):
+    project, scratch = tmp_path / "project", tmp_path / "scratch"
+    for folder in ("workflow", "config", "results", "benchmarks", ".snakemake"):
+        (project / folder).mkdir(parents=True)
+    for file in ("workflow/Snakefile", "config/config.yaml", "own.safetensors"):
+        (project / file).touch()
+    scratch.mkdir()
+    prepare_folder(project, scratch)
+    assert {path.name for path in scratch.iterdir()} == {"workflow", "config", "own.safetensors"}
+    assert (scratch / "own.safetensors").is_symlink()
+    assert not (scratch / "workflow").is_symlink()
 
 
 def test_a_folder_without_a_workflow_is_refused(tmp_path):
@@ -209,9 +225,8 @@ def test_a_folder_without_a_workflow_is_refused(tmp_path):
         prepare_folder(tmp_path, tmp_path / "scratch")
 
 
-def test_a_workflow_that_fails_is_shown_with_the_end_of_its_output(project, tmp_path):
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    prepare_folder(project.folder, folder)
-    with pytest.raises(UserError, match="(?s)the workflow failed.*no sample set 'tinny'"):
-        run_workflow(folder, "tinny", 1, python=Project.python)
+def test_a_workflow_that_fails_is_shown_with_the_end_of_its_output(tmp_path):
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text("raise ValueError('no such set')\n")
+    with pytest.raises(UserError, match="(?s)the workflow failed.*no such set"):
+        run_workflow(tmp_path, "tiny", 1, python=Project.python)
