@@ -161,8 +161,11 @@ def forward_pass(model: Any, role: str, layers: list[str]) -> Callable[..., obje
     return lambda images: model.activations(images, layers[-1:])
 
 
-def onnx_pass(model: onnx_models.Model) -> Callable[[Tensor], object]:
-    """Return the forward pass of an ONNX file with the outputs that it has, and no others."""
+def onnx_pass(model: onnx_models.Model) -> Callable[[Tensor], list[list]]:
+    """Return the forward pass of an ONNX file, which gives the outputs that it has, and no others.
+
+    A file of a fixed batch is run as often as the images need, the last time with some repeated.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = onnx_models.FATAL
@@ -170,14 +173,16 @@ def onnx_pass(model: onnx_models.Model) -> Callable[[Tensor], object]:
     session = onnxruntime.InferenceSession(model.path, options, providers=providers)
     dtype = onnx_models.TYPES[model.input.type]
 
-    def call(images: Tensor) -> None:
-        size = model.batch or len(images)
+    def call(images: Tensor) -> list[list]:
+        size, found = model.batch or len(images), []
         for part in images.split(size):
-            whole = part[torch.arange(size).clamp(max=len(part) - 1)]  # a file's batch may be fixed
+            whole = part[torch.arange(size).clamp(max=len(part) - 1)]
             inputs = model.preprocessing(whole).numpy()
             if model.channels_last:
                 inputs = inputs.transpose(0, 2, 3, 1)
-            session.run(None, {model.input.name: np.ascontiguousarray(inputs, dtype=dtype)})
+            inputs = np.ascontiguousarray(inputs, dtype=dtype)
+            found.append(session.run(None, {model.input.name: inputs}))
+        return found
 
     return call
 

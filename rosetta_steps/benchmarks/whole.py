@@ -194,6 +194,8 @@ def main() -> None:
         "--output", type=Path, default=Path("results/benchmarks"), help="default %(default)s"
     )
     o = parser.parse_args()
+    if o.cores < 1 or o.published_images < 0:
+        parser.error("--cores is at least 1, --published-images at least 0")
     chosen = read_config(o.sample_set, o.configfile)
     first = chosen.first_of(o.sample_set)
     model = model_of_the_pair(chosen, o.sample_set, o.published_model)
@@ -206,12 +208,15 @@ def main() -> None:
             scratch = TemporaryDirectory(dir=o.output, prefix="whole-")
             folder = Path(stack.enter_context(scratch)).absolute()
             prepare_folder(Path(), folder)
+            print(f"1. the workflow, in {folder}", flush=True)
             begin, wall = run_workflow(folder, o.sample_set, o.cores, o.configfile)
             results, jobs = folder / "results", jobs_of(folder, begin, wall)
         measured = (chosen, o.sample_set, results, o.cores)
+        print("2. bare costs", flush=True)
         bare = in_a_process(o.cores, bare_costs, *measured)
         pair = None
         if o.published_images:
+            print(f"3. the published way, on {o.published_images} images\n", flush=True)
             found = in_a_process(
                 o.cores, published_seconds, *measured, model=model, images=o.published_images
             )
