@@ -33,14 +33,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from rosetta_steps.benchmarks.published import product_of, upsampled_pairs
 from rosetta_steps.correlation.cluster import local_workers
 from rosetta_steps.correlation.plan import Outline, flop_of
 from rosetta_steps.correlation.precision import PRECISIONS
 from rosetta_steps.correlation.products import Held, Model, sum_products, sums_of
 from rosetta_steps.correlation.units import Units, holds_first, units_of
-from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import write_table
 from rosetta_steps.runtime.budgets import image_blocks
@@ -212,14 +211,8 @@ def upsampled_first(case: Case, stores) -> tuple[float, float, int]:
     images = slice(0, case.upsampled)
     a, b = ({n: s.read(n, images).to(device()).float() for n in s.layers} for s in stores)
     begin = time.time()
-    for maps_a in a.values():
-        for maps_b in b.values():
-            size = comparison_size(maps_a.shape[2:], maps_b.shape[2:])
-            left, right = (
-                maps if maps.shape[2:] == size else interpolate(maps, size, mode="bilinear")
-                for maps in (maps_a, maps_b)
-            )
-            torch.einsum("iayx,ibyx->ab", left, right)
+    for *_, left, right in upsampled_pairs(a, b):
+        product_of(left, right)
     wait()
     return begin, time.time(), case.upsampled
 
