@@ -59,15 +59,23 @@ def main() -> None:
     parser.add_argument("one", type=Path, help="folder of results")
     parser.add_argument("other", type=Path, help="another")
     parser.add_argument("sample_set", help="name of the sample set")
-    parser.add_argument("--at-most", type=float, help="fail where a difference is larger")
+    parser.add_argument(
+        "--at-most",
+        type=float,
+        help="fail where a difference is larger, or a correlation is a number in one folder only",
+    )
+    parser.add_argument("--mean-at-most", type=float, help="fail where their mean is larger")
     a = parser.parse_args()
     found = differences(a.one, a.other, a.sample_set)
     print(found.to_string(index=False, float_format="{:.3g}".format))
-    if a.at_most is not None and (found["largest"].max() > a.at_most or found["only_one"].any()):
+    largest, mean = found["largest"].max(), found["mean"].max()
+    if a.at_most is not None and (largest > a.at_most or found["only_one"].any()):
         raise UserError(
-            f"the largest difference is {found['largest'].max():.3g}, more than {a.at_most:g}, or "
-            "a correlation is a number in one folder only."
+            f"the largest difference is {largest:.3g}, and may be {a.at_most:g}; "
+            f"{found['only_one'].sum()} correlations are a number in one folder only."
         )
+    if a.mean_at_most is not None and mean > a.mean_at_most:
+        raise UserError(f"the mean difference is {mean:.3g}, and may be {a.mean_at_most:g}.")
 
 
 if __name__ == "__main__":

@@ -47,9 +47,11 @@ sample_sets: {{faces-heldout: {{generator: {GENERATOR}, images: 8, seed: 1}}}}
 inversions: {{faces-heldout: {{matches: {SAMPLE_SET}, targets: faces-heldout}}}}
 """
 PACKAGES = ("torch", "torchvision", "timm", "snakemake", "onnxruntime", "numpy", "xarray", "zarr")
-# Of the same maps both compute in float32; the whole way has convolutions in it, which are rounded
-# in another order on a card, and maps that are rounded to float16.
-SAME_MAPS, WHOLE_WAY = 1e-5, 1e-2
+# Of the same maps both compute in float32. On the whole way a card rounds convolutions in another
+# order, and maps to float16 after it: a unit that hardly ever fires may differ by any amount, so
+# that the mean is held.
+SAME_MAPS = ("--at-most", "1e-5")
+WHOLE_WAY = ("--mean-at-most", "1e-4")
 NO_CARD = "check-gpu: there is no usable NVIDIA card here ({why}), so nothing was checked."
 
 
@@ -221,7 +223,7 @@ def steps_of(place: Path) -> list[Step]:
         ),
         Step(
             "difference of correlations of the same maps",
-            _compare(card, same, SAME_MAPS),
+            _compare(card, same, *SAME_MAPS),
             30,
             ROOT,
             figures=fenced,
@@ -272,7 +274,7 @@ def steps_of(place: Path) -> list[Step]:
         ),
         Step(
             "difference of correlations of the whole way",
-            _compare(card, processor, WHOLE_WAY),
+            _compare(card, processor, *WHOLE_WAY),
             30,
             ROOT,
             figures=fenced,
@@ -292,9 +294,9 @@ def _benchmark(name: str, *arguments: str) -> list[str]:
     return _python(f"rosetta_steps.benchmarks.{name}", *arguments)
 
 
-def _compare(one: Path, other: Path, at_most: float) -> list[str]:
+def _compare(one: Path, other: Path, *limit: str) -> list[str]:
     folders = [str(one / "results"), str(other / "results")]
-    return _benchmark("card_and_processor", *folders, SAMPLE_SET, "--at-most", str(at_most))
+    return _benchmark("card_and_processor", *folders, SAMPLE_SET, *limit)
 
 
 def _tests() -> list[str]:
