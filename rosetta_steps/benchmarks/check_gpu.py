@@ -192,7 +192,7 @@ def steps_of(place: Path) -> list[Step]:
     card, same, processor = (place / name for name in ("card", "same-maps", "processor"))
     stores = [
         f"results/correlations/{SAMPLE_SET}/{GENERATOR}--{other}.zarr.done.json"
-        for other in (MODEL, "open-nsfw")
+        for other in (GENERATOR, MODEL, "open-nsfw")  # all pairs that are compared
     ]
     gpu, hidden = ["--cores", "all", "--resources", "gpu=1"], {"CUDA_VISIBLE_DEVICES": ""}
     small = ["--config", f"sample_set={SAMPLE_SET}"]

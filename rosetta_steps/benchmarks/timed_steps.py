@@ -193,4 +193,5 @@ def table_of(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str
 
 def fenced(text: str) -> str:
     """Text as it is, in a block of code."""
-    return f"~~~~text\n{text.replace('~~~~', '~~~')}\n~~~~"
+    inside = text.strip("\n").replace("~~~~", "~~~")
+    return f"~~~~text\n{inside}\n~~~~"
