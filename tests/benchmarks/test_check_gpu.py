@@ -118,3 +118,29 @@ def test_differences_are_those_of_the_correlations_of_both_folders(two_stores, t
     assert found["pair"] == "a--b" and found["correlations"] == np.isfinite(apart).sum()
     with pytest.raises(ValueError, match="no correlations of nothing"):
         differences(tmp_path / "one", tmp_path / "other", "nothing")
+
+
+def test_figures_are_read_from_the_files_of_the_workflow(tmp_path):
+    files = {
+        "results/inversions/table1.csv": "method,psnr\nall,20.5\n",
+        "benchmarks/invert/faces-heldout/all.tsv": "s\tmax_rss\n61.24\t9\n",
+        "benchmarks/plan/one.tsv": "s\tmax_rss\n1.0\t9\n",
+        "benchmarks/plan/two.tsv": "s\tmax_rss\n2.5\t9\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    table = check_gpu.table_1(tmp_path).splitlines()
+    assert (
+        table[0] == "| method | psnr |" and "| all | 20.5 |" in table and "| all | 61.2 |" in table
+    )
+    assert "| plan | 2 | 3.5 |" in check_gpu.seconds_of_rules(tmp_path)
+
+
+def test_of_a_benchmark_what_follows_the_line_with_the_device_is_kept():
+    log = "warning\n1 workers of 1 threads, cuda, NVIDIA H200, float32\n way  seconds\n\n a 1\n"
+    assert check_gpu.last_lines(log).splitlines()[1:-1] == [
+        "1 workers of 1 threads, cuda, NVIDIA H200, float32",
+        " way  seconds",
+        " a 1",
+    ]
