@@ -5,12 +5,13 @@ PYTHON ?= python3
 CORES ?= all
 GPUS ?= 4
 SAMPLE_SET ?=
+WHEELS ?=
 
 VENV_READY := .venv/.installed
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help dictionary test bench docs lint format clean-environment
+.PHONY: help dictionary test bench check-gpu docs lint format clean-environment
 
 help: ## List these targets
 	@echo "Usage: make TARGET"
@@ -25,6 +26,10 @@ test: $(VENV_READY) ## Run the tests
 
 bench: $(VENV_READY) ## Time the correlation engine at every size (needs the results of faces)
 	$(IN_VENV) python -m rosetta_steps.benchmarks.suite
+
+# With WHEELS there is no network to build .venv with: PYTHON is one that has torch.
+check-gpu: $(if $(WHEELS),,$(VENV_READY)) ## Check all that needs a GPU, in at most 6 minutes (WHEELS=folders without a network)
+	$(if $(WHEELS),$(PYTHON),$(IN_VENV) python) -m rosetta_steps.benchmarks.check_gpu $(if $(WHEELS),--wheels $(WHEELS))
 
 docs: $(VENV_READY) ## Build the documentation as a site in site/
 	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'

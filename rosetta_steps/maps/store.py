@@ -8,6 +8,7 @@ is a digest of these checksums and is verified on opening.
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -21,7 +22,12 @@ from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import remove_store
 from rosetta_steps.storage.digests import digest_of_files
-from rosetta_steps.storage.files import explain_write_errors, write_json
+from rosetta_steps.storage.files import (
+    explain_write_errors,
+    files_under,
+    is_hidden,
+    write_json,
+)
 from rosetta_steps.storage.manifests import (
     Provenance,
     manifest_path,
@@ -124,7 +130,11 @@ class MapWriter:
                         values = np.array(channel_numbers[name], np.int64)
                         group.create_array("channel", data=values, dimension_names=("channel",))
             write_json(partial_path(store), self.state)
-        self.arrays, self._chunks = _arrays(store, layers, "r+"), chunks
+        with zarr.config.set(PIPELINE):
+            self.arrays = {
+                name: zarr.open_array(store / name / "activation", mode="r+") for name in layers
+            }
+        self._chunks = chunks
 
     def missing(self) -> list[slice]:
         """Return the blocks of images that are not on disk yet, in order."""
@@ -175,8 +185,9 @@ def _finish_maps(store: Path, state: dict) -> None:
 def _other_files(store: Path, state: dict) -> list[Path]:
     """Return the files of a store that are no shards: metadata and channel numbers."""
     shards = {file for files in state["blocks"].values() for file in files}
-    found = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
-    return sorted(path for path in found if path.relative_to(store).as_posix() not in shards)
+    return [
+        store / file for file in files_under(store) if file not in shards and not is_hidden(file)
+    ]
 
 
 def shapes(channels: int, y: int, x: int, images: int, itemsize: int):
@@ -214,7 +225,6 @@ class MapReader:
         self.metadata_damage = self._metadata_damage()
         if damage or self.metadata_damage:
             self._strike(damage)
-        self.root = zarr.open_group(self.store, mode="r")
         self.images = self.state["images"]
         self.sizes = {
             name: tuple(layer["shape"][2:]) for name, layer in self.state["layers"].items()
@@ -283,10 +293,18 @@ class MapReader:
         if digest_of_files(self.store, others) != self.state["others"]:
             return "its metadata or the numbers of its channels are altered"
         try:
-            self.arrays = _arrays(self.store, self.state["layers"], "r")
+            # By the consolidated metadata, one file for all layers; the digest has just held it.
+            with zarr.config.set(PIPELINE):
+                self.root = zarr.open_group(self.store, mode="r")
+                self.arrays = {name: self._array(name) for name in self.state["layers"]}
         except (ValueError, KeyError, FileNotFoundError) as error:
             return f"zarr.json of a layer cannot be read ({error})"
         return None
+
+    def _array(self, layer: str) -> zarr.Array:
+        found = self.root[f"{layer}/activation"]
+        assert isinstance(found, zarr.Array), found
+        return found
 
     def _lost(self, layer: str, block: slice) -> dict[str, str]:
         shard = self.images_per_shard
@@ -323,17 +341,12 @@ class MapReader:
         ) from None
 
 
-def _arrays(store: Path, layers: Iterable[str], mode: str) -> dict[str, zarr.Array]:
-    with zarr.config.set(PIPELINE):
-        return {name: zarr.open_array(store / name / "activation", mode=mode) for name in layers}
-
-
 def _damage(store: Path, files: Mapping[str, list], chunks: Mapping[str, int]) -> str | None:
     """Return what is wrong with the first damaged file; None if all files are as written."""
     for file, (size, fingerprint) in files.items():
-        path = store / file
+        path = os.path.join(store, file)
         try:
-            found = path.stat().st_size
+            found = os.stat(path).st_size
         except (FileNotFoundError, NotADirectoryError):
             return f"{file} is missing"
         if found != size:
@@ -351,7 +364,7 @@ def _content_of(file: Path, chunks: int) -> list:
 _fingerprints: dict[tuple, str] = {}
 
 
-def fingerprint_of(shard: Path, chunks: int) -> str:
+def fingerprint_of(shard: str | Path, chunks: int) -> str:
     """Return a fingerprint of a shard's content, for which only a few kilobytes are read.
 
     A shard ends with its index, the offset and length of each chunk. Each chunk ends with zstd's
@@ -366,11 +379,11 @@ def fingerprint_of(shard: Path, chunks: int) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    status = shard.stat()
-    seen = (str(shard.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, chunks)
+    status = os.stat(shard)
+    seen = (os.path.abspath(shard), status.st_ino, status.st_size, status.st_mtime_ns, chunks)
     if seen not in _fingerprints:
         total = hashlib.sha256()
-        with shard.open("rb") as file:
+        with open(shard, "rb") as file:
             index_bytes = 16 * chunks + 4  # two uint64 a chunk, and a checksum of the index
             file.seek(max(0, status.st_size - index_bytes))
             index = file.read(index_bytes)

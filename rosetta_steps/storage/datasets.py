@@ -19,7 +19,12 @@ import zarr
 
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.digests import digest_of_files
-from rosetta_steps.storage.files import explain_write_errors, write_json
+from rosetta_steps.storage.files import (
+    explain_write_errors,
+    files_under,
+    is_hidden,
+    write_json,
+)
 from rosetta_steps.storage.manifests import (
     Provenance,
     manifest_path,
@@ -144,15 +149,14 @@ def _damage_of_dataset(store: Path, state: dict) -> str | None:
     seen = []
     for file, size in state["files"].items():
         try:
-            status = (store / file).stat()
+            status = os.stat(os.path.join(store, file))
         except (FileNotFoundError, NotADirectoryError):
             return f"{file} is missing"
         if status.st_size != size:
             return f"{file} has {status.st_size} bytes instead of {size}"
         seen.append((file, status.st_ino, status.st_mtime_ns))
-    there = (path for path in store.rglob("*") if path.is_file() and path.name[0] != ".")
-    known = state["files"].keys()
-    if foreign := [f for p in there if (f := p.relative_to(store).as_posix()) not in known]:
+    there = (file for file in files_under(store) if not is_hidden(file))
+    if foreign := [file for file in there if file not in state["files"]]:
         return f"{foreign[0]} was not written by its step"
     # A store is hashed once in a process, unless its files change.
     key = (str(store.absolute()), state["digest"], *seen)
