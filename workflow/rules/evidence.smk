@@ -29,7 +29,7 @@ rule image_sums:
         "logs/image_sums/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/image_sums/{sample_set}/{a}--{b}.tsv"
-    threads: workflow.cores
+    threads: max(1, workflow.cores // 2)  # one starts while another computes
     resources:
         gpu=lambda w: int(RULES.runs(w.sample_set)),
     params:
