@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable
 
 from rosetta_steps.runtime.advice import remedy
-from rosetta_steps.runtime.allocation import keep_freed_memory
 
 
 class UserError(ValueError):
@@ -22,7 +21,6 @@ def run(main: Callable[[], None]) -> None:
     A UserError is printed as one message without traceback; so is an OSError, such as a missing
     file. Any other error is a bug of this package and is printed with its traceback.
     """
-    keep_freed_memory()
     if spec := sys.modules["__main__"].__spec__:  # so that --help shows the command as it is typed
         sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
