@@ -13,6 +13,8 @@ All cores that a job would have, in a process with the memory settings that a jo
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,11 +220,14 @@ def store_seconds(store: Path) -> tuple[float, float]:
             provenance=Provenance(
                 "activations", [str(reader.attrs["model"])], store.parent.name, {}
             ),
+            threads=torch.get_num_threads(),
         )
         written += time.perf_counter() - begin
         for block in writer.missing():
             begin = time.perf_counter()
-            maps = {name: reader.read(name, block) for name in reader.layers}
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                found = pool.map(partial(reader.read, block=block), reader.layers)
+                maps = dict(zip(reader.layers, found, strict=True))
             read += time.perf_counter() - begin
             begin = time.perf_counter()
             writer.write(block, maps)

@@ -63,6 +63,7 @@ def copy_maps(
         key=source.state["key"],
         provenance=provenance,
         channel_numbers=None if units is None else kept,
+        threads=torch.get_num_threads(),
     )
     missing = writer.missing()
     refuse_what_does_not_fit(
@@ -79,9 +80,11 @@ def copy_maps(
     title = f"maps of {source.attrs['model']}"
 
     def read(block: slice) -> dict[str, Tensor]:
-        return {name: _read(source, name, block, kept[name]) for name in kept}
+        found = layers.map(lambda name: _read(source, name, block, kept[name]), kept)
+        return dict(zip(kept, found, strict=True))
 
     with (
+        ThreadPoolExecutor(torch.get_num_threads()) as layers,
         tqdm(total=source.images, desc=title, unit="image") as bar,
         ThreadPoolExecutor(1) as reader,
     ):

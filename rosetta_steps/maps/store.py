@@ -11,6 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class MapWriter:
         provenance: Origin of the maps, recorded in the manifest.
         channel_numbers: Numbers of the stored channels of each layer, if only some are stored; they
             become the coordinate `channel`.
+        threads: Layers that are written at the same time, because Zarr encodes a shard on one core.
 
     Raises:
         StoreError: The disk is full.
@@ -84,8 +86,10 @@ class MapWriter:
         key: str,
         provenance: Provenance,
         channel_numbers: Mapping[str, Sequence[int]] | None = None,
+        threads: int = 1,
     ):
         self.store, self.images, self.images_per_shard = Path(store), images, images_per_shard
+        self.threads = threads
         self.state = provenance.state(store) | {
             "key": key,
             "images": images,
@@ -152,15 +156,17 @@ class MapWriter:
         """Write the maps of one block: for each layer an array (image, channel, y, x)."""
         assert block.start % self.images_per_shard == 0, block
         index = block.start // self.images_per_shard
-        files = {}
-        for name in self.state["layers"]:
+
+        def write(name: str) -> tuple[str, list]:
             file = f"{name}/activation/c/{index}/0/0/0"
             # A short last block would be merged with the remains of an interrupted write.
             (self.store / file).unlink(missing_ok=True)
             with explain_write_errors(self.store / file):
                 self.arrays[name][block] = maps[name]
-            files[file] = _content_of(self.store / file, self._chunks[name])
-        self.state["blocks"][str(index)] = files
+            return file, _content_of(self.store / file, self._chunks[name])
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            self.state["blocks"][str(index)] = dict(pool.map(write, self.state["layers"]))
         write_json(partial_path(self.store), self.state)
 
     def finish(self) -> None:

@@ -5,10 +5,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.layers import to_2tuple
-from timm.models import split_model_name_tag
 from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
@@ -20,6 +17,9 @@ from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageModel
+from rosetta_steps.zoo.quick_imports import imported
+
+timm = imported("timm")
 
 # Transformers whose tokens lie row by row on a grid that timm gives no size of, most on one that
 # shrinks from stage to stage. (Where an image is marked, the maps of each of them changed most; see
@@ -75,7 +75,7 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageMod
     }
     if "img_size" in (arguments := named(name, entry)[1]):
         # The config stays that of the tag.
-        default["size"] = to_2tuple(arguments["img_size"])
+        default["size"] = timm.layers.to_2tuple(arguments["img_size"])
     preprocessing = preprocessing_of(name, entry, default)
     _refuse_another_size(name, entry, module, preprocessing.size)
     if weights is not None:
@@ -150,7 +150,7 @@ def create(name: str, entry: Entry, pretrained: bool = False) -> nn.Module:
             "(rgb). Take it out; of a model of other channels, give a function of your own that "
             "makes them from rgb (loader: function)."
         )
-    architecture, tag = split_model_name_tag(full)
+    architecture, tag = timm.models.split_model_name_tag(full)
     if not timm.is_model(architecture):
         raise UserError(
             f"{name}: timm {timm.__version__} has no architecture '{architecture}'. "
@@ -163,7 +163,10 @@ def create(name: str, entry: Entry, pretrained: bool = False) -> nn.Module:
             "how images are normalised: name one."
         )
     tag = tag or of_weights or ""
-    tags = [split_model_name_tag(one)[1] for one in timm.list_pretrained(f"{architecture}.*")]
+    tags = [
+        timm.models.split_model_name_tag(one)[1]
+        for one in timm.list_pretrained(f"{architecture}.*")
+    ]
     if tag and tag not in tags:
         raise UserError(
             f"{name}: timm {timm.__version__} has no weights '{tag}' of {architecture}. "

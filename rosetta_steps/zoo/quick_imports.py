@@ -1,0 +1,45 @@
+"""Import of libraries of models without torch's compiler, which nothing here uses."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+COMPILER = "torch._dynamo"
+
+
+def imported(name: str) -> ModuleType:
+    """Import a library without torch's compiler: of timm's 7 seconds it takes 6.
+
+    torchvision asks the compiler one question, and timm marks functions that it should let alone.
+    Where a version wants more of it, the library is imported as usual.
+
+    Args:
+        name: Of the library, such as "timm".
+    """
+    before = set(sys.modules)
+    try:
+        with _without_compiler():
+            return importlib.import_module(name)
+    except (ImportError, AttributeError):
+        for module in set(sys.modules) - before:
+            del sys.modules[module]
+    return importlib.import_module(name)
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    if COMPILER in sys.modules:
+        yield
+        return
+    compiler, utils = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")
+    vars(compiler).update(utils=utils, disable=lambda function, *_, **__: function)
+    vars(utils).update(is_compile_supported=lambda _: False)
+    stand_ins = {COMPILER: compiler, utils.__name__: utils}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
