@@ -88,8 +88,6 @@ def copy_maps(
         tqdm(total=source.images, desc=title, unit="image") as bar,
         ThreadPoolExecutor(1) as reader,
     ):
-        if isinstance(source, Stream):
-            source.progress = bar.update
         coming: Future[dict[str, Tensor]] | None = None
         for block in image_blocks(source.images, images_per_shard):
             if there := block.start not in following:
@@ -104,8 +102,7 @@ def copy_maps(
                 writer.write(block, {name: values.cpu().numpy() for name, values in maps.items()})
             for one in running:
                 one.result()
-            if there or not isinstance(source, Stream):
-                bar.update(block.stop - block.start)
+            bar.update(block.stop - block.start)
     writer.finish()
 
 

@@ -6,7 +6,7 @@ written by rosetta_steps.streams.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -136,13 +136,10 @@ class Stream:
     Args:
         state: Description of the stream, as `describe` returns it.
         device: Device to compute on.
-        progress: Function that is called with the number of images after every forward pass.
     """
 
-    def __init__(
-        self, state: dict, device: str = "cpu", progress: Callable[[int], None] = lambda _: None
-    ):
-        self.state, self.device, self.progress = state, device, progress
+    def __init__(self, state: dict, device: str = "cpu"):
+        self.state, self.device = state, device
         self.attrs, self.images = state["attrs"], state["images"]
         self.sizes: dict[str, Size] = {
             name: tuple(layer["size"]) for name, layer in state["layers"].items()
@@ -233,7 +230,6 @@ class Stream:
                 run_into(of_part, model, self.attrs["role"], samples, images)
             for name, found in of_part.items():
                 refuse_what_is_not_finite(self.attrs["model"], name, found, images)
-            self.progress(part.stop - part.start)
         return maps
 
     def load(self) -> None:

@@ -96,9 +96,17 @@ def test_a_stream_reads_what_a_dump_holds_and_says_of_it_what_the_dump_says(both
                 np.testing.assert_array_equal(found, stored.read(layer, block))
 
 
-def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads_are_not_kept(both):
-    passes = []
-    stream = Stream(describe_of(both, "one"), progress=passes.append)
+def test_the_maps_of_a_block_are_made_once_and_those_of_layers_that_nobody_reads_are_not_kept(
+    both, monkeypatch
+):
+    passes, original = [], running.run_into
+
+    def counted(maps, model, role, samples, block):
+        passes.append(block.stop - block.start)
+        original(maps, model, role, samples, block)
+
+    monkeypatch.setattr(running, "run_into", counted)
+    stream = Stream(describe_of(both, "one"))
     stream.select_layers(stream.layers[:2])
     for layer in stream.layers[:2]:
         stream.read(layer, slice(0, 4), slice(1, 3))
