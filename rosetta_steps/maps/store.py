@@ -1,7 +1,8 @@
 """Stores of a model's maps, written in blocks of images, resumable and checked.
 
-Until a store is finished, `X.zarr.partial.json` lists the complete blocks, so that a killed job
-resumes with the next one. The partial and the final manifest list every file with its size and a
+`X.zarr.partial.json` lists the complete blocks, so that a killed job resumes with the next one. It
+stays beside the finished store, because Snakemake removes the manifest before it runs a job again:
+then the blocks that are there are kept. The partial and the final manifest list every file with its size and a
 fingerprint of its content. Chunks carry checksums, which are verified on reading; the fingerprint
 is a digest of these checksums and is verified on opening.
 """
