@@ -2,9 +2,9 @@
 
 `X.zarr.partial.json` lists the complete blocks, so that a killed job resumes with the next one. It
 stays beside the finished store, because Snakemake removes the manifest before it runs a job again:
-then the blocks that are there are kept. The partial and the final manifest list every file with its size and a
-fingerprint of its content. Chunks carry checksums, which are verified on reading; the fingerprint
-is a digest of these checksums and is verified on opening.
+then the blocks that are there are kept. The partial and the final manifest list every file with its
+size and a fingerprint of its content. Chunks carry checksums, which are verified on reading; the
+fingerprint is a digest of these checksums and is verified on opening.
 """
 
 import hashlib
