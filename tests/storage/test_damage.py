@@ -40,8 +40,8 @@ def mine(folder: Path, seed: int) -> None:
         maps = folder / f"activations/{model}.zarr"
         layers = ("--layers", "all") if model == "generator" else ("--patterns", "layer2*")
         given = ("--model", model, *layers, "--images-per-shard", 3, "--threads", 1)
-        step("activations", *given, "--samples", folder / "samples/x.zarr", "--output", maps)
-        step("moments", "--activations", maps, "--output", folder / f"moments/{model}.zarr")
+        given += ("--samples", folder / "samples/x.zarr")
+        step("activations", *given, "--moments", folder / f"moments/{model}.zarr", "--output", maps)
     for model in EVERYONE:
         pair = f"generator--{model}"
         step("correlation", *correlation(folder, model), folder / f"correlations/{pair}.zarr")
@@ -131,7 +131,7 @@ READERS = {
     "activations": (
         "activations",
         lambda f: ["--model", "one", "--samples", f / "samples/x.zarr", "--layers", "all",
-                   "--output"],
+                   "--moments", f.parent / "moments-of-one.zarr", "--output"],
         "one.zarr",
         ["samples/x.zarr"],
     ),
