@@ -17,7 +17,7 @@ import yaml
 from conftest import ROOT
 from full_disk import full_disk, message_of
 
-from rosetta_steps.correlation import pieces, step, totals
+from rosetta_steps.correlation import cluster, pieces, step, totals
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.maps import moments
 from rosetta_steps.maps.store import MapReader, MapWriter
@@ -183,6 +183,7 @@ def piece_that_kills_its_worker_once(job, units, images, file, piece=pieces.piec
 def test_a_worker_killed_within_a_strip_changes_no_bit(two_stores, tmp_path, monkeypatch):
     undisturbed = correlate(tmp_path, "undisturbed.zarr", strip=3)
     monkeypatch.setattr(step, "piece", piece_that_kills_its_worker_once)
+    monkeypatch.setattr(cluster, "TOGETHER", 0)  # each worker is a process
     np.testing.assert_array_equal(correlate(tmp_path, strip=3, workers=2), undisturbed)
     assert (tmp_path / "killed").exists()
 
