@@ -104,7 +104,9 @@ class MapWriter:
                 self.state["layers"][name]["channels"] = list(channel_numbers[name])
         chunks = _chunks_of_shards(self.state)
         known = _read_partial(store)
-        if known and known | {"blocks": {}} == self.state:
+        others = known.pop("others", None) if known else None
+        altered = others and digest_of_files(store, _other_files(store, known or {})) != others
+        if known and not altered and known | {"blocks": {}} == self.state:
             self.state["blocks"] = {
                 block: files
                 for block, files in known["blocks"].items()
@@ -175,10 +177,11 @@ class MapWriter:
         assert not self.missing()
         # Blocks are sorted, so that the manifest does not depend on the order of writing.
         blocks = dict(sorted(self.state["blocks"].items(), key=lambda item: int(item[0])))
-        _finish_maps(self.store, self.state | {"blocks": blocks})
+        state = _finish_maps(self.store, self.state | {"blocks": blocks})
+        write_json(partial_path(self.store), state)
 
 
-def _finish_maps(store: Path, state: dict) -> None:
+def _finish_maps(store: Path, state: dict) -> dict:
     """Consolidate a complete store's metadata, then write its manifest with a digest of it."""
     with warnings.catch_warnings():
         # Zarr warns that consolidated metadata is not in the v3 specification; xarray reads it.
@@ -186,7 +189,9 @@ def _finish_maps(store: Path, state: dict) -> None:
         with explain_write_errors(store / "zarr.json"):
             zarr.consolidate_metadata(store)
     others = _other_files(store, state)
-    write_json(manifest_path(store), state | {"others": digest_of_files(store, others)})
+    state = state | {"others": digest_of_files(store, others)}
+    write_json(manifest_path(store), state)
+    return state
 
 
 def _other_files(store: Path, state: dict) -> list[Path]:
@@ -338,6 +343,8 @@ class MapReader:
         if whole:
             state = {key: value for key, value in self.state.items() if key != "others"}
             write_json(partial_path(self.store), state | {"blocks": blocks})
+        else:
+            partial_path(self.store).unlink(missing_ok=True)
         manifest_path(self.store).unlink(missing_ok=True)
         first = self.metadata_damage or next(iter(damage.values()))
         raise StoreError(
