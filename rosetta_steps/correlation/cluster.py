@@ -13,9 +13,9 @@ from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
 
-# Workers that are threads of one process. With more, they would wait for each other: a piece spends
-# a tenth of its time in Python.
-TOGETHER = 6
+# Workers that are threads of this process. More would start sooner, but warnings.catch_warnings,
+# which a piece uses, is no matter for several threads.
+TOGETHER = 1
 ANSWER_SECONDS = 20  # to wait for a scheduler, and for a first worker
 
 
