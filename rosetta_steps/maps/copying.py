@@ -28,6 +28,7 @@ def copy_maps(
     output: Path,
     provenance: Provenance,
     units: Mapping[str, Sequence[int]] | None = None,
+    *,
     beside: Callable[[slice, dict[str, Tensor]], list[Future[None]]] | None = None,
 ) -> None:
     """Write the maps of a source into a store, block by block; blocks already on disk are kept.

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -106,7 +107,9 @@ class MapWriter:
         known = _read_partial(store)
         others = known.pop("others", None) if known else None
         altered = others and digest_of_files(store, _other_files(store, known or {})) != others
-        if known and not altered and known | {"blocks": {}} == self.state:
+        if known and (altered or not self.store.is_dir()):
+            known = None
+        if known and known | {"blocks": {}} == self.state:
             self.state["blocks"] = {
                 block: files
                 for block, files in known["blocks"].items()
@@ -114,34 +117,44 @@ class MapWriter:
             }
         else:
             remove_store(store)
-            with explain_write_errors(store):
-                root = zarr.create_group(store, attributes=plain_attrs(attrs))
-                for name, (channels, y, x) in layers.items():
-                    group = root.create_group(name, attributes=plain_attrs(layer_attrs[name]))
-                    chunk, shard = shapes(
-                        channels, y, x, images_per_shard, np.dtype(dtype).itemsize
-                    )
-                    group.create_array(
-                        "activation",
-                        shape=(images, channels, y, x),
-                        chunks=chunk,
-                        shards=shard,
-                        dtype=dtype,
-                        compressors=COMPRESSOR,
-                        # A missing shard must be recognised as damage, not read as zeros.
-                        fill_value=np.nan,
-                        dimension_names=("image", "channel", "y", "x"),
-                        attributes=attrs_of_maps(dtype),
-                    )
-                    if channel_numbers is not None:
-                        values = np.array(channel_numbers[name], np.int64)
-                        group.create_array("channel", data=values, dimension_names=("channel",))
-            write_json(partial_path(store), self.state)
-        with zarr.config.set(PIPELINE):
-            self.arrays = {
-                name: zarr.open_array(store / name / "activation", mode="r+") for name in layers
-            }
+        self._attrs, self._layer_attrs, self._numbers = attrs, layer_attrs, channel_numbers
         self._chunks = chunks
+
+    @cached_property
+    def arrays(self) -> dict[str, zarr.Array]:
+        """The array of each layer; the store is created when they are first asked for."""
+        if not partial_path(self.store).exists():
+            with explain_write_errors(self.store):
+                self._create()
+            write_json(partial_path(self.store), self.state)
+        with zarr.config.set(PIPELINE):
+            return {
+                name: zarr.open_array(self.store / name / "activation", mode="r+")
+                for name in self.state["layers"]
+            }
+
+    def _create(self) -> None:
+        root = zarr.create_group(self.store, attributes=plain_attrs(self._attrs))
+        for name, layer in self.state["layers"].items():
+            _, channels, y, x = layer["shape"]
+            group = root.create_group(name, attributes=plain_attrs(self._layer_attrs[name]))
+            dtype = np.dtype(layer["dtype"])
+            chunk, shard = shapes(channels, y, x, self.images_per_shard, dtype.itemsize)
+            group.create_array(
+                "activation",
+                shape=layer["shape"],
+                chunks=chunk,
+                shards=shard,
+                dtype=dtype,
+                compressors=COMPRESSOR,
+                # A missing shard must be recognised as damage, not read as zeros.
+                fill_value=np.nan,
+                dimension_names=("image", "channel", "y", "x"),
+                attributes=attrs_of_maps(layer["dtype"]),
+            )
+            if self._numbers is not None:
+                values = np.array(self._numbers[name], np.int64)
+                group.create_array("channel", data=values, dimension_names=("channel",))
 
     def missing(self) -> list[slice]:
         """Return the blocks of images that are not on disk yet, in order."""
@@ -158,14 +171,14 @@ class MapWriter:
     def write(self, block: slice, maps: Mapping[str, np.ndarray]) -> None:
         """Write the maps of one block: for each layer an array (image, channel, y, x)."""
         assert block.start % self.images_per_shard == 0, block
-        index = block.start // self.images_per_shard
+        index, arrays = block.start // self.images_per_shard, self.arrays
 
         def write(name: str) -> tuple[str, list]:
             file = f"{name}/activation/c/{index}/0/0/0"
             # A short last block would be merged with the remains of an interrupted write.
             (self.store / file).unlink(missing_ok=True)
             with explain_write_errors(self.store / file):
-                self.arrays[name][block] = maps[name]
+                arrays[name][block] = maps[name]
             return file, _content_of(self.store / file, self._chunks[name])
 
         with ThreadPoolExecutor(self.threads) as pool:
