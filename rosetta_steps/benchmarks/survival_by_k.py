@@ -3,6 +3,11 @@
 Pairs of a smaller K are among those of the K that was mined, so that their sums over images are
 there; q-values are computed anew, with decoys mined with the same K. Prints pairs of all models
 that pass, and generator units with a passing pair in every model.
+
+With --untrained the same of the untrained copies of one seed, in place of the models. Their
+evidence has to be asked for, with `untrained: 1` or more in the sample set:
+
+    snakemake results/evidence/faces/dcgan-digiface--open-nsfw.untrained-0.csv
 """
 
 import argparse
@@ -11,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rosetta_steps.config.names import split_untrained
 from rosetta_steps.evidence.parts import PAIR
 from rosetta_steps.evidence.survival import surviving_units
 from rosetta_steps.evidence.table import evidence_of
@@ -70,17 +76,28 @@ def counts(evidence: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def table_for(results: Path, sample_set: str, neighbours: Sequence[int]) -> pd.DataFrame:
+def table_for(
+    results: Path, sample_set: str, neighbours: Sequence[int], untrained: int | None = None
+) -> pd.DataFrame:
     """Counts for each K, columns `pairs, K = 1`, `units, K = 1`, ...
 
+    Args:
+        results: Folder results/ of the workflow.
+        sample_set: Name of the sample set.
+        neighbours: Every K.
+        untrained: Seed of the untrained copies to count; None counts the models themselves.
+
     Raises:
-        UserError: The sample set was not mined.
+        UserError: The sample set was not mined, or no evidence of such copies was asked for.
     """
     stores = sorted((results / "correlations" / sample_set).glob("[!.]*--*.zarr"))
     stores = [path for path in stores if len(set(path.stem.split("--"))) == 2]
+    stores = [p for p in stores if split_untrained(p.stem.split("--")[1])[1] == untrained]
     stores = [p for p in stores if (results / "image_sums" / sample_set / p.name).exists()]
     if not stores:
-        raise UserError(f"{results}/image_sums/{sample_set} is empty: run snakemake dictionary.")
+        remedy = "run snakemake dictionary" if untrained is None else "ask for their evidence"
+        whose = "models" if untrained is None else f"untrained copies {untrained}"
+        raise UserError(f"{results}/image_sums/{sample_set} has none of {whose}: {remedy}.")
     found = {}
     for k in neighbours:
         evidence = {path.stem.split("--")[1]: evidence_with(path, k) for path in stores}
@@ -96,8 +113,9 @@ def main() -> None:
     parser.add_argument(
         "--neighbours", type=int, nargs="+", default=[1, NEIGHBOURS], help="default 1 and 5"
     )
+    parser.add_argument("--untrained", type=int, metavar="SEED", help="count copies of this seed")
     o = parser.parse_args()
-    table = table_for(o.results, o.sample_set, o.neighbours)
+    table = table_for(o.results, o.sample_set, o.neighbours, o.untrained)
     print(table.to_string())
 
 

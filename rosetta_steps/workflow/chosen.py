@@ -129,11 +129,8 @@ class Chosen:
         return 0 if whole else self.config["neighbours"]
 
     def decoys(self, a: str, b: str) -> int:
-        """Number of decoys of a table; none of one that gives no published pairs.
-
-        That is a generator's with itself, which makes clusters, and one with an untrained copy.
-        """
-        return 0 if a == b or is_untrained(b) else self.config["correlation"]["decoys"]
+        """Number of decoys of a table; none of a generator's with itself, which makes clusters."""
+        return 0 if a == b else self.config["correlation"]["decoys"]
 
     def buddies_of(self, name: str, model: str) -> list[tuple[str, str]]:
         """Pairs whose best buddies a model of a sample set is in, but for those with itself."""

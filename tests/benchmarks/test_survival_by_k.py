@@ -54,3 +54,14 @@ def test_a_smaller_k_has_the_pairs_that_it_mines_and_fewer_survive(mined):
 def test_a_larger_k_than_was_mined_is_refused(mined):
     with pytest.raises(ValueError, match="with K = 5 there are no sums over images"):
         evidence_with(mined / "correlations/tiny/a--b.zarr", 5)
+
+
+def test_untrained_copies_are_counted_by_themselves(mined):
+    for kind in ("correlations", "image_sums"):
+        store = mined / kind / "tiny"
+        for path in list(store.glob("a--b.zarr*")):
+            path.rename(store / path.name.replace("a--b", "a--b.untrained-0"))
+    with pytest.raises(ValueError, match="has none of models: run snakemake dictionary"):
+        table_for(mined, "tiny", [3])
+    with pytest.raises(ValueError, match="has none of untrained copies 1: ask for their evidence"):
+        table_for(mined, "tiny", [3], untrained=1)

@@ -41,9 +41,9 @@ rule matched_maps:
         "logs/matched_maps/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/matched_maps/{sample_set}/{model}.tsv"
-    threads: lambda w: cores_of_devices() if RULES.runs(w.sample_set) else 1
+    threads: lambda w: cores_of_devices() if RULES.runs_model(w.sample_set, w.model) else 1
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: int(RULES.runs_model(w.sample_set, w.model)),
     params:
         maps=lambda w, input: stores([input.maps]),
         side=RULES.side_of,
