@@ -10,12 +10,13 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
+from rosetta_steps.runtime.allocator import ALLOCATOR
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
 
-# Workers that are threads of this process. More would start sooner, but warnings.catch_warnings,
-# which a piece uses, is no matter for several threads.
-TOGETHER = 1
+# So many workers, at most, are threads of this process: they start and end at once. More would wait
+# for each other's Python.
+TOGETHER = 6
 ANSWER_SECONDS = 20  # to wait for a scheduler, and for a first worker
 
 
@@ -23,7 +24,7 @@ ANSWER_SECONDS = 20  # to wait for a scheduler, and for a first worker
 def local_workers(count: int, threads: int, *, apart: bool = False) -> Iterator[Client]:
     """Start workers on this machine and yield a client.
 
-    A few workers are threads of this process, which start and end at once.
+    A few workers are threads of this process.
 
     Args:
         count: Number of workers, unless several CUDA devices are leased: then each gets one worker.
@@ -36,9 +37,7 @@ def local_workers(count: int, threads: int, *, apart: bool = False) -> Iterator[
     before_start = {"distributed.nanny.pre-spawn-environ": environment_of_a_worker(threads)}
     with (
         dask.config.set(before_start),
-        _one_a_device(devices)
-        if len(devices) > 1
-        else _local(count, apart=apart or count > TOGETHER) as cluster,
+        _one_a_device(devices) if len(devices) > 1 else _local(count, apart) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -79,10 +78,8 @@ def _one_a_device(devices: list[str]) -> SpecCluster:
 
 def environment_of_a_worker(threads: int) -> dict[str, str]:
     """Return the environment variables of a worker that uses a number of threads."""
-    # Dask makes workers return freed memory to the system at once. Blocks of maps all have the
-    # same size, and allocating that memory again for each block took half of the time.
-    kept = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
-    return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | kept
+    # Without the allocator's, Dask would make workers return freed memory to the system at once.
+    return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | ALLOCATOR
 
 
 @contextmanager

@@ -22,6 +22,12 @@ SMALL_MAP = {"cpu": 64, "cuda": 256}
 # the cache; on a GPU a whole run.
 TOGETHER_BYTES = {"cpu": 2**22, "cuda": 2**29}
 
+with warnings.catch_warnings():
+    # torch warns once in a process of its beta. Pieces may run in threads, which share one filter
+    # of warnings, so none of them may change it.
+    warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+    torch.eye(1).to_sparse_csr()
+
 
 class Memory:
     """Buffers that are reused for the next block, because allocation takes as long as filling."""
@@ -151,9 +157,7 @@ def block_diagonal(matrix: Tensor, count: int) -> Tensor:
     once = scipy.sparse.csr_array(matrix.numpy())
     whole = scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=once.dtype), once, format="csr")
     starts, columns, values = map(torch.from_numpy, (whole.indptr, whole.indices, whole.data))
-    with warnings.catch_warnings():  # torch warns once in a process
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts, columns, values, whole.shape, check_invariants=True)
+    return torch.sparse_csr_tensor(starts, columns, values, whole.shape, check_invariants=True)
 
 
 def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:

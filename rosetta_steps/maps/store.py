@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import zarr
@@ -50,6 +51,8 @@ CHUNK_BYTES = 2 * 2**20
 # Shards are encoded and decoded in Rust, which writes twice as fast as zarr-python. The files are
 # plain Zarr, which both can read.
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+# Zarr's config is that of all threads: two that change it at once would leave it changed.
+_changing = Lock()
 
 
 class MapWriter:
@@ -127,7 +130,7 @@ class MapWriter:
             with explain_write_errors(self.store):
                 self._create()
             write_json(partial_path(self.store), self.state)
-        with zarr.config.set(PIPELINE):
+        with _changing, zarr.config.set(PIPELINE):
             return {
                 name: zarr.open_array(self.store / name / "activation", mode="r+")
                 for name in self.state["layers"]
@@ -319,7 +322,7 @@ class MapReader:
             return "its metadata or the numbers of its channels are altered"
         try:
             # By the consolidated metadata, one file for all layers; the digest has just held it.
-            with zarr.config.set(PIPELINE):
+            with _changing, zarr.config.set(PIPELINE):
                 self.root = zarr.open_group(self.store, mode="r")
                 self.arrays = {name: self._array(name) for name in self.state["layers"]}
         except (ValueError, KeyError, FileNotFoundError) as error:

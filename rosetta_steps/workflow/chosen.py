@@ -100,7 +100,11 @@ class Chosen:
     def untrained_of(self, name: str, model: str) -> list[str]:
         """Untrained copies of a model that a sample set compares it with; none without weights."""
         copies = self.known("sample_sets", name).get("untrained", 0)
-        if not copies or not has_weights(find_entry(model, self.config["zoo"])):
+        if (
+            not copies
+            or is_untrained(model)
+            or not has_weights(find_entry(model, self.config["zoo"]))
+        ):
             return []
         return [untrained_name(model, seed) for seed in range(copies)]
 

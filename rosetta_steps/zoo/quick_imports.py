@@ -1,4 +1,4 @@
-"""Import of libraries of models without torch's compiler, which nothing here uses."""
+"""Libraries of models without torch's compiler, which nothing here uses and which takes seconds."""
 
 import importlib
 import sys
@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 COMPILER = "torch._dynamo"
+# Those of torch.nn.init come as a whole, and the functions that they call are not seen.
+DRAWS = {
+    *(getattr(torch.Tensor, name) for name in ("normal_", "uniform_")),
+    *(getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "kaiming_uniform_")),
+}
 
 
 def imported(name: str) -> ModuleType:
@@ -43,3 +51,17 @@ def _without_compiler() -> Iterator[None]:
     finally:
         for name in stand_ins:
             del sys.modules[name]
+
+
+class NoDraws(TorchFunctionMode):
+    """Context in which random values are not drawn for tensors that have no values (meta device).
+
+    torch would import its compiler to draw none.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Call a function of torch, unless it only draws values that are nowhere kept."""
+        named = kwargs or {}
+        if func in DRAWS and (drawn := args[0] if args else named["tensor"]).is_meta:
+            return drawn
+        return func(*args, **named)

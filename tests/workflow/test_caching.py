@@ -75,6 +75,11 @@ def test_untrained_copies_run_without_a_dump_and_rerun_the_evidence_alone(projec
     assert (found["networks"] <= 1).all() and found.loc["K = 1: pairs", "trained"] > 0
     assert pd.read_csv(project.folder / evidence)["untrained_excess"].notna().all()
     assert not (project.folder / "results/activations/tiny/one.untrained-0.zarr").exists()
+    # Evidence of a copy's own pairs is made when it is asked for.
+    own = "results/evidence/tiny/generator--one.untrained-0.csv"
+    project.make(own)
+    assert pd.read_csv(project.folder / own)["q"].notna().all()
+    assert not (project.folder / "results/activations/tiny/one.untrained-0.zarr").exists()
     # Of another model, copies of its own.
     project.config(lambda c: c["sample_sets"]["tiny"]["models"].append("two"))
     copies = {"streams": 1, "moments": 1, "correlation": 2, "untrained": 1}

@@ -28,6 +28,7 @@ from rosetta_steps.zoo.models.preprocessing import Preprocessing, no_images, pre
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.proof import first_difference, refuse_unsteady_model
 from rosetta_steps.zoo.protocols import ImageModel
+from rosetta_steps.zoo.quick_imports import NoDraws
 
 # Two passes over the same image may differ by rounding, which depends on the size of the batch
 # (TF32 products: 1e-3). Relative to the largest value of a layer.
@@ -203,7 +204,7 @@ def _refuse_what_does_not_run(model: Model, image: Tensor) -> None:
 
 def _without_values(name: str, entry: Entry, preprocessing: Preprocessing) -> Model:
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        with torch.device("meta"), NoDraws(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights that cannot be copied to meta tensors
             module = build_module(name, entry)
         with torch.inference_mode():

@@ -22,6 +22,7 @@ from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageModel
+from rosetta_steps.zoo.quick_imports import NoDraws
 
 PREFIX = "visual."
 HUB = ("hf-hub:", "local-dir:", "hf_hub:")
@@ -49,7 +50,7 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageMod
     """
     architecture, _ = named(name, entry)
     settings = settings_of(name, entry)
-    with torch.device("meta" if weights is None else "cpu"):
+    with torch.device("meta" if weights is None else "cpu"), NoDraws():
         module = create(architecture, settings["quick_gelu"])
     size: Any = module.visual.image_size
     default = {key: settings[key] for key in NORMALISATION if key in settings}

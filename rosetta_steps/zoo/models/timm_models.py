@@ -17,7 +17,7 @@ from rosetta_steps.zoo.models.architecture import read_architecture
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageModel
-from rosetta_steps.zoo.quick_imports import imported
+from rosetta_steps.zoo.quick_imports import NoDraws, imported
 
 timm = imported("timm")
 
@@ -64,7 +64,7 @@ def load(name: str, entry: Entry, weights: Path | None, device: str) -> ImageMod
         ValueError: timm has no such architecture or tag, its arguments are wrong, or the weights
             do not fit.
     """
-    with torch.device("meta" if weights is None else "cpu"):
+    with torch.device("meta" if weights is None else "cpu"), NoDraws():
         module = create(name, entry)
     config: Any = module.pretrained_cfg
     default = {
