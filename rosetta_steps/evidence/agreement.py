@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 UNIT = ["layer", "channel"]
 LEVEL = 0.05  # false discovery rate of the counts that are shown
@@ -75,6 +74,9 @@ def models_that_hold(tables: Sequence[pd.DataFrame], level: float = LEVEL) -> pd
     Returns:
         Index 1 to the number of models; empty if some model has no p-values.
     """
+    # Its import takes seconds, which tables of evidence do without.
+    from scipy.stats import false_discovery_control
+
     if not tables or any(table["p"].isna().any() for table in tables):
         return pd.Series(dtype=int)
     p = pd.concat([table.set_index(UNIT)["p"] for table in tables], axis=1).to_numpy()

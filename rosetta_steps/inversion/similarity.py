@@ -5,9 +5,10 @@ both sizes. With mean and standard deviation of each unit over the dataset, the 
 
     a = (U g - mean_g) / deviation_g      and      b = (V d - mean_d) / deviation_d
 
-over the positions of one image. Because <U g, b> = <g, U^T b> and |U g|^2 = <g, U^T U g>, no map
-needs upsampling: targets are projected to the generator's size once, and every step costs products
-at that size. U preserves means, because its rows sum to 1.
+over the positions of one image. Because <U g, V d> = <g, U^T V d> and |U g|^2 = <g, U^T U g>, no
+map is upsampled: targets are projected to the generator's size once, by U^T V, and every step costs
+products at that size. Rows of U and V sum to 1, so constants stay what they are: a mean can be
+taken out before.
 """
 
 import itertools
@@ -25,8 +26,8 @@ from rosetta_steps.maps.resampling import Size, comparison_size, size_of, upsamp
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 
-# Targets are prepared in float64, a few at a time: bytes that they may take at the size of
-# comparison, and the number of arrays of that size that exist at the same time.
+# Targets are prepared in float64, a few at a time: bytes that they may take, and the number of
+# arrays of their size, or of the generator's, that exist at the same time.
 PREPARING_BYTES, ALIVE = 160e6, 5
 
 
@@ -130,11 +131,14 @@ def bytes_of_preparing(pairs: Sequence[Pairs]) -> dict[str, int]:
     Returns:
         Values of `working` and `working_at_most` of memory.Needs.
     """
-    sizes = [comparison_size(part.size, size_of(part.target)) for part in pairs]
-    of_maps = [ALIVE * 8 * prod(size) for size in sizes]
+    of_maps = [ALIVE * _bytes_of_a_map(part) for part in pairs]
     wholes = [of * len(part.channels) for of, part in zip(of_maps, pairs, strict=True)]
     most = int(max(PREPARING_BYTES, *of_maps))
     return {"working": min(most, max(wholes)), "working_at_most": most}
+
+
+def _bytes_of_a_map(pairs: Pairs) -> int:
+    return 8 * max(prod(pairs.size), prod(size_of(pairs.target)))
 
 
 def _weights(pairs: Pairs) -> np.ndarray:
@@ -161,7 +165,13 @@ class _Prepared:
         def column(values) -> Tensor:
             return of_pairs(values)[:, None, None]
 
+        def resampled(axes: list[Tensor], maps: Tensor) -> Tensor:
+            return torch.einsum("Yy,nkyx,Xx->nkYX", axes[0], maps, axes[1])
+
         count, positions = len(pairs.channels), size[0] * size[1]
+        onto = [a.T @ b for a, b in zip(up, up_target, strict=True)]
+        gram = [matrix.T @ matrix for matrix in up_target]
+        share = torch.outer(up_target[0].sum(0), up_target[1].sum(0)) / positions
         self.layer = pairs.layer
         self.channels = torch.as_tensor(list(pairs.channels))
         self.share = of_pairs(_weights(pairs) / weights)
@@ -171,19 +181,18 @@ class _Prepared:
         # Stored in float32, as steps use them; in float64 they would take gigabytes.
         self.target = torch.empty(images, count, *own, dtype=torch.float32)
         self.square = torch.empty(images, count, dtype=torch.float32)
-        for image, pair in _pieces(images, count, 8 * positions):
-            standardised = pairs.target[image, pair].cpu().double() - mean[pair]
-            standardised = standardised / deviation[pair]
-            large = torch.einsum("Yy,nkyx,Xx->nkYX", up_target[0], standardised, up_target[1])
+        for image, pair in _pieces(images, count, _bytes_of_a_map(pairs)):
+            target = pairs.target[image, pair].cpu().double()
+            target = (target - mean[pair]) / deviation[pair]
             if form.centred:
-                large = large - large.mean((2, 3), keepdim=True)
-            square = (large**2).sum((2, 3))
+                target = target - (target * share).sum((2, 3), keepdim=True)
+            square = (target * resampled(gram, target)).sum((2, 3))
             if form.normalised:
                 # A target that is constant on an image has no cosine: the pair contributes 0.
-                norm = square.sqrt()
+                norm = square.clamp_min(0).sqrt()
                 said = norm > NOTHING * positions**0.5
-                large = large * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
-            self.target[image, pair] = torch.einsum("Yy,nkYX,Xx->nkyx", up[0], large, up[1]).float()
+                target = target * torch.where(said, 1 / norm.clamp_min(1e-30), 0)[..., None, None]
+            self.target[image, pair] = resampled(onto, target).float()
             self.square[image, pair] = square.float()
         self.gram = [(matrix.T @ matrix).expand(count, -1, -1) for matrix in up]
         self.sums = torch.outer(up[0].sum(0), up[1].sum(0)).expand(count, -1, -1)

@@ -38,9 +38,24 @@ def nearest(correlation: np.ndarray, neighbours: int, first: int = 0) -> Nearest
     for start in range(0, rows, ROWS):
         part = correlation[start : start + ROWS]
         distance = np.where(np.isnan(part), np.inf, -part)
-        partner[start : start + ROWS] = np.argsort(distance, axis=1, kind="stable")[:, :count]
+        partner[start : start + ROWS] = _smallest(distance, count)
     values = np.take_along_axis(correlation, partner, 1)
     return Nearest(np.where(np.isnan(values), -1, partner + first), values)
+
+
+def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """Columns of the smallest values of each row, in their order; equal values by position."""
+    if not count:
+        return np.empty((len(values), 0), np.int64)
+    limit = np.partition(values, count - 1, axis=1)[:, [count - 1]]
+    among = values <= limit
+    clear = among.sum(1) == count  # no equal value is left out
+    found = np.empty((len(values), count), np.int64)
+    chosen = np.nonzero(among[clear])[1].reshape(-1, count)
+    order = np.argsort(np.take_along_axis(values[clear], chosen, 1), axis=1, kind="stable")
+    found[clear] = np.take_along_axis(chosen, order, 1)
+    found[~clear] = np.argsort(values[~clear], axis=1, kind="stable")[:, :count]
+    return found
 
 
 def nearest_of_all(parts: list[Nearest], neighbours: int) -> Nearest:
