@@ -142,7 +142,9 @@ def test_untrained_copies_change_what_is_judged_beside_them_and_nothing_else(rec
     assert other.everyone(name) == recipes.everyone(name)
     copies = other.untrained_of(name, pair[1])
     assert copies == [f"{pair[1]}.untrained-{seed}" for seed in (0, 1)]
-    assert other.decoys(*pair) > 0 and other.decoys(pair[0], copies[0]) == 0
+    # So evidence of a copy's own pairs can be asked for; copies have no copies.
+    assert other.decoys(*pair) == other.decoys(pair[0], copies[0]) > 0
+    assert other.untrained_of(name, copies[0]) == []
     assert other.neighbours_kept(pair[0], copies[0]) == config["neighbours"]
     chain = other.chain([file_of(("untrained", name, *pair))])
     assert ("stream", name, copies[0]) in chain and ("activations", name, pair[1]) in chain
