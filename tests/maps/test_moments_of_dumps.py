@@ -1,5 +1,7 @@
 """Moments are taken while a dump is written, and are those of what was written, to the bit."""
 
+import shutil
+
 import pytest
 import torch
 import yaml
@@ -96,6 +98,15 @@ def test_a_block_that_was_damaged_meanwhile_is_made_again(described, tmp_path):
     manifest_path(place / "maps.zarr").unlink()
     shard = next(file for file in (place / "maps.zarr").rglob("c/1/0/0/0"))
     shard.write_bytes(shard.read_bytes()[:-9])
+    dumped(described, tmp_path)
+    assert content(place / "maps.zarr") == maps and content(place / "moments.zarr") == sums
+
+
+def test_a_store_that_was_deleted_beside_its_list_of_blocks_is_made_again(described, tmp_path):
+    place = dumped(described, tmp_path)
+    maps, sums = content(place / "maps.zarr"), content(place / "moments.zarr")
+    manifest_path(place / "maps.zarr").unlink()
+    shutil.rmtree(place / "maps.zarr")
     dumped(described, tmp_path)
     assert content(place / "maps.zarr") == maps and content(place / "moments.zarr") == sums
 
