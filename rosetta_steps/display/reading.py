@@ -84,7 +84,7 @@ class Dictionary:
             for row in table.to_dict("records")
         }
 
-    @property
+    @cached_property
     def verdicts(self) -> dict[tuple[Unit, Unit], str]:
         """Verdict of each pair of a generator's and a model's unit."""
         return {pair: row["verdict"] for pair, row in self.evidence_of_pairs.items()}
