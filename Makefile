@@ -55,7 +55,7 @@ clean-environment: ## Remove .venv
 $(VENV_READY): pyproject.toml workflow/launcher/pyproject.toml workflow/launcher/rosetta_steps_launcher.py
 	@echo "Installing rosetta_steps and what it needs into .venv. This takes about 2 minutes."
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install -q -e '.[test]'
+	.venv/bin/pip install -q -e '.[test,slurm]'
 	@echo "Installing the launcher, whose snakemake command replaces Snakemake's own in .venv."
 	.venv/bin/pip install -q --no-deps --force-reinstall ./workflow/launcher
 	@touch $@

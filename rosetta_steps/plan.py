@@ -1,6 +1,7 @@
 """What mining a sample set takes: units, bytes and seconds, before anything is written."""
 
 import argparse
+import json
 from pathlib import Path
 
 from rosetta_steps.config.options import add_options
@@ -35,12 +36,14 @@ def main() -> None:
         default=0,
         help="untrained copies of each model but the first, default %(default)s",
     )
-    parser.add_argument("--output", type=Path, help="file to write the plan to as well")
+    parser.add_argument(
+        "--output", type=Path, help="X.txt to write the plan to, and what jobs need to X.json"
+    )
     a = parser.parse_args()
 
     from rosetta_steps.maps.plan import plan
 
-    text = plan(
+    text, needs = plan(
         a.models,
         a.zoo,
         layers_from(a),
@@ -56,6 +59,8 @@ def main() -> None:
     print(text)
     if a.output:
         a.output.parent.mkdir(parents=True, exist_ok=True)
+        machine_read = json.dumps({"images": a.images, "models": needs}, indent=1)
+        a.output.with_suffix(".json").write_text(machine_read + "\n", encoding="utf-8")
         a.output.write_text(text + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from rosetta_steps.config.options import add_options, options_from
-from rosetta_steps.correlation.settings import Correlation
+from rosetta_steps.correlation.settings import SLURM, Correlation
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import run
 from rosetta_steps.storage.manifests import add_identity_argument
@@ -43,7 +43,8 @@ def main() -> None:
 
     from rosetta_steps.correlation.step import correlate
 
-    lease(count=o.gpus)
+    # Workers that are Slurm jobs have the devices.
+    lease(count=0 if o.scheduler == SLURM else o.gpus)
     correlate(
         o.a,
         o.b,

@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.runtime.allocator import ALLOCATOR
+from rosetta_steps.runtime.devices import refuse_unusable_devices
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
 
@@ -115,19 +116,41 @@ def workers_at(address: str, job: Job, scratch: Path) -> Iterator[Client]:
                 f"the worker at {crowded[0]} would compute several pieces in one process, more "
                 "than memory_gb is meant for: start it with --nthreads 1."
             )
-        own = seen(job.paths, str(scratch))
-        for worker, found in client.run(seen, job.paths, str(scratch), on_error="return").items():
-            refuse_differences(worker, found, own)
+        refuse_other_workers(client, job, scratch)
         yield client
 
 
-def seen(paths: list[str], scratch: str) -> dict[str, str]:
+def refuse_other_workers(client: Client, job: Job, scratch: Path, *, devices: bool = False) -> None:
+    """Refuse workers that see other files or versions than this process, or no GPU.
+
+    Args:
+        client: Client of the workers.
+        job: Job whose stores the workers must see.
+        scratch: Folder that the workers must be able to write to.
+        devices: Whether each worker must have a GPU that torch can use.
+
+    Raises:
+        ValueError: Something differs; the message names the worker, the difference and the remedy.
+    """
+    own = seen(job.paths, str(scratch), False)
+    found = client.run(seen, job.paths, str(scratch), devices, on_error="return")
+    for worker, of_worker in found.items():
+        refuse_differences(worker, of_worker, own)
+
+
+def seen(paths: list[str], scratch: str, devices: bool) -> dict[str, str]:
     """Return versions and digests of files that this process sees, for comparison with others.
 
     Args:
         paths: Paths of the maps and moments.
         scratch: Folder of the pieces.
+        devices: Whether the process must have a GPU.
+
+    Raises:
+        ValueError: It has none that torch can use.
     """
+    if devices:
+        refuse_unusable_devices()
     return {
         **dict(found.split(" ", 1) for found in software()),
         **dict(zip(paths, identities(paths), strict=True)),
@@ -141,6 +164,8 @@ def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict
     Raises:
         ValueError: Something differs; the message names the worker, the difference and the remedy.
     """
+    if isinstance(found, UserError):
+        raise found
     if isinstance(found, Exception):
         raise UserError(
             f"the worker at {worker} cannot run rosetta_steps ({found}). Start it in this "

@@ -8,6 +8,7 @@ from rosetta_steps.correlation.similarities import SIMILARITIES
 # Precisions of the products; correlation.precision explains their rounding.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 NO_SCHEDULER = "none"
+SLURM = "slurm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,10 @@ class Correlation:
         2.0, "gigabytes of memory that a worker may take", above=0, maximum=10**6
     )
     gpus: int = setting(
-        1, "GPUs of a job on a machine with GPUs; each has one worker", minimum=1, maximum=1024
+        1,
+        "GPUs of a job on a machine with GPUs, a worker on each; 0: none",
+        minimum=0,
+        maximum=1024,
     )
     gpu_memory_gb: float = setting(
         16.0, "gigabytes of GPU memory that a worker may take", above=0, maximum=10**6
@@ -60,8 +64,17 @@ class Correlation:
     precision: str = setting("float32", "precision of the matrix products", choices=PRECISIONS)
     scheduler: str = setting(
         NO_SCHEDULER,
-        "address of a running Dask scheduler, such as tcp://node1:8786",
-        pattern=r"^(none|[a-z]+://[^\s{}]+)$",
+        "address of a running Dask scheduler, such as tcp://node1:8786; slurm: workers are Slurm jobs",
+        pattern=r"^(none|slurm|[a-z]+://[^\s{}]+)$",
+    )
+    slurm_jobs: int = setting(
+        2, "Slurm jobs of Dask workers, where the scheduler is slurm", minimum=1, maximum=1000
+    )
+    workers_per_job: int = setting(
+        1,
+        "workers of such a job, each of threads_per_worker cores and memory_gb gigabytes",
+        minimum=1,
+        maximum=1024,
     )
 
     def __post_init__(self):

@@ -1,5 +1,6 @@
 """The correlation step: plan, compute piece by piece, and write the table of two models."""
 
+import math
 import shutil
 from contextlib import ExitStack
 from functools import partial
@@ -16,8 +17,9 @@ from rosetta_steps.correlation.from_sums import correlations_of
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
-from rosetta_steps.correlation.settings import NO_SCHEDULER, Correlation
+from rosetta_steps.correlation.settings import NO_SCHEDULER, SLURM, Correlation
 from rosetta_steps.correlation.similarities import SIMILARITIES
+from rosetta_steps.correlation.slurm_workers import slurm_workers
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
@@ -34,6 +36,9 @@ from rosetta_steps.storage.manifests import (
 from rosetta_steps.storage.pieces import pieces_folder
 
 DEFAULTS = Correlation()
+# Floating-point operations per second, for the expected time where devices are not at hand: float32
+# products of a card of 2020.
+RATE_OF_A_GPU = 1e13
 
 
 def correlate(
@@ -86,14 +91,19 @@ def correlate(
     if device == "cuda":
         cores = torch.cuda.device_count() * settings.threads_per_worker
     torch.set_num_threads(settings.threads_per_worker)
+    rate, free = matrix_rate(device, settings.precision), float(available_bytes())
+    if settings.scheduler == SLURM:  # the workers have memory, cores and devices of their own
+        cores = settings.slurm_jobs * settings.workers_per_job * settings.threads_per_worker
+        free = math.inf
+        device, rate = ("cuda", RATE_OF_A_GPU) if settings.gpus else ("cpu", rate)
     chosen = plan(
         Outline.of(first),
         Outline.of(second),
         images,
         settings,
         cores=cores,
-        free=available_bytes(),
-        rate=matrix_rate(device, settings.precision),
+        free=free,
+        rate=rate,
         device=device,
     )
     print(chosen.text, flush=True)
@@ -128,15 +138,16 @@ def correlate(
         if nearest
         else WholeTable(stores, settings.splits, settings.decoys)
     )
-    open_workers = (
-        workers_at(settings.scheduler, job, scratch)
-        if settings.scheduler != NO_SCHEDULER
-        else local_workers(
+    if settings.scheduler == SLURM:
+        open_workers = slurm_workers(settings, job, scratch, output.stem)
+    elif settings.scheduler != NO_SCHEDULER:
+        open_workers = workers_at(settings.scheduler, job, scratch)
+    else:
+        open_workers = local_workers(
             chosen.workers,
             max(1, threads // chosen.workers) if device == "cuda" else settings.threads_per_worker,
             apart=is_stream(a) or is_stream(b),
         )
-    )
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
         print(f"  Dask's dashboard: {dashboard_of(client)}", flush=True)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
+from rosetta_steps.maps.moments import SUM_BYTES
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.maps.statistics import bytes_of_sums
 from rosetta_steps.maps.store import bytes_of
 from rosetta_steps.runtime.budgets import available_bytes
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.runtime.needs import memory_of_a_dump, minutes
 from rosetta_steps.storage.manifests import manifest_path
 from rosetta_steps.zoo.entries import (
     find_entry,
@@ -47,7 +49,7 @@ def plan(
     splits: int = 1,
     neighbours: int = 1,
     untrained: int = 0,
-) -> str:
+) -> tuple[str, dict[str, dict[str, int]]]:
     """A table of units, bytes and seconds of each model, the first being the generator.
 
     Args:
@@ -64,12 +66,16 @@ def plan(
         neighbours: K of the best buddies.
         untrained: Untrained copies of each model but the first, which run and are not dumped.
 
+    Returns:
+        The table, and of each model the memory_mb and minutes of the job that runs it, and units.
+
     Raises:
         ValueError: The disk or the memory cannot hold it, a pattern matches no layer, a model has
             fewer units than neighbours are asked for, or there are fewer images than splits need.
     """
     refuse_splits(images, splits)
     rows: list[str] = []
+    needs: dict[str, dict[str, int]] = {}
     units: list[int] = []
     made: list[tuple[float, dict[str, float]]] = []
     copies: list[tuple[float, float]] = []  # bytes of maps, and of moments
@@ -87,19 +93,28 @@ def plan(
         shapes = [((one.channels, *one.size), one.nonlinearity) for one in chosen]
         units.append(sum(layer.channels for layer in chosen))
         # Of the last file, what no image fills takes memory too.
-        shard = max(shard, bytes_of(shapes, images_per_shard, dtype)[0])
-        sums = max(sums, *(bytes_of_sums(shape, splits) for shape, _ in shapes))
+        file = bytes_of(shapes, images_per_shard, dtype)[0]
+        sums_of_layers = [bytes_of_sums(shape, splits) for shape, _ in shapes]
+        shard, sums = max(shard, file), max(sums, *sums_of_layers)
         size, left = bytes_of(shapes, images, dtype)
         moments = MOMENTS_BYTES * sum(prod(shape) for shape, _ in shapes) * kept
         copies += [(size, moments)] * untrained if rows and has_weights(entry) else []
-        needs = "on disk"
+        seconds = SECONDS_A_GIGABYTE[store] * size / 1e9 + SECONDS_A_MODEL[store]
+        together = min(sum(sums_of_layers), max(SUM_BYTES, *sums_of_layers))
+        needs[name] = {
+            "memory_mb": memory_of_a_dump(file, together),
+            "minutes": minutes(seconds),
+            "units": units[-1],
+        }
+        to_make = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}
         if not lies_there(maps / f"{name}.zarr", expected, dtype, store):
             share = MATCHED_OF_OTHERS if rows else MATCHED_OF_THE_FIRST
             copied = share * left
             made.append((size, {"all": left + copied + moments, "matched": copied + moments}))
-            needs = f"{size / 1e9:.2f} GB"
-        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {needs:>13}")
+            to_make = f"{size / 1e9:.2f} GB"
+        memory_of_it = f"{needs[name]['memory_mb'] / 1e3:.1f} GB"
+        rows.append(f"{name:24} {len(chosen):6} {units[-1]:8} {to_make:>13} {memory_of_it:>9}")
     if unused:
         raise UserError(
             f"layer pattern '{unused[0]}' matches no layer of any of {', '.join(models)}. "
@@ -127,7 +142,7 @@ def plan(
         )
     text = "\n".join(
         [
-            f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13}",
+            f"{'model':24} {'layers':>6} {'units':>8} {'maps':>13} {'memory':>9}",
             *rows,
             *([f"and {untrained} untrained of each but the first"] if untrained else []),
             f"{images} images; {free / 1e9:.1f} GB of disk are free"
@@ -147,7 +162,7 @@ def plan(
                 f"{there / 1e9:.1f} GB there. Fewer images, fewer layers or fewer models"
                 + remedy[what]
             )
-    return text
+    return text, needs
 
 
 def lies_there(

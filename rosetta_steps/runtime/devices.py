@@ -8,12 +8,16 @@ imported. The operating system releases the locks when the process ends.
 import fcntl
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import TextIO
+
+from rosetta_steps.runtime.errors import UserError
 
 _held: list[TextIO] = []
 
@@ -50,6 +54,9 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
 
     Returns:
         "cuda" with CUDA_VISIBLE_DEVICES set to the locked devices, or "cpu" if there is no device.
+
+    Raises:
+        ValueError: torch cannot use the devices.
     """
     if _held:
         return "cuda"
@@ -58,7 +65,7 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if not devices or count == 0:
         return "cpu"
-    folder = Path(tempfile.gettempdir()) / f"rosetta_steps-devices-{os.getuid()}"
+    folder = _folder_of_locks()
     folder.mkdir(exist_ok=True)
     count, told = min(count, len(devices)), False
     while True:
@@ -70,6 +77,7 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
             _held.extend(locks[device] for device in free[:count])
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(free[:count])
+            refuse_unusable_devices()
             return "cuda"
         if not told:
             taken = len(devices) - len(free)
@@ -79,6 +87,42 @@ def lease(poll_seconds: float = 2.0, count: int = 1) -> str:
             )
             told = True
         time.sleep(poll_seconds * random.uniform(0.5, 1))  # jobs in step would block each other
+
+
+def refuse_unusable_devices() -> None:
+    """Refuse devices that are visible but that torch cannot use.
+
+    Raises:
+        ValueError: They cannot be used; the message has the build of torch, what the driver says,
+            and what to do.
+    """
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:  # of an old driver torch only warns
+        warnings.simplefilter("always")
+        usable = torch.cuda.is_available()
+    if usable:
+        return
+    reason = " ".join(str(told[0].message).split()) if told else ""
+    try:
+        torch.zeros(1, device="cuda")
+    except (RuntimeError, AssertionError) as error:
+        reason = reason or str(error).splitlines()[0]
+    reason = reason.rstrip(".") + "."
+    build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for the processor alone"
+    raise UserError(
+        f"{socket.gethostname()}: this job was given the GPU {os.environ['CUDA_VISIBLE_DEVICES']}, "
+        f"and torch {torch.__version__} (built {build}) cannot use it: {reason} Install the build "
+        "of torch that fits the driver (nvidia-smi tells its CUDA), or set `device: cpu` in the "
+        "config."
+    )
+
+
+def _folder_of_locks() -> Path:
+    # Of two Slurm jobs on a node, each may see its own device as number 0.
+    job = os.environ.get("SLURM_JOB_ID", "")
+    name = f"rosetta_steps-devices-{os.getuid()}{'-' if job else ''}{job}"
+    return Path(tempfile.gettempdir()) / name
 
 
 def _lock(folder: Path, device: str):

@@ -28,7 +28,7 @@ from rosetta_steps.zoo.loaders import LOADERS
 # Section of the config to its settings, and those that it may leave out.
 SECTIONS = {
     "activations": (Storing, ["store"]),
-    "correlation": (Correlation, ["scheduler"]),
+    "correlation": (Correlation, ["scheduler", "slurm_jobs", "workers_per_job"]),
     "evidence": (Evidence, []),
     "interventions": (Interventions, []),
     "clustering": (Clustering, []),

@@ -4,13 +4,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from rosetta_steps.runtime.devices import visible_devices
+from rosetta_steps.runtime.devices import refuse_unusable_devices, visible_devices
 
 # The second lease is the first one again. The alarm ends a job that waits in vain.
 JOB = """
 import os, signal, sys
+from rosetta_steps.runtime import devices
 from rosetta_steps.runtime.devices import lease, visible_devices
+devices.refuse_unusable_devices = lambda: None  # these devices do not exist
 signal.alarm(20)
 count = int(sys.argv[1])
 print(lease(0.02, count), lease(0.02, count), *visible_devices(), flush=True)
@@ -74,6 +77,23 @@ def test_a_killed_job_gives_its_device_back(start):
     seen = first.stdout.readline(), second.stdout.readline()
     second.kill()
     assert start().stdout.readline() == seen[1]
+
+
+def test_two_slurm_jobs_on_a_node_may_each_call_their_own_device_0(start, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for job in ("17", "18"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        assert start().stdout.readline() == "cuda cuda 0\n"
+    assert start().stderr.readline().startswith("1 of 1 CUDA devices are taken")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch that can use no device")
+def test_a_device_that_torch_cannot_use_is_one_line_with_build_and_remedy(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with pytest.raises(ValueError, match="given the GPU 3, and torch .* cannot use it") as error:
+        refuse_unusable_devices()
+    assert "built for" in str(error.value) and "`device: cpu`" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("hidden", ["", "-1", " -1 ,"])

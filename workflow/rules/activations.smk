@@ -30,7 +30,9 @@ rule activations:
         model=DUMPED,
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("activations"),
+        runtime=NEEDS.minutes,
     params:
         stream=RULES.stream_options,
         splits=config["correlation"]["splits"],
@@ -66,7 +68,9 @@ rule streams:
         sample_set=RULES.sets_that_stream(),
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("streams"),
+        runtime=NEEDS.minutes,
     params:
         identity=identity("stream"),
         stream=RULES.stream_options,
@@ -91,7 +95,9 @@ rule moments:
         sample_set=RULES.sets_that_stream(),
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("moments"),
+        runtime=NEEDS.minutes,
     params:
         store=subpath(output[0], strip_suffix=".done.json"),
         splits=config["correlation"]["splits"],

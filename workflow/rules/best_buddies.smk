@@ -43,7 +43,8 @@ rule matched_maps:
         "benchmarks/matched_maps/{sample_set}/{model}.tsv"
     threads: lambda w: cores_of_devices() if RULES.runs_model(w.sample_set, w.model) else 1
     resources:
-        gpu=lambda w: int(RULES.runs_model(w.sample_set, w.model)),
+        gpu=lambda w: NEEDS.gpus(int(RULES.runs_model(w.sample_set, w.model))),
+        mem_mb=NEEDS.memory("matched_maps"),
     params:
         maps=lambda w, input: stores([input.maps]),
         side=RULES.side_of,

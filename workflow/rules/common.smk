@@ -5,6 +5,7 @@ from snakemake.exceptions import WorkflowError
 from rosetta_steps.runtime.devices import installed_devices
 from rosetta_steps.workflow.checking import Checked, settled
 from rosetta_steps.maps.settings import MATCHED
+from rosetta_steps.workflow.needed import Needs
 from rosetta_steps.workflow.rules import DUMPED, Rules, manifests_of, names, stores, words_of
 
 
@@ -27,6 +28,7 @@ except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 RULES = Rules(config, CHECKED)
+NEEDS = Needs(RULES)
 
 
 def identity(kind):
@@ -44,5 +46,5 @@ def stale(targets):
 
 def cores_of_devices(count=1):
     """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
-    installed = max(1, installed_devices())
+    installed = max(1, installed_devices()) if NEEDS.on_a_gpu else 1
     return max(1, workflow.cores * min(count, installed) // installed)

@@ -21,12 +21,16 @@ rule correlation:
         "logs/correlation/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/correlation/{sample_set}/{a}--{b}.tsv"
-    threads: cores_of_devices(config["correlation"]["gpus"])
+    threads: 1 if NEEDS.workers_apart else cores_of_devices(config["correlation"]["gpus"])
     resources:  # no parameters, because the result does not depend on them
-        gpu=config["correlation"]["gpus"],
+        gpu=NEEDS.gpus(0 if NEEDS.workers_apart else config["correlation"]["gpus"]),
+        mem_mb=NEEDS.memory("correlation"),
+        worker_gpus=NEEDS.gpus(config["correlation"]["gpus"]),
         worker_gb=str(config["correlation"]["memory_gb"]),
         worker_gpu_gb=str(config["correlation"]["gpu_memory_gb"]),
         dask=config["correlation"].get("scheduler", "none"),
+        slurm_jobs=config["correlation"].get("slurm_jobs", 2),
+        workers_per_job=config["correlation"].get("workers_per_job", 1),
     params:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),
@@ -53,7 +57,8 @@ rule correlation:
             --similarity {params.similarity} \
             --splits {params.splits} --nearest {params.nearest} --decoys {params.decoys} \
             --samples {params.samples:q} \
-            --memory-gb {resources.worker_gb} --gpus {resources.gpu} \
+            --memory-gb {resources.worker_gb} --gpus {resources.worker_gpus} \
             --gpu-memory-gb {resources.worker_gpu_gb} --scheduler {resources.dask:q} \
+            --slurm-jobs {resources.slurm_jobs} --workers-per-job {resources.workers_per_job} \
             --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """

@@ -25,7 +25,8 @@ rule edit:
         "benchmarks/edit/{edit}.tsv"
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion"),
     params:
         generator=RULES.generator_of_edit,
         models=RULES.guides_of_edit,

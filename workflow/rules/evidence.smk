@@ -31,7 +31,8 @@ rule image_sums:
         "benchmarks/image_sums/{sample_set}/{a}--{b}.tsv"
     threads: max(1, workflow.cores // 2)  # one starts while another computes
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
+        mem_mb=NEEDS.memory("image_sums"),
     params:
         maps_a=lambda w, input: stores([input.maps_a]),
         maps_b=subpath(input.maps_b, strip_suffix=".done.json"),
@@ -63,7 +64,8 @@ rule covariances:
         "benchmarks/covariances/{sample_set}/{model}.tsv"
     threads: workflow.cores
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
+        mem_mb=NEEDS.memory("covariances"),
     params:
         maps=lambda w, input: stores([input.maps]),
         moments=subpath(input.moments, strip_suffix=".done.json"),
@@ -99,6 +101,8 @@ rule evidence:
     benchmark:
         "benchmarks/evidence/{sample_set}/{a}--{b}.tsv"
     threads: workflow.cores if config["evidence"]["spread"] else 1
+    resources:
+        mem_mb=NEEDS.memory("evidence"),
     params:
         correlations=subpath(input.correlations, strip_suffix=".done.json"),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
@@ -144,7 +148,8 @@ rule permute:
         "benchmarks/permute/{sample_set}/{a}--{b}.tsv"
     threads: workflow.cores
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
+        mem_mb=NEEDS.memory("permutations"),
     params:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),
@@ -185,7 +190,8 @@ rule parts:
         "benchmarks/parts/{sample_set}/{a}--{b}.tsv"
     threads: workflow.cores
     resources:
-        gpu=lambda w: int(RULES.runs(w.sample_set)),
+        gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
+        mem_mb=NEEDS.memory("parts"),
     params:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),

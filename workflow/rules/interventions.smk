@@ -22,7 +22,8 @@ rule intervention:
         "benchmarks/intervention/{sample_set}/{model}.tsv"
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("intervention"),
     params:
         generator=RULES.generator_of_intervention,
         zoo=config["zoo"],

@@ -28,7 +28,8 @@ rule visualise:
         "benchmarks/visualise/{sample_set}.tsv"
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion"),
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         maps=lambda w, input: stores(input.maps),
@@ -126,7 +127,8 @@ rule figure_of_maps:
         figure="figure4|figure5|figure6",
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion"),
     params:
         kind=lambda w: "guidance" if w.figure == "figure4" else "translation",
         models=RULES.guides_of,
@@ -167,7 +169,8 @@ rule animation:
         "benchmarks/animation/{inversion}.tsv"
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion"),
     params:
         arm=subpath(input.arm, strip_suffix=".done.json"),
         targets=subpath(input.targets, strip_suffix=".done.json"),

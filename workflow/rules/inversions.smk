@@ -22,7 +22,8 @@ rule invert:
         "benchmarks/invert/{inversion}/{arm}.tsv"
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion"),
     params:
         generator=RULES.generator_of,
         models=RULES.guides_of,
@@ -63,7 +64,8 @@ rule inversion_table:
     wildcard_constraints:
         table=names(config["tables"]),
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("inversion_table"),
     params:
         zoo=config["zoo"],
         metrics=RULES.of_tabled("metrics"),

@@ -20,7 +20,8 @@ rule sampling:
         sample_set=RULES.sets_with("generator"),
     threads: cores_of_devices()
     resources:
-        gpu=1,
+        gpu=NEEDS.gpus(),
+        mem_mb=NEEDS.memory("sampling"),
     params:
         generator=RULES.of_set("generator"),
         images=RULES.of_set("images"),

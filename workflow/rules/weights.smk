@@ -14,6 +14,7 @@ rule fetch_weights:
     benchmark:
         "benchmarks/fetch_weights/{model}.tsv"
     priority: 1
+    localrule: True  # nodes of a cluster often reach no network
     params:
         entry=lambda w: RULES.model(w.model),
         zoo=config["zoo"],

@@ -1,0 +1,126 @@
+"""Dask workers that are Slurm jobs of their own, started and ended with a correlation (dask-jobqueue).
+
+They are submitted under the account and the partition of the job that starts them. A worker that is
+cancelled, killed or loses its node costs the piece that it computed, and another is submitted. When
+this process ends, however it ends, its workers end as well: they are cancelled, or end by themselves
+a minute after they have lost it.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client
+from tqdm import tqdm
+
+from rosetta_steps.correlation.cluster import environment_of_a_worker, refuse_other_workers
+from rosetta_steps.correlation.pieces import Job
+from rosetta_steps.correlation.settings import Correlation
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.runtime.needs import MINUTES, OF_A_GPU_WORKER
+from rosetta_steps.runtime.slurm import Asked, refuse_what_cannot_run
+
+LOGS = Path("logs/dask_workers")
+# Seconds after which a worker ends that has lost its scheduler.
+LOST_SECONDS = 60
+POLL_SECONDS = 1.0
+
+
+def asked_by_workers(settings: Correlation) -> Asked:
+    """Return what the Slurm job of some workers asks for.
+
+    Args:
+        settings: Settings of the correlation.
+    """
+    each = OF_A_GPU_WORKER if settings.gpus else settings.memory_gb
+    return Asked(
+        job="a job of correlation.workers_per_job Dask workers",
+        partition=os.environ.get("SLURM_JOB_PARTITION", ""),
+        cores=settings.workers_per_job * settings.threads_per_worker,
+        memory_mb=math.ceil(1000 * each * settings.workers_per_job),
+        gpus=min(1, settings.gpus),
+        minutes=_minutes(),
+    )
+
+
+@contextmanager
+def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) -> Iterator[Client]:
+    """Submit workers, wait for the first, and yield a client.
+
+    Args:
+        settings: Settings of the correlation; slurm_jobs and workers_per_job say how many.
+        job: Job whose stores the workers must see.
+        scratch: Folder that the workers must be able to write to.
+        title: Name of the folder of their logs in LOGS.
+
+    Raises:
+        ValueError: dask-jobqueue or Slurm is not there, no node can run such a job, or a worker
+            sees other files or other versions of packages.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise UserError(
+            "correlation.scheduler is slurm, which needs dask-jobqueue: pip install -e '.[slurm]'."
+        ) from None
+    if settings.gpus and settings.workers_per_job > 1:
+        raise UserError(
+            f"correlation.workers_per_job is {settings.workers_per_job}: a Slurm job with a GPU has "
+            "one worker. Set it to 1 and raise slurm_jobs, or set gpus: 0."
+        )
+    asked = asked_by_workers(settings)
+    refuse_what_cannot_run([asked])
+    logs = LOGS / title
+    logs.mkdir(parents=True, exist_ok=True)
+    variables = environment_of_a_worker(settings.threads_per_worker)
+    variables |= {} if settings.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+    with (
+        SLURMCluster(
+            queue=asked.partition or None,
+            account=os.environ.get("SLURM_JOB_ACCOUNT"),
+            job_name=f"workers of {title}",
+            cores=settings.workers_per_job,
+            processes=settings.workers_per_job,
+            job_cpu=asked.cores,
+            memory=f"{asked.memory_mb}MB",
+            job_mem=f"{asked.memory_mb}M",
+            walltime=f"{asked.minutes // 60}:{asked.minutes % 60:02}:00",
+            job_extra_directives=["--gres=gpu:1"] if asked.gpus else [],
+            job_script_prologue=[f"export {name}='{value}'" for name, value in variables.items()],
+            # What a worker may take is Slurm's to say; Dask would restart one that is near it.
+            worker_extra_args=["--memory-limit", "0", "--no-dashboard"],
+            death_timeout=LOST_SECONDS,
+            log_directory=str(logs),
+            local_directory=os.environ.get("TMPDIR", "/tmp"),
+            python=sys.executable,
+            scheduler_options={"dashboard_address": ":0"},
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        # Not a fixed number of jobs: one that ends before its time is submitted again.
+        cluster.adapt(minimum_jobs=settings.slurm_jobs, maximum_jobs=settings.slurm_jobs)
+        print(
+            f"  {settings.slurm_jobs} Slurm jobs of {asked.cores} cores and {asked.memory_mb} MB "
+            f"with {settings.workers_per_job} workers each; their logs: {logs}",
+            flush=True,
+        )
+        _wait_for_one(client)
+        refuse_other_workers(client, job, scratch, devices=bool(settings.gpus))
+        yield client
+
+
+def _wait_for_one(client: Client) -> None:
+    with tqdm(desc="waiting for Slurm to start workers", unit="s", leave=False) as bar:
+        while not client.scheduler_info(n_workers=-1)["workers"]:
+            time.sleep(POLL_SECONDS)
+            bar.update(1)
+
+
+def _minutes() -> int:
+    if end := os.environ.get("SLURM_JOB_END_TIME"):
+        return max(1, min(MINUTES, math.ceil((int(end) - time.time()) / 60)))
+    return MINUTES

@@ -1,0 +1,101 @@
+"""What rules ask for: GPUs, memory and minutes of a job.
+
+On one machine these are bounds that `--resources` may set; on Slurm they are what a job is submitted
+with. A job that failed is asked for as many times as much as it is tried.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rosetta_steps.config.names import split_untrained
+from rosetta_steps.correlation.settings import SLURM
+from rosetta_steps.runtime.needs import (
+    MINUTES,
+    OF_A_GPU_WORKER,
+    USUAL,
+    memory_of_a_correlation,
+    read_needs,
+)
+from rosetta_steps.workflow.rules import Rules
+
+# Megabytes of inversions and edits beside their maps.
+BESIDE_MAPS = 3000
+# Steps whose memory a plan knows, by the model that runs.
+PLANNED = ("activations", "streams", "moments")
+
+
+class Needs:
+    """Needs of the jobs of a checked config.
+
+    Args:
+        rules: What the rules of the config take.
+    """
+
+    def __init__(self, rules: Rules):
+        self.rules, self.config = rules, rules.config
+
+    @property
+    def on_a_gpu(self) -> bool:
+        """Whether jobs ask for GPUs."""
+        return self.config.get("device", "auto") != "cpu"
+
+    @property
+    def workers_apart(self) -> bool:
+        """Whether the Dask workers of a correlation are Slurm jobs of their own."""
+        return self.config["correlation"].get("scheduler") == SLURM
+
+    def gpus(self, count: int = 1) -> int:
+        """Number of GPUs of a job that takes some."""
+        return count * self.on_a_gpu
+
+    def memory(self, step: str) -> Callable[..., int]:
+        """Megabytes of a job, as a function of its wildcards, threads and attempt.
+
+        Args:
+            step: Name of the rule; one of USUAL, "correlation", or of a rule with a budget of its
+                own, "inversion".
+        """
+
+        def megabytes(wildcards: Any, attempt: int, threads: int) -> int:
+            if step == "correlation":
+                once = self._of_a_correlation(wildcards, threads)
+            elif step == "inversion":
+                once = BESIDE_MAPS + round(1000 * self.config["inversion"]["memory_gb"])
+            else:
+                once = self._planned(wildcards, step, "memory_mb", USUAL[step])
+            return attempt * once
+
+        return megabytes
+
+    def minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes that a job that runs a model may take, at most."""
+        return attempt * self._planned(wildcards, "activations", "minutes", MINUTES)
+
+    def _planned(self, wildcards: Any, step: str, key: str, usual: int) -> int:
+        if step not in PLANNED:
+            return usual
+        return self._of(wildcards.sample_set, wildcards.model).get(key, usual)
+
+    def _of(self, sample_set: str, model: str) -> Mapping[str, int]:
+        plan = read_needs(Path(f"results/plans/{sample_set}.json"))
+        return plan.get(split_untrained(model)[0], {})
+
+    def _of_a_correlation(self, wildcards: Any, threads: int) -> int:
+        settings = self.config["correlation"]
+        a, b = (
+            self._of(wildcards.sample_set, model).get("units", 0)
+            for model in (wildcards.a, wildcards.b)
+        )
+        of_workers = 0.0
+        if not self.workers_apart:
+            # Whether the job meets a GPU is not known here.
+            workers = max(1, threads // settings["threads_per_worker"])
+            of_gpus = OF_A_GPU_WORKER * self.gpus(settings["gpus"])
+            of_workers = max(settings["memory_gb"] * workers, of_gpus)
+        return memory_of_a_correlation(
+            of_workers,
+            settings["memory_gb"],
+            settings["splits"] + self.rules.decoys(wildcards.a, wildcards.b),
+            (a, b) if a and b else None,
+        )

@@ -1,0 +1,81 @@
+"""Jobs of Snakemake on Slurm: refused where no node can run them, and looked at often.
+
+`look_often` mends snakemake-executor-plugin-slurm (2.8.0).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from rosetta_steps.runtime.slurm import Asked, refuse_what_cannot_run
+
+# Seconds between two looks at the jobs, at most: one question about all jobs of the run. The plugin
+# waits longer and longer, up to 180.
+LONGEST_WAIT = 10
+
+
+def look_often(plugin: Any) -> None:
+    """Have the plugin look at jobs at least every LONGEST_WAIT seconds, and know how they ended.
+
+    Version 2.8.0 takes the state "CANCELLED by 0", as sacct words it, for that of a job that runs,
+    and waits up to 180 seconds between two looks while nothing ends.
+
+    Args:
+        plugin: snakemake_executor_plugin_slurm.
+    """
+    ask, check = plugin.query_job_status, plugin.Executor.check_active_jobs
+
+    async def query_job_status(*arguments, **options):
+        states, seconds = await ask(*arguments, **options)
+        if states is not None:
+            states = {job: state.split()[0] for job, state in states.items() if state.strip()}
+        return states, seconds
+
+    async def check_active_jobs(self, active_jobs):
+        async for job in check(self, active_jobs):
+            yield job
+        wait = self.next_seconds_between_status_checks
+        self.next_seconds_between_status_checks = min(wait or LONGEST_WAIT, LONGEST_WAIT)
+
+    plugin.query_job_status = query_job_status
+    plugin.Executor.check_active_jobs = check_active_jobs
+
+
+def on_slurm(workflow: Any) -> bool:
+    """Whether this process of Snakemake submits its jobs to Slurm."""
+    plugin = workflow.executor_plugin
+    return plugin is not None and plugin.name == "slurm"
+
+
+def prepare(workflow: Any) -> None:
+    """Refuse what cannot run on this cluster, and look at jobs often (the Snakefile's onstart).
+
+    Args:
+        workflow: Snakemake's, with its jobs.
+
+    Raises:
+        ValueError: As refuse_what_cannot_run has it.
+    """
+    import snakemake_executor_plugin_slurm
+
+    jobs = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
+    accounts = [str(job.resources.get("slurm_account") or "") for job in jobs]
+    refuse_what_cannot_run(map(asked_by, jobs), filter(None, accounts))
+    look_often(snakemake_executor_plugin_slurm)
+
+
+def asked_by(job: Any) -> Asked:
+    """Return what a job of Snakemake asks for."""
+    known: Callable[[str], Any] = job.resources.get
+
+    def number(key: str) -> int:
+        value = known(key)
+        return value if isinstance(value, int) else 0  # not known before its inputs are there
+
+    return Asked(
+        job=f"{job.rule.name} ({next(iter(job.output), '')})",
+        partition=str(known("slurm_partition") or ""),
+        cores=job.threads,
+        memory_mb=number("mem_mb"),
+        gpus=number("gpu"),
+        minutes=number("runtime"),
+    )
