@@ -135,7 +135,7 @@ def plan(
         images: Number of images of both.
         settings: Settings of the correlation, with the memory budget of a worker.
         cores: Number of cores of this job.
-        free: Bytes of memory that all workers on a CPU share.
+        free: Bytes of memory that all workers on a CPU share; inf if each has its own.
         rate: Floating-point operations per second of a worker (matrix_rate).
         device: "cpu" or "cuda", the device of the workers; each CUDA device has one worker.
 
@@ -187,7 +187,7 @@ def plan(
     # This process holds the sums in float64, and the tile's tables; splits and decoys twice.
     together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
     workers = min(cores // threads, strips)
-    if device == "cpu":
+    if device == "cpu" and math.isfinite(free):
         workers = min(workers, int((free - together) // worker_bytes))
     workers = max(1, workers)
     # On disk are the total in float64, twice while it is replaced, and pieces not added to it yet.

@@ -64,7 +64,7 @@ class Correlation:
     precision: str = setting("float32", "precision of the matrix products", choices=PRECISIONS)
     scheduler: str = setting(
         NO_SCHEDULER,
-        "address of a running Dask scheduler, such as tcp://node1:8786; slurm: workers are Slurm jobs",
+        "address of a running Dask scheduler, such as tcp://node1:8786; slurm: Slurm's jobs",
         pattern=r"^(none|slurm|[a-z]+://[^\s{}]+)$",
     )
     slurm_jobs: int = setting(

@@ -1,9 +1,9 @@
-"""Dask workers that are Slurm jobs of their own, started and ended with a correlation (dask-jobqueue).
+"""Dask workers that are Slurm jobs, started and ended with a correlation (dask-jobqueue).
 
-They are submitted under the account and the partition of the job that starts them. A worker that is
-cancelled, killed or loses its node costs the piece that it computed, and another is submitted. When
-this process ends, however it ends, its workers end as well: they are cancelled, or end by themselves
-a minute after they have lost it.
+They are submitted under the account and the partition of the job that starts them. A worker that
+is cancelled, killed or loses its node costs the piece that it computed, and another is submitted.
+When this process ends, however it ends, its workers end as well: they are cancelled, or end by
+themselves a minute after they have lost it.
 """
 
 import math
@@ -22,7 +22,7 @@ from rosetta_steps.correlation.pieces import Job
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.runtime.needs import MINUTES, OF_A_GPU_WORKER
-from rosetta_steps.runtime.slurm import Asked, refuse_what_cannot_run
+from rosetta_steps.runtime.slurm import WORKERS, Asked, refuse_script, refuse_what_cannot_run
 
 LOGS = Path("logs/dask_workers")
 # Seconds after which a worker ends that has lost its scheduler.
@@ -69,8 +69,8 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
         ) from None
     if settings.gpus and settings.workers_per_job > 1:
         raise UserError(
-            f"correlation.workers_per_job is {settings.workers_per_job}: a Slurm job with a GPU has "
-            "one worker. Set it to 1 and raise slurm_jobs, or set gpus: 0."
+            f"correlation.workers_per_job is {settings.workers_per_job}: a Slurm job with a GPU "
+            "has one worker. Set it to 1 and raise slurm_jobs, or set gpus: 0."
         )
     asked = asked_by_workers(settings)
     refuse_what_cannot_run([asked])
@@ -82,7 +82,7 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
         SLURMCluster(
             queue=asked.partition or None,
             account=os.environ.get("SLURM_JOB_ACCOUNT"),
-            job_name=f"workers of {title}",
+            job_name=f"{WORKERS}{title}",
             cores=settings.workers_per_job,
             processes=settings.workers_per_job,
             job_cpu=asked.cores,
@@ -101,6 +101,7 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
         ) as cluster,
         Client(cluster) as client,
     ):
+        refuse_script(cluster.job_script())  # dask-jobqueue would go on without workers
         # Not a fixed number of jobs: one that ends before its time is submitted again.
         cluster.adapt(minimum_jobs=settings.slurm_jobs, maximum_jobs=settings.slurm_jobs)
         print(

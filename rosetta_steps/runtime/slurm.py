@@ -8,15 +8,19 @@ import getpass
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError
 
 ANSWER_SECONDS = 30  # in which a command of Slurm has to answer
 # Seconds until jobs are first looked at. The plugin asks sacct in place of squeue if squeue forgets
 # jobs in three times as long.
-FIRST_LOOK = 10
+FIRST_LOOK = 5
+WORKERS = "dask-"  # names of jobs of Dask workers begin so
 PROFILE = "workflow/profiles/slurm/config.yaml"
 
 
@@ -71,12 +75,18 @@ REMEDIES = {
 NAMES = {"cores": "cores", "memory_mb": "MB of memory", "gpus": "GPUs", "minutes": "minutes"}
 
 
-def refuse_what_cannot_run(asked: Iterable[Asked], accounts: Iterable[str] = ()) -> None:
+def refuse_what_cannot_run(
+    asked: Iterable[Asked], accounts: Iterable[str] = ()
+) -> tuple[int, float]:
     """Refuse jobs that no node of their partition can run, before any is submitted.
 
     Args:
         asked: What every job asks for.
         accounts: Accounts that jobs are submitted under.
+
+    Returns:
+        Megabytes of the smallest of the partitions' largest nodes, and minutes of the shortest of
+        the partitions' time limits: what a job may ask for at most.
 
     Raises:
         ValueError: There is no Slurm here, no such account or partition, or no node that can run
@@ -95,6 +105,9 @@ def refuse_what_cannot_run(asked: Iterable[Asked], accounts: Iterable[str] = ())
         if one.partition not in nodes:
             nodes[one.partition] = nodes_of(one.partition), longest_minutes(one.partition)
         refuse_job(one, *nodes[one.partition])
+    largest = [max(node.memory_mb for node in of_partition) for of_partition, _ in nodes.values()]
+    longest = [of_partition for _, of_partition in nodes.values()]
+    return min(largest, default=sys.maxsize), min(longest, default=float("inf"))
 
 
 def refuse_job(one: Asked, nodes: list[Node], longest: float) -> None:
@@ -212,6 +225,47 @@ def refuse_forgotten_jobs() -> None:
             "(MinJobAge), so that nobody can tell whether they succeeded. Its administrator can "
             "raise MinJobAge to 300, the default."
         )
+
+
+def refuse_jobs_left(folder: Path) -> None:
+    """Refuse to start beside jobs of an earlier run, which was killed and did not end them.
+
+    They go on with what they write, and two jobs must not write one store.
+
+    Args:
+        folder: Folder in which Snakemake runs.
+
+    Raises:
+        ValueError: Some wait or run; the message has the command that ends them.
+    """
+    answer = _ask("squeue", "-h", "-u", getpass.getuser(), "-o", "%A|%j|%k|%Z")
+    jobs = [line.split("|", 3) for line in answer.splitlines()]
+    left = [
+        number
+        for number, name, comment, place in jobs
+        if Path(place) == folder
+        and (comment.startswith(("rule_", "group_")) or name.startswith(WORKERS))
+    ]
+    if left:
+        raise UserError(
+            f"{_counted(len(left), 'Slurm job')} of an earlier run in {folder} did not end with "
+            f"it. Wait until it has ended (squeue), or end it: scancel {' '.join(left)}"
+        )
+
+
+def refuse_script(script: str) -> None:
+    """Refuse a job that Slurm would not accept, without submitting it.
+
+    Args:
+        script: Text of the job's script.
+
+    Raises:
+        ValueError: Slurm's own words.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        _ask("sbatch", "--test-only", file.name)
 
 
 def _counted(number: int, what: str) -> str:

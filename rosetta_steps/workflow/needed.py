@@ -1,9 +1,10 @@
 """What rules ask for: GPUs, memory and minutes of a job.
 
-On one machine these are bounds that `--resources` may set; on Slurm they are what a job is submitted
-with. A job that failed is asked for as many times as much as it is tried.
+On one machine these are bounds that `--resources` may set; on Slurm they are what a job is
+submitted with. For the second try of a job twice as much is asked, for the third three times.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,14 @@ class Needs:
 
     Args:
         rules: What the rules of the config take.
+
+    Attributes:
+        most: Megabytes and minutes that a job may ask for at most, however often it was tried.
     """
 
     def __init__(self, rules: Rules):
         self.rules, self.config = rules, rules.config
+        self.most: tuple[float, float] = (math.inf, math.inf)
 
     @property
     def on_a_gpu(self) -> bool:
@@ -64,13 +69,14 @@ class Needs:
                 once = BESIDE_MAPS + round(1000 * self.config["inversion"]["memory_gb"])
             else:
                 once = self._planned(wildcards, step, "memory_mb", USUAL[step])
-            return attempt * once
+            return int(min(attempt * once, max(once, self.most[0])))
 
         return megabytes
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes that a job that runs a model may take, at most."""
-        return attempt * self._planned(wildcards, "activations", "minutes", MINUTES)
+        once = self._planned(wildcards, "activations", "minutes", MINUTES)
+        return int(min(attempt * once, max(once, self.most[1])))
 
     def _planned(self, wildcards: Any, step: str, key: str, usual: int) -> int:
         if step not in PLANNED:

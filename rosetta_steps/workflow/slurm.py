@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from rosetta_steps.runtime.slurm import Asked, refuse_what_cannot_run
+from rosetta_steps.runtime.slurm import Asked, refuse_jobs_left, refuse_what_cannot_run
 
 # Seconds between two looks at the jobs, at most: one question about all jobs of the run. The plugin
 # waits longer and longer, up to 180.
@@ -46,11 +47,14 @@ def on_slurm(workflow: Any) -> bool:
     return plugin is not None and plugin.name == "slurm"
 
 
-def prepare(workflow: Any) -> None:
+def prepare(workflow: Any) -> tuple[int, float]:
     """Refuse what cannot run on this cluster, and look at jobs often (the Snakefile's onstart).
 
     Args:
         workflow: Snakemake's, with its jobs.
+
+    Returns:
+        As refuse_what_cannot_run has it.
 
     Raises:
         ValueError: As refuse_what_cannot_run has it.
@@ -59,8 +63,10 @@ def prepare(workflow: Any) -> None:
 
     jobs = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
     accounts = [str(job.resources.get("slurm_account") or "") for job in jobs]
-    refuse_what_cannot_run(map(asked_by, jobs), filter(None, accounts))
+    most = refuse_what_cannot_run(map(asked_by, jobs), filter(None, accounts))
+    refuse_jobs_left(Path.cwd())
     look_often(snakemake_executor_plugin_slurm)
+    return most
 
 
 def asked_by(job: Any) -> Asked:
