@@ -11,7 +11,7 @@ VENV_READY := .venv/.installed
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help dictionary test bench check-gpu docs lint format clean-environment
+.PHONY: help dictionary test bench check-gpu check-slurm docs lint format clean-environment
 
 help: ## List these targets
 	@echo "Usage: make TARGET"
@@ -30,6 +30,9 @@ bench: $(VENV_READY) ## Time the correlation engine at every size (needs the res
 # With WHEELS there is no network to build .venv with: PYTHON is one that has torch.
 check-gpu: $(if $(WHEELS),,$(VENV_READY)) ## Check all that needs a GPU, in at most 6 minutes (WHEELS=folders without a network)
 	$(if $(WHEELS),$(PYTHON),$(IN_VENV) python) -m rosetta_steps.benchmarks.check_gpu $(if $(WHEELS),--wheels $(WHEELS))
+
+check-slurm: $(VENV_READY) ## Try the workflow and its faults on a real Slurm, which is installed for it (root, Debian)
+	$(IN_VENV) python -m rosetta_steps.benchmarks.check_slurm
 
 docs: $(VENV_READY) ## Build the documentation as a site in site/
 	@.venv/bin/python -c "import mkdocs, material" 2>/dev/null || .venv/bin/pip install -q -e '.[docs]'

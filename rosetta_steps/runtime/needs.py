@@ -54,10 +54,10 @@ def memory_of_a_correlation(
         sums_a_pair: Number of sums of a pair of units: splits and decoys.
         units: Units of both models; None where no plan knows them.
     """
-    # A tile is put together in float64, and its tables beside it.
-    together = 3000 * worker_gb
+    together = 1000 * worker_gb
     if units is not None:
-        together = min(together, 16e-6 * sums_a_pair * units[0] * units[1])
+        # A tile is put together in float64, and its tables beside it.
+        together = min(3 * together, 16e-6 * sums_a_pair * units[0] * units[1])
     return round(PROCESS + 1000 * of_workers + together)
 
 

@@ -45,7 +45,7 @@ class Node:
         return f"{self.name}: {', '.join(parts)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a job asks for.
 
@@ -146,13 +146,13 @@ def nodes_of(partition: str) -> list[Node]:
         ValueError: There is no such partition, or it has no nodes.
     """
     chosen = ["-p", partition] if partition else []
-    lines = _ask("sinfo", "-h", "-N", "-o", "%N|%c|%m|%G|%R", *chosen).splitlines()
+    lines = _ask("sinfo", "-h", "-N", "-o", "%N|%c|%m|%G|%R", *chosen).split("\n")
     nodes = []
-    for line in lines:
+    for line in filter(None, lines):
         name, cores, memory, gres, _ = line.split("|")
         nodes.append(Node(name, _number(cores), _number(memory), gpus_in(gres)))
     if not nodes:
-        known = sorted({line.strip() for line in _ask("sinfo", "-h", "-o", "%R").splitlines()})
+        known = sorted({line.strip() for line in _ask("sinfo", "-h", "-o", "%R").split()})
         raise UserError(
             f"slurm_partition: there is no partition '{partition}' with nodes. This cluster has "
             f"{', '.join(known) or 'none'}: set one in {PROFILE}."

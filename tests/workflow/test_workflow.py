@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from own_configs import EXAMPLES
 
+from rosetta_steps.runtime.slurm import FIRST_LOOK
 from rosetta_steps.testing import Project
 from rosetta_steps.zoo.entries import check, find_entry
 from rosetta_steps.zoo.entry import Entry, Weights
@@ -141,15 +142,29 @@ def test_the_papers_experiments_are_planned():
     assert planned.returncode == 0, planned.stderr
 
 
-def test_the_profile_for_slurm_names_every_rule_that_asks_for_a_gpu_and_bounds_all_in_cores():
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    rules = set()
+def rules_of_the_workflow():
+    """Name and text of every rule."""
     for path in (ROOT / "workflow/rules").glob("*.smk"):
-        bodies = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
-        rules |= {name for name, body in bodies if re.search(r"gpu=(?!lambda)", body)}
-    assert set(profile["set-resources"]) == rules and "correlation" in rules
-    # A rule that takes all cores would else ask for those of all jobs together.
-    assert profile["max-threads"] < profile["cores"]
+        yield from re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
+
+
+def test_a_rule_that_takes_a_gpu_leaves_that_to_one_word_of_the_config_and_says_its_memory():
+    takes = {name: body for name, body in rules_of_the_workflow() if " gpu=" in body}
+    assert "correlation" in takes and "invert" in takes
+    for name, body in takes.items():
+        assert re.search(r" gpu=(lambda w: )?NEEDS\.gpus\(", body), name
+        assert "mem_mb=NEEDS.memory(" in body, name
+
+
+def test_the_profile_for_slurm_asks_for_two_words_and_groups_rules_that_exist():
+    text = (ROOT / "workflow/profiles/slurm/config.yaml").read_text()
+    profile = yaml.safe_load(text)
+    assert re.findall(r"my-\w+", text) == ["my-account", "my-partition"]
+    assert {one.partition("=")[0] for one in profile["groups"]} <= dict(
+        rules_of_the_workflow()
+    ).keys()
+    assert profile["slurm-init-seconds-before-status-checks"] == FIRST_LOOK
+    assert "cores" in profile and "max-threads" in profile
 
 
 def test_parsing_the_workflow_does_not_import_torch():

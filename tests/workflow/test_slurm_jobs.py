@@ -1,0 +1,68 @@
+"""Snakemake's jobs on Slurm are looked at often, and their states are known however worded."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from rosetta_steps.workflow.slurm import LONGEST_WAIT, asked_by, look_often, on_slurm
+
+
+@pytest.fixture
+def plugin():
+    """The plugin as far as it is mended: it waits 180 seconds, and passes on sacct's words."""
+
+    class Executor:
+        next_seconds_between_status_checks = None
+
+        async def check_active_jobs(self, active_jobs):
+            states, _ = await plugin.query_job_status("sacct", None)
+            for job in active_jobs:
+                if states[job] not in ("CANCELLED", "COMPLETED"):
+                    yield job
+            self.next_seconds_between_status_checks = 180
+
+    async def query_job_status(command, logger):
+        states = {"1": "CANCELLED by 0", "2": "RUNNING", "3": "COMPLETED"}
+        return (states, 0.1) if command == "sacct" else (None, None)
+
+    plugin = SimpleNamespace(Executor=Executor, query_job_status=query_job_status)
+    return plugin
+
+
+def test_a_job_that_somebody_cancelled_counts_as_ended_and_the_next_look_comes_soon(plugin):
+    look_often(plugin)
+    executor = plugin.Executor()
+
+    async def active():
+        return [job async for job in executor.check_active_jobs(["1", "2", "3"])]
+
+    assert asyncio.run(active()) == ["2"]
+    assert executor.next_seconds_between_status_checks == LONGEST_WAIT
+
+
+def test_an_answer_that_did_not_come_stays_none(plugin):
+    look_often(plugin)
+    assert asyncio.run(plugin.query_job_status("squeue", None)) == (None, None)
+
+
+def test_the_plugin_has_what_is_mended():
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm", reason="needs the extra slurm")
+    assert asyncio.iscoroutinefunction(plugin.query_job_status)
+    assert hasattr(plugin.Executor, "check_active_jobs")
+
+
+def test_what_a_job_asks_for_is_what_its_resources_say():
+    resources = {"slurm_partition": "work", "mem_mb": 5000, "gpu": 1, "runtime": "<TBD>"}
+    job = SimpleNamespace(
+        rule=SimpleNamespace(name="activations"), output=["x"], threads=4, resources=resources
+    )
+    asked = asked_by(job)
+    assert (asked.job, asked.partition, asked.cores) == ("activations (x)", "work", 4)
+    assert (asked.memory_mb, asked.gpus, asked.minutes) == (5000, 1, 0)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("slurm", True), ("local", False), (None, False)])
+def test_only_a_process_that_submits_to_slurm_asks_it(name, expected):
+    plugin = None if name is None else SimpleNamespace(name=name)
+    assert on_slurm(SimpleNamespace(executor_plugin=plugin)) == expected
