@@ -4,7 +4,7 @@ A concept is represented by one generator unit and by that unit's strongest budd
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ import pandas as pd
 from rosetta_steps.display.heatmaps import scale
 from rosetta_steps.runtime.errors import UserError
 
+# Models beside each other on a page or in a figure; nobody reads a row of a thousand pictures.
+MOST_SHOWN = 12
 EMPTY_REASON = (
     "No concepts: no unit of the generator has a best buddy in every model, so there is nothing to "
     "show. Fewer models, a larger K (best buddies are mutual among the K nearest neighbours) or "
@@ -54,6 +56,14 @@ class Concept:
     def units(self) -> tuple[Unit, ...]:
         """Generator unit and models' units, in the order of the columns of every figure."""
         return (self.generator_unit, *self.model_units)
+
+    def of_models(self, places: Sequence[int]) -> "Concept":
+        """Return the concept with the units of some models only, by their places in model_units."""
+        return replace(
+            self,
+            model_units=tuple(self.model_units[place] for place in places),
+            correlations=tuple(self.correlations[place] for place in places),
+        )
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,26 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
             )
         )
     return concepts
+
+
+def shown_models(concepts: Sequence[Concept], models: Sequence[str]) -> list[str]:
+    """Choose the models whose units are drawn: all, or of many those that match best.
+
+    Args:
+        concepts: Concepts of a dictionary, with a unit of each model.
+        models: Names of the models, in the order of the concepts' units.
+
+    Returns:
+        At most MOST_SHOWN names in the order of `models`: those with the highest mean correlation
+        over the concepts.
+    """
+    if len(models) <= MOST_SHOWN:
+        return list(models)
+    if not concepts:
+        return list(models[:MOST_SHOWN])
+    mean = np.mean([concept.correlations for concept in concepts], axis=0)
+    best = np.argsort(-mean, kind="stable")[:MOST_SHOWN]
+    return [models[place] for place in sorted(best)]
 
 
 def choose_examples(

@@ -99,7 +99,7 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
     origin = f"seed {attrs['seed']}" if "seed" in attrs else "from files"
     facts: list[tuple[str, object]] = [
         (first, dictionary.generator),
-        ("Models", ", ".join(dictionary.models)),
+        ("Models", _models(dictionary)),
     ]
     facts += [("Images", f"{dictionary.images} ({origin})")]
     left_out = listed(attrs.get("unreadable"))
@@ -125,6 +125,14 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}{_after(name, left_out)}</dd></div>"
         for name, value in facts
     )
+
+
+def _models(dictionary: Dictionary) -> str:
+    names = ", ".join(dictionary.models)
+    if dictionary.all_models == len(dictionary.models):
+        return names
+    shown = len(dictionary.models)
+    return f"{dictionary.all_models}, of which the {shown} that match best are shown: {names}"
 
 
 def _choices(dictionary: Dictionary) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts
+from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts, shown_models
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import (
@@ -42,7 +42,9 @@ class Dictionary:
         table: Rows of rosetta.csv, one for each pair of a generator unit and a model unit.
         concepts: Concepts in the order of the table.
         generator: Name of the generator.
-        models: Names of the other models, in the order in which their maps were given.
+        models: Names of the other models that are shown, in the order in which their maps were
+            given.
+        all_models: Number of the other models; tables and evidence are of all of them.
         samples: Dataset with `image` (image, rgb, y, x) in [0, 1], read lazily.
         maps: Reader of each model's maps, of matched units or of all units.
         moments: Moments of each model, with `minimum` and `maximum` (channel) for each layer.
@@ -58,6 +60,7 @@ class Dictionary:
     concepts: list[Concept]
     generator: str
     models: list[str]
+    all_models: int
     samples: xr.Dataset
     maps: Mapping[str, MapReader]
     moments: Mapping[str, xr.DataTree]
@@ -159,13 +162,16 @@ def open_dictionary(
                 f"{', '.join(paths)}: add the stores of the others to --{kind}."
             )
     models = [model for model in maps_of if model in others]
-    everyone = [generator, *models]
+    concepts = choose_concepts(rows, models)
+    shown = shown_models(concepts, models)
+    if shown != models:
+        concepts = [concept.of_models([models.index(one) for one in shown]) for concept in concepts]
+    everyone = [generator, *shown]
     found = open_each(MapReader, (maps_of[model] for model in everyone))
     opened = dict(zip(everyone, found, strict=True))
     trees = open_each(open_tree, (moments_of[model] for model in everyone))
     measured = dict(zip(everyone, trees, strict=True))
-    _refuse_unknown_units(table, rows, measured)
-    concepts = choose_concepts(rows, models)
+    _refuse_unknown_units(table, rows[rows["model"].isin(shown)], measured)
     tested = tables_by_model(evidence, generator, read_evidence)
     if evidence and (absent := [model for model in models if model not in tested]):
         raise UserError(
@@ -176,7 +182,8 @@ def open_dictionary(
         table=rows,
         concepts=concepts,
         generator=generator,
-        models=models,
+        models=shown,
+        all_models=len(models),
         samples=images,
         maps=opened,
         moments=measured,

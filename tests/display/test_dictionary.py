@@ -14,7 +14,7 @@ import xarray as xr
 from full_disk import full_disk, message_of
 from PIL import Image
 
-from rosetta_steps.display import choices, figures
+from rosetta_steps.display import choices, exemplars, figures
 from rosetta_steps.display import dictionary as page
 from rosetta_steps.display.exemplars import Unit
 from rosetta_steps.display.reading import (
@@ -307,6 +307,24 @@ def test_the_page_says_what_was_mined(opened, tmp_path):
         "channel 6 · r = 0.80",
     ):
         assert fact in text, fact
+
+
+def test_of_many_models_those_that_match_best_are_shown_and_the_table_keeps_all(
+    inputs, opened, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exemplars, "MOST_SHOWN", 1)
+    few = open_dictionary(**inputs)
+    mean = np.mean([concept.correlations for concept in opened.concepts], axis=0)
+    best = int(mean.argmax())
+    assert few.models == [opened.models[best]] and few.all_models == 2
+    assert [one.strength for one in few.concepts] == [one.strength for one in opened.concepts]
+    assert [one.units for one in few.concepts] == [
+        (one.generator_unit, one.model_units[best]) for one in opened.concepts
+    ]
+    assert len(few.table) == len(opened.table)
+    page.write_page(few, tmp_path / "index.html")
+    assert "2, of which the 1 that match best are shown" in (tmp_path / "index.html").read_text()
+    assert len(figures.figure3(few).axes) < len(figures.figure3(opened).axes)
 
 
 def test_the_page_of_photos_names_their_files(of_photos, tmp_path):

@@ -7,6 +7,7 @@ from rosetta_steps.workflow.checking import Checked, settled
 from rosetta_steps.maps.settings import MATCHED
 from rosetta_steps.workflow.needed import Needs
 from rosetta_steps.workflow.rules import DUMPED, Rules, manifests_of, names, stores, words_of
+from rosetta_steps.workflow.words import braced
 
 
 wildcard_constraints:
@@ -23,7 +24,8 @@ try:
     config.clear()
     config.update(settled_config)
     CHECKED = Checked(config, ORIGINS)
-    CHECKED.everything()
+    if workflow.is_main_process:  # and not again in each job of a cluster
+        CHECKED.everything()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

@@ -63,16 +63,18 @@ rule dictionary_page:
         "benchmarks/dictionary_page/{sample_set}.tsv"
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
-        maps=lambda w, input: stores(input.maps),
-        moments=lambda w, input: stores(input.moments),
+        maps=lambda w, input: braced(stores(input.maps)),
+        moments=lambda w, input: braced(stores(input.moments)),
+        evidence=lambda w, input: braced(input.evidence),
+        untrained=lambda w, input: braced(input.untrained),
         settings=RULES.settings_in_words(),
         identity=identity("page"),
     shell:
         r"""
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
-            --maps {params.maps:q} --moments {params.moments:q} \
-            --evidence {input.evidence:q} --names {input.names:q} \
-            --untrained {input.untrained:q} --settings {params.settings:q} \
+            --maps {params.maps} --moments {params.moments} \
+            --evidence {params.evidence} --names {input.names:q} \
+            --untrained {params.untrained} --settings {params.settings:q} \
             --identity {params.identity} --output {output.page:q} 2>&1 | tee {log:q}
         """
 
@@ -104,8 +106,8 @@ rule figures:
         "benchmarks/figures/{sample_set}.tsv"
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
-        maps=lambda w, input: stores(input.maps),
-        moments=lambda w, input: stores(input.moments),
+        maps=lambda w, input: braced(stores(input.maps)),
+        moments=lambda w, input: braced(stores(input.moments)),
         folder=subpath(output[0], parent=True),
         concepts=config["figures"]["concepts"],
         images=config["figures"]["images"],
@@ -113,7 +115,7 @@ rule figures:
     shell:
         r"""
         python -m rosetta_steps.figures --table {input.table:q} --samples {params.samples:q} \
-            --maps {params.maps:q} --moments {params.moments:q} \
+            --maps {params.maps} --moments {params.moments} \
             --concepts {params.concepts} --images {params.images} \
             --identity {params.identity} --output-directory {params.folder:q} 2>&1 | tee {log:q}
         """
