@@ -1,6 +1,6 @@
 """Jobs of Snakemake on Slurm: refused where no node can run them, and looked at often.
 
-`look_often` mends snakemake-executor-plugin-slurm (2.8.0).
+`mend` is for what snakemake-executor-plugin-slurm 2.8.0 does not do.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,18 @@ from rosetta_steps.runtime.slurm import Asked, refuse_jobs_left, refuse_what_can
 LONGEST_WAIT = 10
 
 
-def look_often(plugin: Any) -> None:
-    """Have the plugin look at jobs at least every LONGEST_WAIT seconds, and know how they ended.
+def mend(plugin: Any) -> None:
+    """Have the plugin look at jobs at least every LONGEST_WAIT seconds, and say how they ended.
 
     Version 2.8.0 takes the state "CANCELLED by 0", as sacct words it, for that of a job that runs,
-    and waits up to 180 seconds between two looks while nothing ends.
+    waits up to 180 seconds between two looks while nothing ends, and says "FAILED" of a job that
+    Slurm killed for its memory.
 
     Args:
         plugin: snakemake_executor_plugin_slurm.
     """
     ask, check = plugin.query_job_status, plugin.Executor.check_active_jobs
+    report = plugin.Executor.report_job_error
 
     async def query_job_status(*arguments, **options):
         states, seconds = await ask(*arguments, **options)
@@ -37,8 +39,31 @@ def look_often(plugin: Any) -> None:
         wait = self.next_seconds_between_status_checks
         self.next_seconds_between_status_checks = min(wait or LONGEST_WAIT, LONGEST_WAIT)
 
+    def report_job_error(self, job_info, msg=None, **options):
+        report(self, job_info, msg=f"{msg or ''}{why_it_ended(job_info)}" or None, **options)
+
+    plugin.Executor.report_job_error = report_job_error
     plugin.query_job_status = query_job_status
     plugin.Executor.check_active_jobs = check_active_jobs
+
+
+def why_it_ended(job_info: Any) -> str:
+    """Return Slurm's own words in the log of a job, and what the job had asked for.
+
+    Args:
+        job_info: What the plugin knows of a job: `job`, and `aux` with its log.
+    """
+    file: Any = (job_info.aux or {}).get("slurm_logfile")
+    try:
+        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, TypeError):
+        return ""
+    said = [line.strip() for line in lines if line.startswith("slurmstepd") and "error:" in line]
+    if not said:
+        return ""
+    known = job_info.job.resources.get
+    asked = f"It had asked for {known('mem_mb')} MB and {known('runtime')} minutes."
+    return f" Slurm: {said[0].partition('error:')[2].strip(' *')}. {asked}"
 
 
 def on_slurm(workflow: Any) -> bool:
@@ -65,7 +90,7 @@ def prepare(workflow: Any) -> tuple[int, float]:
     accounts = [str(job.resources.get("slurm_account") or "") for job in jobs]
     most = refuse_what_cannot_run(map(asked_by, jobs), filter(None, accounts))
     refuse_jobs_left(Path.cwd())
-    look_often(snakemake_executor_plugin_slurm)
+    mend(snakemake_executor_plugin_slurm)
     return most
 
 

@@ -1,11 +1,11 @@
-"""Snakemake's jobs on Slurm are looked at often, and their states are known however worded."""
+"""Snakemake's jobs on Slurm are looked at often, and it is said how they ended."""
 
 import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from rosetta_steps.workflow.slurm import LONGEST_WAIT, asked_by, look_often, on_slurm
+from rosetta_steps.workflow.slurm import LONGEST_WAIT, asked_by, mend, on_slurm
 
 
 @pytest.fixture
@@ -22,6 +22,9 @@ def plugin():
                     yield job
             self.next_seconds_between_status_checks = 180
 
+        def report_job_error(self, job_info, msg=None, aux_logs=None):
+            self.said = msg
+
     async def query_job_status(command, logger):
         states = {"1": "CANCELLED by 0", "2": "RUNNING", "3": "COMPLETED"}
         return (states, 0.1) if command == "sacct" else (None, None)
@@ -31,7 +34,7 @@ def plugin():
 
 
 def test_a_job_that_somebody_cancelled_counts_as_ended_and_the_next_look_comes_soon(plugin):
-    look_often(plugin)
+    mend(plugin)
     executor = plugin.Executor()
 
     async def active():
@@ -41,8 +44,38 @@ def test_a_job_that_somebody_cancelled_counts_as_ended_and_the_next_look_comes_s
     assert executor.next_seconds_between_status_checks == LONGEST_WAIT
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "slurmstepd-n1: error: Step 94.0 exceeded memory limit (727 > 500), being killed",
+            "FAILED. Slurm: Step 94.0 exceeded memory limit (727 > 500), being killed. It had "
+            "asked for 500 MB and 20 minutes.",
+        ),
+        (
+            "slurmstepd-n1: error: *** JOB 97 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT ***",
+            "FAILED. Slurm: JOB 97 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT. It had asked for 500 "
+            "MB and 20 minutes.",
+        ),
+        ("Error: a mistake of the step", "FAILED."),
+    ],
+)
+def test_of_a_job_that_slurm_killed_it_is_said_why_and_what_it_had_asked_for(
+    line, words, plugin, tmp_path
+):
+    (tmp_path / "1.log").write_text(f"before\n{line}\nafter\n")
+    mend(plugin)
+    executor = plugin.Executor()
+    job = SimpleNamespace(resources={"mem_mb": 500, "runtime": 20})
+    info = SimpleNamespace(job=job, aux={"slurm_logfile": tmp_path / "1.log"})
+    executor.report_job_error(info, msg="FAILED.", aux_logs=[])
+    assert executor.said == words
+    executor.report_job_error(SimpleNamespace(job=job, aux={}), msg="FAILED.")
+    assert executor.said == "FAILED."
+
+
 def test_an_answer_that_did_not_come_stays_none(plugin):
-    look_often(plugin)
+    mend(plugin)
     assert asyncio.run(plugin.query_job_status("squeue", None)) == (None, None)
 
 
