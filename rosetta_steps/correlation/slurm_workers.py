@@ -27,7 +27,7 @@ from rosetta_steps.runtime.slurm import WORKERS, Asked, refuse_script, refuse_wh
 LOGS = Path("logs/dask_workers")
 # Seconds after which a worker ends that has lost its scheduler.
 LOST_SECONDS = 60
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.2
 
 
 def asked_by_workers(settings: Correlation) -> Asked:
@@ -115,10 +115,11 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
 
 
 def _wait_for_one(client: Client) -> None:
-    with tqdm(desc="waiting for Slurm to start workers", unit="s", leave=False) as bar:
+    bar_format = "{desc}: {elapsed}"
+    with tqdm(desc="waiting for Slurm to start workers", bar_format=bar_format, leave=False) as bar:
         while not client.scheduler_info(n_workers=-1)["workers"]:
             time.sleep(POLL_SECONDS)
-            bar.update(1)
+            bar.refresh()
 
 
 def _minutes() -> int:
