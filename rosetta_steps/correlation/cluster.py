@@ -132,13 +132,13 @@ def refuse_other_workers(client: Client, job: Job, scratch: Path, *, devices: bo
     Raises:
         ValueError: Something differs; the message names the worker, the difference and the remedy.
     """
-    own = seen(job.paths, str(scratch), False)
+    own = seen(job.paths, str(scratch))
     found = client.run(seen, job.paths, str(scratch), devices, on_error="return")
     for worker, of_worker in found.items():
         refuse_differences(worker, of_worker, own)
 
 
-def seen(paths: list[str], scratch: str, devices: bool) -> dict[str, str]:
+def seen(paths: list[str], scratch: str, devices: bool = False) -> dict[str, str]:
     """Return versions and digests of files that this process sees, for comparison with others.
 
     Args:

@@ -10,7 +10,6 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from rosetta_steps.correlation.units import RUN_BYTES, Units
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
 from rosetta_steps.maps.splits import split_of
+from rosetta_steps.runtime.environment import version_of
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
 from rosetta_steps.storage.files import whole_file
@@ -150,16 +150,9 @@ class Job:
 @cache
 def software() -> tuple[str, ...]:
     """Return the versions that a result depends on: Python, packages, and this package's code."""
-    versions = [f"{name} {_version(name)}" for name in PACKAGES]
+    versions = map(version_of, PACKAGES)
     own = f"rosetta_steps {code_of('correlation.step')}"
     return (f"Python {platform.python_version()}", *versions, own)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "is not installed"
 
 
 def identities(paths: list[str]) -> tuple[str, ...]:

@@ -48,22 +48,24 @@ def mend(plugin: Any) -> None:
 
 
 def why_it_ended(job_info: Any) -> str:
-    """Return Slurm's own words in the log of a job, and what the job had asked for.
+    """Return why a job failed, as far as Slurm or Snakemake on the node says so.
 
     Args:
         job_info: What the plugin knows of a job: `job`, and `aux` with its log.
     """
     file: Any = (job_info.aux or {}).get("slurm_logfile")
-    try:
-        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, TypeError):
+    if file is None:  # it was not submitted
         return ""
-    said = [line.strip() for line in lines if line.startswith("slurmstepd") and "error:" in line]
-    if not said:
-        return ""
-    known = job_info.job.resources.get
-    asked = f"It had asked for {known('mem_mb')} MB and {known('runtime')} minutes."
-    return f" Slurm: {said[0].partition('error:')[2].strip(' *')}. {asked}"
+    if not Path(file).exists():
+        return f" It wrote no log: does the node see {Path.cwd()}?"
+    lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    killed = [line.strip() for line in lines if line.startswith("slurmstepd") and "error:" in line]
+    if killed:
+        known = job_info.job.resources.get
+        asked = f"It had asked for {known('mem_mb')} MB and {known('runtime')} minutes."
+        return f" Slurm: {killed[0].partition('error:')[2].strip(' *')}. {asked}"
+    refused = [number for number, line in enumerate(lines) if line.startswith("WorkflowError in")]
+    return f" {lines[refused[0] + 1].strip()}" if refused and refused[0] + 1 < len(lines) else ""
 
 
 def on_slurm(workflow: Any) -> bool:

@@ -57,6 +57,7 @@ def test_a_job_that_somebody_cancelled_counts_as_ended_and_the_next_look_comes_s
             "FAILED. Slurm: JOB 97 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT. It had asked for 500 "
             "MB and 20 minutes.",
         ),
+        ("WorkflowError in file Snakefile, line 9:", "FAILED. after"),
         ("Error: a mistake of the step", "FAILED."),
     ],
 )
@@ -72,6 +73,14 @@ def test_of_a_job_that_slurm_killed_it_is_said_why_and_what_it_had_asked_for(
     assert executor.said == words
     executor.report_job_error(SimpleNamespace(job=job, aux={}), msg="FAILED.")
     assert executor.said == "FAILED."
+
+
+def test_of_a_job_without_a_log_it_is_asked_whether_the_node_sees_the_folder(plugin, tmp_path):
+    mend(plugin)
+    executor = plugin.Executor()
+    info = SimpleNamespace(job=None, aux={"slurm_logfile": tmp_path / "1.log"})
+    executor.report_job_error(info, msg="FAILED.")
+    assert executor.said.startswith("FAILED. It wrote no log: does the node see /")
 
 
 def test_an_answer_that_did_not_come_stays_none(plugin):
