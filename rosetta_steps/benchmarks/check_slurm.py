@@ -36,7 +36,7 @@ IMAGES, MANY_IMAGES = 16, 2000  # of the dictionary, and of what takes long enou
 DUMP = f"results/activations/many/{MODEL}.zarr"
 TABLE = f"results/correlations/many/{GENERATOR}--{MODEL}.zarr"
 REPORTED_SECONDS = 60
-PATIENCE = 180  # seconds for something to happen
+PATIENCE = 300  # seconds for something to happen
 
 
 class Check:
