@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from rosetta_steps.maps import plan as module
 from rosetta_steps.maps.plan import existing_folder, lies_there, plan
+from rosetta_steps.runtime.needs import FEWEST_MINUTES
 from rosetta_steps.storage.manifests import manifest_path
 
 MODELS = ["dcgan-digiface", "efficientnet-lite0"]
@@ -16,6 +17,10 @@ UNITS = 960  # of dcgan-digiface: 512 + 256 + 128 + 64
 
 
 def planned(folder=Path("nowhere"), images=10, per_file=4, **settings):
+    return planned_with_needs(folder, images, per_file, **settings)[0]
+
+
+def planned_with_needs(folder=Path("nowhere"), images=10, per_file=4, **settings):
     return plan(
         MODELS,
         "config/models.yaml",
@@ -38,6 +43,17 @@ def test_more_neighbours_than_a_model_has_units_are_refused_with_the_model(neigh
 
 def test_as_many_neighbours_as_units_are_planned():
     assert "dcgan-digiface" in planned(neighbours=UNITS)
+
+
+def test_what_the_plan_says_of_a_models_memory_is_what_its_job_asks_for():
+    text, needs = planned_with_needs(per_file=32)
+    assert needs["dcgan-digiface"]["units"] == UNITS
+    for model, of_model in needs.items():
+        (line,) = (line for line in text.split("\n") if line.startswith(f"{model} "))
+        assert line.endswith(f" {of_model['memory_mb'] / 1000:.1f} GB")
+        assert of_model["minutes"] >= FEWEST_MINUTES
+    smaller, larger = (planned_with_needs(per_file=n)[1][MODELS[1]]["memory_mb"] for n in (4, 64))
+    assert smaller < larger
 
 
 @pytest.mark.parametrize("splits", [0, 6, 10**6])

@@ -234,7 +234,7 @@ def test_a_loader_that_does_not_fit_the_role_is_refused(tmp_path):
 
 def planned(layers, **settings):
     models = ["dcgan-digiface", "efficientnet-lite0"]
-    return plan(
+    text, _ = plan(
         models,
         ZOO,
         layers,
@@ -244,6 +244,7 @@ def planned(layers, **settings):
         images_per_shard=32,
         **settings,
     )
+    return text
 
 
 def test_each_pattern_of_a_mixed_zoo_matches_some_model():
