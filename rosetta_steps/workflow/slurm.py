@@ -40,7 +40,8 @@ def mend(plugin: Any) -> None:
         self.next_seconds_between_status_checks = min(wait or LONGEST_WAIT, LONGEST_WAIT)
 
     def report_job_error(self, job_info, msg=None, **options):
-        report(self, job_info, msg=f"{msg or ''}{why_it_ended(job_info)}" or None, **options)
+        words = f"{msg or ''}{why_it_ended(job_info)} "  # Snakemake puts its own behind
+        report(self, job_info, msg=words, **options)
 
     plugin.Executor.report_job_error = report_job_error
     plugin.query_job_status = query_job_status
@@ -48,7 +49,7 @@ def mend(plugin: Any) -> None:
 
 
 def why_it_ended(job_info: Any) -> str:
-    """Return why a job failed, as far as Slurm or Snakemake on the node says so.
+    """Return why a job failed, as far as Slurm, the step or Snakemake on the node says so.
 
     Args:
         job_info: What the plugin knows of a job: `job`, and `aux` with its log.
@@ -64,6 +65,8 @@ def why_it_ended(job_info: Any) -> str:
         known = job_info.job.resources.get
         asked = f"It had asked for {known('mem_mb')} MB and {known('runtime')} minutes."
         return f" Slurm: {killed[0].partition('error:')[2].strip(' *')}. {asked}"
+    if of_the_step := [line for line in lines if line.startswith("Error: ")]:
+        return f" {of_the_step[0]}"
     refused = [number for number, line in enumerate(lines) if line.startswith("WorkflowError in")]
     return f" {lines[refused[0] + 1].strip()}" if refused and refused[0] + 1 < len(lines) else ""
 

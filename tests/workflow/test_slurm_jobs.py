@@ -23,7 +23,7 @@ def plugin():
             self.next_seconds_between_status_checks = 180
 
         def report_job_error(self, job_info, msg=None, aux_logs=None):
-            self.said = msg
+            self.said = msg.strip()
 
     async def query_job_status(command, logger):
         states = {"1": "CANCELLED by 0", "2": "RUNNING", "3": "COMPLETED"}
@@ -58,7 +58,8 @@ def test_a_job_that_somebody_cancelled_counts_as_ended_and_the_next_look_comes_s
             "MB and 20 minutes.",
         ),
         ("WorkflowError in file Snakefile, line 9:", "FAILED. after"),
-        ("Error: a mistake of the step", "FAILED."),
+        ("Error: what the step says. Do this.", "FAILED. Error: what the step says. Do this."),
+        ("Traceback", "FAILED."),
     ],
 )
 def test_of_a_job_that_slurm_killed_it_is_said_why_and_what_it_had_asked_for(
