@@ -8,7 +8,6 @@ import getpass
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,18 +74,12 @@ REMEDIES = {
 NAMES = {"cores": "cores", "memory_mb": "MB of memory", "gpus": "GPUs", "minutes": "minutes"}
 
 
-def refuse_what_cannot_run(
-    asked: Iterable[Asked], accounts: Iterable[str] = ()
-) -> tuple[int, float]:
+def refuse_what_cannot_run(asked: Iterable[Asked], accounts: Iterable[str] = ()) -> None:
     """Refuse jobs that no node of their partition can run, before any is submitted.
 
     Args:
         asked: What every job asks for.
         accounts: Accounts that jobs are submitted under.
-
-    Returns:
-        Megabytes of the smallest of the partitions' largest nodes, and minutes of the shortest of
-        the partitions' time limits: what a job may ask for at most.
 
     Raises:
         ValueError: There is no Slurm here, no such account or partition, or no node that can run
@@ -105,9 +98,14 @@ def refuse_what_cannot_run(
         if one.partition not in nodes:
             nodes[one.partition] = nodes_of(one.partition), longest_minutes(one.partition)
         refuse_job(one, *nodes[one.partition])
-    largest = [max(node.memory_mb for node in of_partition) for of_partition, _ in nodes.values()]
-    longest = [of_partition for _, of_partition in nodes.values()]
-    return min(largest, default=sys.maxsize), min(longest, default=float("inf"))
+
+
+def most_of(partitions: Iterable[str]) -> tuple[float, float]:
+    """Return megabytes and minutes that a job may ask for at most in each of some partitions."""
+    chosen = set(partitions)
+    largest = [max(node.memory_mb for node in nodes_of(one)) for one in chosen]
+    unbounded = float("inf")
+    return min(largest, default=unbounded), min(map(longest_minutes, chosen), default=unbounded)
 
 
 def refuse_job(one: Asked, nodes: list[Node], longest: float) -> None:

@@ -24,6 +24,8 @@ from rosetta_steps.workflow.rules import Rules
 BESIDE_MAPS = 3000
 # Steps whose memory a plan knows, by the model that runs.
 PLANNED = ("activations", "streams", "moments")
+# Steps that take no longer than to run the model and write its maps, whose minutes a plan knows.
+TIMED = (*PLANNED, "matched_maps", "image_sums")
 
 
 class Needs:
@@ -67,21 +69,30 @@ class Needs:
                 once = self._of_a_correlation(wildcards, threads)
             elif step == "inversion":
                 once = BESIDE_MAPS + round(1000 * self.config["inversion"]["memory_gb"])
+            elif step in PLANNED:
+                once = self._planned(wildcards, "memory_mb", USUAL[step])
             else:
-                once = self._planned(wildcards, step, "memory_mb", USUAL[step])
+                once = USUAL[step]
             return int(min(attempt * once, max(once, self.most[0])))
 
         return megabytes
 
-    def minutes(self, wildcards: Any, attempt: int) -> int:
-        """Minutes that a job that runs a model may take, at most."""
-        once = self._planned(wildcards, "activations", "minutes", MINUTES)
-        return int(min(attempt * once, max(once, self.most[1])))
+    def minutes(self, step: str) -> Callable[..., int]:
+        """Minutes that a job may take, as a function of its wildcards and attempt.
 
-    def _planned(self, wildcards: Any, step: str, key: str, usual: int) -> int:
-        if step not in PLANNED:
-            return usual
-        return self._of(wildcards.sample_set, wildcards.model).get(key, usual)
+        Args:
+            step: As `memory` has it.
+        """
+
+        def minutes(wildcards: Any, attempt: int) -> int:
+            once = self._planned(wildcards, "minutes", MINUTES) if step in TIMED else MINUTES
+            return int(min(attempt * once, max(once, self.most[1])))
+
+        return minutes
+
+    def _planned(self, wildcards: Any, key: str, usual: int) -> int:
+        model = getattr(wildcards, "model", None) or wildcards.b
+        return self._of(wildcards.sample_set, model).get(key, usual)
 
     def _of(self, sample_set: str, model: str) -> Mapping[str, int]:
         plan = read_needs(Path(f"results/plans/{sample_set}.json"))

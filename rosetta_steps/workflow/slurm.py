@@ -3,11 +3,12 @@
 `mend` is for what snakemake-executor-plugin-slurm 2.8.0 does not do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rosetta_steps.runtime.slurm import Asked, refuse_jobs_left, refuse_what_cannot_run
+from rosetta_steps.runtime.slurm import Asked, most_of, refuse_jobs_left, refuse_what_cannot_run
 
 # Seconds between two looks at the jobs, at most: one question about all jobs of the run. The plugin
 # waits longer and longer, up to 180.
@@ -77,26 +78,31 @@ def on_slurm(workflow: Any) -> bool:
     return plugin is not None and plugin.name == "slurm"
 
 
-def prepare(workflow: Any) -> tuple[int, float]:
+def prepare(workflow: Any) -> tuple[float, float]:
     """Refuse what cannot run on this cluster, and look at jobs often (the Snakefile's onstart).
 
     Args:
         workflow: Snakemake's, with its jobs.
 
     Returns:
-        As refuse_what_cannot_run has it.
+        Megabytes and minutes that a job may ask for at most.
 
     Raises:
         ValueError: As refuse_what_cannot_run has it.
     """
     import snakemake_executor_plugin_slurm
 
-    jobs = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
-    accounts = [str(job.resources.get("slurm_account") or "") for job in jobs]
-    most = refuse_what_cannot_run(map(asked_by, jobs), filter(None, accounts))
+    dag = workflow.dag
+    single = [job for job in dag.needrun_jobs() if not workflow.is_local(job.rule)]
+    together: dict[Any, list] = {}
+    for job in single:
+        together.setdefault(dag.get_job_group(job) or job, []).append(job)
+    accounts = [str(job.resources.get("slurm_account") or "") for job in single]
+    asked = [asked_by_chain([asked_by(job) for job in jobs]) for jobs in together.values()]
+    refuse_what_cannot_run(asked, filter(None, accounts))
     refuse_jobs_left(Path.cwd())
     mend(snakemake_executor_plugin_slurm)
-    return most
+    return most_of(one.partition for one in asked)
 
 
 def asked_by(job: Any) -> Asked:
@@ -108,10 +114,25 @@ def asked_by(job: Any) -> Asked:
         return value if isinstance(value, int) else 0  # not known before its inputs are there
 
     return Asked(
-        job=f"{job.rule.name} ({next(iter(job.output), '')})",
+        job=f"{job.name} ({next(iter(job.output), '')})",
         partition=str(known("slurm_partition") or ""),
         cores=job.threads,
         memory_mb=number("mem_mb"),
         gpus=number("gpu"),
         minutes=number("runtime"),
+    )
+
+
+def asked_by_chain(jobs: Sequence[Asked]) -> Asked:
+    """Return what jobs ask for that run one after the other in one Slurm job.
+
+    Snakemake would say the same of the group, but keep to it when a plan knows more.
+    """
+    return replace(
+        jobs[0],
+        job=" with ".join(one.job for one in jobs),
+        cores=max(one.cores for one in jobs),
+        memory_mb=max(one.memory_mb for one in jobs),
+        gpus=max(one.gpus for one in jobs),
+        minutes=sum(one.minutes for one in jobs),
     )

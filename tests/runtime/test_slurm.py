@@ -9,6 +9,7 @@ from rosetta_steps.runtime.slurm import (
     gpus_in,
     longest_minutes,
     minutes_in,
+    most_of,
     refuse_account,
     refuse_forgotten_jobs,
     refuse_job,
@@ -104,10 +105,8 @@ def test_nodes_and_limits_are_those_of_sinfo(program):
 
 
 def test_what_a_job_may_ask_for_at_most_is_that_of_the_largest_node(program):
-    for name in ("sbatch", "scontrol", "sacctmgr"):
-        program(name)
     program("sinfo", "n1|4|16000|gpu:2|work\nn2|4|32000|gpu:2|work")
-    assert refuse_what_cannot_run([asked()]) == (32000, float("inf"))
+    assert most_of(["work"]) == (32000, float("inf"))
 
 
 def test_an_account_that_a_user_does_not_have_is_refused_with_those_that_they_do(program):

@@ -33,7 +33,7 @@ def write_plan(folder, **models):
 
 def test_without_a_plan_a_job_asks_for_the_usual(needs):
     assert needs().memory("activations")(ONE, attempt=1, threads=8) == USUAL["activations"]
-    assert needs().minutes(ONE, attempt=1) == MINUTES
+    assert needs().minutes("activations")(ONE, attempt=1) == MINUTES
 
 
 def test_a_job_asks_for_what_the_plan_says_of_its_model_and_of_a_copy_of_it(needs, tmp_path):
@@ -41,7 +41,16 @@ def test_a_job_asks_for_what_the_plan_says_of_its_model_and_of_a_copy_of_it(need
     copy = SimpleNamespace(sample_set="tiny", model="one.untrained-0")
     for wildcards in (ONE, copy):
         assert needs().memory("activations")(wildcards, attempt=1, threads=8) == 5100
-        assert needs().minutes(wildcards, attempt=1) == 33
+        assert needs().minutes("activations")(wildcards, attempt=1) == 33
+
+
+def test_what_a_plan_does_not_time_may_take_hours(needs, tmp_path):
+    write_plan(tmp_path, one={"memory_mb": 5100, "minutes": 33, "units": 9})
+    minutes = {
+        step: needs().minutes(step)(PAIR, attempt=1) for step in ("image_sums", "correlation")
+    }
+    assert minutes == {"image_sums": 33, "correlation": MINUTES}
+    assert needs().minutes("inversion")(SimpleNamespace(arm="all"), attempt=1) == MINUTES
 
 
 def test_a_job_that_is_tried_again_asks_for_more_up_to_what_a_node_has(needs):
@@ -50,7 +59,10 @@ def test_a_job_that_is_tried_again_asks_for_more_up_to_what_a_node_has(needs):
     assert [memory(ONE, attempt=n, threads=1) for n in (1, 2, 3)] == [usual, 2 * usual, 3 * usual]
     chosen.most = (1.5 * usual, 1.5 * MINUTES)
     assert [memory(ONE, attempt=n, threads=1) for n in (1, 2)] == [usual, 1.5 * usual]
-    assert [chosen.minutes(ONE, attempt=n) for n in (1, 2)] == [MINUTES, 1.5 * MINUTES]
+    assert [chosen.minutes("activations")(ONE, attempt=n) for n in (1, 2)] == [
+        MINUTES,
+        1.5 * MINUTES,
+    ]
 
 
 def test_a_correlation_asks_for_its_workers_and_for_what_the_tables_of_its_units_take(

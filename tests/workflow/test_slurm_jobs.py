@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rosetta_steps.workflow.slurm import LONGEST_WAIT, asked_by, mend, on_slurm
+from rosetta_steps.runtime.slurm import Asked
+from rosetta_steps.workflow.slurm import LONGEST_WAIT, asked_by, asked_by_chain, mend, on_slurm
 
 
 @pytest.fixture
@@ -97,12 +98,21 @@ def test_the_plugin_has_what_is_mended():
 
 def test_what_a_job_asks_for_is_what_its_resources_say():
     resources = {"slurm_partition": "work", "mem_mb": 5000, "gpu": 1, "runtime": "<TBD>"}
-    job = SimpleNamespace(
-        rule=SimpleNamespace(name="activations"), output=["x"], threads=4, resources=resources
-    )
+    job = SimpleNamespace(name="activations", output=["x"], threads=4, resources=resources)
     asked = asked_by(job)
     assert (asked.job, asked.partition, asked.cores) == ("activations (x)", "work", 4)
     assert (asked.memory_mb, asked.gpus, asked.minutes) == (5000, 1, 0)
+
+
+def test_jobs_that_share_a_slurm_job_ask_for_the_most_of_each_and_for_all_their_minutes():
+    jobs = [
+        Asked(job=name, partition="work", cores=c, memory_mb=mb, gpus=gpus, minutes=minutes)
+        for name, c, mb, gpus, minutes in (("a", 8, 5000, 1, 240), ("b", 1, 9000, 0, 30))
+    ]
+    asked = asked_by_chain(jobs)
+    assert (asked.job, asked.cores, asked.memory_mb) == ("a with b", 8, 9000)
+    assert (asked.gpus, asked.minutes) == (1, 270)
+    assert asked_by_chain(jobs[:1]) == jobs[0]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("slurm", True), ("local", False), (None, False)])

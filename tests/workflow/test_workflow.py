@@ -154,6 +154,7 @@ def test_a_rule_that_takes_a_gpu_leaves_that_to_one_word_of_the_config_and_says_
     for name, body in takes.items():
         assert re.search(r" gpu=(lambda w: )?NEEDS\.gpus\(", body), name
         assert "mem_mb=NEEDS.memory(" in body, name
+        assert "runtime=NEEDS.minutes(" in body, name
 
 
 def test_the_profile_for_slurm_asks_for_two_words_and_groups_rules_that_exist():

@@ -32,7 +32,7 @@ rule activations:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("activations"),
-        runtime=NEEDS.minutes,
+        runtime=NEEDS.minutes("activations"),
     params:
         stream=RULES.stream_options,
         splits=config["correlation"]["splits"],
@@ -70,7 +70,7 @@ rule streams:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("streams"),
-        runtime=NEEDS.minutes,
+        runtime=NEEDS.minutes("streams"),
     params:
         identity=identity("stream"),
         stream=RULES.stream_options,
@@ -97,7 +97,7 @@ rule moments:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("moments"),
-        runtime=NEEDS.minutes,
+        runtime=NEEDS.minutes("moments"),
     params:
         store=subpath(output[0], strip_suffix=".done.json"),
         splits=config["correlation"]["splits"],

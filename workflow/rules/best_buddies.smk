@@ -45,6 +45,7 @@ rule matched_maps:
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs_model(w.sample_set, w.model))),
         mem_mb=NEEDS.memory("matched_maps"),
+        runtime=NEEDS.minutes("matched_maps"),
     params:
         maps=lambda w, input: stores([input.maps]),
         side=RULES.side_of,

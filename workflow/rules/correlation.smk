@@ -25,6 +25,7 @@ rule correlation:
     resources:  # no parameters, because the result does not depend on them
         gpu=NEEDS.gpus(0 if NEEDS.workers_apart else config["correlation"]["gpus"]),
         mem_mb=NEEDS.memory("correlation"),
+        runtime=NEEDS.minutes("correlation"),
         worker_gpus=NEEDS.gpus(config["correlation"]["gpus"]),
         worker_gb=str(config["correlation"]["memory_gb"]),
         worker_gpu_gb=str(config["correlation"]["gpu_memory_gb"]),

@@ -27,6 +27,7 @@ rule edit:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
+        runtime=NEEDS.minutes("inversion"),
     params:
         generator=RULES.generator_of_edit,
         models=RULES.guides_of_edit,

@@ -33,6 +33,7 @@ rule image_sums:
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
         mem_mb=NEEDS.memory("image_sums"),
+        runtime=NEEDS.minutes("image_sums"),
     params:
         maps_a=lambda w, input: stores([input.maps_a]),
         maps_b=subpath(input.maps_b, strip_suffix=".done.json"),
@@ -66,6 +67,7 @@ rule covariances:
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
         mem_mb=NEEDS.memory("covariances"),
+        runtime=NEEDS.minutes("covariances"),
     params:
         maps=lambda w, input: stores([input.maps]),
         moments=subpath(input.moments, strip_suffix=".done.json"),
@@ -150,6 +152,7 @@ rule permute:
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
         mem_mb=NEEDS.memory("permutations"),
+        runtime=NEEDS.minutes("permutations"),
     params:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),
@@ -192,6 +195,7 @@ rule parts:
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
         mem_mb=NEEDS.memory("parts"),
+        runtime=NEEDS.minutes("parts"),
     params:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),

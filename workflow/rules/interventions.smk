@@ -24,6 +24,7 @@ rule intervention:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("intervention"),
+        runtime=NEEDS.minutes("intervention"),
     params:
         generator=RULES.generator_of_intervention,
         zoo=config["zoo"],

@@ -30,6 +30,7 @@ rule visualise:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
+        runtime=NEEDS.minutes("inversion"),
     params:
         samples=subpath(input.samples, strip_suffix=".done.json"),
         maps=lambda w, input: stores(input.maps),
@@ -129,6 +130,7 @@ rule figure_of_maps:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
+        runtime=NEEDS.minutes("inversion"),
     params:
         kind=lambda w: "guidance" if w.figure == "figure4" else "translation",
         models=RULES.guides_of,
@@ -171,6 +173,7 @@ rule animation:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
+        runtime=NEEDS.minutes("inversion"),
     params:
         arm=subpath(input.arm, strip_suffix=".done.json"),
         targets=subpath(input.targets, strip_suffix=".done.json"),

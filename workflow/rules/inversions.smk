@@ -24,6 +24,7 @@ rule invert:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
+        runtime=NEEDS.minutes("inversion"),
     params:
         generator=RULES.generator_of,
         models=RULES.guides_of,
@@ -66,6 +67,7 @@ rule inversion_table:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion_table"),
+        runtime=NEEDS.minutes("inversion_table"),
     params:
         zoo=config["zoo"],
         metrics=RULES.of_tabled("metrics"),

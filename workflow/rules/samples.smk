@@ -22,6 +22,7 @@ rule sampling:
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("sampling"),
+        runtime=NEEDS.minutes("sampling"),
     params:
         generator=RULES.of_set("generator"),
         images=RULES.of_set("images"),
