@@ -166,6 +166,11 @@ def refuse_differences(worker: str, found: dict[str, str] | Exception, own: dict
     """
     if isinstance(found, UserError):
         raise found
+    if isinstance(found, OSError):  # Dask's word for a connection that closed is one
+        raise UserError(
+            f"the worker at {worker} ended while it was asked what it sees ({found}). Its log says "
+            "why; if it ran out of memory, raise correlation.memory_gb in the config."
+        )
     if isinstance(found, Exception):
         raise UserError(
             f"the worker at {worker} cannot run rosetta_steps ({found}). Start it in this "

@@ -10,9 +10,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from distributed import Client
 from tqdm import tqdm
@@ -22,12 +24,18 @@ from rosetta_steps.correlation.pieces import Job
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.runtime.needs import MINUTES, OF_A_GPU_WORKER
-from rosetta_steps.runtime.slurm import WORKERS, Asked, refuse_script, refuse_what_cannot_run
+from rosetta_steps.runtime.slurm import (
+    WORKERS,
+    Asked,
+    jobs_there,
+    refuse_script,
+    refuse_what_cannot_run,
+)
 
 LOGS = Path("logs/dask_workers")
 # Seconds after which a worker ends that has lost its scheduler.
 LOST_SECONDS = 60
-POLL_SECONDS = 0.2
+POLL_SECONDS, LOOK_POLLS = 0.2, 25  # Slurm itself is asked every 5 seconds
 
 
 def asked_by_workers(settings: Correlation) -> Asked:
@@ -58,8 +66,8 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
         title: Name of the folder of their logs in LOGS.
 
     Raises:
-        ValueError: dask-jobqueue or Slurm is not there, no node can run such a job, or a worker
-            sees other files or other versions of packages.
+        ValueError: dask-jobqueue or Slurm is not there, no node can run such a job, all jobs ended
+            before a worker was there, or one sees other files or other versions of packages.
     """
     try:
         from dask_jobqueue import SLURMCluster
@@ -109,17 +117,43 @@ def slurm_workers(settings: Correlation, job: Job, scratch: Path, title: str) ->
             f"with {settings.workers_per_job} workers each; their logs: {logs}",
             flush=True,
         )
-        _wait_for_one(client)
+        _wait_for_one(cluster, logs)
         refuse_other_workers(client, job, scratch, devices=bool(settings.gpus))
         yield client
 
 
-def _wait_for_one(client: Client) -> None:
+def _wait_for_one(cluster: Any, logs: Path) -> None:
+    # dask-jobqueue waits for ever for a job that ended before its worker was there.
     bar_format = "{desc}: {elapsed}"
     with tqdm(desc="waiting for Slurm to start workers", bar_format=bar_format, leave=False) as bar:
-        while not client.scheduler_info(n_workers=-1)["workers"]:
+        for poll in count(1):
+            if cluster.scheduler_info["workers"]:
+                return
+            submitted = {job.job_id for job in cluster.workers.values() if job.job_id}
+            if poll % LOOK_POLLS == 0 and submitted and not jobs_there(submitted):
+                refuse_ended_jobs(submitted, logs)
             time.sleep(POLL_SECONDS)
             bar.refresh()
+
+
+def refuse_ended_jobs(jobs: Iterable[str], logs: Path) -> None:
+    """Refuse jobs of workers of which none ever connected.
+
+    Args:
+        jobs: Their numbers.
+        logs: Folder of their logs.
+
+    Raises:
+        ValueError: Always; the message has the end of a log, or that there is none.
+    """
+    number = max(jobs, key=int)
+    files = sorted(logs.glob(f"*{number}.err"))
+    lines = [line.strip() for file in files for line in file.read_text().splitlines()]
+    said = f"ends: {lines[-1]}" if lines else f"says nothing. Does its node see {Path.cwd()}?"
+    raise UserError(
+        f"Slurm's job {number} of Dask workers ended before a worker had connected; its log "
+        f"({files[0] if files else logs}) {said}"
+    )
 
 
 def _minutes() -> int:

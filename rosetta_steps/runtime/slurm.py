@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,6 +249,19 @@ def refuse_jobs_left(folder: Path) -> None:
             f"{_counted(len(left), 'Slurm job')} of an earlier run in {folder} did not end with "
             f"it. Wait until it has ended (squeue), or end it: scancel {' '.join(left)}"
         )
+
+
+def jobs_there(jobs: Collection[str]) -> set[str]:
+    """Return those of this user's jobs that wait or run.
+
+    Args:
+        jobs: Their numbers.
+
+    Raises:
+        ValueError: Slurm does not answer.
+    """
+    there = _ask("squeue", "-h", "-u", getpass.getuser(), "-t", "PD,R,CF,S,RQ", "-o", "%A")
+    return set(there.split()) & set(jobs)
 
 
 def refuse_script(script: str) -> None:

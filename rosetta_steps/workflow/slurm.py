@@ -19,8 +19,8 @@ def mend(plugin: Any) -> None:
     """Have the plugin look at jobs at least every LONGEST_WAIT seconds, and say how they ended.
 
     Version 2.8.0 takes the state "CANCELLED by 0", as sacct words it, for that of a job that runs,
-    waits up to 180 seconds between two looks while nothing ends, and says "FAILED" of a job that
-    Slurm killed for its memory.
+    waits up to 180 seconds between two looks while nothing ends, says "FAILED" of a job that Slurm
+    killed for its memory, and of a group nothing at all.
 
     Args:
         plugin: snakemake_executor_plugin_slurm.
@@ -42,6 +42,8 @@ def mend(plugin: Any) -> None:
 
     def report_job_error(self, job_info, msg=None, **options):
         words = f"{msg or ''}{why_it_ended(job_info)} "  # Snakemake puts its own behind
+        if job_info.job.is_group():  # of a group it would say nothing
+            self.logger.error(words.strip())
         report(self, job_info, msg=words, **options)
 
     plugin.Executor.report_job_error = report_job_error

@@ -11,6 +11,7 @@ import torch
 from brute_force import run
 from conftest import ROOT
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from rosetta_steps.correlation import cluster, pieces, step
 from rosetta_steps.correlation.cluster import refuse_differences, seen
@@ -109,6 +110,12 @@ def test_a_worker_that_joins_later_is_refused_with_its_first_piece(two_stores, t
 def test_a_worker_without_the_package_is_refused():
     error = ModuleNotFoundError("No module named 'rosetta_steps'")
     with pytest.raises(ValueError, match="tcp://there cannot run rosetta_steps .*environment"):
+        refuse_differences("tcp://there", error, {})
+
+
+def test_of_a_worker_that_ended_while_it_was_asked_memory_is_named_and_not_its_environment():
+    error = CommClosedError("Stream is closed")
+    with pytest.raises(ValueError, match="tcp://there ended while .* raise correlation.memory_gb"):
         refuse_differences("tcp://there", error, {})
 
 

@@ -5,7 +5,11 @@ import sys
 import pytest
 
 from rosetta_steps.correlation.settings import Correlation
-from rosetta_steps.correlation.slurm_workers import asked_by_workers, slurm_workers
+from rosetta_steps.correlation.slurm_workers import (
+    asked_by_workers,
+    refuse_ended_jobs,
+    slurm_workers,
+)
 from rosetta_steps.runtime.needs import MINUTES
 
 
@@ -58,3 +62,11 @@ def test_a_machine_without_slurm_is_named_before_anything_is_waited_for(tmp_path
         slurm_workers(Correlation(), None, tmp_path, "a--b"),
     ):
         pass
+
+
+def test_jobs_that_ended_before_a_worker_had_connected_are_refused_with_the_end_of_a_log(tmp_path):
+    (tmp_path / "dask-a--b-10.err").write_text("started\nslurmstepd: Exceeded job memory limit\n")
+    with pytest.raises(ValueError, match="job 10 of .*b-10.err.* ends: .* Exceeded job memory"):
+        refuse_ended_jobs(["9", "10"], tmp_path)
+    with pytest.raises(ValueError, match="job 11 of .* says nothing. Does its node see /"):
+        refuse_ended_jobs(["11"], tmp_path)

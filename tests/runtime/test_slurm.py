@@ -7,6 +7,7 @@ from rosetta_steps.runtime.slurm import (
     Asked,
     Node,
     gpus_in,
+    jobs_there,
     longest_minutes,
     minutes_in,
     most_of,
@@ -151,6 +152,11 @@ def test_jobs_of_a_killed_run_are_named_and_a_shell_in_the_same_folder_is_not(pr
         refuse_jobs_left(tmp_path)
     program("squeue", lines[2])
     refuse_jobs_left(tmp_path)
+
+
+def test_of_some_jobs_those_are_there_that_slurm_still_has(program):
+    program("squeue", "7\n8\n9")
+    assert jobs_there({"8", "10"}) == {"8"}
 
 
 def test_what_slurm_says_of_a_script_is_said(program):

@@ -26,6 +26,13 @@ def plugin():
         def report_job_error(self, job_info, msg=None, aux_logs=None):
             self.said = msg.strip()
 
+        class logger:
+            said = ""
+
+            @classmethod
+            def error(cls, words):
+                cls.said = words
+
     async def query_job_status(command, logger):
         states = {"1": "CANCELLED by 0", "2": "RUNNING", "3": "COMPLETED"}
         return (states, 0.1) if command == "sacct" else (None, None)
@@ -69,7 +76,7 @@ def test_of_a_job_that_slurm_killed_it_is_said_why_and_what_it_had_asked_for(
     (tmp_path / "1.log").write_text(f"before\n{line}\nafter\n")
     mend(plugin)
     executor = plugin.Executor()
-    job = SimpleNamespace(resources={"mem_mb": 500, "runtime": 20})
+    job = SimpleNamespace(resources={"mem_mb": 500, "runtime": 20}, is_group=lambda: False)
     info = SimpleNamespace(job=job, aux={"slurm_logfile": tmp_path / "1.log"})
     executor.report_job_error(info, msg="FAILED.", aux_logs=[])
     assert executor.said == words
@@ -80,9 +87,19 @@ def test_of_a_job_that_slurm_killed_it_is_said_why_and_what_it_had_asked_for(
 def test_of_a_job_without_a_log_it_is_asked_whether_the_node_sees_the_folder(plugin, tmp_path):
     mend(plugin)
     executor = plugin.Executor()
-    info = SimpleNamespace(job=None, aux={"slurm_logfile": tmp_path / "1.log"})
+    job = SimpleNamespace(is_group=lambda: False)
+    info = SimpleNamespace(job=job, aux={"slurm_logfile": tmp_path / "1.log"})
     executor.report_job_error(info, msg="FAILED.")
     assert executor.said.startswith("FAILED. It wrote no log: does the node see /")
+
+
+def test_of_a_group_of_which_snakemake_says_nothing_it_is_logged_why_it_ended(plugin):
+    mend(plugin)
+    executor = plugin.Executor()
+    for group, expected in ((False, ""), (True, "job 7 FAILED.")):
+        job = SimpleNamespace(is_group=lambda group=group: group)
+        executor.report_job_error(SimpleNamespace(job=job, aux=None), msg="job 7 FAILED.")
+        assert executor.logger.said == expected
 
 
 def test_an_answer_that_did_not_come_stays_none(plugin):
