@@ -81,3 +81,17 @@ def clash_of_tables(names) -> str | None:
                     "another name."
                 )
     return None
+
+
+def refusal_of_rank(rank: int | str, meant: str | None) -> str:
+    """Return the message that refuses a concept named by its rank in a dictionary.
+
+    Args:
+        rank: What was given.
+        meant: Id of the concept that has this rank in the dictionary that is there, if any has.
+    """
+    return (
+        f"{rank} is a rank, which is another concept's as soon as models, K or images change. "
+        "Write the concept's id, its strongest unit of the generator (concept_id in rosetta.csv): "
+        + (f"'{meant}' has that rank now." if meant else "none has that rank now.")
+    )

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from rosetta_steps.display import heatmaps
 from rosetta_steps.storage.files import explain_full_disk
@@ -65,6 +66,14 @@ def write_text(
     # Not parsed as a formula, because a file name may contain dollar signs.
     properties |= {"size": size, "ha": "left", "va": "baseline", "parse_math": False}
     figure.text(x / width, place, text, **properties)
+
+
+def write_title(figure: Figure, x: float, y: float, title: str, about: str) -> None:
+    """Write a bold title whose lower left corner is at (x, y), and grey text behind it."""
+    write_text(figure, x, y, title, weight="bold")
+    font = font_manager.FontProperties(family=FONT, weight="bold")
+    length = TextPath((0, 0), title.replace("$", r"\$"), LARGE, prop=font).get_extents().x1 / 72
+    write_text(figure, x + length + 0.08, y, about, color="0.35")
 
 
 def can_be_written(text: str) -> bool:

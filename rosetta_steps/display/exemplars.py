@@ -35,6 +35,7 @@ class Concept:
     """One cluster of Rosetta units, with the units that represent it.
 
     Attributes:
+        id: Name of the concept's strongest unit of the generator, layer:channel.
         number: Rank in the dictionary; 1 is the strongest concept.
         strength: Mean over the models of generator_unit's strongest correlation.
         generator_unit: The representative, the generator unit of highest strength.
@@ -44,6 +45,7 @@ class Concept:
         generator_units: Number of different generator units among the members.
     """
 
+    id: str
     number: int
     strength: float
     generator_unit: Unit
@@ -123,6 +125,7 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
         members = table.iloc[rows]
         concepts.append(
             Concept(
+                id=members["concept_id"].iloc[0],
                 number=int(number),
                 strength=float(strength[chosen]),
                 generator_unit=Unit(members["generator"].iloc[0], chosen[1], int(chosen[2])),

@@ -26,6 +26,7 @@ from rosetta_steps.display.drawing import (
     save_figures,
     wrapped,
     write_text,
+    write_title,
 )
 from rosetta_steps.display.exemplars import Concept
 from rosetta_steps.display.panels import empty_figure
@@ -89,16 +90,8 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     for place, concept in enumerate(tqdm(chosen, desc="figure 3", unit="concept")):
         left = (place % side) * (block_width + between)
         top = (place // side) * (block_height + 0.12)
-        write_text(
-            figure,
-            left,
-            top + LINE,
-            f"Concept {concept.number}",
-            weight="bold",
-        )
-        write_text(
-            figure, left + 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35"
-        )
+        about = f"rank {concept.number}, strength {concept.strength:.2f}"
+        write_title(figure, left, top + LINE, f"Concept {concept.id}", about)
         for row, index in enumerate(indices):
             y = top + head + row * (cell * proportion + GAP)
             dots = round(cell * DOTS_PER_INCH)

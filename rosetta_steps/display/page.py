@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 from rosetta_steps.display.exemplars import EMPTY_REASON, Concept, Example, Unit
 from rosetta_steps.display.reading import (
@@ -45,6 +46,11 @@ def image_name(index: int) -> str:
 def heatmap_name(concept: Concept, column: int, example: Example) -> str:
     """Return the path of a heatmap's file relative to the page; column 0 is the generator's."""
     return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{example.image:05d}.webp"
+
+
+def anchor_of(concept: Concept) -> str:
+    """Return the page's id of a concept's section, to which links lead; it has no white space."""
+    return quote(f"concept-{concept.id}", safe="-:")
 
 
 def page(
@@ -119,7 +125,7 @@ def _facts(dictionary: Dictionary, settings: str) -> str:
         largest = max(concepts, key=lambda concept: concept.generator_units)
         strengths = [concept.strength for concept in concepts]
         size = _count(largest.generator_units, "unit")
-        facts += [("Largest concept", f"number {largest.number}, {size} of {dictionary.generator}")]
+        facts += [("Largest concept", f"{largest.id}, {size} of {dictionary.generator}")]
         facts += [("Strength", f"{max(strengths):.2f} to {min(strengths):.2f}")]
     return "\n".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}{_after(name, left_out)}</dd></div>"
@@ -179,11 +185,12 @@ def _overview(
     for concept in concepts:
         example = examples[concept.number][0]
         picture = _picture(
-            heatmap_name(concept, 0, example), f"Concept {concept.number} at a glance", size
+            heatmap_name(concept, 0, example), f"Concept {concept.id} at a glance", size
         )
         links.append(
-            f'<a href="#concept-{concept.number}" data-of="concept-{concept.number}" '
-            f'title="strength {concept.strength:.2f}">{picture}<span>{concept.number}</span></a>'
+            f'<a href="#{anchor_of(concept)}" data-of="{anchor_of(concept)}" '
+            f'title="{escape(concept.id)}, strength {concept.strength:.2f}">{picture}'
+            f"<span>{concept.number}</span></a>"
         )
     return '<nav class="overview" aria-label="All concepts">\n' + "\n".join(links) + "\n</nav>"
 
@@ -193,10 +200,10 @@ def _section(
 ) -> str:
     """Return the section of one concept: heading, grid of heatmaps, table of its units."""
     files, verdicts = dictionary.files, dictionary.verdicts
-    anchor = f"concept-{concept.number}"
+    anchor = anchor_of(concept)
     pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
     about = (
-        f"strength {concept.strength:.2f} · "
+        f"rank {concept.number} · strength {concept.strength:.2f} · "
         f"{_count(concept.generator_units, 'unit')} of {escape(concept.generator_unit.model)} · "
         f"{_count(len(pairs), 'model unit')}"
     )
@@ -219,7 +226,7 @@ def _section(
     words = " ".join(_search_words(concept))
     return f"""<section class="concept" id="{anchor}" data-words="{escape(words)}"
 data-failed="{escape("|".join(sorted(failed)))}">
-<h2><a href="#{anchor}">Concept {concept.number}</a> <small>{about}</small></h2>
+<h2><a href="#{anchor}">Concept {escape(concept.id)}</a> <small>{about}</small></h2>
 <div class="scroll"><table class="grid">
 <thead><tr><td></td><th scope="col">image</th>{"".join(headers)}</tr></thead>
 <tbody>
@@ -271,7 +278,7 @@ def _example_row(
     cells = [_picture(image_name(example.image), f"I{image[1:]}", size, title=file)]
     for column, unit in enumerate(concept.units):
         alt = (
-            f"Concept {concept.number}, {example.group} example, {image}: "
+            f"Concept {concept.id}, {example.group} example, {image}: "
             f"{unit.model}, layer {unit.layer}, channel {unit.channel}"
         )
         cells.append(_picture(heatmap_name(concept, column, example), alt, size))
@@ -334,8 +341,8 @@ def _number(value) -> str:
 
 
 def _search_words(concept: Concept) -> Iterable[str]:
-    """Return the texts that the page's filter searches: number, models, layers, layer/channel."""
-    words = {f"concept-{concept.number}": None}
+    """Return the texts that the page's filter searches: id, rank, models, layers, layer/channel."""
+    words = {f"concept-{concept.id}": None, f"rank-{concept.number}": None}
     for row in concept.members.itertuples(index=False):
         words[f"{row.generator}:{row.generator_layer}/{row.generator_channel}"] = None
         words[f"{row.model}:{row.layer}/{row.channel}"] = None

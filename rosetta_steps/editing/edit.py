@@ -54,7 +54,7 @@ def main() -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--units", nargs="+", help="such as main.2:17; default: all matched ones")
-    which.add_argument("--concepts", type=int, nargs="+", help="of --table")
+    which.add_argument("--concepts", nargs="+", help="ids of concepts of --table")
     parser.add_argument("--table", type=Path, help="rosetta.csv; its other units are measured too")
     parser.add_argument(
         "--keep",

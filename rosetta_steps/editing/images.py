@@ -234,10 +234,6 @@ def carry_out(a: argparse.Namespace) -> None:
         edited = units_named(a.units, channels)
     elif a.concepts:
         edited = units_of_concepts(a.concepts, table, a.generator)
-        print(
-            f"concepts {', '.join(map(str, a.concepts))} are ranks in {a.table}: a dictionary "
-            "mined anew may have other concepts there. --units names units for good."
-        )
     else:
         edited = matched
     if not len(edited):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from rosetta_steps.matching.identity import rows_of_concepts, unit_name
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entries import suggestion
 
@@ -18,7 +19,7 @@ def units_of_matches(matches: pd.DataFrame) -> pd.DataFrame:
 
 def names_of(units: pd.DataFrame) -> list[str]:
     """Names of units, such as main.2:17."""
-    return [f"{one.layer}:{one.channel}" for one in units.itertuples()]
+    return [unit_name(one.layer, one.channel) for one in units.itertuples()]
 
 
 def units_named(names: Sequence[str], channels: Mapping[str, int]) -> pd.DataFrame:
@@ -49,11 +50,11 @@ def units_named(names: Sequence[str], channels: Mapping[str, int]) -> pd.DataFra
     return pd.DataFrame(found, columns=UNIT)
 
 
-def units_of_concepts(concepts: Sequence[int], table: pd.DataFrame, generator: str) -> pd.DataFrame:
+def units_of_concepts(concepts: Sequence[str], table: pd.DataFrame, generator: str) -> pd.DataFrame:
     """The generator's units of some concepts, strongest first.
 
     Args:
-        concepts: Their numbers.
+        concepts: Their ids, such as main.2:17.
         table: As rosetta.csv.
         generator: Whose units these must be.
 
@@ -62,14 +63,4 @@ def units_of_concepts(concepts: Sequence[int], table: pd.DataFrame, generator: s
     """
     if others := set(table["generator"]) - {generator}:
         raise UserError(f"the concepts are those of {', '.join(others)}, not of {generator}.")
-    known = sorted(set(table["concept"]))
-    if not known:
-        raise UserError("the table has no concepts.")
-    for concept in concepts:
-        if concept not in known:
-            near = sorted(sorted(known, key=lambda one: abs(one - concept))[:3])
-            raise UserError(
-                f"no concept {concept}: the table has {known[0]} to {known[-1]}; the nearest are "
-                f"{', '.join(map(str, near))}."
-            )
-    return units_of_matches(table[table["concept"].isin(concepts)])
+    return units_of_matches(rows_of_concepts(concepts, table))

@@ -28,6 +28,7 @@ from rosetta_steps.display.drawing import (
     save_figures,
     wrapped,
     write_text,
+    write_title,
 )
 from rosetta_steps.display.exemplars import EMPTY_REASON, Concept, choose_concepts
 from rosetta_steps.display.panels import (
@@ -72,15 +73,15 @@ from rosetta_steps.zoo.entries import entry_digest, suggestion
 # --- which ----------------------------------------------------------------------------------------
 
 
-def concepts_numbered(dictionary: Dictionary, numbers: Sequence[int]) -> list[Concept]:
-    """Concepts by their numbers, in the order given, each once.
+def concepts_named(dictionary: Dictionary, ids: Sequence[str]) -> list[Concept]:
+    """Concepts by their ids, in the order given, each once.
 
     Raises:
-        ValueError: There is no such concept: names the nearest.
+        ValueError: There is no such concept: names the one meant, or the nearest.
     """
-    units_of_concepts(numbers, dictionary.table, dictionary.generator)  # refuses unknown ones
-    known = {concept.number: concept for concept in dictionary.concepts}
-    return [known[number] for number in dict.fromkeys(numbers)]
+    units_of_concepts(ids, dictionary.table, dictionary.generator)  # refuses unknown ones
+    known = {concept.id: concept for concept in dictionary.concepts}
+    return [known[name] for name in dict.fromkeys(ids)]
 
 
 def concepts_of_units(dictionary: Dictionary, names: Sequence[str]) -> list[Concept]:
@@ -91,7 +92,7 @@ def concepts_of_units(dictionary: Dictionary, names: Sequence[str]) -> list[Conc
         names: Such as main.2:17, or dcgan-digiface:main.2:17.
 
     Returns:
-        In the order given, each once; `number` is that of the concept it is a member of.
+        In the order given, each once; `id` is that of the concept it is a member of.
 
     Raises:
         ValueError: A name is none, or the dictionary has no such unit: names the nearest.
@@ -235,7 +236,7 @@ def _guided_by(inverter: Inverter, match: pd.DataFrame) -> Inverter:
 def _say_failures(concept: Concept, failed: np.ndarray) -> None:
     for start in np.flatnonzero(failed[:, 0] >= 0):
         print(
-            f"concept {concept.number}, start {start}: the loss was not finite from step "
+            f"concept {concept.id}, start {start}: the loss was not finite from step "
             f"{failed[start, 0]} on; it stopped there.",
             file=sys.stderr,
         )
@@ -271,6 +272,7 @@ def _dataset_of(
     }
     coordinates = {
         "concept": ("pair", [concept.number for concept in concepts]),
+        "concept_id": ("pair", [concept.id for concept in concepts]),
         "unit": ("pair", np.array(names[0])),
         "model_unit": ("pair", np.array(names[1])),
         "term": np.array(TERMS),
@@ -364,8 +366,8 @@ def _heads(concept: Concept, letters: int) -> list[list[str]]:
 
 
 def _write_heads(figure: Figure, concept: Concept, texts, *, top: float, head: float, cell: float):
-    write_text(figure, 0.0, top + LINE, f"Concept {concept.number}", weight="bold")
-    write_text(figure, 0.75, top + LINE, f"strength {concept.strength:.2f}", color="0.35")
+    about = f"rank {concept.number}, strength {concept.strength:.2f}"
+    write_title(figure, 0.0, top + LINE, f"Concept {concept.id}", about)
     chosen = (0, 1 + partner(concept))
     for column, lines in enumerate(texts):
         weight = "bold" if column in chosen else "normal"
@@ -409,7 +411,7 @@ def carry_out(a: argparse.Namespace) -> None:
     if a.units:
         concepts = concepts_of_units(dictionary, a.units)
     elif a.concepts:
-        concepts = concepts_numbered(dictionary, a.concepts)
+        concepts = concepts_named(dictionary, a.concepts)
     else:
         concepts = choose_distinct(dictionary, CONCEPTS)
     settings = options_from(a, Settings)

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--zoo", default="config/models.yaml", help="default %(default)s")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--concepts", type=int, nargs="+", help=f"default: the {CONCEPTS} strongest distinct ones"
+        "--concepts", nargs="+", help=f"their ids; default: the {CONCEPTS} strongest distinct ones"
     )
     which.add_argument("--units", nargs="+", help="of the generator, such as main.2:17")
     parser.add_argument("--images", type=int, default=2, help="real examples, default %(default)s")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from rosetta_steps.config.options import options_from
 from rosetta_steps.matching.clustering import clustering
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.matching.tables import DICTIONARY, read_best_buddies, write_table
 from rosetta_steps.runtime.errors import UserError
@@ -21,6 +22,7 @@ from rosetta_steps.storage.manifests import (
 
 COLUMNS = list(DICTIONARY)
 UNIT = ["generator_layer", "generator_channel"]
+PARTNER = ["model", "layer", "channel", "correlation"]
 
 
 def rosetta_units(buddies: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -42,7 +44,7 @@ def rosetta_units(buddies: dict[str, pd.DataFrame]) -> pd.DataFrame:
         [pairs.rename(columns=renamed).assign(model=model) for model, pairs in buddies.items()]
     )
     models = table.groupby(UNIT)["model"].transform("nunique")
-    return table[models == len(buddies)][COLUMNS[2:]].reset_index(drop=True)
+    return table[models == len(buddies)][[*UNIT, *PARTNER]].reset_index(drop=True)
 
 
 def dictionary(
@@ -53,7 +55,7 @@ def dictionary(
     """The dictionary: concepts in order of strength, with all their units.
 
     A unit is as strong as the mean over models of its strongest correlation, a concept as strong
-    as its strongest unit.
+    as its strongest unit, from which it has its id.
 
     Args:
         generator: Its name.
@@ -74,6 +76,7 @@ def dictionary(
         ["concept", "strength", *UNIT, "model", "correlation", "layer", "channel"],
         ascending=[True, False, True, True, True, False, True, True],
     )
+    table["concept_id"] = concept_ids(table)
     return table[COLUMNS].reset_index(drop=True)
 
 

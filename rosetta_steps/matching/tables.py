@@ -44,6 +44,21 @@ DICTIONARY = {
     "layer": NAME,
     "channel": INDEX,
     "correlation": CORRELATION,
+    "concept_id": NAME,
+}
+# Concepts of one dictionary beside those of another (matching.compared).
+COMPARED = {
+    "status": NAME,
+    "concept_id_a": NAME,
+    "concept_id_b": NAME,
+    "concept_a": NUMBER,
+    "concept_b": NUMBER,
+    "units_a": NUMBER,
+    "units_b": NUMBER,
+    "shared": INDEX,
+    "overlap": NUMBER,
+    "strength_a": NUMBER,
+    "strength_b": NUMBER,
 }
 # What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {

@@ -4,9 +4,11 @@ Nothing heavy is imported: this runs while the workflow is parsed. Sample sets t
 for may name models of another zoo; they are held against the zoo when a rule first needs them.
 """
 
+import csv
 from collections.abc import Iterable
+from pathlib import Path
 
-from rosetta_steps.config.names import clash_of_tables, problem_of
+from rosetta_steps.config.names import clash_of_tables, problem_of, refusal_of_rank
 from rosetta_steps.config.places import NOWHERE, Origins
 from rosetta_steps.config.schema import check, leaves, quoted, refused, suggestion
 from rosetta_steps.editing.kinds import KINDS
@@ -159,6 +161,7 @@ class Checked:
             ValueError: One line with file, place, value and remedy.
         """
         self.names()
+        self.ranks()
         check(self.config, "config", self.origins)
         self.options()
         self.correlation()
@@ -189,6 +192,18 @@ class Checked:
                     self.sample_set_models(name, found[name])
         if problem := clash_of_tables(_mapping(self.config, "tables")):
             raise self.error(("tables",), problem)
+
+    def ranks(self) -> None:
+        """Refuse concepts by their rank, as they once were written, with the ids that are meant."""
+        for name, chosen in _mapping(self.config, "edits").items():
+            concepts = chosen.get("concepts") if isinstance(chosen, dict) else None
+            for index, concept in enumerate(concepts if isinstance(concepts, list) else []):
+                if isinstance(concept, int):
+                    table = Path("results/dictionary", str(chosen.get("matches")), "rosetta.csv")
+                    raise self.error(
+                        ("edits", name, "concepts", index),
+                        refusal_of_rank(concept, concept_of_rank(concept, table)),
+                    )
 
     def sample_set_models(self, name: str, chosen: dict) -> None:
         """Refuse names of a sample set's generator and models that no zoo can have."""
@@ -606,3 +621,14 @@ class _at:
     def __exit__(self, _kind, error, _trace):
         if isinstance(error, ValueError):
             raise self.checked.error(self.place, f"{self.what}{error}") from None
+
+
+def concept_of_rank(rank: int, table: Path) -> str | None:
+    """Return the id of the concept that has a rank in a dictionary, if it is there and has one."""
+    if not table.is_file():
+        return None
+    with table.open(encoding="utf-8", newline="") as rows:
+        found = (
+            row.get("concept_id") for row in csv.DictReader(rows) if row["concept"] == str(rank)
+        )
+        return next(found, None)

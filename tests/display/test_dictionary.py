@@ -25,6 +25,7 @@ from rosetta_steps.display.reading import (
 )
 from rosetta_steps.evidence.untrained import table_of
 from rosetta_steps.matching.concepts import COLUMNS
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.tables import (
     EVIDENCE,
     NAMES,
@@ -100,7 +101,8 @@ def write_rosetta(table, path, activations):
 @pytest.fixture
 def inputs(stores, tmp_path):
     """The stores and a table, which a test may change."""
-    table = pd.DataFrame([(row[0], GENERATOR, *row[1:]) for row in ROWS], columns=COLUMNS)
+    rows = [(row[0], GENERATOR, *row[1:]) for row in ROWS]
+    table = pd.DataFrame(rows, columns=COLUMNS[:-1]).assign(concept_id=concept_ids)
     write_rosetta(table, tmp_path / "rosetta.csv", stores["maps"])
     return {"table": tmp_path / "rosetta.csv", **stores}
 
@@ -199,7 +201,7 @@ def test_the_page_has_a_section_for_every_concept_and_all_its_pictures(opened, t
     page.write_page(opened, output)
     read = Page(output)
     assert read.open == []
-    assert read.sections == ["concept-1", "concept-2"]
+    assert read.sections == ["concept-main.5:3", "concept-main.2:4"]
     # 6 examples x (image, generator, 2 models) a concept, a link to each concept, the colour key
     assert len(read.pictures) == 2 * 6 * 4 + 2 + 1
     for picture in read.pictures:
@@ -302,7 +304,7 @@ def test_the_page_says_what_was_mined(opened, tmp_path):
         "model-a, model-b",
         "12 (seed 7)",
         "3 of tiny-gan",
-        "number 1, 2 units of tiny-gan",
+        "main.5:3, 2 units of tiny-gan",
         "strength 0.70 · 2 units of tiny-gan · 4 model units",
         "channel 6 · r = 0.80",
     ):
@@ -496,7 +498,7 @@ def test_the_command_line_writes_the_page(inputs, tmp_path):
     command += ["--table", inputs["table"], "--samples", inputs["samples"]]
     command += ["--maps", *inputs["maps"], "--moments", *inputs["moments"]]
     subprocess.run([*command, "--output", tmp_path / "index.html"], check=True)
-    assert Page(tmp_path / "index.html").sections == ["concept-1", "concept-2"]
+    assert Page(tmp_path / "index.html").sections == ["concept-main.5:3", "concept-main.2:4"]
 
 
 def test_a_page_on_a_full_disk_is_named_with_the_remedy_and_cleans_up_what_a_killed_one_left(

@@ -24,6 +24,7 @@ from rosetta_steps.editing.edits import (
 from rosetta_steps.editing.sources import read_source
 from rosetta_steps.inversion.choices import units_named, units_of_concepts
 from rosetta_steps.maps import moments
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.tables import BEST_BUDDIES, DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.testing import dump_maps, made
@@ -93,6 +94,12 @@ def test_only_the_call_that_a_layer_names_is_replaced():
 # --- a tiny generator -----------------------------------------------------------------------------
 
 
+def named(rows):
+    """Rows of a dictionary, with the ids of their concepts."""
+    table = pd.DataFrame(rows, columns=list(DICTIONARY)[:-1])
+    return table.sort_values("concept", kind="stable").assign(concept_id=concept_ids)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A generator with its samples, moments, matches and dictionary."""
@@ -130,7 +137,7 @@ def folder(tmp_path_factory):
         for index, (concept, unit) in enumerate(zip([1, 2, 1, 5], matched, strict=True))
     ]
     dictionary = made("dictionary", "tiny", "model", of={})
-    write_table(pd.DataFrame(rows, columns=list(DICTIONARY)), place / "rosetta.csv", dictionary)
+    write_table(named(rows), place / "rosetta.csv", dictionary)
     return place
 
 
@@ -183,7 +190,9 @@ def test_an_edit_of_a_unit_is_stored_with_before_and_direct(folder, monkeypatch,
 
 
 def test_the_table_holds_what_numpy_finds(folder, monkeypatch):
-    store, table = run_step(folder, monkeypatch, concepts=[2, 5], table=folder / "rosetta.csv")
+    store, table = run_step(
+        folder, monkeypatch, concepts=["main.2:3", "main.5:2"], table=folder / "rosetta.csv"
+    )
     samples = xr.open_zarr(folder / "samples.zarr")
     generator = tiny(folder)
     before, after = (
@@ -401,14 +410,12 @@ def test_what_a_user_gets_wrong_is_named(folder, monkeypatch, given, message):
         run_step(folder, monkeypatch, **given)
 
 
-def test_a_concept_that_does_not_exist_is_refused_with_the_nearest(folder):
+def test_concepts_are_those_of_the_generator_that_is_edited(folder):
     table = pd.read_csv(folder / "rosetta.csv")
-    found = units_of_concepts([1], table, "tiny")
+    found = units_of_concepts(["main.2:0"], table, "tiny")
     assert found.values.tolist() == [["main.2", 0], ["main.5", 1]]
-    with pytest.raises(ValueError, match="no concept 4: the table has 1 to 5; the nearest are"):
-        units_of_concepts([4], table, "tiny")
     with pytest.raises(ValueError, match="the concepts are those of tiny, not of another"):
-        units_of_concepts([1], table, "another")
+        units_of_concepts(["main.2:0"], table, "another")
     assert units_named(["main.2:0", "main.2:0"], {"main.2": 6}).values.tolist() == [["main.2", 0]]
 
 

@@ -11,6 +11,7 @@ from rosetta_steps.evidence.survival import (
     surviving_units,
 )
 from rosetta_steps.evidence.verdicts import failures, verdicts
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.tables import DICTIONARY, EVIDENCE, NUMBER
 
 
@@ -37,8 +38,8 @@ ROSETTA = pd.DataFrame(
         (2, "g", "a", 1, "x", "b", 1, 0.8),
         (2, "g", "a", 1, "y", "b", 1, 0.8),
     ],
-    columns=list(DICTIONARY),
-)
+    columns=list(DICTIONARY)[:-1],
+).assign(concept_id=concept_ids)
 
 
 def test_a_verdict_counts_the_tests_made_and_names_those_that_failed():

@@ -29,6 +29,7 @@ from rosetta_steps.interventions.table import (
 )
 from rosetta_steps.maps import moments as moments_step
 from rosetta_steps.maps.moment_sums import MomentSums
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.tables import DICTIONARY, read_interventions, write_table
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_tree
@@ -100,12 +101,17 @@ def world():
     return painter, model, maps["unit"].numpy(), seen.numpy(), trees
 
 
+def named(rows):
+    """Rows of a dictionary, with the ids of their concepts."""
+    return pd.DataFrame(rows, columns=list(DICTIONARY)[:-1]).assign(concept_id=concept_ids)
+
+
 def dictionary(*pairs):
     rows = [
         (concept, "paints", "unit", channel, "sees", "see", partner, r)
         for concept, channel, partner, r in pairs
     ]
-    return pd.DataFrame(rows, columns=list(DICTIONARY))
+    return named(rows)
 
 
 BOTH = dictionary((1, RED, RED, 0.9), (2, TWIN, RED, 0.9))
@@ -309,7 +315,7 @@ def folder(tmp_path_factory):
         for concept, (unit, partner) in enumerate(both, 1)
     ]
     origin = made("dictionary", "generator", "one", of={})
-    write_table(pd.DataFrame(rows, columns=list(DICTIONARY)), place / "rosetta.csv", origin)
+    write_table(named(rows), place / "rosetta.csv", origin)
     return place
 
 

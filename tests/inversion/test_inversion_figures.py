@@ -24,6 +24,7 @@ from rosetta_steps.inversion.matches import read_matches
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.maps import moments
 from rosetta_steps.matching.best_buddies import table_of
+from rosetta_steps.matching.identity import concept_ids
 from rosetta_steps.matching.tables import DICTIONARY, write_table
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
@@ -102,6 +103,7 @@ def dictionary(mined):
     both = matches.groupby(own)["model"].transform("nunique") == 2
     matches = matches[both].assign(generator="generator")
     matches["concept"] = matches.groupby(own).ngroup() + 1
+    matches["concept_id"] = concept_ids(matches)
     made_of = ingredients([mined / f"{name}.csv" for name in NAMES[1:]])
     provenance = Provenance("dictionary", NAMES, "mined", made_of)
     write_table(matches[list(DICTIONARY)], mined / "rosetta.csv", provenance)
@@ -208,9 +210,8 @@ def test_a_unit_is_shown_with_its_own_buddies(dictionary):
 
 
 def test_what_does_not_exist_is_answered_with_the_nearest(dictionary):
-    last = dictionary.concepts[-1].number
-    with pytest.raises(ValueError, match=rf"no concept {last + 9}.* nearest are .*{last}\."):
-        visualisation.concepts_numbered(dictionary, [last + 9])
+    with pytest.raises(ValueError, match=f"'{dictionary.concepts[1].id}' has that rank now"):
+        visualisation.concepts_named(dictionary, ["2"])
     layer = dictionary.table["generator_layer"].iloc[0]
     known = sorted(
         set(dictionary.table[dictionary.table["generator_layer"] == layer]["generator_channel"])
@@ -230,7 +231,7 @@ def test_figure_1_has_examples_in_all_models_beside_the_optimised_images(diction
     # image, generator and two models on two examples, and three starts; the colour key
     assert len(figure.axes) == 2 * (2 * 4 + 3) + 1
     words = words_of(figure)
-    assert "Concept 1" in words and "Concept 2" in words
+    assert {f"Concept {concept.id}" for concept in concepts} <= set(words)
     for image in found["example"].values.ravel():
         assert f"image {image}" in words
     last = found["loss"][0, 0, -1, TERMS.index("activation")].item()
@@ -243,7 +244,18 @@ def test_the_command_line_visualises_and_draws(dictionary, mined, tmp_path, monk
         visualise,
         monkeypatch,
         *("--table", "rosetta.csv", "--samples", mined / "mined.zarr", "--maps", *stores[0]),
-        *("--moments", *stores[1], "--concepts", 2, "--starts", 2, "--images", 1, "--steps", 3),
+        *(
+            "--moments",
+            *stores[1],
+            "--concepts",
+            dictionary.concepts[1].id,
+            "--starts",
+            2,
+            "--images",
+            1,
+            "--steps",
+            3,
+        ),
         *("--output", tmp_path / "x.zarr"),
     )
     found = xr.open_zarr(tmp_path / "x.zarr")

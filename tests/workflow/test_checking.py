@@ -176,9 +176,9 @@ COMBINATIONS = [
     (changed(BASE, ("edits", "shift", "source"), "a/b/c"), "neither a sample set nor inversion/"),
     (changed(BASE, ("edits", "shift", "source"), "faces-photos"), "has no latents"),
     (changed(BASE, ("edits", "shift", "source"), "eyes-blue"), "latents are of cdcgan-eyes"),
-    (changed(BASE, ("edits", "photo-paint-16", "source"), "faces-photos/x"), "has no arm 'x'"),
-    (changed(BASE, ("edits", "amplify-16", "factor"), 1), "a factor of 1 changes nothing"),
-    (changed(BASE, ("edits", "amplify-16", "units"), ["main.2:3"]), "units or concepts, not both"),
+    (changed(BASE, ("edits", "photo-paint-red", "source"), "faces-photos/x"), "has no arm 'x'"),
+    (changed(BASE, ("edits", "amplify-red", "factor"), 1), "a factor of 1 changes nothing"),
+    (changed(BASE, ("edits", "amplify-red", "units"), ["main.2:3"]), "units or concepts, not both"),
     (changed(BASE, ("edits", "p"), BASE["edits"]["shift"] | {"edit": "paint"}), "'shift' says"),
     (
         with_(edits__p={"matches": "faces", "source": "faces-edits", "edit": "paint"}),
@@ -208,7 +208,7 @@ def test_values_that_cannot_go_together_are_refused_by_place_with_a_remedy(confi
         with_(inversion__neighbours=5),
         changed(BASE, ("edits", "shift", "images"), [0, 63]),
         changed(BASE, ("edits", "shift", "shift"), [-0.0, 0.999]),
-        changed(BASE, ("edits", "amplify-16", "factor"), 0),
+        changed(BASE, ("edits", "amplify-red", "factor"), 0),
         changed(BASE, ("sample_sets", "x" * names.LONGEST), BASE["sample_sets"]["faces"]),
         changed(BASE, ("sample_sets", "_1.a-B"), BASE["sample_sets"]["faces"]),
         with_(correlation__scheduler="tcp://node1:8786"),
@@ -315,7 +315,7 @@ def test_a_null_takes_an_inversion_an_edit_a_table_a_figure_or_a_key_away():
     left = settled(with_(inversions__faces_heldout=None) | {"neighbours": 5})
     assert "faces_heldout" not in left["inversions"]
     left = settled(changed(BASE, ("inversions", "faces-photos"), None))
-    assert "table1-photos" not in left["tables"] and "photo-paint-16" not in left["edits"]
+    assert "table1-photos" not in left["tables"] and "photo-paint-red" not in left["edits"]
     assert "others" not in left["edit_figures"] and "figure8" in left["edit_figures"]
     assert "shift" not in settled(changed(BASE, ("edits", "shift"), None))["edits"]
     assert "faces" not in settled(changed(BASE, (*FACES, "seed"), None))["sample_sets"]["eyes"]
