@@ -57,6 +57,7 @@ STEPS = {
     "dictionary",
     "figures",
     "summary",
+    "compare",
     "verify",
 }
 MODULES = {

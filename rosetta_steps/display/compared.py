@@ -23,7 +23,7 @@ from rosetta_steps.matching.compared import (
 )
 from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+from rosetta_steps.storage.manifests import read_manifest
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = {
@@ -35,7 +35,7 @@ COLOURS = {
     NEW: "#009e73",
 }
 PARTS = {"A": (KEPT, CHANGED, MERGED, GONE), "B": (KEPT, CHANGED, SPLIT, NEW)}
-LETTERS = 10  # of a number and its word, for which a part of a bar must have room
+LETTERS = 84  # that the longer bar has room for
 
 
 def comparison_figure(table: pd.DataFrame, about: Sequence[str]) -> Figure:
@@ -53,7 +53,7 @@ def comparison_figure(table: pd.DataFrame, about: Sequence[str]) -> Figure:
         bars, strengths = figure.subplots(1, 2, width_ratios=[1.9, 1])
         _draw_bars(bars, table)
         _draw_strengths(strengths, table)
-        figure.subplots_adjust(0.04, 0.36, 0.985, 0.93, wspace=0.2)
+        figure.subplots_adjust(0.04, 0.35, 0.985, 0.9, wspace=0.2)
         words = f"A: {about[0]}. B: {about[1]}. {' '.join(in_words(table).splitlines())}"
         figure.text(0.0, 0.16, folded(words, 165), size=SMALL, va="top", parse_math=False)
     return figure
@@ -62,15 +62,16 @@ def comparison_figure(table: pd.DataFrame, about: Sequence[str]) -> Figure:
 def _draw_bars(panel: Axes, table: pd.DataFrame) -> None:
     count = table["status"].value_counts()
     longest = max(sum(count.get(status, 0) for status in parts) for parts in PARTS.values())
-    for place, (name, parts) in enumerate(PARTS.items()):
+    for place, parts in enumerate(PARTS.values()):
         left = 0
         for status in parts:
             width = int(count.get(status, 0))
-            panel.barh(-place, width, left=left, height=0.5, color=COLOURS[status])
-            if width > longest * LETTERS / 80:
+            text = f" {width} {status} "
+            panel.barh(-place, width, left=left, height=0.66, color=COLOURS[status])
+            if width * LETTERS > longest * len(text):
                 ink = "white" if status == KEPT else "black"
                 at = (left + width / 2, -place)
-                panel.annotate(f"{width} {status}", at, ha="center", va="center", color=ink,
+                panel.annotate(text, at, ha="center", va="center", color=ink,
                                fontsize=SMALL)  # fmt: skip
             left += width
     panel.set_yticks([-place for place in range(len(PARTS))], list(PARTS))
@@ -81,7 +82,7 @@ def _draw_bars(panel: Axes, table: pd.DataFrame) -> None:
         matplotlib.patches.Patch(color=COLOURS[s]) for s in (KEPT, CHANGED, MERGED, GONE, NEW)
     ]
     labels = [KEPT, CHANGED, f"{MERGED} / {SPLIT}", GONE, NEW]
-    panel.legend(handles, labels, ncols=5, loc="upper left", bbox_to_anchor=(-0.01, -0.28),
+    panel.legend(handles, labels, ncols=5, loc="upper left", bbox_to_anchor=(-0.01, 1.16),
                  frameon=False, fontsize=SMALL, handlelength=1, columnspacing=1)  # fmt: skip
 
 
@@ -143,14 +144,11 @@ def carry_out(a: argparse.Namespace) -> None:
             "compared by the units of one generator."
         )
     table = compared(*tables)
-    words = [about(path) for path in paths]
+    words = a.names or [about(path) for path in paths]
     for name, path, word in zip("AB", paths, words, strict=True):
         print(f"{name}: {path} ({word})")
     print(in_words(table))
     if a.output is None:
         return
     save_figures({a.output.with_suffix(""): comparison_figure(table, words)})
-    provenance = Provenance(
-        "comparison", generators[:1], states[0]["sample_set"], ingredients(paths), None
-    )
-    write_table(table, a.output, provenance)
+    write_table(table, a.output)

@@ -29,7 +29,7 @@ from rosetta_steps.display.drawing import (
     write_title,
 )
 from rosetta_steps.display.exemplars import Concept
-from rosetta_steps.display.panels import empty_figure
+from rosetta_steps.display.panels import empty_figure, letters_in
 from rosetta_steps.display.reading import (
     Dictionary,
     file_label,
@@ -75,7 +75,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     )
     # what names a unit: its model, its layer on one or two lines, its channel and correlation
     names = [[_unit_name(concept, column) for column in range(columns - 1)] for concept in chosen]
-    letters = int((cell + GAP) * 72 / (SMALL * 0.62))
+    letters = letters_in(cell + GAP)
     texts = [[wrapped(name, letters) for name in row] for row in names]
     head = LINE * 1.7 + 0.092 * max(len(text) for row in texts for text in row)
     block_width = columns * (cell + GAP)
@@ -84,7 +84,7 @@ def figure3(dictionary: Dictionary, *, concepts: int = 4, images: int = 3) -> Fi
     width = side * block_width + (side - 1) * between
     labels = ", ".join(_image_label(dictionary, index, 40) for index in indices)
     # photos are named on lines of their own, because their names are long
-    photos = folded(f"Photos, from top to bottom: {labels}.", int(width * 72 / (SMALL * 0.62)))
+    photos = folded(f"Photos, from top to bottom: {labels}.", letters_in(width))
     named = 0.1 * len(photos.split("\n")) if dictionary.files else 0.0
     figure = new_figure(width, above + named + 0.3)
     for place, concept in enumerate(tqdm(chosen, desc="figure 3", unit="concept")):
@@ -148,10 +148,13 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     for concept in tqdm(shown, desc="figure 2", unit="concept"):
         unit = concept.generator_unit
         picture = heatmaps.overlay(maps[unit, index], ranges[unit], grey)
-        tiles.append((str(concept.number), picture))
+        tiles.append((concept.id, picture))
+    # A name that is too long for its place would run into the next one.
+    if max(len(name) for name, _ in tiles) > letters_in(cell):
+        tiles[1:] = [(str(c.number), tile) for c, (_, tile) in zip(shown, tiles[1:], strict=True)]
     for place, (name, picture) in enumerate(tiles):
         x, y = (place % columns) * (cell + GAP), (place // columns) * step
-        write_text(figure, x, y + label - 0.02, name)
+        write_text(figure, x, y + label - 0.02, name, size=SMALL)
         draw_picture(figure, picture, x=x, y=y + label, width=cell, height=cell * proportion)
     total = len(dictionary.concepts)
     count = (

@@ -341,11 +341,11 @@ def _number(value) -> str:
 
 
 def _search_words(concept: Concept) -> Iterable[str]:
-    """Return the texts that the page's filter searches: id, rank, models, layers, layer/channel."""
+    """Return the texts that the page's filter searches: id, rank, models, layers, layer:channel."""
     words = {f"concept-{concept.id}": None, f"rank-{concept.number}": None}
     for row in concept.members.itertuples(index=False):
-        words[f"{row.generator}:{row.generator_layer}/{row.generator_channel}"] = None
-        words[f"{row.model}:{row.layer}/{row.channel}"] = None
+        words[f"{row.generator}:{row.generator_layer}:{row.generator_channel}"] = None
+        words[f"{row.model}:{row.layer}:{row.channel}"] = None
     return words
 
 

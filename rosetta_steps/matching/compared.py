@@ -54,10 +54,12 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     for side, name in enumerate("ab"):
         of = concepts[side].reindex(table[side]).reset_index(drop=True)
         table[f"concept_id_{name}"] = of["concept_id"].fillna("")
-        for column in ("concept", "units", "strength"):
-            table[f"{column}_{name}"] = of[column]
+        for column in ("concept", "units"):
+            table[f"{column}_{name}"] = of[column].astype("Int64")
+        table[f"strength_{name}"] = of["strength"].astype(float)
     table = table.merge(shared, on=[0, 1], how="left")
-    return table.fillna({"shared": 0, "overlap": 0.0})[list(COMPARED)]
+    table["shared"] = table["shared"].fillna(0).astype(int)
+    return table.fillna({"overlap": 0.0})[list(COMPARED)]
 
 
 def _concepts(table: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +108,7 @@ def in_words(table: pd.DataFrame) -> str:
     return (
         f"Of {total['a'].sum()} concepts of A, {count[KEPT]} are kept, {count[CHANGED]} have other "
         f"units, {count[MERGED]} are merged into another, {count[GONE]} are gone.\n"
-        f"Of {total['b'].sum()} concepts of B, {count[SPLIT]} were part of another, {count[NEW]} "
+        f"Of {total['b'].sum()} concepts of B, {count[SPLIT]} split off from another, {count[NEW]} "
         "are new.\n"
         f"{same} of {len(survivors)} concepts that survive{share} have the same id."
     )
