@@ -84,14 +84,14 @@ class Bench:
             entry = find_entry(model, zoo)
             self.models[model] = load(model, entry, weights_file(model, entry), device)
 
-    def image_of(self, concept: int) -> int:
+    def image_of(self, concept: str) -> int:
         """The image on which a concept's units fire most: mean map over the unit's deviation."""
         units = units_of_concepts([concept], self.table, self.generator.name)
         of_units = [self.maps[one.layer][:, one.channel].mean((1, 2)) for one in units.itertuples()]
         means = torch.stack(of_units).float()
         return int((means / means.std(1, keepdim=True)).sum(0).argmax())
 
-    def remove(self, concept: int, settings: Settings, keep: float) -> tuple[dict, dict]:
+    def remove(self, concept: str, settings: Settings, keep: float) -> tuple[dict, dict]:
         """Remove a concept where it fires most.
 
         Returns:
@@ -202,7 +202,7 @@ def main() -> None:
     matches, moments = matches_from(a)
     table = read_dictionary(a.table)
     bench = Bench(a.generator, a.zoo, matches, table, moments, seed=a.images_seed, images=a.images)
-    concepts = sorted(table["concept"].unique())[: a.edits]
+    concepts = list(dict.fromkeys(table["concept_id"]))[: a.edits]
     rows = [bench.remove(concept, options_from(a, Settings), a.keep)[0] for concept in concepts]
     found = pd.DataFrame(rows)
     print(found.round(3).to_string(index=False))

@@ -35,7 +35,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     of_a, of_b = (sizes[side].loc[shared[side]].to_numpy() for side in (0, 1))
     shared["overlap"] = shared["shared"] / (of_a + of_b - shared["shared"])
     best = [_best(shared, side) for side in (0, 1)]
-    rows = []
+    rows: list[tuple[str, int | None, int | None]] = []
     for a in concepts[0].index:
         b = best[0].get(a)
         survives = b is not None and best[1][b] == a
