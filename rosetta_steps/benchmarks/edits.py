@@ -137,14 +137,14 @@ class Bench:
         seen, seen_direct = self.seen(concept, torch.from_numpy(pictures))
         return row | {"seen": seen, "seen_direct": seen_direct}, arrays
 
-    def seen(self, concept: int, pictures: torch.Tensor) -> tuple[float, float]:
+    def seen(self, concept: str, pictures: torch.Tensor) -> tuple[float, float]:
         """Median drop of the models' units of a concept, after and in the direct edit.
 
         Args:
-            concept: Its number.
+            concept: Its id.
             pictures: Before, after, direct; (3, rgb, y, x) in [0, 1].
         """
-        buddies = self.table[self.table["concept"] == concept]
+        buddies = self.table[self.table["concept_id"] == concept]
         buddies = buddies[["model", "layer", "channel"]].drop_duplicates()
         drops = []
         for model, rows in buddies.groupby("model"):
