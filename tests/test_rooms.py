@@ -29,6 +29,7 @@ ROOMS = [
     "editing",
     "interventions",
     "workflow",
+    "sharing",
     "",
     "testing",
     "training",
@@ -58,6 +59,8 @@ STEPS = {
     "figures",
     "summary",
     "compare",
+    "bundle",
+    "join",
     "verify",
 }
 MODULES = {

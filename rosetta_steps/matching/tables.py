@@ -60,6 +60,19 @@ COMPARED = {
     "strength_a": NUMBER,
     "strength_b": NUMBER,
 }
+# The concepts of a published dictionary and a network that joins it (sharing.joining).
+JOINED = {
+    "concept_id": NAME,
+    "concept": RANK,
+    "strength": NUMBER,
+    "best_buddy": NAME,
+    "generator_layer": NAME,
+    "generator_channel": INDEX,
+    "layer": NAME,
+    "channel": NUMBER,
+    "correlation": NUMBER,
+    "verdict": NAME,
+}
 # What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {
     "layer_a": NAME,

@@ -43,6 +43,7 @@ FILES = {
     "concepts": "results/dictionary/{sample_set}/rosetta.csv.done.json",
     "page": "results/dictionary/{sample_set}/index.html",
     "figures": "results/dictionary/{sample_set}/figure3.png",
+    "bundle": "results/bundles/{sample_set}/bundle.json",
     "visualisations": "results/visualisations/{sample_set}.zarr.done.json",
     "arm": "results/inversions/{inversion}/{arm}.zarr.done.json",
     "table": "results/inversions/{table}.csv.done.json",
@@ -309,6 +310,34 @@ class Recipes(Chosen):
         settings = self.config["figures"] | {"step": revision("figures")}
         return settings, self._shown(name)
 
+    def _bundle(self, name: str) -> tuple[dict, list[Node]]:
+        first, others = self.first_of(name), self.others_of(name)
+        kind = "matched_maps" if self.runs(name) else "activations"
+        inputs: list[Node] = [("page", name), ("figures", name), ("concepts", name)]
+        inputs += [
+            ("samples", name),
+            ("names", name),
+            (kind, name, first),
+            ("moments", name, first),
+        ]
+        inputs += [("correlations", name, first, first)]
+        inputs += [("best_buddies", name, first, other) for other in (*others, first)]
+        inputs += [("evidence", name, first, other) for other in others]
+        return self.settings_of_bundle(name) | {"step": revision("bundle")}, inputs
+
+    def settings_of_bundle(self, name: str) -> dict:
+        """With what a dictionary was mined, which a network that joins it needs."""
+        kept = ("images_per_strip", "images_per_block", "splits", "similarity", "decoys", "keep")
+        correlation = self.config["correlation"]
+        return {
+            "sample_set": self.sample_set(name),
+            "neighbours": self.config["neighbours"],
+            "activations": self.config["activations"],
+            "correlation": {key: correlation[key] for key in (*kept, "precision")},
+            "clustering": self.config["clustering"],
+            "evidence": self.config["evidence"],
+        }
+
     def _visualisations(self, name: str) -> tuple[dict, list[Node]]:
         shared = self.config["inversion"]
         settings = {key: shared[key] for key in VISUALISED}
@@ -429,6 +458,7 @@ class Recipes(Chosen):
                 ("page", name),
                 ("figures", name),
             ],
+            "bundle": [("bundle", name)],
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],
             "inversions": [

@@ -16,7 +16,7 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.workflow.checking import Checked
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, MINED_BY
 from rosetta_steps.workflow.examples import examples_of
-from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes
+from rosetta_steps.workflow.recipes import MANIFEST, VISUALISED, Recipes, file_of
 from rosetta_steps.zoo.entries import find_entry, layer_patterns
 
 Wildcards = Any  # Snakemake's: attributes and items, by the name of the wildcard
@@ -259,6 +259,23 @@ class Rules(Recipes):
         name = self.config["sample_set"]
         shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
         return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
+
+    def parts_of_bundle(self, wildcards: Wildcards) -> Files:
+        """What a bundle follows from: manifests, a page and a figure."""
+        return [file_of(node) for node in self._recipe(("bundle", wildcards.sample_set))[1]]
+
+    def artefacts_of_bundle(self, wildcards: Wildcards, input) -> Files:
+        """Stores, tables, pages and figures that a bundle holds."""
+        name = wildcards.sample_set
+        beside = ("trust.html", "concepts", "figure2.png", "figure2.pdf", "figure3.pdf")
+        tables = map(Path, self.evidence_of_everyone(wildcards))
+        units = [str(table.parent / "units" / table.name) for table in tables]
+        pages = [f"results/dictionary/{name}/{file}" for file in beside]
+        return [*stores(input), *units, *pages]
+
+    def bundle(self) -> Files:
+        """The bundle of the sample set that is asked for."""
+        return [f"results/bundles/{self.config['sample_set']}/bundle.json"]
 
     def all_permutations(self) -> Files:
         """Histograms of z of the generator with each model of the sample set that is asked for."""

@@ -249,7 +249,7 @@ def _fetch(name: str, entry: Entry, path: Path) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 if source.url:
-                    _from_url(source.url, temporary)
+                    fetch_file(source.url, temporary)
                 elif source.package:
                     _from_package(name, source, temporary)
                 else:
@@ -350,7 +350,13 @@ def _open(url: str, timeout: float = 60):
     return urllib.request.build_opener(_HttpsOnly).open(url, timeout=timeout)
 
 
-def _from_url(url: str, target: Path) -> None:
+def fetch_file(url: str, target: Path) -> None:
+    """Fetch a file from an https address, with a progress bar.
+
+    Raises:
+        ValueError: It is no https address, or sends more than any file of ours should have.
+        OSError: It does not answer, or breaks off.
+    """
     if not url.startswith("https://"):
         raise UserError(f"{url} is not an https address.")
     with _open(url) as response, target.open("wb") as file:

@@ -134,7 +134,7 @@ def test_a_source_of_one_file_refuses_one_that_needs_two(tmp_path, monkeypatch):
     path = saved(tmp_path / "made", 0, "one.bin")
     url = "https://example.org/net.onnx"
     entry = Entry("model", "onnx", {}, Weights(url=url))
-    monkeypatch.setattr(weights, "_from_url", lambda _, target: shutil.copy(path, target))
+    monkeypatch.setattr(weights, "fetch_file", lambda _, target: shutil.copy(path, target))
     for _ in range(2):  # nothing is kept
         with pytest.raises(
             ValueError, match="net.onnx from https://.* a part .*one.bin, and this s"

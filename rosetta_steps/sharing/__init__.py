@@ -1,0 +1,1 @@
+"""A dictionary in one folder that others open, and their own networks against it."""
