@@ -13,7 +13,6 @@ TYPES = {
     ".html": "text/html",
     ".png": "image/png",
     ".pdf": "application/pdf",
-    ".webp": "image/webp",
     ".txt": "text/plain",
 }
 # What a store or a file holds, by the folder of results that it lies in.
@@ -45,9 +44,12 @@ def crate(about: Mapping, files: Mapping[str, int]) -> dict:
     stores: dict[str, int] = {}
     single = {}
     for file, size in files.items():
-        store, zarr, _ = file.partition(".zarr/")
-        if zarr:
-            stores[f"{store}.zarr/"] = stores.get(f"{store}.zarr/", 0) + size
+        store, inside, _ = file.partition(".zarr/")
+        whole = f"{store}.zarr/"
+        if not inside and file.endswith(".webp"):  # a page's pictures, thousands of them
+            inside, whole = file, file[: file.rindex("/") + 1]
+        if inside:
+            stores[whole] = stores.get(whole, 0) + size
         else:
             single[file] = size
     parts = [_part(path, "Dataset", size) for path, size in stores.items()]
@@ -102,7 +104,7 @@ def _part(path: str, kind: str, size: int) -> dict:
     suffix = path[path.rfind(".") :]
     if kind == "File":
         part["encodingFormat"] = TYPES.get(suffix, "application/octet-stream")
-    else:
+    elif path.endswith(".zarr/"):
         part["encodingFormat"] = "application/vnd+zarr"
     return part
 

@@ -48,6 +48,7 @@ from rosetta_steps.workflow.recipes import FILES, MANIFEST
 from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns
 
 UNIT = ["generator_layer", "generator_channel"]
+NAMED = 12  # concepts that a message names
 KEEP_NEAREST = "nearest"
 EVIDENCE_LACKS = "spread"  # of evidence: needs the covariances of all units, which join leaves out
 
@@ -201,7 +202,7 @@ def write_joined(
     write_page(
         dictionary,
         task.output / "index.html",
-        settings=f"{task.model} joined to {task.bundle.sample_set}: {in_words(found, task.model)}",
+        settings=f"the concepts of {task.bundle.sample_set}: {in_words(found, task.model)}",
         identity=task.identity,
     )
     return found
@@ -291,11 +292,12 @@ def in_words(found: pd.DataFrame, model: str) -> str:
         found: As concepts_of gives it.
         model: Name of the network.
     """
-    has = int((found["best_buddy"] == "yes").sum())
-    return (
-        f"{model} has a best buddy in {has} of {len(found)} concepts, and none in "
-        f"{len(found) - has} (concepts.csv)"
-    )
+    lacking = list(found[found["best_buddy"] == "no"]["concept_id"])
+    has = f"{model} has best buddies in {len(found) - len(lacking)} of {len(found)} concepts"
+    if not lacking:
+        return has
+    more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    return f"{has}, and none in {', '.join(lacking[:NAMED])}{more} (concepts.csv)"
 
 
 def carry_out(a: argparse.Namespace) -> None:

@@ -330,7 +330,7 @@ class Recipes(Chosen):
         kept = ("images_per_strip", "images_per_block", "splits", "similarity", "decoys", "keep")
         correlation = self.config["correlation"]
         return {
-            "sample_set": self.sample_set(name),
+            "sample_set": {k: v for k, v in self.sample_set(name).items() if k not in PRIVATE},
             "neighbours": self.config["neighbours"],
             "activations": self.config["activations"],
             "correlation": {key: correlation[key] for key in (*kept, "precision")},
@@ -478,6 +478,8 @@ class Recipes(Chosen):
         }
 
 
+# Of a sample set, paths on somebody's machine.
+PRIVATE = ("photos", "pictures")
 VISUALISED = ("space", "steps", "learning_rate", "alpha", "truncation", "seed", "memory_gb")
 # Not of a single arm, or of the sample sets, whose identities count.
 NOT_OF_AN_ARM = ("arms", "metrics", "matches", "targets")
