@@ -7,6 +7,13 @@ from collections.abc import Mapping
 
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 PROFILE = "https://w3id.org/ro/crate/1.1"
+PAPER = {
+    "@id": "https://arxiv.org/abs/2306.09346",
+    "@type": "ScholarlyArticle",
+    "name": "Rosetta Neurons: Mining the Common Units in a Model Zoo",
+    "author": "Amil Dravid, Yossi Gandelsman, Alexei A. Efros, Assaf Shocher",
+    "datePublished": "2023",
+}
 TYPES = {
     ".csv": "text/csv",
     ".json": "application/json",
@@ -70,6 +77,7 @@ def crate(about: Mapping, files: Mapping[str, int]) -> dict:
         "hasPart": [{"@id": part["@id"]} for part in parts],
         "isBasedOn": [{"@id": network["@id"]} for network in networks],
         "mentions": {"@id": "#rosetta_steps"},
+        "citation": {"@id": PAPER["@id"]},
     }
     licences = {
         "@id": "#licences",
@@ -92,7 +100,7 @@ def crate(about: Mapping, files: Mapping[str, int]) -> dict:
     }
     return {
         "@context": CONTEXT,
-        "@graph": [descriptor, root, licences, software, *networks, *parts],
+        "@graph": [descriptor, root, licences, software, PAPER, *networks, *parts],
     }
 
 

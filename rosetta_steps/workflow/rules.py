@@ -4,6 +4,7 @@ A rule in workflow/rules says `input: buddies=RULES.buddies_of`; what that is st
 is typed and tested. Functions take the wildcards of a rule, and its input where they need it.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -272,6 +273,10 @@ class Rules(Recipes):
         units = [str(table.parent / "units" / table.name) for table in tables]
         pages = [f"results/dictionary/{name}/{file}" for file in beside]
         return [*stores(input), *units, *pages]
+
+    def bundle_settings(self, wildcards: Wildcards) -> str:
+        """With what the dictionary of a bundle was mined, as JSON."""
+        return json.dumps(self.settings_of_bundle(wildcards.sample_set))
 
     def bundle(self) -> Files:
         """The bundle of the sample set that is asked for."""

@@ -15,6 +15,7 @@ from rosetta_steps.workflow.rules import Rules, manifests_of, names, stores, wor
 RULES_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 # Rules of a step whose module has another name, each with the reason.
 OTHER_NAMES = {
+    "bundle_folder": "rosetta_steps.bundle",  # so is `bundle`
     "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type
     "fetch_weights": "rosetta_steps.zoo",  # one of its commands
     "replication_summary": "rosetta_steps.replication",  # so is `replication`
@@ -157,6 +158,21 @@ def test_evidence_takes_covariances_only_where_the_config_asks(rules):
     assert rules.covariances_of_b(pair) == [f"results/covariances/faces/open-nsfw.zarr{MANIFEST}"]
     assert rules.moments_of_the_first(FACES).endswith(f"/dcgan-digiface.zarr{MANIFEST}")
     assert len(rules.all_permutations()) == 3
+
+
+def test_a_bundle_holds_the_maps_of_the_generator_alone_and_no_path_of_somebody(rules):
+    parts = rules.parts_of_bundle(FACES)
+    assert f"results/activations/faces/dcgan-digiface.zarr{MANIFEST}" in parts
+    assert not [part for part in parts if part.startswith("results/moments/faces/open-nsfw")]
+    artefacts = rules.artefacts_of_bundle(FACES, parts)
+    assert "results/evidence/faces/units/dcgan-digiface--open-nsfw.csv" in artefacts
+    assert "results/dictionary/faces/concepts" in artefacts
+    rules.config["activations"]["store"] = "matched"
+    assert f"results/matched_maps/faces/dcgan-digiface.zarr{MANIFEST}" in rules.parts_of_bundle(
+        FACES
+    )
+    rules.config["sample_sets"]["faces"]["photos"] = "/home/me/faces"
+    assert "/home/me" not in rules.bundle_settings(FACES)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ INPUTS   the dictionary with its pages and figures, evidence, best buddies; imag
 OUTPUTS  results/bundles/{sample_set}/, of which bundle.json is one file
 """
 
-import json
-
 
 rule bundle_folder:
     """What others need of a dictionary, to read it and to join it."""
@@ -20,7 +18,7 @@ rule bundle_folder:
         "benchmarks/bundle_folder/{sample_set}.tsv"
     params:
         artefacts=lambda w, input: braced(RULES.artefacts_of_bundle(w, input)),
-        settings=lambda w: json.dumps(RULES.settings_of_bundle(w.sample_set)),
+        settings=RULES.bundle_settings,
         zoo=config["zoo"],
         identity=identity("bundle"),
     shell:
