@@ -73,6 +73,31 @@ JOINED = {
     "correlation": NUMBER,
     "verdict": NAME,
 }
+# The nearest partner of every unit of two models in the other (evidence.partners).
+PARTNERS = {
+    "model": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "partner_layer": NAME,
+    "partner_channel": NUMBER,
+    "correlation": NUMBER,
+    "best_buddy": NAME,
+    "passes": NAME,
+    "decoys": INDEX,
+    "decoy_buddies": INDEX,
+}
+# How much of each layer is shared (evidence.coverage).
+COVERAGE = {
+    "model": NAME,
+    "layer": NAME,
+    "depth": NUMBER,
+    "units": INDEX,
+    "silent": INDEX,
+    "at_least": RANK,
+    "shared": INDEX,
+    "passing": INDEX,
+    "by_chance": NUMBER,
+}
 # What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {
     "layer_a": NAME,
@@ -199,6 +224,8 @@ ONE_ROW = {
     "units": ["layer", "channel"],
     "best buddies": ["layer_a", "channel_a", "layer_b", "channel_b"],
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
+    "partners": ["model", "layer", "channel"],
+    "coverage": ["model", "layer", "at_least"],
     "untrained": ["figure"],
     "names": ["model", "layer", "channel"],
     "replicated pairs": ["comparison", "layer_a", "channel_a", "layer_b", "channel_b"],
@@ -296,6 +323,31 @@ def read_names(path: Path) -> pd.DataFrame:
         StoreError: It is not finished or damaged.
     """
     return _read(Path(path), NAMES, ONE_ROW["names"])
+
+
+def read_partners(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """The nearest partner of every unit of two models: PARTNERS, a row a unit.
+
+    Args:
+        path: As rosetta_steps.partners writes it.
+        models: Names of the two, if they are known: the table must be of these.
+
+    Raises:
+        StoreError: It is not finished, damaged, or of other models.
+    """
+    return _read(Path(path), PARTNERS, ONE_ROW["partners"], models)
+
+
+def read_coverage(path: Path) -> pd.DataFrame:
+    """How much of each layer is shared: COVERAGE, a row a layer and number of models.
+
+    Args:
+        path: As rosetta_steps.coverage writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), COVERAGE, ONE_ROW["coverage"])
 
 
 def read_replicated_pairs(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:

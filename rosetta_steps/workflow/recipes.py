@@ -33,6 +33,8 @@ FILES = {
     "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "partners": "results/partners/{sample_set}/{a}--{b}.csv.done.json",
+    "coverage": "results/coverage/{sample_set}.csv.done.json",
     "parts": "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
@@ -62,6 +64,7 @@ BESIDE = [
     ("edit", "results/edits/{edit}.csv"),
     ("page", "results/dictionary/{sample_set}/trust.html"),
     ("evidence", "results/evidence/{sample_set}/units/{a}--{b}.csv"),
+    ("coverage", "results/coverage/{sample_set}.png"),
     ("permutations", "results/permutations/{sample_set}/{a}--{b}.png"),
     ("replication", "results/replication/{replication}.png"),
 ]
@@ -310,6 +313,15 @@ class Recipes(Chosen):
         settings = self.config["figures"] | {"step": revision("figures")}
         return settings, self._shown(name)
 
+    def _partners(self, name: str, a: str, b: str) -> tuple[dict, list[Node]]:
+        settings = {"step": revision("partners"), "neighbours": self.config["neighbours"]}
+        return settings, [("correlations", name, a, b), ("evidence", name, a, b)]
+
+    def _coverage(self, name: str) -> tuple[dict, list[Node]]:
+        first = self.first_of(name)
+        pairs: list[Node] = [("partners", name, first, other) for other in self.others_of(name)]
+        return {"step": revision("coverage")}, pairs
+
     def _bundle(self, name: str) -> tuple[dict, list[Node]]:
         first, others = self.first_of(name), self.others_of(name)
         kind = "matched_maps" if self.runs(name) else "activations"
@@ -459,6 +471,7 @@ class Recipes(Chosen):
                 ("figures", name),
             ],
             "bundle": [("bundle", name)],
+            "coverage": [("coverage", name)],
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],
             "inversions": [

@@ -261,6 +261,17 @@ class Rules(Recipes):
         shown = ("index.html", "trust.html", "figure2.png", "figure3.png")
         return [f"results/plans/{name}.txt", *(f"results/dictionary/{name}/{f}" for f in shown)]
 
+    def partners_of_everyone(self, wildcards: Wildcards) -> Files:
+        """Tables of the partners of the generator with each model."""
+        name = wildcards.sample_set
+        folder, first = f"results/partners/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.csv" for other in self.others_of(name)]
+
+    def coverage(self) -> Files:
+        """The coverage of the sample set that is asked for."""
+        name = self.config["sample_set"]
+        return [f"results/coverage/{name}.{ending}" for ending in ("csv", "png")]
+
     def parts_of_bundle(self, wildcards: Wildcards) -> Files:
         """What a bundle follows from: manifests, a page and a figure."""
         return [file_of(node) for node in self._recipe(("bundle", wildcards.sample_set))[1]]
