@@ -3,6 +3,7 @@
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -20,7 +21,7 @@ from rosetta_steps.storage.manifests import Provenance, ingredients, read_manife
 KIND = "coverage"
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 SHARED, PASSING, CHANCE = "#0072b2", "#d55e00", "#7f7f7f"
-COLUMNS = 4  # panels beside each other
+COLUMNS = 5  # panels beside each other, at most
 HEIGHT = 1.25  # inches of a panel, with its title and the numbers below
 
 
@@ -37,21 +38,26 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
     generator, *models = dict.fromkeys(table["model"])
     panels = [(generator, 1)] + ([(generator, len(models))] if len(models) > 1 else [])
     panels += [(model, 1) for model in models[:MOST_SHOWN]]
-    rows = math.ceil(len(panels) / COLUMNS)
+    columns = len(panels) if len(panels) <= COLUMNS else COLUMNS - 1
+    rows = math.ceil(len(panels) / columns)
+    # Far fewer units of a model are shared than of the generator: each kind has a scale of its own.
+    of_models = table[table["model"] != generator]
+    highest = (of_models["shared"] / of_models["units"].clip(lower=1)).max() if models else 1.0
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False, "axes.spines.right": False}):
-        figure = new_figure(WIDTH, rows * HEIGHT + 0.65)
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+        figure = new_figure(WIDTH, rows * HEIGHT + 0.7)
+        grid = figure.subplots(rows, columns, squeeze=False)
         for panel in grid.flat[len(panels) :]:
             panel.set_visible(False)
         for panel, (model, least) in zip(grid.flat, panels, strict=False):
             own = table[(table["model"] == model) & (table["at_least"] == least)]
             _draw(panel, own, _title(model, least, generator, len(models)))
-        grid[0, 0].set_ylim(-0.03, 1.03)
+            top = 1.0 if model == generator else max(highest, 0.05)
+            panel.set_ylim(-0.03 * top, 1.05 * top)
         for panel in grid[:, 0]:
             panel.set_ylabel("share of units")
         height = figure.get_size_inches()[1]
         figure.subplots_adjust(
-            0.065, 0.55 / height, 0.99, 1 - 0.35 / height, wspace=0.12, hspace=0.75
+            0.065, 0.5 / height, 0.985, 1 - 0.5 / height, wspace=0.3, hspace=0.75
         )
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, ncols=3, loc="upper left", frameon=False, fontsize=SMALL,
@@ -71,7 +77,7 @@ def _title(model: str, least: int, generator: str, models: int) -> str:
 
 def _draw(panel: Axes, rows: pd.DataFrame, title: str) -> None:
     units = rows["units"].clip(lower=1)
-    style = {"ms": 2, "lw": 0.8}
+    style: dict[str, Any] = {"ms": 2, "lw": 0.8}
     panel.plot(
         rows["depth"], rows["shared"] / units, "o-", color=SHARED, label="best buddy", **style
     )
@@ -81,7 +87,7 @@ def _draw(panel: Axes, rows: pd.DataFrame, title: str) -> None:
                label="by chance (images moved)")  # fmt: skip
     share = rows["shared"].sum() / max(1, rows["units"].sum())
     panel.set_title(f"{title}\n{share:.0%} of {rows['units'].sum()} units", size=SMALL, loc="left")
-    panel.set_xticks([0, 1], ["first layer", "last"])
+    panel.set_xticks([0, 1], ["first", "last layer"])
     panel.tick_params(labelsize=SMALL, labelbottom=True)
     panel.grid(axis="y", lw=0.3, alpha=0.5)
 

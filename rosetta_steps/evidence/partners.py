@@ -58,7 +58,8 @@ def partners_of(correlations: xr.Dataset, evidence: pd.DataFrame, neighbours: in
     decoys = [table_of(decoy, neighbours) for decoy in usable_decoys(correlations)]
     good = evidence[passed(evidence)]
     sides = []
-    for near, (own, other) in zip(nearest_both_ways(correlations, 1), ("ab", "ba"), strict=True):
+    both_ways = nearest_both_ways(correlations, 1)
+    for near, own, other in zip(both_ways, "ab", "ba", strict=True):
         partner = near.partner[:, 0]
         there = partner >= 0
         table = pd.DataFrame(
