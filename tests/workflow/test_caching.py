@@ -102,7 +102,7 @@ def test_a_figure_setting_only_redraws(project):
 
 
 def test_a_changed_clustering_reruns_the_dictionary(project):
-    project.edit("rosetta_steps/storage/revisions.toml", '"concepts" = 1', '"concepts" = 2')
+    project.edit("rosetta_steps/storage/revisions.toml", '"concepts" = 2', '"concepts" = 3')
     assert project.planned() == DICTIONARY
 
 
