@@ -33,6 +33,7 @@ FILES = {
     "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "site": "results/site/{sample_set}/index.html",
     "partners": "results/partners/{sample_set}/{a}--{b}.csv.done.json",
     "coverage": "results/coverage/{sample_set}.csv.done.json",
     "parts": "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
@@ -322,6 +323,14 @@ class Recipes(Chosen):
         pairs: list[Node] = [("partners", name, first, other) for other in self.others_of(name)]
         return {"step": revision("coverage")}, pairs
 
+    def _site(self, name: str) -> tuple[dict, list[Node]]:
+        first, others = self.first_of(name), self.others_of(name)
+        mined = [self.config["neighbours"], self.config["clustering"]]
+        tested: list[Node] = [("evidence", name, first, other) for other in others]
+        tested += [("partners", name, first, other) for other in others]
+        inputs = [*self._shown(name), *tested, ("names", name), ("coverage", name)]
+        return {"step": revision("site"), "mined": mined}, inputs
+
     def _bundle(self, name: str) -> tuple[dict, list[Node]]:
         first, others = self.first_of(name), self.others_of(name)
         kind = "matched_maps" if self.runs(name) else "activations"
@@ -471,6 +480,7 @@ class Recipes(Chosen):
                 ("figures", name),
             ],
             "bundle": [("bundle", name)],
+            "site": [("site", name)],
             "coverage": [("coverage", name)],
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],

@@ -272,6 +272,10 @@ class Rules(Recipes):
         name = self.config["sample_set"]
         return [f"results/coverage/{name}.{ending}" for ending in ("csv", "png")]
 
+    def site(self) -> Files:
+        """The site of the sample set that is asked for."""
+        return [f"results/site/{self.config['sample_set']}/index.html"]
+
     def parts_of_bundle(self, wildcards: Wildcards) -> Files:
         """What a bundle follows from: manifests, a page and a figure."""
         return [file_of(node) for node in self._recipe(("bundle", wildcards.sample_set))[1]]

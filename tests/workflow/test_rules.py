@@ -16,6 +16,7 @@ RULES_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 # Rules of a step whose module has another name, each with the reason.
 OTHER_NAMES = {
     "coverage_figure": "rosetta_steps.coverage",  # so is `coverage`
+    "site_folder": "rosetta_steps.site",  # so is `site`
     "bundle_folder": "rosetta_steps.bundle",  # so is `bundle`
     "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type
     "fetch_weights": "rosetta_steps.zoo",  # one of its commands

@@ -1,0 +1,126 @@
+"""The files of a site, written whole or not at all."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import jinja2
+from tqdm import tqdm
+
+from rosetta_steps.display.dictionary import concept_examples, write_pictures
+from rosetta_steps.display.exemplars import EMPTY_REASON
+from rosetta_steps.display.page import KEY, PICTURES
+from rosetta_steps.display.reading import Dictionary, open_from_arguments
+from rosetta_steps.matching.tables import read_coverage, read_partners
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.files import explain_full_disk
+from rosetta_steps.storage.leftovers import partial
+from rosetta_steps.storage.manifests import read_manifest
+from rosetta_steps.website.content import SHOWN, Content
+
+TEMPLATES = Path(__file__).with_name("templates")
+ASSETS = ("site.css", "site.js")
+MARK = "rosetta-site.txt"  # in a folder that may be replaced
+# Of each concept, images of most response, around the median and of least.
+TOP, MIDDLE, LOW, PICTURE_SIZE = 3, 2, 1, 128
+
+
+def write_site(
+    dictionary: Dictionary, content: Content, output: Path, *, settings: str, identity: str = ""
+) -> None:
+    """Write all pages, pictures and data of a site.
+
+    Args:
+        dictionary: The opened inputs.
+        content: What the pages say.
+        output: Folder to write; one that is a site is replaced.
+        settings: With what the dictionary was mined, in words.
+        identity: What the site follows from.
+
+    Raises:
+        ValueError: There is something else in the place of the folder.
+        StoreError: The disk is full.
+    """
+    refuse_other_folder(output)
+    building = partial(output)
+    try:
+        with explain_full_disk(output):
+            # Pages share this folder: concepts/image-00012.webp, concepts/main.8-17.html.
+            (building / PICTURES).mkdir(parents=True)
+            size = write_pictures(dictionary, content.examples, building, PICTURE_SIZE)
+            shared = {
+                "generator": dictionary.generator,
+                "images": dictionary.images,
+                "settings": settings,
+                "identity": identity,
+                "key": KEY,
+                "width": size[1],
+                "height": size[0],
+                "models": content.models,
+                "columns": SHOWN,
+                "badges": content.badges,
+            }
+            for path, text in pages(content, shared):
+                target = building / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            (building / "data").mkdir()
+            for name, rows in content.data().items():
+                text = json.dumps(rows, indent=1, ensure_ascii=False)
+                (building / "data" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+            for name in ASSETS:
+                shutil.copyfile(TEMPLATES / name, building / name)
+            (building / MARK).write_text("Written by snakemake site, and replaced by it.\n")
+            shutil.rmtree(output, ignore_errors=True)
+            building.rename(output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def pages(content: Content, shared: dict):
+    """Yield the path and the text of every page of a site."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    concepts = content.concepts
+
+    def rendered(template: str, root: str, **values) -> str:
+        return environment.get_template(template).render(root=root, **shared, **values)
+
+    yield "index.html", rendered("index.html", "", concepts=concepts, empty=EMPTY_REASON)
+    for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
+        before = concepts[place - 1] if place else None
+        after = concepts[place + 1] if place + 1 < len(concepts) else None
+        text = rendered("concept.html", "../", concept=concept, before=before, after=after)
+        yield concept["address"], text
+    units = tqdm(
+        content.unit_pages(), "pages of units", len(content.units_of_concepts), unit="page"
+    )
+    for unit in units:
+        yield unit["address"], rendered("unit.html", "../../", unit=unit)
+    for model in content.models:
+        yield model["address"], rendered("model.html", "../", model=model)
+
+
+def refuse_other_folder(output: Path) -> None:
+    """Refuse to replace a folder that is no site.
+
+    Raises:
+        ValueError: It has files, and not the one by which a site is known.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
+        raise UserError(f"{output} is no site of ours ({MARK} is missing): move it away.")
+
+
+def carry_out(a: argparse.Namespace) -> None:
+    """Write the site that a command line asks for."""
+    dictionary = open_from_arguments(a)
+    partners = {read_manifest(path)["models"][1]: read_partners(path) for path in a.partners}
+    examples = concept_examples(dictionary, top=TOP, middle=MIDDLE, low=LOW)
+    content = Content(dictionary, examples, partners, read_coverage(a.coverage))
+    write_site(dictionary, content, a.output.parent, settings=a.settings, identity=a.identity or "")
