@@ -1,0 +1,193 @@
+"""A site is whole: every link and picture is there, and search finds concepts."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from rosetta_steps.display.dictionary import concept_examples
+from rosetta_steps.display.reading import open_dictionary
+from rosetta_steps.matching.tables import read_coverage, read_partners
+from rosetta_steps.testing import Project
+from rosetta_steps.website.content import SHOWN, Content, slug
+from rosetta_steps.website.writing import MARK, pages, refuse_other_folder
+
+SITE = "results/site/tiny"
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Addresses, ids and pictures of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.ids, self.without_words = [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.links += [named[key] for key in ("href", "src") if key in named]
+        self.ids |= {named["id"]} if "id" in named else set()
+        if tag == "img" and "alt" not in named:
+            self.without_words.append(named["src"])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project of tiny networks whose dictionary was written as a site."""
+    project = Project(tmp_path_factory.mktemp("site"))
+    project.make("site")
+    return project
+
+
+@pytest.fixture(scope="module")
+def site(project):
+    return project.folder / SITE
+
+
+@pytest.fixture(scope="module")
+def table(project):
+    return pd.read_csv(project.folder / "results/dictionary/tiny/rosetta.csv")
+
+
+def test_every_link_and_picture_of_every_page_is_a_file_of_the_site(site):
+    read = {path: Page(path.read_text()) for path in site.rglob("*.html")}
+    assert len(read) > 20
+    for path, page in read.items():
+        assert not page.without_words
+        for link in page.links:
+            assert not re.match(r"\w+:|//|/", link), f"{path} leads outside: {link}"
+            address, _, place = link.partition("#")
+            target = (path.parent / unquote(address)).resolve() if address else path
+            assert target.is_file(), f"{path}: {link}"
+            assert target.is_relative_to(site.resolve())
+            if place and target.suffix == ".html":
+                assert unquote(place) in read[path if not address else target].ids
+
+
+def test_there_is_a_page_of_every_concept_unit_and_model(site, table):
+    for name in table["concept_id"].unique():
+        assert f"Concept {name}" in (site / f"concepts/{slug(name)}.html").read_text()
+    units = {("generator", r.generator_layer, r.generator_channel) for r in table.itertuples()}
+    units |= {(row.model, row.layer, row.channel) for row in table.itertuples()}
+    for model, layer, channel in units:
+        text = (site / f"units/{model}/{slug(f'{layer}:{channel}')}.html").read_text()
+        assert f"Channel {channel} of layer {layer}" in text
+    assert len(list(site.glob("units/*/*.html"))) == len(units)
+    assert {path.stem for path in site.glob("models/*.html")} == {"generator", "one"}
+
+
+def test_pages_say_what_the_tables_say(site, table, project):
+    row = table.iloc[0]
+    text = (site / f"concepts/{slug(row['concept_id'])}.html").read_text()
+    assert f"{row['correlation']:.3f}" in text
+    folder = project.folder / "results"
+    partners = pd.read_csv(folder / "partners/tiny/generator--one.csv")
+    mine = partners[
+        (partners["model"] == "generator")
+        & (partners["layer"] == row["generator_layer"])
+        & (partners["channel"] == row["generator_channel"])
+    ].iloc[0]
+    name = slug(f"{row['generator_layer']}:{row['generator_channel']}")
+    unit = (site / f"units/generator/{name}.html").read_text()
+    assert f"{mine['partner_layer']}:{mine['partner_channel']:.0f}" in unit
+    assert f"{mine['correlation']:.3f}" in unit
+
+
+def test_the_data_beside_the_pages_are_those_of_the_tables(site, table):
+    concepts, pairs, coverage = (
+        json.loads((site / f"data/{name}.json").read_text())
+        for name in ("concepts", "pairs", "coverage")
+    )
+    assert [one["id"] for one in concepts] == list(table["concept_id"].unique())
+    assert len(pairs) == len(table) and pairs[0]["r"] == table["correlation"].iloc[0]
+    assert {one["model"] for one in coverage} == {"generator", "one"}
+    assert sum(one["pairs"] for one in concepts) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a.b:1", "a-b:1"), ("a/b:1", "a~2fb:1"), ("relu#1:1", "relu-1:1"), ("a:11", "a-1:1")],
+)
+def test_two_units_never_share_an_address(one, other):
+    assert slug(one) != slug(other)
+    assert re.fullmatch(r"[\w.~-]+", slug(one))
+
+
+def test_names_with_markup_are_shown_as_text(project):
+    folder = project.folder / "results"
+    stores = [
+        [folder / kind / f"tiny/{name}.zarr" for name in ("generator", "one")]
+        for kind in ("matched_maps", "moments")
+    ]
+    dictionary = open_dictionary(
+        folder / "dictionary/tiny/rosetta.csv",
+        folder / "samples/tiny.zarr",
+        *stores,
+        evidence=[folder / "evidence/tiny/generator--one.csv"],
+    )
+    examples = concept_examples(dictionary, top=1, middle=0, low=0)
+    partners = {"one": read_partners(folder / "partners/tiny/generator--one.csv")}
+    coverage = read_coverage(folder / "coverage/tiny.csv")
+    unit = dictionary.concepts[0].model_units[0]
+    named = replace(dictionary, names={unit: "<script>alert(1)</script>"})
+    content = Content(named, examples, partners, coverage)
+    shared = dict.fromkeys(("generator", "settings", "identity", "key"), "<b>x</b>")
+    shared |= {"images": 1, "width": 1, "height": 1, "models": content.models}
+    texts = [
+        text for _, text in pages(content, shared | {"columns": SHOWN, "badges": content.badges})
+    ]
+    assert sum("&lt;script&gt;alert(1)" in text for text in texts) > 2
+    assert not any("<script>alert" in text or "<b>x" in text for text in texts)
+
+
+def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
+    refuse_other_folder(tmp_path / "new")
+    (tmp_path / "thesis.pdf").write_text("mine")
+    with pytest.raises(ValueError, match=f"is no site of ours .{MARK} is missing.: move it away"):
+        refuse_other_folder(tmp_path)
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+def browse(address, tmp_path):
+    """The page as a browser has it after its scripts, and what these had to complain of."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+    options += ["--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run([BROWSER, *options, address], capture_output=True, text=True, timeout=120)
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, complaints
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("", lambda ranks: ranks),
+        ("search=rank-1", lambda ranks: [rank for rank in ranks if str(rank).startswith("1")]),
+        ("search=nothing-like-it", lambda ranks: []),
+        ("order=-rank", lambda ranks: ranks),
+        ("order=-units&search=rank-2", lambda ranks: [r for r in ranks if str(r)[0] == "2"]),
+    ],
+)
+def test_search_and_order_work_in_a_browser_without_a_complaint(
+    site, table, tmp_path, asked, shown
+):
+    ranks = sorted(table["concept"].unique())
+    text, complaints = browse(f"{(site / 'index.html').as_uri()}#{asked}", tmp_path)
+    assert complaints == []
+    assert f">{len(shown(ranks))} of {len(ranks)} concepts<" in text
+    visible = re.findall(r"<li data-words=[^>]*>", text)
+    found = [int(re.search(r'data-rank="(\d+)"', card)[1]) for card in visible]
+    assert sorted(found) == shown(ranks)
+    if "order=-units" in asked:
+        units = [int(re.search(r'data-units="(\d+)"', card)[1]) for card in visible]
+        assert units == sorted(units, reverse=True)
