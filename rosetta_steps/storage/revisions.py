@@ -156,9 +156,11 @@ def _code_of_steps(
 
 
 def _digest_of(text: str, file: Path) -> str:
-    # Files beside the module with its stem, such as an HTML template, count as its code.
+    # Files with the module's stem, such as an HTML template, and those in a folder of its name count
+    # as its code.
     total = hashlib.sha256(code_alone(text).encode())
-    for other in sorted(file.parent.glob(f"{file.stem}.*")):
+    beside, within = file.parent.glob(f"{file.stem}.*"), file.with_suffix("").glob("*.*")
+    for other in [*sorted(beside), *(sorted(within) if file.stem != "__init__" else [])]:
         if other.suffix not in (".py", ".pyc", ".toml"):
             total.update(other.read_bytes())
     return total.hexdigest()[:12]

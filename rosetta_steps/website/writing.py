@@ -5,11 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-import jinja2
-from tqdm import tqdm
-
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
-from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, open_from_arguments
 from rosetta_steps.matching.tables import read_coverage, read_partners
@@ -18,8 +14,8 @@ from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
 from rosetta_steps.website.content import SHOWN, Content
+from rosetta_steps.website.templates import TEMPLATES, pages
 
-TEMPLATES = Path(__file__).with_name("templates")
 ASSETS = ("site.css", "site.js")
 MARK = "rosetta-site.txt"  # in a folder that may be replaced
 # Of each concept, images of most response, around the median and of least.
@@ -76,35 +72,6 @@ def write_site(
             building.rename(output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def pages(content: Content, shared: dict):
-    """Yield the path and the text of every page of a site."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    concepts = content.concepts
-
-    def rendered(template: str, root: str, **values) -> str:
-        return environment.get_template(template).render(root=root, **shared, **values)
-
-    yield "index.html", rendered("index.html", "", concepts=concepts, empty=EMPTY_REASON)
-    for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
-        before = concepts[place - 1] if place else None
-        after = concepts[place + 1] if place + 1 < len(concepts) else None
-        text = rendered("concept.html", "../", concept=concept, before=before, after=after)
-        yield concept["address"], text
-    units = tqdm(
-        content.unit_pages(), "pages of units", len(content.units_of_concepts), unit="page"
-    )
-    for unit in units:
-        yield unit["address"], rendered("unit.html", "../../", unit=unit)
-    for model in content.models:
-        yield model["address"], rendered("model.html", "../", model=model)
 
 
 def refuse_other_folder(output: Path) -> None:

@@ -18,9 +18,11 @@ def r(x):
 
 @pytest.fixture
 def package(tmp_path):
-    """A step, what it imports, a template beside it, and a module that no step runs."""
+    """A step, what it imports, templates beside and in a folder, and a module that no step runs."""
     (tmp_path / "step.py").write_text(STEP)
     (tmp_path / "step.html").write_text("<p>")
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums/page.css").write_text("p {}")
     (tmp_path / "sums.py").write_text("def total(x):\n    return sum(x)\n")
     (tmp_path / "other.py").write_text("x = 1\n")
     file = tmp_path / "revisions.toml"
@@ -56,6 +58,7 @@ def test_words_and_layout_change_nothing(package):
         ("step.py", STEP.replace("total(x)  ", "-total(x)  "), {"step": ["step"]}),
         ("sums.py", "def total(x):\n    return 2 * sum(x)\n", {"sums": ["sums", "step"]}),
         ("step.html", "<div>", {"step": ["step"]}),
+        ("sums/page.css", "b {}", {"sums": ["sums", "step"]}),
         ("other.py", "x = 2\n", {}),
     ],
 )

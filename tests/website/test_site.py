@@ -16,7 +16,8 @@ from rosetta_steps.display.reading import open_dictionary
 from rosetta_steps.matching.tables import read_coverage, read_partners
 from rosetta_steps.testing import Project
 from rosetta_steps.website.content import SHOWN, Content, slug
-from rosetta_steps.website.writing import MARK, pages, refuse_other_folder
+from rosetta_steps.website.templates import pages
+from rosetta_steps.website.writing import MARK, refuse_other_folder
 
 SITE = "results/site/tiny"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

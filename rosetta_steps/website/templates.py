@@ -1,0 +1,47 @@
+"""Pages of a site, filled into the templates of the folder beside this module."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from tqdm import tqdm
+
+from rosetta_steps.display.exemplars import EMPTY_REASON
+from rosetta_steps.website.content import Content
+
+TEMPLATES = Path(__file__).with_suffix("")
+
+
+def pages(content: Content, shared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of every page of a site.
+
+    Args:
+        content: What the pages say.
+        shared: What all templates may use.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    concepts = content.concepts
+
+    def rendered(template: str, root: str, **values) -> str:
+        return environment.get_template(template).render(root=root, **shared, **values)
+
+    yield "index.html", rendered("index.html", "", concepts=concepts, empty=EMPTY_REASON)
+    for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
+        before = concepts[place - 1] if place else None
+        after = concepts[place + 1] if place + 1 < len(concepts) else None
+        text = rendered("concept.html", "../", concept=concept, before=before, after=after)
+        yield concept["address"], text
+    units = tqdm(
+        content.unit_pages(), "pages of units", len(content.units_of_concepts), unit="page"
+    )
+    for unit in units:
+        yield unit["address"], rendered("unit.html", "../../", unit=unit)
+    for model in content.models:
+        yield model["address"], rendered("model.html", "../", model=model)
