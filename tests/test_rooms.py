@@ -82,7 +82,7 @@ def imported(module: str) -> frozenset[str]:
 
 def _imported(module: str) -> Iterator[str]:
     stem = PACKAGE.joinpath(*module.split("."))
-    file = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+    file = stem / "__init__.py" if (stem / "__init__.py").is_file() else stem.with_suffix(".py")
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rosetta_steps"):
             base = node.module.removeprefix("rosetta_steps").lstrip(".")
