@@ -156,8 +156,8 @@ def _code_of_steps(
 
 
 def _digest_of(text: str, file: Path) -> str:
-    # Files with the module's stem, such as an HTML template, and those in a folder of its name count
-    # as its code.
+    # Files with the module's stem, such as an HTML template, and those in a folder of that name
+    # count as its code.
     total = hashlib.sha256(code_alone(text).encode())
     beside, within = file.parent.glob(f"{file.stem}.*"), file.with_suffix("").glob("*.*")
     for other in [*sorted(beside), *(sorted(within) if file.stem != "__init__" else [])]:
