@@ -57,6 +57,7 @@ TENSORS = {
     "cdcgan-eyes": 31,
     "efficientnet-lite0": 296,
     "efficientnet-lite2": 386,
+    "mobilenetv2": 312,
     "stylegan-xl-imagenet256": 229,
     "stylegan2-lsun-cat": 144,
     "stylegan2-lsun-horse": 144,
