@@ -21,7 +21,7 @@ from rosetta_steps.runtime.environment import versions
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing.crate import crate
 from rosetta_steps.storage.digests import sha256_of
-from rosetta_steps.storage.files import explain_full_disk, files_under, write_json
+from rosetta_steps.storage.files import explain_full_disk, files_under, is_hidden, write_json
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import manifest_path, read_manifest
 from rosetta_steps.zoo.entries import find_entry
@@ -123,10 +123,14 @@ def _copy(path: Path, bundle: Path) -> None:
     if path.suffix in (".zarr", ".csv"):
         read_manifest(path)
         shutil.copy2(manifest_path(path), manifest_path(target))
-    if path.is_dir():
-        shutil.copytree(path, target, ignore=shutil.ignore_patterns(".*"))
-    else:
+    if not path.is_dir():
         shutil.copy2(path, target)
+        return
+    # Not copytree, which goes on after a full disk and then says so of every file.
+    for file in files_under(path):
+        if not is_hidden(file):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path / file, target / file)
 
 
 def refuse_other_folder(output: Path) -> None:
@@ -185,7 +189,7 @@ def refuse_damage(folder: Path) -> None:
     except FileNotFoundError:
         raise StoreError(f"{folder / SUMS} is missing. Fetch the bundle again.") from None
     wanted = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
-    there = {file for file in files_under(folder) if not Path(file).name.startswith(".")} - {SUMS}
+    there = {file for file in files_under(folder) if not is_hidden(file)} - {SUMS}
     again = "Fetch the bundle again, or unpack it anew."
     if missing := sorted(set(wanted) - there):
         raise StoreError(f"{folder / missing[0]} is missing. {again}")

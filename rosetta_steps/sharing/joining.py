@@ -44,10 +44,12 @@ from rosetta_steps.storage.manifests import (
     ingredients,
     read_manifest,
 )
+from rosetta_steps.storage.revisions import revision
 from rosetta_steps.workflow.recipes import FILES, MANIFEST
 from rosetta_steps.zoo.entries import entry_digest, find_entry, layer_patterns
 
 UNIT = ["generator_layer", "generator_channel"]
+STEPS = ("activations", "correlation.step", "best_buddies", "image_sums", "evidence.table")
 NAMED = 12  # concepts that a message names
 KEEP_NEAREST = "nearest"
 EVIDENCE_LACKS = "spread"  # of evidence: needs the covariances of all units, which join leaves out
@@ -78,9 +80,10 @@ class Join:
 
     @property
     def identity(self) -> str:
-        """What everything follows from: the bundle, the network and its weights."""
+        """What everything follows from: the bundle, the network and its weights, the code."""
         entry = find_entry(self.model, self.zoo)
-        return digest_of([sha256_of(self.bundle.folder / SUMS), entry_digest(entry)])
+        bundle = sha256_of(self.bundle.folder / SUMS)
+        return digest_of([bundle, entry_digest(entry), [revision(step) for step in STEPS]])
 
     def published(self, kind: str, **names: str) -> Path:
         """Path of an artefact of the bundle."""

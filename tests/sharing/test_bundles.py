@@ -8,10 +8,12 @@ import zipfile
 
 import pandas as pd
 import pytest
+from full_disk import full_disk
 
 import rosetta_steps as rs
+from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.sharing import opening
-from rosetta_steps.sharing.bundle import FORMAT
+from rosetta_steps.sharing.bundle import FORMAT, write_bundle
 from rosetta_steps.testing import Project
 
 BUNDLE = "results/bundles/tiny"
@@ -121,6 +123,16 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(project, tmp_path):
     with pytest.raises(AssertionError, match=r"is no bundle: it has notes.txt. Move it away"):
         copy.make("bundle")
     assert (copy.folder / BUNDLE / "notes.txt").read_text() == "mine"
+
+
+def test_a_bundle_on_a_full_disk_is_named_and_leaves_nothing(project, tmp_path):
+    results = project.folder / "results"
+    artefacts = [results / "samples/tiny.zarr", results / "dictionary/tiny/rosetta.csv"]
+    output = tmp_path / "bundles/tiny"
+    zoo = project.folder / "config/models.yaml"
+    with full_disk(2000), pytest.raises(StoreError, match="tiny cannot be written: .*File too l"):
+        write_bundle(artefacts, output, settings={}, zoo=zoo)
+    assert list(output.parent.iterdir()) == []
 
 
 def test_a_bundle_is_made_anew_only_after_what_it_holds(project, tmp_path):

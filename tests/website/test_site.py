@@ -6,14 +6,16 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
 from rosetta_steps.display.dictionary import concept_examples
+from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.display.reading import open_dictionary
-from rosetta_steps.matching.tables import read_coverage, read_partners
+from rosetta_steps.matching.tables import read_coverage, read_dictionary, read_partners
 from rosetta_steps.testing import Project
 from rosetta_steps.website.content import SHOWN, Content, slug
 from rosetta_steps.website.templates import pages
@@ -146,6 +148,22 @@ def test_names_with_markup_are_shown_as_text(project):
     ]
     assert sum("&lt;script&gt;alert(1)" in text for text in texts) > 2
     assert not any("<script>alert" in text or "<b>x" in text for text in texts)
+
+
+def test_a_dictionary_without_concepts_says_why_and_has_its_models(project):
+    folder = project.folder / "results"
+    partners = {"one": read_partners(folder / "partners/tiny/generator--one.csv")}
+    empty = SimpleNamespace(
+        concepts=[], table=read_dictionary(folder / "dictionary/tiny/rosetta.csv").iloc[:0],
+        names={}, verdicts={}, evidence_of_pairs={}, files=[], generator="generator",
+    )  # fmt: skip
+    content = Content(empty, {}, partners, read_coverage(folder / "coverage/tiny.csv"))
+    shared = dict.fromkeys(("generator", "settings", "identity", "key"), "x")
+    shared |= {"images": 8, "width": 1, "height": 1, "columns": SHOWN, "badges": content.badges}
+    texts = dict(pages(content, shared | {"models": content.models}))
+    assert set(texts) == {"index.html", "models/generator.html", "models/one.html"}
+    assert EMPTY_REASON in texts["index.html"]
+    assert content.data()["concepts"] == content.data()["pairs"] == []
 
 
 def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
