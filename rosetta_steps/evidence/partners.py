@@ -123,11 +123,13 @@ def shared_by(
     Returns:
         A row a unit that varies, the largest delta first: layer, channel; `delta`, the least r with
         a nearest partner in `by` less the greatest in `not_by`; these two, `least` and `greatest`;
-        `buddies_by` and `buddies_not_by`, in how many of each it has a best buddy.
+        `buddies_by` and `buddies_not_by`, in how many of each it has a best buddy. Without
+        `not_by`, delta is the least and `greatest` NaN.
 
     Raises:
         ValueError: A model is not among the tables, or on both sides.
     """
+    by, not_by = list(dict.fromkeys(by)), list(dict.fromkeys(not_by))
     if unknown := sorted({*by, *not_by} - set(tables)):
         raise UserError(f"no partners of {unknown[0]}: there are those of {', '.join(tables)}.")
     if both := sorted(set(by) & set(not_by)):
@@ -137,11 +139,11 @@ def shared_by(
     rows = of_both(tables, generator)
     r = rows.pivot(index=UNIT, columns="other", values="correlation")
     has = rows.pivot(index=UNIT, columns="other", values="best_buddy") == YES
-    found = pd.DataFrame({"least": r[list(by)].min(axis=1, skipna=False)})
-    found["greatest"] = r[list(not_by)].max(axis=1) if not_by else 0.0
-    found["delta"] = found["least"] - found["greatest"]
-    found["buddies_by"] = has[list(by)].sum(axis=1)
-    found["buddies_not_by"] = has[list(not_by)].sum(axis=1)
+    found = pd.DataFrame({"least": r[by].min(axis=1, skipna=False)})
+    found["greatest"] = r[not_by].max(axis=1) if not_by else np.nan
+    found["delta"] = found["least"] - found["greatest"] if not_by else found["least"]
+    found["buddies_by"] = has[by].sum(axis=1)
+    found["buddies_not_by"] = has[not_by].sum(axis=1)
     found = found.dropna(subset=["delta"]).sort_values("delta", ascending=False, kind="stable")
     columns = ["delta", "least", "greatest", "buddies_by", "buddies_not_by"]
     return found[columns].reset_index()

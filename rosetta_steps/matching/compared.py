@@ -19,8 +19,9 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     The overlap of two concepts is the number of units of the generator that both have, divided by
     those that either has (Jaccard). Two concepts are one that survived if each is the one with the
     largest overlap for the other: `kept` with the same units, `changed` with others. A concept of
-    the first that is no such pair is `merged` into the concept of the second that has most of its
-    units, or `gone` if none has any; one of the second was `split` off likewise, or is `new`.
+    the first that is no such pair is `merged` into the concept of the second that has more than
+    half of its units, or `gone` if none has. One of the second that is no such pair was `split` off
+    a concept of the first that survived and had more than half of its units, or is `new`.
 
     Args:
         first: A dictionary, as rosetta.csv.
@@ -36,20 +37,20 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     shared["overlap"] = shared["shared"] / (of_a + of_b - shared["shared"])
     best = [_best(shared, side) for side in (0, 1)]
     rows: list[tuple[str, int | None, int | None]] = []
+    survivors = {a: b for a, b in best[0].items() if best[1][b] == a}
     for a in concepts[0].index:
-        b = best[0].get(a)
-        survives = b is not None and best[1][b] == a
-        if b is None:
-            rows.append((GONE, a, None))
-        elif survives:
+        if a in survivors:
+            b = survivors[a]
             same = shared["overlap"][(shared[0] == a) & (shared[1] == b)].iloc[0] == 1
             rows.append((KEPT if same else CHANGED, a, b))
         else:
-            rows.append((MERGED, a, _holder(shared, 0, a)))
-    survivors = {b for what, _, b in rows if what in SURVIVES}
+            holder = _holder(shared, 0, a, sizes[0][a])
+            rows.append((GONE if holder is None else MERGED, a, holder))
     for b in concepts[1].index:
-        if b not in survivors:
-            rows.append((SPLIT, _holder(shared, 1, b), b) if b in best[1] else (NEW, None, b))
+        if b not in survivors.values():
+            holder = _holder(shared, 1, b, sizes[1][b])
+            from_survivor = holder in survivors
+            rows.append((SPLIT if from_survivor else NEW, holder if from_survivor else None, b))
     table = pd.DataFrame(rows, columns=["status", 0, 1])
     for side, name in enumerate("ab"):
         of = concepts[side].reindex(table[side]).reset_index(drop=True)
@@ -85,10 +86,10 @@ def _best(shared: pd.DataFrame, side: int) -> dict[int, int]:
     return order.drop_duplicates(side).set_index(side)[1 - side].to_dict()
 
 
-def _holder(shared: pd.DataFrame, side: int, concept: int) -> int:
-    """The concept of the other side that has most of a concept's units."""
-    own = shared[shared[side] == concept]
-    return int(own.sort_values(["shared", 1 - side], ascending=[False, True])[1 - side].iloc[0])
+def _holder(shared: pd.DataFrame, side: int, concept: int, units: int) -> int | None:
+    """The concept of the other side that has more than half of a concept's units, if one has."""
+    own = shared[(shared[side] == concept) & (2 * shared["shared"] > units)]
+    return None if own.empty else int(own[1 - side].iloc[0])
 
 
 def in_words(table: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ results/                  laid out as the workflow does, so that open_results re
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,7 +22,13 @@ from rosetta_steps.runtime.environment import versions
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing.crate import crate
 from rosetta_steps.storage.digests import sha256_of
-from rosetta_steps.storage.files import explain_full_disk, files_under, is_hidden, write_json
+from rosetta_steps.storage.files import (
+    explain_full_disk,
+    files_under,
+    is_hidden,
+    replace_folder,
+    write_json,
+)
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import manifest_path, read_manifest
 from rosetta_steps.zoo.entries import find_entry
@@ -86,7 +93,9 @@ def write_bundle(
     """
     artefacts = list(artefacts)
     refuse_other_folder(output)
-    table = next(path for path in artefacts if path.name == "rosetta.csv")
+    table = next((path for path in artefacts if path.name == "rosetta.csv"), None)
+    if table is None:
+        raise UserError("a bundle is of a dictionary: rosetta.csv is not among the artefacts.")
     state = read_manifest(table)
     building = partial(output)
     try:
@@ -109,8 +118,7 @@ def write_bundle(
             write_json(building / CRATE, crate(about, sizes))
             lines = [f"{sha256_of(building / f)}  {f}\n" for f in [*files, CRATE]]
             (building / SUMS).write_text("".join(lines), encoding="utf-8")
-            shutil.rmtree(output, ignore_errors=True)
-            building.rename(output)
+            replace_folder(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -137,14 +145,21 @@ def refuse_other_folder(output: Path) -> None:
     """Refuse to replace a folder that is no bundle.
 
     Raises:
-        ValueError: It has files that no bundle has.
+        ValueError: It has files that no bundle has, or lacks those by which one is known.
     """
     if not output.exists():
         return
-    found = {path.name for path in output.iterdir()} if output.is_dir() else {"a file"}
+    if not output.is_dir():
+        raise UserError(f"{output} is a file. Move it away; nothing was written.")
+    found = {path.name for path in output.iterdir() if not is_hidden(path.name)}
     if others := sorted(found - {BUNDLE, SUMS, CRATE, RESULTS}):
         raise UserError(
             f"{output} is no bundle: it has {others[0]}. Move it away; nothing was written."
+        )
+    # Snakemake has removed bundle.json before the step begins.
+    if found and not {SUMS, CRATE} <= found:
+        raise UserError(
+            f"{output} is no bundle: it has no {SUMS}. Move it away; nothing was written."
         )
 
 
@@ -157,6 +172,8 @@ def read_bundle(folder: Path) -> dict:
     Raises:
         StoreError: It is none, or of a later format than is read here.
     """
+    if folder.is_file():
+        raise StoreError(f"{folder} is a file: unpack it (unzip), and give the folder.")
     try:
         about = json.loads((folder / BUNDLE).read_bytes())
         form = about["format"]
@@ -165,7 +182,7 @@ def read_bundle(folder: Path) -> dict:
             f"{folder} is no bundle: it has no {BUNDLE}. `snakemake bundle` writes one to "
             "results/bundles."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
         raise StoreError(
             f"{folder / BUNDLE} is damaged ({error!r}). Fetch the bundle again."
         ) from None
@@ -188,7 +205,12 @@ def refuse_damage(folder: Path) -> None:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise StoreError(f"{folder / SUMS} is missing. Fetch the bundle again.") from None
-    wanted = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
+    except (ValueError, IsADirectoryError):
+        lines = []
+    found = [re.fullmatch("([0-9a-f]{64})  (.+)", line) for line in lines]
+    wanted = {line[2]: line[1] for line in found if line}
+    if not all(found) or not {BUNDLE, CRATE} <= set(wanted):  # the crate's is the last line
+        raise StoreError(f"{folder / SUMS} is damaged. Fetch the bundle again.")
     there = {file for file in files_under(folder) if not is_hidden(file)} - {SUMS}
     again = "Fetch the bundle again, or unpack it anew."
     if missing := sorted(set(wanted) - there):
@@ -202,10 +224,16 @@ def refuse_damage(folder: Path) -> None:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the bundle that a command line asks for."""
+    if not a.output.parent.name:
+        raise UserError(f"--output {a.output} names no folder: give DIR/{BUNDLE}.")
+    try:
+        settings = json.loads(a.settings)
+    except ValueError as error:
+        raise UserError(f"--settings is no JSON ({error}).") from None
     write_bundle(
         a.artefacts,
         a.output.parent,
-        settings=json.loads(a.settings),
+        settings=settings,
         zoo=a.zoo,
         identity=a.identity,
     )

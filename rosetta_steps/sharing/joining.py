@@ -33,7 +33,7 @@ from rosetta_steps.matching.tables import (
     write_table,
 )
 from rosetta_steps.runtime.devices import lease
-from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing.bundle import SUMS
 from rosetta_steps.sharing.opening import Bundle, open_bundle
 from rosetta_steps.storage.datasets import open_dataset
@@ -100,7 +100,8 @@ class Join:
 
     def missing(self, *kinds: str) -> bool:
         """Whether artefacts of the network have to be made, or made anew."""
-        return any(identity_recorded(self.own(kind)) != self.identity for kind in kinds)
+        paths = [self.own(kind) for kind in kinds]
+        return any(not p.exists() or identity_recorded(p) != self.identity for p in paths)
 
 
 def join(task: Join) -> pd.DataFrame:
@@ -115,6 +116,10 @@ def join(task: Join) -> pd.DataFrame:
         StoreError: The bundle is damaged, or has no maps of all units of the generator.
         ValueError: The network, its weights or its layers cannot be used.
     """
+    if task.model == task.generator:
+        raise UserError(
+            f"{task.model} is what the concepts of this dictionary are units of: join another one."
+        )
     settings, identity = task.bundle.about["settings"], task.identity
     samples = task.published("samples")
     maps = task.published("activations", model=task.generator), task.own("activations")
@@ -305,9 +310,16 @@ def in_words(found: pd.DataFrame, model: str) -> str:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Join the network that a command line names."""
+    if a.threads < 1:
+        raise UserError(f"--threads is {a.threads}: give at least 1.")
     torch.set_num_threads(a.threads)
     numba.set_num_threads(a.threads)
     bundle = open_bundle(a.bundle)
     output = a.output or Path("joined", f"{a.model}--{bundle.sample_set}")
-    found = join(Join(a.model, a.zoo, bundle, output, a.threads))
+    try:
+        found = join(Join(a.model, a.zoo, bundle, output, a.threads))
+    except StoreError as error:
+        raise StoreError(
+            f"{error} If it lies in {output}: delete that folder, and join again makes it."
+        ) from None
     print(f"{in_words(found, a.model)}.\n{output / 'index.html'}")

@@ -1,12 +1,16 @@
 """A bundle opened in a notebook, from a folder or an address."""
 
+import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.runtime.advice import NO_ROOM
+from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing.bundle import BUNDLE, read_bundle, refuse_damage
-from rosetta_steps.storage.files import whole_file
+from rosetta_steps.storage.digests import digest_of
+from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.workflow.results import Results
 from rosetta_steps.zoo.weights import cache_folder, fetch_file
@@ -52,37 +56,59 @@ def open_bundle(bundle: str | Path) -> Bundle:
         ['sample_set', 'neighbours']
     """
     given = str(bundle)
-    return Bundle(fetched(given) if "://" in given else Path(bundle))
+    if "://" not in given:
+        return Bundle(given)
+    folder = fetched(given)
+    try:
+        return Bundle(folder)
+    except StoreError as error:
+        raise StoreError(f"{error} It is kept in {folder}: delete that first.") from None
 
 
 def fetched(url: str) -> Path:
     """Return the folder of a bundle at an address, which is fetched once.
 
     Raises:
-        StoreError: It is no zip file of a bundle.
+        StoreError: It is no zip file of a bundle, or a file in it is damaged.
         ValueError: The address is no https address, or does not answer.
     """
-    name = PurePosixPath(urlsplit(url).path).name or "bundle.zip"
-    place = cache_folder() / "bundles" / urlsplit(url).netloc / name.removesuffix(".zip")
-    if place.is_dir():
-        return _bundle_in(place, url)
-    archive = place.with_name(name)
-    with whole_file(archive) as temporary:
-        fetch_file(url, temporary)
-    unpacked = partial(place)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(unpacked)
-    except zipfile.BadZipFile as error:
-        raise StoreError(f"{url} is no zip file ({error}).") from None
-    finally:
-        archive.unlink()
-    unpacked.rename(place)
+    # Files of several records of an archive have one name.
+    name = f"{PurePosixPath(urlsplit(url).path).stem or 'bundle'}-{digest_of(url)}"
+    place = cache_folder() / "bundles" / name
+    if not place.is_dir():
+        _fetch(url, place)
     return _bundle_in(place, url)
+
+
+def _fetch(url: str, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    archive, unpacked = partial(place.with_name(f"{place.name}.zip")), partial(place)
+    try:
+        with explain_full_disk(place):
+            try:
+                fetch_file(url, archive)
+            except UserError:
+                raise
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                raise UserError(f"{url} cannot be fetched: {error}.") from None
+            try:
+                with zipfile.ZipFile(archive) as packed:
+                    packed.extractall(unpacked)
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise StoreError(f"{url} is no zip file ({error}), or is damaged.") from None
+        folder = _bundle_in(unpacked, url)
+        read_bundle(folder)
+        refuse_damage(folder)
+        unpacked.rename(place)
+    finally:
+        archive.unlink(missing_ok=True)
+        shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def _bundle_in(place: Path, url: str) -> Path:
     found = sorted(place.rglob(BUNDLE), key=lambda path: len(path.parts))
     if not found:
-        raise StoreError(f"{url} holds no bundle: there is no {BUNDLE} in it. Delete {place}.")
+        raise StoreError(f"{url} holds no bundle: there is no {BUNDLE} in it.")
     return found[0].parent

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,20 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, output: Path) -> None:
+    """Put a folder in the place of another, which goes only once the new one is there.
+
+    Args:
+        new: Folder beside the output.
+        output: Folder to replace; it need not exist.
+    """
+    old = partial(output.with_name(f"{output.name}.old"))
+    if output.exists():
+        output.rename(old)
+    new.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def files_under(folder: Path) -> list[str]:

@@ -248,21 +248,30 @@ class Content:
 
     def data(self) -> dict[str, list[dict]]:
         """The contents of the JSON files of the site, by their names."""
-        kept = ("id", "rank", "strength", "units", "pairs", "passing", "failed", "name", "address")
-        units = ("model", "layer", "channel", "r", "verdict")
+        kept = ("strength", "units", "pairs", "passing", "failed", "name", "address")
         return {
             "concepts": [
-                {key: one[key] for key in kept}
-                | {"shown": [{key: unit[key] for key in units} for unit in one["shown"]]}
+                {"concept_id": one["id"], "concept": one["rank"]}
+                | {key: one[key] for key in kept}
+                | {
+                    "shown": [
+                        {key: unit[key] for key in ("model", "layer", "channel", "verdict")}
+                        | {"correlation": unit["r"]}
+                        for unit in one["shown"]
+                    ]
+                }
                 for one in self.concepts
             ],
             "pairs": [
                 {
                     "concept_id": one["id"],
-                    "generator": pair["own"]["unit"],
+                    "concept": one["rank"],
+                    "generator_layer": pair["own"]["layer"],
+                    "generator_channel": pair["own"]["channel"],
                     "model": pair["other"]["model"],
-                    "unit": pair["other"]["unit"],
-                    "r": pair["r"],
+                    "layer": pair["other"]["layer"],
+                    "channel": pair["other"]["channel"],
+                    "correlation": pair["r"],
                     "verdict": pair["verdict"],
                     "failed": pair["failed"],
                     **pair["evidence"],

@@ -10,7 +10,7 @@ from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, open_from_arguments
 from rosetta_steps.matching.tables import read_coverage, read_partners
 from rosetta_steps.runtime.errors import UserError
-from rosetta_steps.storage.files import explain_full_disk
+from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
 from rosetta_steps.website.content import SHOWN, Content
@@ -68,8 +68,7 @@ def write_site(
             for name in ASSETS:
                 shutil.copyfile(TEMPLATES / name, building / name)
             (building / MARK).write_text("Written by snakemake site, and replaced by it.\n")
-            shutil.rmtree(output, ignore_errors=True)
-            building.rename(output)
+            replace_folder(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -86,6 +85,8 @@ def refuse_other_folder(output: Path) -> None:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the site that a command line asks for."""
+    if not a.output.parent.name:
+        raise UserError(f"--output {a.output} names no folder: give DIR/{a.output.name}.")
     dictionary = open_from_arguments(a)
     partners = {read_manifest(path)["models"][1]: read_partners(path) for path in a.partners}
     examples = concept_examples(dictionary, top=TOP, middle=MIDDLE, low=LOW)

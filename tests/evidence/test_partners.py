@@ -143,7 +143,9 @@ def test_units_shared_by_some_and_not_by_others_are_ordered_by_the_least_less_th
         assert row.buddies_by == sum(has)
     assert found["delta"].is_monotonic_decreasing and len(found) == 7
     alone = shared_by(tables, "gan", ["one"], [])
-    assert (alone["greatest"] == 0).all() and (alone["delta"] == alone["least"]).all()
+    assert alone["greatest"].isna().all() and (alone["delta"] == alone["least"]).all()
+    twice = shared_by(tables, "gan", ["one", "one"], [])
+    pd.testing.assert_frame_equal(twice, alone)
 
 
 def test_units_of_a_model_alone_have_no_best_buddy_and_vary():

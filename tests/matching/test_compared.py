@@ -67,6 +67,22 @@ def test_concepts_are_kept_changed_merged_gone_split_and_new():
     assert "2 of 3 concepts that survive (67 %) have the same id" in words
 
 
+def test_a_concept_is_merged_or_split_only_with_more_than_half_of_its_units():
+    # The largest concept of A is spread: 4 units here, 5 there, 1 nowhere.
+    first = mined(range(10), range(20, 24))
+    second = mined([*range(20, 24), 0, 1, 2, 8], [*range(3, 8), *range(100, 112)])
+    table = compared(first, second)
+    found = {
+        (row.status, row.concept_id_a, row.concept_id_b) for row in table.itertuples(index=False)
+    }
+    main = "main.2:"
+    assert found == {
+        ("gone", f"{main}0", ""),
+        ("changed", f"{main}20", f"{main}20"),
+        ("new", "", f"{main}3"),
+    }
+
+
 def test_a_row_has_ranks_sizes_overlap_and_strengths_of_both():
     table = compared(FIRST, mined([3, 4, 5, 6], [1, 2], strength=0.8))
     row = table[table["concept_id_a"] == "main.2:3"].iloc[0]

@@ -4,6 +4,7 @@ import doctest
 import json
 import shutil
 import subprocess
+import urllib.error
 import zipfile
 
 import pandas as pd
@@ -11,9 +12,10 @@ import pytest
 from full_disk import full_disk
 
 import rosetta_steps as rs
-from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps import bundle as step
+from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing import opening
-from rosetta_steps.sharing.bundle import FORMAT, write_bundle
+from rosetta_steps.sharing.bundle import FORMAT, refuse_other_folder, write_bundle
 from rosetta_steps.testing import Project
 
 BUNDLE = "results/bundles/tiny"
@@ -88,6 +90,12 @@ def test_the_metadata_lists_every_file_and_the_licence_of_every_network(bundle):
     assert "one: MIT" in entities["#licences"]["description"]
 
 
+def cut(bundle):
+    """Leave the first lines of the checksums, as of a download that broke off."""
+    sums = bundle / "manifest-sha256.txt"
+    sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:10]))
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -100,6 +108,9 @@ def test_the_metadata_lists_every_file_and_the_licence_of_every_network(bundle):
         ),
         (lambda b: next(b.rglob("zarr.json")).unlink(), "zarr.json is missing. Fetch the bundle"),
         (lambda b: (b / "mine.txt").write_text("x"), "mine.txt does not belong to the bundle"),
+        (lambda b: (b / "manifest-sha256.txt").write_text(""), "manifest-sha256.txt is damaged"),
+        (lambda b: (b / "manifest-sha256.txt").write_bytes(b"\xff\xfe"), "sha256.txt is damaged"),
+        (cut, "manifest-sha256.txt is damaged"),
     ],
 )
 def test_a_bundle_that_was_changed_is_refused_with_the_file(bundle, harm, message):
@@ -125,6 +136,35 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(project, tmp_path):
     assert (copy.folder / BUNDLE / "notes.txt").read_text() == "mine"
 
 
+def test_a_folder_of_results_is_no_bundle_and_one_with_hidden_files_is(bundle, tmp_path):
+    (tmp_path / "work/results").mkdir(parents=True)
+    with pytest.raises(UserError, match="work is no bundle: it has no manifest-sha256.txt"):
+        refuse_other_folder(tmp_path / "work")
+    (bundle / ".DS_Store").write_text("x")
+    refuse_other_folder(bundle)
+    assert rs.open_bundle(bundle).models
+
+
+def test_a_zip_file_on_the_disk_is_answered_with_what_to_do(tmp_path):
+    (tmp_path / "tiny.zip").write_text("x")
+    with pytest.raises(ValueError, match=r"tiny.zip is a file: unpack it \(unzip\)"):
+        rs.open_bundle(tmp_path / "tiny.zip")
+
+
+def test_what_is_no_dictionary_or_no_settings_is_refused_in_a_line(monkeypatch):
+    for words, message in (
+        (
+            ["--artefacts", "x.csv", "--settings", "{}", "--output", "b/bundle.json"],
+            "rosetta.csv is",
+        ),
+        (["--artefacts", "x.csv", "--settings", "x", "--output", "b/bundle.json"], "is no JSON"),
+        (["--artefacts", "x.csv", "--settings", "{}", "--output", "bundle.json"], "no folder"),
+    ):
+        monkeypatch.setattr("sys.argv", ["bundle", *words])
+        with pytest.raises(UserError, match=message):
+            step.main()
+
+
 def test_a_bundle_on_a_full_disk_is_named_and_leaves_nothing(project, tmp_path):
     results = project.folder / "results"
     artefacts = [results / "samples/tiny.zarr", results / "dictionary/tiny/rosetta.csv"]
@@ -146,10 +186,14 @@ def test_a_bundle_is_made_anew_only_after_what_it_holds(project, tmp_path):
 
 
 @pytest.fixture
-def address(bundle, tmp_path, monkeypatch):
+def address(project, bundle, tmp_path, monkeypatch):
     """An address that sends what a test puts into the file of that name."""
     monkeypatch.setattr(opening, "cache_folder", lambda: tmp_path / "cache")
-    asked = []
+
+    class Asked(list):
+        whole = project.folder / BUNDLE
+
+    asked = Asked()
 
     def fetch(url, target):
         asked.append(url)
@@ -174,7 +218,39 @@ def test_what_is_no_zip_file_of_a_bundle_is_refused_with_the_address(bundle, add
         rs.open_bundle("https://x/a.zip")
     with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
         archive.writestr("readme.txt", "x")
-    with pytest.raises(ValueError, match=r"https://x/a.zip holds no bundle: .* Delete /"):
+    with pytest.raises(ValueError, match=r"https://x/a.zip holds no bundle"):
+        rs.open_bundle("https://x/a.zip")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.name != "bundles"]
+
+
+def test_files_of_one_name_at_two_addresses_are_two_bundles(bundle, address, tmp_path):
+    shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path, "published")
+    places = {rs.open_bundle(f"https://x/records/{n}/files/a.zip").folder for n in (1, 2)}
+    assert len(places) == len(address) == 2
+
+
+def test_a_damaged_bundle_is_not_kept_and_one_damaged_later_is_named(bundle, address, tmp_path):
+    (bundle / "results/dictionary/tiny/rosetta.csv").write_text("x")
+    shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path, "published")
+    with pytest.raises(ValueError, match="rosetta.csv is another than"):
+        rs.open_bundle("https://x/a.zip")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.name != "bundles"]
+    (bundle / "manifest-sha256.txt").write_text("")
+    shutil.rmtree(bundle)
+    shutil.copytree(address.whole, bundle)
+    shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path, "published")
+    folder = rs.open_bundle("https://x/a.zip").folder
+    (folder / "bundle.json").write_text("{")
+    with pytest.raises(ValueError, match=f"damaged .* It is kept in {folder}: delete that first"):
+        rs.open_bundle("https://x/a.zip")
+
+
+def test_an_address_that_does_not_answer_is_named(address, monkeypatch):
+    def fetch(url, target):
+        raise urllib.error.HTTPError(url, 404, "Not Found", None, None)
+
+    monkeypatch.setattr(opening, "fetch_file", fetch)
+    with pytest.raises(ValueError, match="https://x/a.zip cannot be fetched: HTTP Error 404"):
         rs.open_bundle("https://x/a.zip")
 
 

@@ -100,9 +100,26 @@ def test_what_an_earlier_run_has_finished_is_kept_until_the_network_changes(mine
     correlations = output / "results/correlations/tiny/generator--two.zarr"
     kept = table_of(rs.open_results("tiny", mined.both).correlations("generator", "two"), 5)
     (correlations.parent / f"{correlations.name}.done.json").unlink()
+    (output / EVIDENCE.format("two")).unlink()
     joined("two")
     found = pd.read_csv(output / BUDDIES.format("two"))
     pd.testing.assert_frame_equal(found, kept, check_dtype=False)
+
+
+def test_the_generator_of_the_dictionary_cannot_join_it(joined):
+    with pytest.raises(ValueError, match="generator is what the concepts .* join another one"):
+        joined("generator")
+    with pytest.raises(ValueError, match="--threads is 0: give at least 1"):
+        joined("two", "--threads", "0")
+
+
+def test_what_was_damaged_is_named_with_the_folder_to_delete(joined):
+    output = joined("two")
+    table = output / BUDDIES.format("two")
+    table.write_text("x")
+    with pytest.raises(ValueError, match="is damaged.* joined/two--tiny: delete that folder"):
+        joined("two")
+    shutil.rmtree(output)
 
 
 def test_a_network_that_is_in_no_zoo_is_refused_with_the_nearest(joined):
