@@ -7,23 +7,13 @@ from functools import cached_property
 import pandas as pd
 
 from rosetta_steps.display.exemplars import Concept, Example, Unit
-from rosetta_steps.display.page import READ, SENTENCES, heatmap_name, image_name
+from rosetta_steps.display.page import READ, SENTENCES, SHOWN, heatmap_name, image_name
 from rosetta_steps.display.reading import Dictionary, file_label
 from rosetta_steps.evidence.partners import YES
 from rosetta_steps.evidence.verdicts import failed_badges
 from rosetta_steps.matching.identity import unit_name
 
 FILE_LETTERS = 24
-# Columns of the evidence that tables of pairs show, and what they are called.
-SHOWN = {
-    "where": "where",
-    "amount": "amount",
-    "place": "place",
-    "q": "q",
-    "q_place": "q of place",
-    "low": "low",
-    "high": "high",
-}
 
 
 def slug(name: str) -> str:

@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
-from rosetta_steps.display.page import KEY, PICTURES
+from rosetta_steps.display.page import KEY, PICTURES, SHOWN
 from rosetta_steps.display.reading import Dictionary, open_from_arguments
 from rosetta_steps.matching.tables import read_coverage, read_partners
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
-from rosetta_steps.website.content import SHOWN, Content
+from rosetta_steps.website.content import Content
 from rosetta_steps.website.templates import TEMPLATES, pages
 
 ASSETS = ("site.css", "site.js")

@@ -14,10 +14,11 @@ import pytest
 
 from rosetta_steps.display.dictionary import concept_examples
 from rosetta_steps.display.exemplars import EMPTY_REASON
+from rosetta_steps.display.page import SHOWN
 from rosetta_steps.display.reading import open_dictionary
 from rosetta_steps.matching.tables import read_coverage, read_dictionary, read_partners
 from rosetta_steps.testing import Project
-from rosetta_steps.website.content import SHOWN, Content, slug
+from rosetta_steps.website.content import Content, slug
 from rosetta_steps.website.templates import pages
 from rosetta_steps.website.writing import MARK, refuse_other_folder
 
