@@ -1,6 +1,7 @@
 """Pages of a site, filled into the templates of the folder beside this module."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +21,43 @@ def pages(content: Content, shared: Mapping[str, Any]) -> Iterator[tuple[str, st
         content: What the pages say.
         shared: What all templates may use.
     """
-    environment = jinja2.Environment(
+    concepts = content.concepts
+
+    def filled(template: str, root: str, **values) -> str:
+        return rendered(template, root, **shared, **values)
+
+    yield "index.html", filled("index.html", "", concepts=concepts, empty=EMPTY_REASON)
+    for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
+        before = concepts[place - 1] if place else None
+        after = concepts[place + 1] if place + 1 < len(concepts) else None
+        text = filled("concept.html", "../", concept=concept, before=before, after=after)
+        yield concept["address"], text
+    units = tqdm(
+        content.unit_pages(), "pages of units", len(content.units_of_concepts), unit="page"
+    )
+    for unit in units:
+        yield unit["address"], filled("unit.html", "../../", unit=unit)
+    for model in content.models:
+        yield model["address"], filled("model.html", "../", model=model)
+
+
+def rendered(template: str, root: str, **values) -> str:
+    """Fill a template.
+
+    Args:
+        template: Its name.
+        root: Path from the page to the folder of the site: "" or "../".
+        values: What it says; text is escaped, and a value that is missing is an error.
+    """
+    return _environment().get_template(template).render(root=root, **values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    concepts = content.concepts
-
-    def rendered(template: str, root: str, **values) -> str:
-        return environment.get_template(template).render(root=root, **shared, **values)
-
-    yield "index.html", rendered("index.html", "", concepts=concepts, empty=EMPTY_REASON)
-    for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
-        before = concepts[place - 1] if place else None
-        after = concepts[place + 1] if place + 1 < len(concepts) else None
-        text = rendered("concept.html", "../", concept=concept, before=before, after=after)
-        yield concept["address"], text
-    units = tqdm(
-        content.unit_pages(), "pages of units", len(content.units_of_concepts), unit="page"
-    )
-    for unit in units:
-        yield unit["address"], rendered("unit.html", "../../", unit=unit)
-    for model in content.models:
-        yield model["address"], rendered("model.html", "../", model=model)
