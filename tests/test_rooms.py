@@ -63,6 +63,7 @@ STEPS = {
     "site",
     "partners",
     "coverage",
+    "links",
     "shared",
     "bundle",
     "join",

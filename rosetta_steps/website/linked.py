@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from rosetta_steps.display.dictionary import write_pictures
+from rosetta_steps.display.dictionary import concept_examples, write_pictures
 from rosetta_steps.display.drawing import save_figures
-from rosetta_steps.display.exemplars import Concept, Example, Unit, choose_examples
+from rosetta_steps.display.exemplars import Concept, Example, Unit
 from rosetta_steps.display.links import links_figure
 from rosetta_steps.display.page import KEY, PICTURES, heatmap_name, image_name
-from rosetta_steps.display.reading import Dictionary, open_dictionary, unit_maxima, unit_ranges
+from rosetta_steps.display.reading import Dictionary, open_dictionary, unit_maxima
 from rosetta_steps.evidence.links import COMMON, ONLY_HERE, PAIR, Leg, Linked, linked
 from rosetta_steps.evidence.verdicts import passed
 from rosetta_steps.matching.identity import unit_name
@@ -162,18 +162,6 @@ def _small_concept(number: int, dictionary: Dictionary, side: str, pair, way) ->
     )
 
 
-def _examples(dictionary: Dictionary) -> dict[int, list[Example]]:
-    units = [concept.generator_unit for concept in dictionary.concepts]
-    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
-    ranges = unit_ranges(dictionary.moments, units)
-    return {
-        one.number: choose_examples(
-            maxima[one.generator_unit], ranges[one.generator_unit], top=IMAGES, middle=0, low=0
-        )
-        for one in dictionary.concepts
-    }
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -258,7 +246,9 @@ def _side(
         for number, concept in enumerate(without[:ALONE_SHOWN], len(common) + 1)
     ]
     shown = replace(dictionary, concepts=[*common, *only])
-    examples = _examples(shown)
+    units = [one.generator_unit for one in shown.concepts]
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
+    examples = concept_examples(shown, maxima, top=IMAGES, middle=0, low=0)
     height, width = write_pictures(shown, examples, folder, PICTURE_SIZE)
     cells = {one.number: _cells(one, examples[one.number], folder.name) for one in shown.concepts}
     status = found.units[found.units["side"] == side]["status"].value_counts()

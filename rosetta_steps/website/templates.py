@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.website.content import Content
+from rosetta_steps.website.images import image_pages
+from rosetta_steps.website.layers import layer_pages
 
 TEMPLATES = Path(__file__).with_suffix("")
 
@@ -22,11 +24,21 @@ def pages(content: Content, shared: Mapping[str, Any]) -> Iterator[tuple[str, st
         shared: What all templates may use.
     """
     concepts = content.concepts
+    images = list(image_pages(content))
+    extras = [("images", "images.html")] if images else []
+    extras += [("atlas", "atlas.html")] if shared["atlas"] else []
 
     def filled(template: str, root: str, **values) -> str:
-        return rendered(template, root, **shared, **values)
+        return rendered(template, root, extras=extras, **shared, **values)
 
-    yield "index.html", filled("index.html", "", concepts=concepts, empty=EMPTY_REASON)
+    yield (
+        "index.html",
+        filled("index.html", "", concepts=concepts, empty=EMPTY_REASON, key_of=key_of),
+    )
+    for _, address in extras:
+        yield address, filled(address, "", pages=images)
+    for page in tqdm(images, "pages of images", unit="page"):
+        yield page["address"], filled("image.html", "../", page=page)
     for place, concept in enumerate(tqdm(concepts, "pages of concepts", unit="page")):
         before = concepts[place - 1] if place else None
         after = concepts[place + 1] if place + 1 < len(concepts) else None
@@ -39,6 +51,13 @@ def pages(content: Content, shared: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield unit["address"], filled("unit.html", "../../", unit=unit)
     for model in content.models:
         yield model["address"], filled("model.html", "../", model=model)
+    for layer in tqdm(layer_pages(content), "pages of layers", unit="page"):
+        yield layer["address"], filled("layer.html", "../../", layer=layer)
+
+
+def key_of(column: str) -> str:
+    """Return a column's name as a data attribute that scripts read: without underscores."""
+    return column.replace("_", "")
 
 
 def rendered(template: str, root: str, **values) -> str:

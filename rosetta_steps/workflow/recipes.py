@@ -329,7 +329,8 @@ class Recipes(Chosen):
         mined = [self.config["neighbours"], self.config["clustering"]]
         tested: list[Node] = [("evidence", name, first, other) for other in others]
         tested += [("partners", name, first, other) for other in others]
-        inputs = [*self._shown(name), *tested, ("names", name), ("coverage", name)]
+        tested += [("names", name), ("coverage", name), ("correlations", name, first, first)]
+        inputs = [*self._shown(name), *tested]
         return {"step": revision("site"), "mined": mined}, inputs
 
     def _links(self, *names: str) -> tuple[dict, list[Node]]:
