@@ -254,6 +254,7 @@ INTERVENTIONS = {
     "silence_control_change": NUMBER,
     "silence_control_effect": NUMBER,
     "verdict": NAME,
+    "concept_id": NAME,
 }
 # Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {
