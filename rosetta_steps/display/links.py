@@ -12,7 +12,7 @@ from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, folded, new_figur
 from rosetta_steps.evidence.links import COMMON, ONLY_HERE, UNCERTAIN, Linked
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
-FOUND, CHANCE, AGREEMENT = "#0072b2", "#7f7f7f", "#d55e00"
+FOUND, CHANCE = "#0072b2", "#7f7f7f"
 STATUS = {COMMON: "#0072b2", UNCERTAIN: "#b3d4ea", ONLY_HERE: "#e69f00"}
 LEAST = 0.05  # pairs, below which an expected number is drawn at the lower edge
 
@@ -45,12 +45,11 @@ def _draw_counts(panel: Axes, counts: pd.DataFrame) -> None:
     places = np.arange(len(counts))
     columns = (
         ("pairs", "found", FOUND),
-        ("by_agreement", "if models agreed by chance", AGREEMENT),
-        ("by_chance", "if units of a layer were drawn", CHANCE),
+        ("by_chance", "if models agreed by chance", CHANCE),
     )
-    for shift, (column, label, colour) in zip((-0.27, 0, 0.27), columns, strict=True):
+    for shift, (column, label, colour) in zip((-0.2, 0.2), columns, strict=True):
         values = counts[column].to_numpy(float)
-        panel.bar(places + shift, np.maximum(values, LEAST), 0.25, color=colour, label=label)
+        panel.bar(places + shift, np.maximum(values, LEAST), 0.38, color=colour, label=label)
         for place, value in zip(places, values, strict=True):
             text = f"{value:.0f}" if value >= 9.95 or value == int(value) else f"{value:.1f}"
             panel.annotate(text, (place + shift, max(value, LEAST)), ha="center", va="bottom",
@@ -88,6 +87,6 @@ def _draw_statuses(panel: Axes, units: pd.DataFrame, name: str, order: Sequence[
 def _words(sets: Sequence[str], level: float) -> str:
     return (
         f"Units of the generators of {sets[0]} and {sets[1]} are linked by a model where both have "
-        "the same unit of it as a best buddy that passes every test. Common: linked by two models "
-        f"or more, more often than drawn units would be (q ≤ {level:g}). Only here: by none."
+        "the same unit of it as a best buddy that passes every test. Common: by so many models "
+        f"that at most {100 * level:g} % of such pairs are there by chance. Only here: by none."
     )

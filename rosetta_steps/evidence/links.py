@@ -2,8 +2,7 @@
 
 No image is made by both generators, so that their units cannot be correlated. But a model looks at
 the images of both: where a unit of each has the same unit of the model as a best buddy, the two are
-linked. One model links by accident where few units match anything; several models seldom agree by
-accident.
+linked. One model links many pairs by accident; several models seldom agree by accident.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
-from scipy.stats import false_discovery_control
 
 from rosetta_steps.evidence.kernels import strongest_ways
 from rosetta_steps.matching.tables import LINKED_PAIRS, LINKED_UNITS, LINKS
@@ -21,9 +18,7 @@ from rosetta_steps.runtime.errors import UserError
 UNIT = ["layer", "channel"]
 PAIR = ["layer_a", "channel_a", "layer_b", "channel_b"]
 COMMON, UNCERTAIN, ONLY_HERE = "common", "uncertain", "only here"
-AGREE = 2  # models that have to link two units before these are called common, where there are two
 RESAMPLES = 200  # of models that link independently of each other
-ROWS = 256  # units of the first generator that are counted at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +48,8 @@ class Linked:
         pairs: A row a linked pair, as LINKED_PAIRS, the most certain first.
         units: A row a unit of either dictionary, as LINKED_UNITS.
         counts: Indexed by a number of models: `pairs` linked by at least so many; `by_chance`, how
-            many would be if every unit matched another one of the same layer; `by_agreement`, how
-            many if models linked independently of each other.
+            many would be if models linked independently of each other; `q`, the false discovery
+            rate, which is their ratio.
     """
 
     links: pd.DataFrame
@@ -73,10 +68,12 @@ def linked(
     """Link the units of two generators.
 
     A pair of units is linked by a model in which both have the same unit as a best buddy that
-    passes every test; the strength of a link is the lesser of the two correlations. Its p is the
-    probability that at least as many models link it if what a unit matches were drawn from the
-    same layers anew: hypergeometric for each layer, independent between models. q controls the
-    false discovery rate over all pairs (Benjamini and Hochberg 1995).
+    passes every test; the strength of a link is the lesser of the two correlations.
+
+    One model links pairs by accident, where units of it match much. So the models are held against
+    each other: each keeps its links, but whose they are is permuted within layers of the first
+    generator. Pairs that at least k models still link are false discoveries, and q of a pair is the
+    least share of them that any k up to its number of models has. With one model q is 1.
 
     Args:
         legs: Of each model, with the first and with the second generator.
@@ -99,9 +96,10 @@ def linked(
     ways = {model: _ways(*both) for model, both in legs.items()}
     reach = {model: reached(*both) for model, both in legs.items()}
     linking = np.stack([_matrix(table, own) for table in ways.values()])
-    chances = np.stack([chance_of_link(*both) for both in legs.values()])
+    counts = _counts(linking, own[0], seed)
     links = pd.concat([table.assign(model=model) for model, table in ways.items()])
-    pairs = _pairs(links, linking, chances, own)
+    pairs = _pairs(links)
+    pairs["q"] = counts["q"].reindex(pairs["models"]).to_numpy()
     ranks = {model: _ranks(table, *_places(pairs, own)) for model, table in reach.items()}
     pairs["mean_reciprocal_rank"] = np.mean([1 / rank for rank in ranks.values()], axis=(0, 2))
     for side, dictionary in zip("ab", dictionaries, strict=True):
@@ -111,12 +109,12 @@ def linked(
         for model, rank in ranks.items()
     ]
     links = pairs[PAIR].merge(links, on=PAIR).merge(pd.concat(ranked), on=[*PAIR, "model"])
-    units = _units(pairs, dictionaries, reach, own, min(AGREE, len(legs)), level)
+    units = _units(pairs, dictionaries, reach, own, level)
     return Linked(
         links=links[list(LINKS)],
         pairs=pairs[list(LINKED_PAIRS)],
         units=units,
-        counts=_counts(linking, chances, own[0], seed),
+        counts=counts,
     )
 
 
@@ -183,89 +181,10 @@ def _ranks(reach: np.ndarray | None, rows: np.ndarray, columns: np.ndarray) -> n
     return np.array([of_a, of_b], float).T.reshape(-1, 2)
 
 
-def chance_of_link(first: Leg, second: Leg) -> np.ndarray:
-    """Probability that a model links each pair of units, if what each matches were drawn anew.
-
-    A unit keeps how many units of each layer it matches, but which of those that vary is drawn.
-    None of n drawn from N is among k others with probability C(N - n, k) / C(N, k).
-
-    Returns:
-        (unit_a, unit_b) float64.
-    """
-    layers = dict.fromkeys(first.units.get_level_values(0))
-    counts = [_matches(leg, list(layers)) for leg in (first, second)]
-    none = np.zeros([len(of_units) for of_units in counts])  # logarithm of the probability
-    for place, layer in enumerate(layers):
-        most = [int(of_units[:, place].max(initial=0)) for of_units in counts]
-        if not all(most):
-            continue
-        varying = _varying(first, second, layer)
-        table = _none_in_common(varying, *most)
-        none += table[counts[0][:, place]][:, counts[1][:, place]]
-    return -np.expm1(none)
-
-
-def _matches(leg: Leg, layers: list[str]) -> np.ndarray:
-    """How many units of each layer each unit of a generator matches, (unit, layer) int."""
-    counts = np.zeros((len(leg.own), len(layers)), int)
-    units = pd.MultiIndex.from_frame(leg.buddies[["layer_a", "channel_a"]])
-    places = pd.Index(layers).get_indexer(leg.buddies["layer_b"])
-    np.add.at(counts, (leg.own.get_indexer(units), places), 1)
-    return counts
-
-
-def _varying(first: Leg, second: Leg, layer: str) -> int:
-    """How many units of a layer vary over the images of both generators."""
-    of_layer = first.units.get_level_values(0) == layer
-    for leg in (first, second):
-        if leg.correlation is not None:
-            of_layer = of_layer & ~np.isnan(leg.correlation).all(0)
-    return int(of_layer.sum())
-
-
-def _none_in_common(units: int, first: int, second: int) -> np.ndarray:
-    """Log probability that n and k units have none in common, (n, k) from 0."""
-    n, k = np.ogrid[: first + 1, : second + 1]
-    with np.errstate(invalid="ignore"):
-        # gammaln(m + 1) is the logarithm of m!, of which there is none where m is negative.
-        left = np.maximum(units - n - k, 0)
-        log = (
-            gammaln(units - n + 1) + gammaln(units - k + 1)
-            - gammaln(left + 1) - gammaln(units + 1)
-        )  # fmt: skip
-    return np.where(n + k > units, -np.inf, log)
-
-
-def at_least_each(chances: np.ndarray) -> np.ndarray:
-    """Probability that at least 0, 1, ... of independent events happen.
-
-    Args:
-        chances: Of each event, (event, ...).
-
-    Returns:
-        (number from 0 to all, ...).
-    """
-    exactly = np.zeros((len(chances) + 1, *chances.shape[1:]))
-    exactly[0] = 1
-    for chance in chances:
-        exactly[1:] = exactly[1:] * (1 - chance) + exactly[:-1] * chance
-        exactly[0] *= 1 - chance
-    return np.cumsum(exactly[::-1], axis=0)[::-1]
-
-
-def _pairs(
-    links: pd.DataFrame, linking: np.ndarray, chances: np.ndarray, own: Sequence[pd.MultiIndex]
-) -> pd.DataFrame:
-    """The pairs that some model links, by how many do, and how likely that is by chance."""
+def _pairs(links: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that some model links, those that most do first."""
     groups = links.groupby(PAIR, sort=False)
     pairs = groups.agg(models=("model", "size"), strength=("strength", "mean")).reset_index()
-    rows, columns = _places(pairs, own)
-    tail = at_least_each(chances[:, rows, columns])
-    pairs["p"] = tail[pairs["models"].to_numpy(), np.arange(len(pairs))]
-    # Every pair that could be linked was tested; those that are not have p = 1.
-    unlinked = int((chances > 0).any(axis=0).sum()) - len(pairs)
-    padded = np.concatenate([pairs["p"], np.ones(unlinked)])
-    pairs["q"] = false_discovery_control(padded)[: len(pairs)] if len(pairs) else np.nan
     order = ["models", "strength"]
     return pairs.sort_values(order, ascending=False, kind="stable", ignore_index=True)
 
@@ -287,7 +206,6 @@ def _units(
     dictionaries: Sequence[pd.DataFrame],
     reach: Mapping[str, np.ndarray | None],
     own: Sequence[pd.MultiIndex],
-    agree: int,
     level: float,
 ) -> pd.DataFrame:
     """Whether each unit of either dictionary is common, or only here."""
@@ -299,8 +217,8 @@ def _units(
         best = pairs.drop_duplicates(names).set_index(names)
         concepts = _concepts(dictionaries[axis])
         found = best.reindex(concepts.index)
-        certain = (found["models"] >= agree) & (found["q"] <= level)
-        status = np.select([certain, found["models"].notna()], [COMMON, UNCERTAIN], ONLY_HERE)
+        linked_by_some = found["models"].notna()
+        status = np.select([found["q"] <= level, linked_by_some], [COMMON, UNCERTAIN], ONLY_HERE)
         table = pd.DataFrame(
             {
                 "side": side,
@@ -324,31 +242,26 @@ def _units(
     return pd.concat(parts, ignore_index=True)[list(LINKED_UNITS)]
 
 
-def _counts(
-    linking: np.ndarray, chances: np.ndarray, units: pd.MultiIndex, seed: int
-) -> pd.DataFrame:
-    """How many pairs at least so many models link, and would by chance."""
-    models = len(linking)
-    by_chance = np.zeros(models + 1)
-    for start in range(0, linking.shape[1], ROWS):
-        by_chance += at_least_each(chances[:, start : start + ROWS]).sum((1, 2))
-    number = range(1, models + 1)
+def _counts(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> pd.DataFrame:
+    """How many pairs at least so many models link, and would if they linked independently."""
+    number = range(1, len(linking) + 1)
     found = linking.sum(0)
-    return pd.DataFrame(
+    counts = pd.DataFrame(
         {
             "pairs": [int((found >= least).sum()) for least in number],
-            "by_chance": by_chance[1:],
-            "by_agreement": _agreeing_by_chance(linking, units, seed),
+            "by_chance": _agreeing_by_chance(linking, units, seed),
         },
         index=pd.Index(number, name="models"),
     )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # One more, so that no pair is called certain because too few resamples were drawn.
+        share = (counts["by_chance"] + 1 / RESAMPLES) / counts["pairs"]
+    counts["q"] = share.clip(upper=1).cummin()
+    return counts
 
 
 def _agreeing_by_chance(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> list[float]:
-    """How many pairs at least so many models link, if they linked independently of each other.
-
-    Each model keeps its links, but whose they are is permuted within layers of the first generator.
-    """
+    """Mean over resamples of how many pairs at least so many models link, 1 and up."""
     random = np.random.default_rng(seed)
     layers = units.codes[0]
     places = [np.array(_nonzero(matrix)) for matrix in linking]

@@ -118,7 +118,6 @@ LINKED_PAIRS = LINKED_PAIR | {
     "models": RANK,
     "strength": CORRELATION,
     "mean_reciprocal_rank": NUMBER,
-    "p": NUMBER,
     "q": NUMBER,
 }
 LINKED_UNITS = {

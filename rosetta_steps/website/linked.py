@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
@@ -242,7 +243,7 @@ def _side(
     ]
     without = alone(found, dictionary, side)
     only = [
-        replace(concept, number=number)
+        replace(concept.of_models([int(np.argmax(concept.correlations))]), number=number)
         for number, concept in enumerate(without[:ALONE_SHOWN], len(common) + 1)
     ]
     shown = replace(dictionary, concepts=[*common, *only])
