@@ -239,7 +239,7 @@ def test_where_correlations_were_not_kept_there_are_links_without_ranks():
         result.pairs.drop(columns="mean_reciprocal_rank"),
         full.pairs.drop(columns="mean_reciprocal_rank"),
     )
-    assert result.links[["rank_a", "rank_b"]].isna().all(None)
+    assert result.links[["rank_a", "rank_b"]].isna().all(axis=None)
     assert result.units["nearest"].isna().all()
 
 
