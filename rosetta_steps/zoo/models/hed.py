@@ -1,4 +1,4 @@
-"""Holistically-nested edge detection (Xie and Tu 2015): VGG16's convolutions, trained to find edges.
+"""Holistically-nested edge detection (Xie and Tu 2015): VGG16 trained to find edges.
 
 Each of its five stages says where edges are, at its own scale; a weighted sum of the five is the
 edge map. Stages are sampled up bilinearly, as in the port to Keras whose weights the zoo has.
@@ -33,6 +33,12 @@ class Stage(nn.Module):
         return x
 
 
+class EdgeMap(nn.Sigmoid):
+    """Probabilities of edges, which are a unit although they come of a sigmoid (zoo.hooks)."""
+
+    nonlinearity = "Sigmoid"
+
+
 class HED(nn.Module):
     """Edge maps (image, 1, y, x) in [0, 1], of images (image, bgr, y, x) less their mean."""
 
@@ -44,8 +50,7 @@ class HED(nn.Module):
         )
         self.sides = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _, channels in STAGES)
         self.fuse = nn.Conv2d(len(STAGES), 1, 1)
-        self.edges = nn.Sigmoid()
-        self.edges.nonlinearity = "Sigmoid"  # a unit (zoo.hooks)
+        self.edges = EdgeMap()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the edge maps, of the size of the images."""

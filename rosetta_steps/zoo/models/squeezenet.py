@@ -22,7 +22,7 @@ CLASSES = 1000
 
 
 class Fire(nn.Module):
-    """Channels squeezed by a convolution of 1 x 1, and expanded by one of 1 x 1 and one of 3 x 3."""
+    """Channels squeezed by a convolution of 1 x 1, and expanded by two, of 1 x 1 and of 3 x 3."""
 
     def __init__(self, before: int, squeezed: int, expanded: int):
         super().__init__()

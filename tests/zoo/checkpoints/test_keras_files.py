@@ -1,4 +1,4 @@
-"""Weights of Keras, in HDF5 files and in pickles: torch's names and layout, and nothing ever run."""
+"""Weights of Keras, in HDF5 files and in pickles: names and layout of torch; nothing is run."""
 
 import os
 import pickle
