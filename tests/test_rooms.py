@@ -63,6 +63,7 @@ STEPS = {
     "site",
     "partners",
     "coverage",
+    "firing",
     "shared",
     "bundle",
     "join",
