@@ -64,6 +64,7 @@ STEPS = {
     "partners",
     "coverage",
     "links",
+    "firing",
     "shared",
     "bundle",
     "join",
