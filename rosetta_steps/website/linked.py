@@ -12,9 +12,9 @@ import pandas as pd
 
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
 from rosetta_steps.display.drawing import save_figures
-from rosetta_steps.display.exemplars import Concept, Example, Unit
+from rosetta_steps.display.exemplars import Concept, Unit
 from rosetta_steps.display.links import links_figure
-from rosetta_steps.display.page import KEY, PICTURES, heatmap_name, image_name
+from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, open_dictionary, unit_maxima
 from rosetta_steps.evidence.links import COMMON, ONLY_HERE, PAIR, Leg, Linked, linked
 from rosetta_steps.evidence.verdicts import passed
@@ -25,6 +25,7 @@ from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
+from rosetta_steps.website.pictures import picture_rows
 from rosetta_steps.website.templates import TEMPLATES, rendered
 from rosetta_steps.website.writing import MARK, refuse_other_folder
 
@@ -251,7 +252,10 @@ def _side(
     maxima = unit_maxima(dictionary.maps, units, dictionary.images)
     examples = concept_examples(shown, maxima, top=IMAGES, middle=0, low=0)
     height, width = write_pictures(shown, examples, folder, PICTURE_SIZE)
-    cells = {one.number: _cells(one, examples[one.number], folder.name) for one in shown.concepts}
+    cells = {
+        one.number: picture_rows(one, examples[one.number], f"{folder.name}/")
+        for one in shown.concepts
+    }
     status = found.units[found.units["side"] == side]["status"].value_counts()
     return {
         "name": mined.name,
@@ -264,20 +268,6 @@ def _side(
         "width": width,
         "height": height,
     }
-
-
-def _cells(concept: Concept, examples: Sequence[Example], side: str) -> list[dict]:
-    """Pictures of a concept: a row a unit, with those of the image alone last."""
-    rows = [
-        {
-            "model": unit.model,
-            "unit": unit_name(unit.layer, unit.channel),
-            "pictures": [f"{side}/{heatmap_name(concept, column, one)}" for one in examples],
-        }
-        for column, unit in enumerate(concept.units)
-    ]
-    images = [f"{side}/{image_name(one.image)}" for one in examples]
-    return [{"model": "", "unit": "image", "pictures": images}, *rows]
 
 
 def carry_out(a: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rosetta_steps import shared
 from rosetta_steps.display.dictionary import concept_examples
 from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.display.page import SHOWN
@@ -86,7 +87,7 @@ def test_there_is_a_page_of_every_concept_unit_and_model(site, table):
     units |= {(row.model, row.layer, row.channel) for row in table.itertuples()}
     for model, layer, channel in units:
         text = (site / f"units/{model}/{slug(f'{layer}:{channel}')}.html").read_text()
-        assert f"Channel {channel} of layer {layer}" in text
+        assert re.search(rf"Channel {channel} of layer <a [^>]*>{layer}<", text)
     assert len(list(site.glob("units/*/*.html"))) == len(units)
     assert {path.stem for path in site.glob("models/*.html")} == {"generator", "one"}
 
@@ -320,3 +321,47 @@ def test_a_table_is_ordered_by_the_column_that_is_clicked(site, tmp_path):
 def test_other_pages_have_nothing_to_complain_of(site, tmp_path, page):
     _, complaints = browse(next(site.glob(page)).as_uri(), tmp_path)
     assert complaints == []
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "model", "others"),
+    [(["--only-in", "one"], "one", ["generator"]), (["--by", "one"], "generator", ["one"])],
+)
+def test_the_answer_to_a_question_is_a_page_with_images(
+    project, monkeypatch, tmp_path, capsys, question, model, others
+):
+    monkeypatch.chdir(project.folder)
+    page = tmp_path / "answer/index.html"
+    words = ["shared", "--sample-set", "tiny", *question, "--first", "3", "--page", str(page)]
+    monkeypatch.setattr("sys.argv", words)
+    shared.main()
+    on_screen = capsys.readouterr().out
+    text = page.read_text()
+    found = re.findall(r"<h3>(\S+):(\d+) <small>(.*?) r (-?\d\.\d\d)</small>", text)
+    assert len(found) == 3
+    partners = pd.read_csv(project.folder / "results/partners/tiny/generator--one.csv")
+    for layer, channel, other, r in found:
+        mine = partners[
+            (partners["model"] == model)
+            & (partners["layer"] == layer)
+            & (partners["channel"] == int(channel))
+        ]
+        assert re.search(rf"{layer} +{channel}\b", on_screen)
+        assert other == others[0] and float(r) == round(mine["correlation"].iloc[0], 2)
+    pictures = re.findall(r'<img src="([^"]+)"', text)
+    assert len(pictures) == 1 + 3 * 3 * 4
+    assert all((page.parent / one).is_file() for one in pictures)
+
+
+def test_units_whose_maps_were_not_kept_are_shown_on_no_page(project, monkeypatch, tmp_path):
+    copy = project.copy(tmp_path / "copy")
+    shutil.rmtree(copy.folder / "results/activations/tiny/one.zarr")
+    monkeypatch.chdir(copy.folder)
+    words = ["shared", "--sample-set", "tiny", "--only-in", "one", "--page", "out/index.html"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(ValueError, match="has no maps of one: .*`store: all` alone"):
+        shared.main()
+    assert not (copy.folder / "out").exists()

@@ -1,0 +1,138 @@
+"""The units that a question across the zoo finds, as a page with their images."""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from rosetta_steps.display.dictionary import concept_examples, write_pictures
+from rosetta_steps.display.exemplars import Concept, Unit
+from rosetta_steps.display.page import KEY, PICTURES
+from rosetta_steps.display.reading import Dictionary, unit_maxima
+from rosetta_steps.display.shared import Answer, answer, show
+from rosetta_steps.maps.store import MapReader
+from rosetta_steps.matching.identity import unit_name
+from rosetta_steps.matching.tables import DICTIONARY
+from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_dataset, open_tree
+from rosetta_steps.storage.files import explain_full_disk, replace_folder
+from rosetta_steps.storage.leftovers import partial
+from rosetta_steps.website.pictures import picture_rows
+from rosetta_steps.website.templates import TEMPLATES, rendered
+from rosetta_steps.website.writing import MARK, refuse_other_folder
+
+IMAGES, PICTURE_SIZE = 4, 112  # images of most response of each unit, and their longer side
+
+
+def carry_out(a: argparse.Namespace) -> None:
+    """Answer the question of a command line, on screen and as files where these are asked for."""
+    found = answer(a)
+    show(found.units, a.first, a.output)
+    if a.page:
+        if not a.page.parent.name:
+            raise UserError(f"--page {a.page} names no folder: give DIR/{a.page.name}.")
+        write_answer(found, Path("results"), a.page.parent, first=a.first)
+
+
+def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> None:
+    """Write a page of the first units of an answer: where each responds most, and its partners.
+
+    Args:
+        found: The answer.
+        results: Folder of results, which has the maps of every unit.
+        output: Folder to write; one that was written so is replaced.
+        first: Number of units.
+
+    Raises:
+        ValueError: Only maps of matched units are kept, or there is something else in the place of
+            the folder.
+        StoreError: A store is damaged, or the disk is full.
+    """
+    refuse_other_folder(output)
+    concepts = [
+        _concept(found, number, row)
+        for number, row in enumerate(found.units.head(first).itertuples(index=False), 1)
+    ]
+    opened = _opened(found, results, concepts)
+    units = [one.generator_unit for one in concepts]
+    maxima = unit_maxima(opened.maps, units, opened.images)
+    examples = concept_examples(opened, maxima, top=IMAGES, middle=0, low=0)
+    building = partial(output)
+    try:
+        with explain_full_disk(output):
+            (building / PICTURES).mkdir(parents=True)
+            height, width = write_pictures(opened, examples, building, PICTURE_SIZE)
+            text = rendered(
+                "answer.html", "", identity="", generator=found.sample_set, models=[], key=KEY,
+                question=found.question, model=found.model, others=found.others,
+                units=[
+                    {
+                        "id": one.id,
+                        "correlations": list(
+                            zip(found.others, one.correlations, strict=True)
+                        ),
+                        "rows": picture_rows(one, examples[one.number], ""),
+                    }
+                    for one in concepts
+                ],
+                left_out=len(found.units) - len(concepts),
+                side={"name": found.sample_set, "width": width, "height": height},
+            )  # fmt: skip
+            (building / "index.html").write_text(text, encoding="utf-8")
+            shutil.copyfile(TEMPLATES / "site.css", building / "site.css")
+            (building / MARK).write_text("Written by rosetta_steps.shared, and replaced by it.\n")
+            replace_folder(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _concept(found: Answer, number: int, row) -> Concept:
+    """A unit with its nearest partner in each other model, as write_pictures draws it."""
+    own = [_row_of(found, other, row.layer, row.channel) for other in found.others]
+    partners = [
+        Unit(other, one.partner_layer, int(one.partner_channel))
+        for other, one in zip(found.others, own, strict=True)
+    ]
+    return Concept(
+        id=unit_name(row.layer, row.channel),
+        number=number,
+        strength=max(float(one.correlation) for one in own),
+        generator_unit=Unit(found.model, row.layer, int(row.channel)),
+        model_units=tuple(partners),
+        correlations=tuple(float(one.correlation) for one in own),
+        members=pd.DataFrame(columns=list(DICTIONARY)),
+        generator_units=1,
+    )
+
+
+def _row_of(found: Answer, other: str, layer: str, channel: int):
+    """What the table of a pair of models says of a unit."""
+    table = found.tables[found.model if other == found.generator else other]
+    mine = table[
+        (table["model"] == found.model) & (table["layer"] == layer) & (table["channel"] == channel)
+    ]
+    return next(mine.itertuples(index=False))
+
+
+def _opened(found: Answer, results: Path, concepts: Sequence[Concept]) -> Dictionary:
+    everyone = [found.model, *found.others]
+    folder = results / "activations" / found.sample_set
+    if absent := [name for name in everyone if not (folder / f"{name}.zarr").is_dir()]:
+        raise UserError(
+            f"{folder} has no maps of {absent[0]}: those of units without a best buddy are kept "
+            "with `store: all` alone. Leave --page out, or mine the sample set with it."
+        )
+    moments = results / "moments" / found.sample_set
+    return Dictionary(
+        table=pd.DataFrame(columns=list(DICTIONARY)),
+        concepts=list(concepts),
+        generator=found.model,
+        models=list(found.others),
+        all_models=len(found.others),
+        samples=open_dataset(results / "samples" / f"{found.sample_set}.zarr"),
+        maps={name: MapReader(folder / f"{name}.zarr") for name in everyone},
+        moments={name: open_tree(moments / f"{name}.zarr") for name in everyone},
+        made_of={},
+    )
