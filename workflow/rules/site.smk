@@ -21,6 +21,8 @@ rule site_folder:
         partners_manifests=manifests_of(RULES.partners_of_everyone),
         coverage="results/coverage/{sample_set}.csv",
         coverage_manifest="results/coverage/{sample_set}.csv.done.json",
+        labels=RULES.labels_shown,
+        labels_manifests=manifests_of(RULES.labels_shown),
     output:
         "results/site/{sample_set}/index.html",
     log:
@@ -40,7 +42,7 @@ rule site_folder:
         python -m rosetta_steps.site --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps} --moments {params.moments} --evidence {params.evidence} \
             --partners {params.partners} --coverage {input.coverage:q} --names {input.names:q} \
-            --settings {params.settings:q} --identity {params.identity} \
+            --labels {input.labels:q} --settings {params.settings:q} --identity {params.identity} \
             --output {output:q} 2>&1 | tee {log:q}
         """
 
