@@ -6,6 +6,7 @@ OUTPUTS  X.csv: a row a unit (matching.tables.LABELS)
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rosetta_steps.config.options import add_options
 from rosetta_steps.labelling.settings import OF_A_VERDICT, Labelling
@@ -18,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Label the units of a dictionary.")
     parser.add_argument("--table", type=Path, required=True, help="rosetta.csv")
     parser.add_argument("--samples", type=Path, required=True, help="X.zarr of the images")
-    each = {"type": Path, "nargs": "+", "required": True, "metavar": "ZARR"}
+    each: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "ZARR"}
     parser.add_argument("--maps", help="maps of matched units, one store a model", **each)
     parser.add_argument("--scores", help="labels on every image, one store a source", **each)
     add_options(parser, Labelling, OF_A_VERDICT)

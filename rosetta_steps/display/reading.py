@@ -200,9 +200,7 @@ def open_dictionary(
     )
 
 
-def named_units(
-    labels: Iterable[pd.DataFrame], names: Iterable[pd.DataFrame]
-) -> dict[Unit, str]:
+def named_units(labels: Iterable[pd.DataFrame], names: Iterable[pd.DataFrame]) -> dict[Unit, str]:
     """Return what units are called, each label and plain name with its score.
 
     Args:

@@ -8,7 +8,7 @@ OF_A_VERDICT = ("level", "min_score", "permutations")
 OF_WORDS = ("vocabulary", "model", "template")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Labelling:
     """Settings of the labels of units.
 

@@ -77,6 +77,7 @@ def labels_of(
     scores: np.ndarray,
     labels: Sequence[str],
     sources: Sequence[str],
+    *,
     settings: Labelling,
 ) -> pd.DataFrame:
     """The best label of every unit, and whether it is one.
@@ -185,7 +186,7 @@ def write_labels(
     state = read_manifest(table)
     units = units_of(read_dictionary(table))
     readers = {str(reader.attrs["model"]): reader for reader in open_each(open_maps, maps)}
-    found = labels_of(units, values_of(units, readers), *read_scores(scores), settings)
+    found = labels_of(units, values_of(units, readers), *read_scores(scores), settings=settings)
     provenance = Provenance(KIND, state["models"], state["sample_set"], made_of, identity)
     write_table(found, output, provenance)
     print(summary(found))

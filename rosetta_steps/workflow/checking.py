@@ -419,7 +419,14 @@ class Checked:
     def words(self) -> None:
         """Refuse a vocabulary that is none, and a model that has no text tower."""
         chosen = self.config["labels"]
-        if "vocabulary" not in chosen:
+        given = [key for key in ("vocabulary", "model") if key in chosen]
+        if len(given) == 1:
+            raise self.error(
+                ("labels", given[0]),
+                "a vocabulary needs a model that scores its words, and a model needs words. Give "
+                "both, or neither.",
+            )
+        if not given:
             return
         with _at(self, ("labels", "vocabulary")):
             read_vocabulary(Path(chosen["vocabulary"]))

@@ -28,7 +28,8 @@ def names_of(count):
 
 def labelled(values, scores, settings=ANY_SCORE):
     names = [f"label {n}" for n in range(scores.shape[1])]
-    table = labels_of(names_of(len(values)), values, scores, names, ["csv"] * len(names), settings)
+    units, sources = names_of(len(values)), ["csv"] * len(names)
+    table = labels_of(units, values, scores, names, sources, settings=settings)
     assert list(table) == list(LABELS)
     return table
 

@@ -82,7 +82,5 @@ class TextTower:
 
 def _of_text(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     under = {k.removeprefix(TEXT): t for k, t in tensors.items() if k.startswith(TEXT)}
-    beside = {
-        k: t for k, t in tensors.items() if not k.startswith(PREFIX) and k not in SCALES
-    }
+    beside = {k: t for k, t in tensors.items() if not k.startswith(PREFIX) and k not in SCALES}
     return under or beside
