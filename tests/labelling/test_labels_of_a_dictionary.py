@@ -87,6 +87,15 @@ def test_where_no_label_varies_no_unit_has_one(inputs, tmp_path):
     assert set(table["verdict"]) == {"no label: never varies"} and set(table["best_label"]) == {""}
 
 
+def test_a_dictionary_without_units_has_no_labels(inputs, tmp_path):
+    given, _ = inputs
+    origin = made("concepts", "gan", "net", of=ingredients([given["samples"]]))
+    write_table(pd.DataFrame(columns=list(DICTIONARY)), given["table"], origin)
+    scores = scored(given, np.arange(IMAGES)[:, None], ["x"])
+    write_labels(**given, scores=[scores], output=tmp_path / "l.csv", settings=Labelling())
+    assert read_labels(tmp_path / "l.csv").empty
+
+
 def test_labels_and_plain_names_are_shown_with_their_scores_and_no_label_is_not():
     labels = pd.DataFrame(
         [("m", "l", 1, "dog", 0.614, LABEL), ("m", "l", 2, "cat", 0.2, "no label: weak")],
@@ -125,7 +134,7 @@ def test_labels_of_ones_own_are_made_shown_with_their_score_and_rerun_nothing_el
     new = {"own_scores": 1, "labels_of_units": 1}
     assert project.planned("labels") == new | {"labels": 1}
     assert project.planned() == new | {"dictionary_page": 1}
-    project.make("dictionary")
+    project.make("dictionary", "site")
     table = results.labels.set_index(["model", "layer", "channel"])
     found = table.loc["one", row["layer"], row["channel"]]
     assert found["best_label"] == MARKUP and found["score"] == pytest.approx(1)
@@ -135,6 +144,13 @@ def test_labels_of_ones_own_are_made_shown_with_their_score_and_rerun_nothing_el
     shown = re.findall(r"&amp; co( \(r \d\.\d\d\))?", page)
     assert shown and all(shown)  # never without its score
     assert len(table) > page.count(ESCAPED)
+    site = project.folder / "results/site/tiny"
+    texts = {path: path.read_text() for path in site.rglob("*.html")}
+    assert not any("<script>alert(" in text for text in texts.values())
+    with_label = {path: text for path, text in texts.items() if ESCAPED in text}
+    assert {path.parent.name for path in with_label} >= {"one", "concepts"}
+    for text in with_label.values():
+        assert all(re.findall(r"&amp; co( \(r \d\.\d\d\))?", text))
 
 
 def test_another_file_of_labels_is_read_anew_and_a_missing_one_is_refused(project):
