@@ -56,7 +56,7 @@ def test_a_vocabulary_and_a_clip_pass_and_labels_follow_from_both(words, tmp_pat
         ({"vocabulary": None}, "labels.model: a vocabulary needs a model"),
         ({"vocabulary": "none.txt"}, "labels.vocabulary: none.txt does not exist, or is no file."),
         ({"model": "clip-vitb23"}, "labels.model: no model 'clip-vitb23' in config/models.yaml"),
-        ({"model": "resnet50"}, "resnet50 is of the loader timm, which has no text tower. Take one"),
+        ({"model": "resnet50"}, "resnet50 is of the loader timm, which has no text tower."),
         ({"template": "a photo"}, "labels.template: "),
         ({"template": "{} and {}"}, "labels.template: "),
         ({"level": 0}, "labels.level: "),
