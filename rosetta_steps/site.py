@@ -1,6 +1,7 @@
 """Write a dictionary as a site: pages of concepts, units and models that link to each other.
 
-INPUTS   as rosetta_steps.dictionary; besides, the partners of every model and the coverage
+INPUTS   as rosetta_steps.dictionary; besides, the partners of every model, the
+         coverage, and the correlations of the generator with itself
 OUTPUTS  DIR/index.html and all it leads to; no page reads anything from anywhere else
 """
 
@@ -20,6 +21,9 @@ def main() -> None:
     each: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "CSV"}
     parser.add_argument("--evidence", help="of each model", **each)
     parser.add_argument("--partners", help="of each model", **each)
+    parser.add_argument(
+        "--correlations", type=Path, required=True, help="of the generator with itself, X.zarr"
+    )
     parser.add_argument("--coverage", type=Path, required=True, help="X.csv")
     parser.add_argument("--names", type=Path, metavar="CSV", help="plain names of units")
     parser.add_argument(

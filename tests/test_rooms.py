@@ -65,6 +65,7 @@ STEPS = {
     "site",
     "partners",
     "coverage",
+    "links",
     "shared",
     "bundle",
     "join",

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rosetta_steps.display import heatmaps
-from rosetta_steps.display.exemplars import Concept, Example, choose_examples
+from rosetta_steps.display.exemplars import Concept, Example, Unit, choose_examples
 from rosetta_steps.display.page import KEY, PICTURES, heatmap_name, image_name, page
 from rosetta_steps.display.reading import (
     Dictionary,
@@ -68,7 +68,9 @@ def write_page(
     try:
         with explain_full_disk(output):
             (building / PICTURES).mkdir(parents=True)
-            examples = concept_examples(dictionary, top=top, middle=middle, low=low)
+            units = [concept.generator_unit for concept in dictionary.concepts]
+            maxima = unit_maxima(dictionary.maps, units, dictionary.images)
+            examples = concept_examples(dictionary, maxima, top=top, middle=middle, low=low)
             size = write_pictures(dictionary, examples, building, picture_size)
             if dictionary.evidence:
                 text = trust_page(
@@ -88,12 +90,18 @@ def write_page(
 
 
 def concept_examples(
-    dictionary: Dictionary, *, top: int, middle: int, low: int
+    dictionary: Dictionary,
+    maxima: Mapping[Unit, np.ndarray],
+    *,
+    top: int,
+    middle: int,
+    low: int,
 ) -> dict[int, list[Example]]:
     """Choose the example images of every concept, by its generator unit.
 
     Args:
         dictionary: The opened inputs.
+        maxima: Maximum over positions of at least these units, (image).
         top: Images of the greatest response.
         middle: Images around the median.
         low: Images of the least response.
@@ -102,7 +110,6 @@ def concept_examples(
         Per number of a concept its examples by rank.
     """
     units = [concept.generator_unit for concept in dictionary.concepts]
-    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
     ranges = unit_ranges(dictionary.moments, units)
     return {
         concept.number: choose_examples(

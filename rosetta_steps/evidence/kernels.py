@@ -85,3 +85,17 @@ def multiply(a, mean_a, b, mean_b, rows_a, rows_b, whole, left, count, total):
                     index = leading[position] >> SHIFT
                     count[pair, index] += 1
                     total[pair, index] += bits[position]
+
+
+@numba.njit(parallel=True, cache=True, fastmath=True)
+def strongest_ways(first, second):
+    """Largest over columns of the lesser of two rows' values, for each pair of rows."""
+    rows, columns = first.shape
+    found = np.empty((rows, len(second)), first.dtype)
+    for row in numba.prange(rows):
+        for other in range(len(second)):
+            best = np.float32(-2)
+            for column in range(columns):
+                best = max(best, min(first[row, column], second[other, column]))
+            found[row, other] = best
+    return found

@@ -1,9 +1,12 @@
 """What is tested and what with: pairs, control units of model and generator, q-values."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+
+from rosetta_steps.matching.identity import unit_name
 
 SEED = 0
 
@@ -44,7 +47,9 @@ def candidates_of(
     )
     alike = layer[(layer["concept"] == pair["concept"]) | partner]["generator_channel"]
     free = np.setdiff1d(np.flatnonzero(deviations > 0), [*alike, pair["generator_channel"]])
-    random = np.random.default_rng([SEED, int(pair["concept"])])
+    # By the unit and not by the concept's rank, so that another model leaves the draw as it is.
+    name = unit_name(pair["generator_layer"], pair["generator_channel"])
+    random = np.random.default_rng([SEED, zlib.crc32(name.encode())])
     return sorted(random.permutation(free)[:count].tolist())
 
 

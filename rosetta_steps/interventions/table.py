@@ -167,7 +167,7 @@ def interventions_of(
         row["level"] = experiment.level[anchor.unit]
         for kind in KINDS:
             row |= row_of(measured[kind], channel, controls, kind)
-        rows.append(row | {"verdict": verdict_of(row)})
+        rows.append(row | {"verdict": verdict_of(row), "concept_id": pair["concept_id"]})
     table = pd.DataFrame(rows)
     for kind in (CLAMP, SILENCE):
         table[f"{kind}_q"] = false_discovery_control(table[f"{kind}_p"].to_numpy())

@@ -98,6 +98,41 @@ COVERAGE = {
     "passing": INDEX,
     "by_chance": NUMBER,
 }
+# Units of two generators that models link, and through which of their units (evidence.links).
+LINKED_PAIR = {"layer_a": NAME, "channel_a": INDEX, "layer_b": NAME, "channel_b": INDEX}
+LINKS = LINKED_PAIR | {
+    "model": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "strength": CORRELATION,
+    "correlation_a": CORRELATION,
+    "correlation_b": CORRELATION,
+    "q_a": NUMBER,
+    "q_b": NUMBER,
+    "rank_a": NUMBER,
+    "rank_b": NUMBER,
+}
+LINKED_PAIRS = LINKED_PAIR | {
+    "concept_id_a": NAME,
+    "concept_id_b": NAME,
+    "models": RANK,
+    "strength": CORRELATION,
+    "mean_reciprocal_rank": NUMBER,
+    "q": NUMBER,
+}
+LINKED_UNITS = {
+    "side": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "concept_id": NAME,
+    "status": NAME,
+    "partner_layer": NAME,
+    "partner_channel": NUMBER,
+    "models": INDEX,
+    "strength": NUMBER,
+    "q": NUMBER,
+    "nearest": NUMBER,
+}
 # What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {
     "layer_a": NAME,
@@ -239,6 +274,7 @@ INTERVENTIONS = {
     "silence_control_change": NUMBER,
     "silence_control_effect": NUMBER,
     "verdict": NAME,
+    "concept_id": NAME,
 }
 # Columns that identify a pair of units, which must have only one row.
 ONE_ROW = {

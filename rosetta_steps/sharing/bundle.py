@@ -172,8 +172,6 @@ def read_bundle(folder: Path) -> dict:
     Raises:
         StoreError: It is none, or of a later format than is read here.
     """
-    if folder.is_file():
-        raise StoreError(f"{folder} is a file: unpack it (unzip), and give the folder.")
     try:
         about = json.loads((folder / BUNDLE).read_bytes())
         form = about["format"]

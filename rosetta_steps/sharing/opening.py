@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from rosetta_steps.runtime.advice import NO_ROOM
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.sharing.bundle import BUNDLE, read_bundle, refuse_damage
-from rosetta_steps.storage.digests import digest_of
+from rosetta_steps.storage.digests import digest_of, sha256_of
 from rosetta_steps.storage.files import explain_full_disk
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.workflow.results import Results
@@ -40,8 +40,8 @@ def open_bundle(bundle: str | Path) -> Bundle:
     """Open a dictionary that somebody has published.
 
     Args:
-        bundle: A folder, or the https address of a zip file that holds one. What is fetched is
-            kept in the cache, and fetched again only when it is deleted there.
+        bundle: A folder, a zip file that holds one, or the https address of such a file. What is
+            fetched or unpacked is kept in the cache, until it is deleted there.
 
     Raises:
         StoreError: It is no bundle, of another format, or a file is missing or was changed.
@@ -56,55 +56,71 @@ def open_bundle(bundle: str | Path) -> Bundle:
         ['sample_set', 'neighbours']
     """
     given = str(bundle)
-    if "://" not in given:
+    if "://" not in given and not Path(given).is_file():
         return Bundle(given)
-    folder = fetched(given)
+    folder = unpacked(given)
     try:
         return Bundle(folder)
     except StoreError as error:
         raise StoreError(f"{error} It is kept in {folder}: delete that first.") from None
 
 
-def fetched(url: str) -> Path:
-    """Return the folder of a bundle at an address, which is fetched once.
+def unpacked(archive: str) -> Path:
+    """Return the folder of a bundle in a zip file, which is fetched and unpacked once.
+
+    Args:
+        archive: Its path, or its address.
 
     Raises:
         StoreError: It is no zip file of a bundle, or a file in it is damaged.
         ValueError: The address is no https address, or does not answer.
     """
-    # Files of several records of an archive have one name.
-    name = f"{PurePosixPath(urlsplit(url).path).stem or 'bundle'}-{digest_of(url)}"
-    place = cache_folder() / "bundles" / name
+    # Files of several records of an archive have one name, and a file may be written anew.
+    remote = "://" in archive
+    key = digest_of(archive) if remote else sha256_of(Path(archive))[:12]
+    stem = PurePosixPath(urlsplit(archive).path if remote else archive).stem
+    place = cache_folder() / "bundles" / f"{stem or 'bundle'}-{key}"
     if not place.is_dir():
-        _fetch(url, place)
-    return _bundle_in(place, url)
-
-
-def _fetch(url: str, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    archive, unpacked = partial(place.with_name(f"{place.name}.zip")), partial(place)
-    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with explain_full_disk(place):
-            try:
-                fetch_file(url, archive)
-            except UserError:
+            if remote:
+                _fetch_and_unpack(archive, place)
+            else:
+                _unpack(Path(archive), place, archive)
+    return _bundle_in(place, archive)
+
+
+def _fetch_and_unpack(url: str, place: Path) -> None:
+    archive = partial(place.with_name(f"{place.name}.zip"))
+    try:
+        try:
+            fetch_file(url, archive)
+        except UserError:
+            raise
+        except OSError as error:
+            if error.errno in NO_ROOM:
                 raise
-            except OSError as error:
-                if error.errno in NO_ROOM:
-                    raise
-                raise UserError(f"{url} cannot be fetched: {error}.") from None
-            try:
-                with zipfile.ZipFile(archive) as packed:
-                    packed.extractall(unpacked)
-            except (zipfile.BadZipFile, zlib.error) as error:
-                raise StoreError(f"{url} is no zip file ({error}), or is damaged.") from None
-        folder = _bundle_in(unpacked, url)
-        read_bundle(folder)
-        refuse_damage(folder)
-        unpacked.rename(place)
+            raise UserError(f"{url} cannot be fetched: {error}.") from None
+        _unpack(archive, place, url)
     finally:
         archive.unlink(missing_ok=True)
-        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _unpack(archive: Path, place: Path, named: str) -> None:
+    """Unpack a bundle to its place, checked, whole or not at all."""
+    building = partial(place)
+    try:
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(building)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise StoreError(f"{named} is no zip file ({error}), or is damaged.") from None
+        folder = _bundle_in(building, named)
+        read_bundle(folder)
+        refuse_damage(folder)
+        building.rename(place)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _bundle_in(place: Path, url: str) -> Path:

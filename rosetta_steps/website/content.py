@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from rosetta_steps.display.exemplars import Concept, Example, Unit
@@ -14,6 +15,8 @@ from rosetta_steps.evidence.verdicts import failed_badges
 from rosetta_steps.matching.identity import unit_name
 
 FILE_LETTERS = 24
+SMALL_IS_GOOD = {"q", "q_place"}  # of the evidence that pages show
+BINS = 32  # of a histogram
 
 
 def slug(name: str) -> str:
@@ -23,8 +26,11 @@ def slug(name: str) -> str:
     ('main.8-17', 'relu~231-3', 'a~2fb-0')
     """
     layer, _, channel = name.rpartition(":")
-    safe = re.sub(r"[^A-Za-z0-9._-]", lambda found: f"~{ord(found[0]):02x}", layer)
-    return f"{safe}-{channel}" if layer else safe + channel
+    return f"{_safe(layer)}-{channel}" if layer else channel
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", lambda found: f"~{ord(found[0]):02x}", name)
 
 
 def address_of_concept(name: str) -> str:
@@ -37,6 +43,28 @@ def address_of_unit(unit: Unit) -> str:
     return f"units/{unit.model}/{slug(unit_name(unit.layer, unit.channel))}.html"
 
 
+def address_of_layer(model: str, layer: str) -> str:
+    """Return the path of a layer's page in the site."""
+    return f"layers/{model}/{_safe(layer)}.html"
+
+
+def address_of_image(index: int) -> str:
+    """Return the path of an image's page in the site."""
+    return f"images/{index:05d}.html"
+
+
+def units_of(dictionary: Dictionary) -> dict[Unit, list[int]]:
+    """Every unit of a dictionary, and the ranks of the concepts that it belongs to."""
+    found: dict[Unit, dict[int, None]] = {}
+    for row in dictionary.table.itertuples(index=False):
+        for unit in (
+            Unit(row.generator, row.generator_layer, row.generator_channel),
+            Unit(row.model, row.layer, row.channel),
+        ):
+            found.setdefault(unit, {})[row.concept] = None
+    return {unit: list(ranks) for unit, ranks in found.items()}
+
+
 class Content:
     """What a site says of a dictionary.
 
@@ -45,6 +73,7 @@ class Content:
         examples: Of each concept, by its rank.
         partners: Model to the partners of its units with the generator.
         coverage: How much of each layer is shared.
+        maxima: Maximum over positions of the dictionary's units whose maps are there, (image).
     """
 
     def __init__(
@@ -53,9 +82,10 @@ class Content:
         examples: Mapping[int, Sequence[Example]],
         partners: Mapping[str, pd.DataFrame],
         coverage: pd.DataFrame,
+        maxima: Mapping[Unit, np.ndarray],
     ):
         self.dictionary, self.examples = dictionary, examples
-        self.partners, self.coverage = partners, coverage
+        self.partners, self.coverage, self.maxima = partners, coverage, maxima
 
     @cached_property
     def concepts(self) -> list[dict]:
@@ -78,6 +108,7 @@ class Content:
             "failed": failed,
             "name": next((one["name"] for one in shown if one["name"]), ""),
             "shown": shown,
+            "evidence": self._weakest(concept),
             "members": pairs,
             "rows": self._rows(concept),
             "words": " ".join(self._words(concept)).lower(),
@@ -91,6 +122,17 @@ class Content:
             "verdict": verdict.partition(":")[0],
             "failed": failed_badges(verdict),
         }
+
+    def _weakest(self, concept: Concept) -> dict[str, float | None]:
+        """Each column of the evidence, of the pair shown for which it is worst."""
+        own, found = concept.generator_unit, self.dictionary.evidence_of_pairs
+        rows = [found[own, unit] for unit in concept.model_units if (own, unit) in found]
+        weakest = {}
+        for column in SHOWN:
+            values = [row[column] for row in rows if row[column] == row[column]]
+            worst = max if column in SMALL_IS_GOOD else min
+            weakest[column] = worst(values) if values else None
+        return weakest
 
     def unit(self, unit: Unit) -> dict:
         """A unit: model, layer, channel, its plain name if it has one, and its page."""
@@ -129,6 +171,7 @@ class Content:
                 "rank": example.rank,
                 "peak": example.peak,
                 "picture": image_name(example.image),
+                "page": address_of_image(example.image),
                 "heatmaps": [
                     heatmap_name(concept, column, example) for column in range(len(concept.units))
                 ],
@@ -148,14 +191,7 @@ class Content:
     @cached_property
     def units_of_concepts(self) -> dict[Unit, list[int]]:
         """Every unit of the dictionary, and the ranks of the concepts that it belongs to."""
-        found: dict[Unit, dict[int, None]] = {}
-        for row in self.dictionary.table.itertuples(index=False):
-            for unit in (
-                Unit(row.generator, row.generator_layer, row.generator_channel),
-                Unit(row.model, row.layer, row.channel),
-            ):
-                found.setdefault(unit, {})[row.concept] = None
-        return {unit: list(ranks) for unit, ranks in found.items()}
+        return units_of(self.dictionary)
 
     def unit_pages(self) -> Iterable[dict]:
         """Every unit of the dictionary: concepts, nearest partner in each model, best buddies."""
@@ -173,7 +209,23 @@ class Content:
                 "concepts": [by_rank[rank] for rank in ranks if rank in by_rank],
                 "nearest": nearest.get(unit, []),
                 "buddies": own,
+                "histogram": self._histogram(unit),
+                "layer_address": address_of_layer(unit.model, unit.layer),
             }
+
+    def _histogram(self, unit: Unit) -> dict | None:
+        """How many images have a maximum in each bin, as shares of the fullest."""
+        values = self.maxima.get(unit, np.empty(0))
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return None
+        counts, edges = np.histogram(values, BINS)
+        return {
+            "bars": [float(share) for share in counts / counts.max()],
+            "low": float(edges[0]),
+            "high": float(edges[-1]),
+            "median": float(np.median(values)),
+        }
 
     @cached_property
     def _nearest(self) -> dict[Unit, list[dict]]:
@@ -215,6 +267,7 @@ class Content:
                     "layers": [
                         {
                             "layer": row.layer,
+                            "address": address_of_layer(name, row.layer),
                             "units": int(row.units),
                             "silent": int(row.silent),
                             "shared": int(row.shared),

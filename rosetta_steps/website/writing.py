@@ -5,15 +5,19 @@ import json
 import shutil
 from pathlib import Path
 
+import xarray as xr
+
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
 from rosetta_steps.display.page import KEY, PICTURES, SHOWN
-from rosetta_steps.display.reading import Dictionary, open_from_arguments
+from rosetta_steps.display.reading import Dictionary, open_from_arguments, unit_maxima
 from rosetta_steps.matching.tables import read_coverage, read_partners
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
-from rosetta_steps.website.content import Content
+from rosetta_steps.website.atlas import atlas
+from rosetta_steps.website.content import Content, units_of
 from rosetta_steps.website.templates import TEMPLATES, pages
 
 ASSETS = ("site.css", "site.js")
@@ -23,7 +27,13 @@ TOP, MIDDLE, LOW, PICTURE_SIZE = 3, 2, 1, 128
 
 
 def write_site(
-    dictionary: Dictionary, content: Content, output: Path, *, settings: str, identity: str = ""
+    dictionary: Dictionary,
+    content: Content,
+    output: Path,
+    *,
+    settings: str,
+    of_itself: xr.Dataset,
+    identity: str = "",
 ) -> None:
     """Write all pages, pictures and data of a site.
 
@@ -32,6 +42,7 @@ def write_site(
         content: What the pages say.
         output: Folder to write; one that is a site is replaced.
         settings: With what the dictionary was mined, in words.
+        of_itself: Correlations of the generator with itself, for the atlas.
         identity: What the site follows from.
 
     Raises:
@@ -56,6 +67,7 @@ def write_site(
                 "models": content.models,
                 "columns": SHOWN,
                 "badges": content.badges,
+                "atlas": atlas(content, of_itself),
             }
             for path, text in pages(content, shared):
                 target = building / path
@@ -89,6 +101,16 @@ def carry_out(a: argparse.Namespace) -> None:
         raise UserError(f"--output {a.output} names no folder: give DIR/{a.output.name}.")
     dictionary = open_from_arguments(a)
     partners = {read_manifest(path)["models"][1]: read_partners(path) for path in a.partners}
-    examples = concept_examples(dictionary, top=TOP, middle=MIDDLE, low=LOW)
-    content = Content(dictionary, examples, partners, read_coverage(a.coverage))
-    write_site(dictionary, content, a.output.parent, settings=a.settings, identity=a.identity or "")
+    units = [unit for unit in units_of(dictionary) if unit.model in dictionary.maps]
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
+    examples = concept_examples(dictionary, maxima, top=TOP, middle=MIDDLE, low=LOW)
+    content = Content(dictionary, examples, partners, read_coverage(a.coverage), maxima)
+    with open_dataset(a.correlations) as of_itself:
+        write_site(
+            dictionary,
+            content,
+            a.output.parent,
+            settings=a.settings,
+            of_itself=of_itself,
+            identity=a.identity or "",
+        )

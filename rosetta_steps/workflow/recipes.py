@@ -40,6 +40,7 @@ FILES = {
     "site": "results/site/{sample_set}/index.html",
     "partners": "results/partners/{sample_set}/{a}--{b}.csv.done.json",
     "coverage": "results/coverage/{sample_set}.csv.done.json",
+    "links": "results/links/{first}/{second}/index.html",
     "parts": "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
@@ -357,8 +358,19 @@ class Recipes(Chosen):
         tested: list[Node] = [("evidence", name, first, other) for other in others]
         tested += [("partners", name, first, other) for other in others]
         tested += self._labels_shown(name)
-        inputs = [*self._shown(name), *tested, ("names", name), ("coverage", name)]
+        tested += [("names", name), ("coverage", name), ("correlations", name, first, first)]
+        inputs = [*self._shown(name), *tested]
         return {"step": revision("site"), "mined": mined}, inputs
+
+    def _links(self, *names: str) -> tuple[dict, list[Node]]:
+        settings = {"step": revision("links"), "level": self.config["evidence"]["level"]}
+        inputs: list[Node] = []
+        for name in names:
+            first, others = self.first_of(name), self.others_of(name)
+            inputs += self._shown(name)
+            for kind in ("correlations", "evidence"):
+                inputs += [(kind, name, first, other) for other in others]
+        return settings, inputs
 
     def _bundle(self, name: str) -> tuple[dict, list[Node]]:
         first, others = self.first_of(name), self.others_of(name)

@@ -303,6 +303,29 @@ class Rules(Recipes):
         """The site of the sample set that is asked for."""
         return [f"results/site/{self.config['sample_set']}/index.html"]
 
+    def of_both(self, files: Callable[[Wildcards], Files]) -> Callable[[Wildcards], Files]:
+        """What an input function gives for the first and for the second of two sample sets."""
+
+        def of(wildcards: Wildcards) -> Files:
+            both = (wildcards.first, wildcards.second)
+            return [file for name in both for file in files(SimpleNamespace(sample_set=name))]
+
+        return of
+
+    def rosetta(self, wildcards: Wildcards) -> Files:
+        """The dictionary of a sample set."""
+        return [f"results/dictionary/{wildcards.sample_set}/rosetta.csv"]
+
+    def samples(self, wildcards: Wildcards) -> Files:
+        """Manifest of the images of a sample set."""
+        return [f"results/samples/{wildcards.sample_set}.zarr{MANIFEST}"]
+
+    def correlations_with_everyone(self, wildcards: Wildcards) -> Files:
+        """Manifests of the correlations of the generator with each model."""
+        name = wildcards.sample_set
+        folder, first = f"results/correlations/{name}", self.first_of(name)
+        return [f"{folder}/{first}--{other}.zarr{MANIFEST}" for other in self.others_of(name)]
+
     def parts_of_bundle(self, wildcards: Wildcards) -> Files:
         """What a bundle follows from: manifests, a page and a figure."""
         return [file_of(node) for node in self._recipe(("bundle", wildcards.sample_set))[1]]

@@ -374,7 +374,9 @@ def test_low_and_middle_examples_are_shown_beside_the_best(opened, tmp_path):
     output = tmp_path / "index.html"
     page.write_page(opened, output, top=3, middle=2, low=1)
     # maxima grow with the index of the image: 11 is the best, 0 the worst
-    examples = page.concept_examples(opened, top=3, middle=2, low=1)[1]
+    units = [concept.generator_unit for concept in opened.concepts]
+    maxima = page.unit_maxima(opened.maps, units, opened.images)
+    examples = page.concept_examples(opened, maxima, top=3, middle=2, low=1)[1]
     assert [(example.group, example.image, example.rank) for example in examples] == [
         ("top", 11, 1),
         ("top", 10, 2),

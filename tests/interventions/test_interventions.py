@@ -30,7 +30,12 @@ from rosetta_steps.interventions.table import (
 from rosetta_steps.maps import moments as moments_step
 from rosetta_steps.maps.moment_sums import MomentSums
 from rosetta_steps.matching.identity import concept_ids
-from rosetta_steps.matching.tables import DICTIONARY, read_interventions, write_table
+from rosetta_steps.matching.tables import (
+    DICTIONARY,
+    read_dictionary,
+    read_interventions,
+    write_table,
+)
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_tree
 from rosetta_steps.testing import dump_maps, made, write_dcgan, write_timm
@@ -222,6 +227,15 @@ def test_candidates_vary_and_are_of_other_concepts_and_other_partners():
     assert len(few) == 2 and few == candidates_of(table.iloc[0], table, deviations, 2)
 
 
+def test_candidates_are_the_same_when_another_model_gives_the_concept_another_rank():
+    deviations = np.ones(12)
+    table = dictionary((1, 0, 9, 0.9), (2, 1, 8, 0.8))
+    other = dictionary((1, 1, 8, 0.8), (2, 0, 9, 0.7))
+    found = candidates_of(table.iloc[0], table, deviations, 4)
+    assert found == candidates_of(other.iloc[1], other, deviations, 4)
+    assert found != candidates_of(table.iloc[1], table, deviations, 4)
+
+
 def test_controls_are_the_units_nearest_in_deviation_and_in_what_features_explain():
     random = np.random.default_rng(0)
     deviations, explained = random.lognormal(0, 1, 40), random.random(40)
@@ -333,6 +347,7 @@ def command(folder, **changes):
 def test_the_step_writes_a_row_a_concept(folder, capsys):
     step.carry_out(command(folder))
     table = read_interventions(folder / "one.csv", ["generator", "one"])
+    assert list(table["concept_id"]) == list(read_dictionary(folder / "rosetta.csv")["concept_id"])
     assert list(table["concept"]) == [1, 2] and (table["images"] == 6).all()
     numbers = [c for c in table if c.startswith(("clamp", "silence"))]
     assert table[numbers].notna().all(axis=None)

@@ -145,12 +145,6 @@ def test_a_folder_of_results_is_no_bundle_and_one_with_hidden_files_is(bundle, t
     assert rs.open_bundle(bundle).models
 
 
-def test_a_zip_file_on_the_disk_is_answered_with_what_to_do(tmp_path):
-    (tmp_path / "tiny.zip").write_text("x")
-    with pytest.raises(ValueError, match=r"tiny.zip is a file: unpack it \(unzip\)"):
-        rs.open_bundle(tmp_path / "tiny.zip")
-
-
 def test_what_is_no_dictionary_or_no_settings_is_refused_in_a_line(monkeypatch):
     for words, message in (
         (
@@ -221,6 +215,23 @@ def test_what_is_no_zip_file_of_a_bundle_is_refused_with_the_address(bundle, add
     with pytest.raises(ValueError, match=r"https://x/a.zip holds no bundle"):
         rs.open_bundle("https://x/a.zip")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.name != "bundles"]
+
+
+def test_a_zip_file_on_the_disk_is_unpacked_once_and_anew_when_it_was_written_anew(
+    bundle, address, tmp_path
+):
+    archive = tmp_path / "sent.zip"
+    archive.write_text("x")
+    with pytest.raises(ValueError, match="sent.zip is no zip file"):
+        rs.open_bundle(archive)
+    shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path, "published")
+    places = {rs.open_bundle(archive).folder for _ in range(2)}
+    (bundle / ".DS_Store").write_text("x")  # which no checksum is kept of
+    shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path, "published")
+    again = rs.open_bundle(archive)
+    assert again.models == ["generator", "one"]
+    assert len(places) == 1 and again.folder not in places
+    assert not address and archive.is_file()
 
 
 def test_files_of_one_name_at_two_addresses_are_two_bundles(bundle, address, tmp_path):

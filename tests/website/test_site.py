@@ -9,15 +9,19 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from rosetta_steps.display.dictionary import concept_examples
 from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.display.page import SHOWN
-from rosetta_steps.display.reading import open_dictionary
+from rosetta_steps.display.reading import open_dictionary, unit_maxima
+from rosetta_steps.maps.channels import places_of, planes
+from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import read_coverage, read_dictionary, read_partners
 from rosetta_steps.testing import Project
+from rosetta_steps.website.atlas import placed
 from rosetta_steps.website.content import Content, slug
 from rosetta_steps.website.templates import pages
 from rosetta_steps.website.writing import MARK, refuse_other_folder
@@ -87,6 +91,72 @@ def test_there_is_a_page_of_every_concept_unit_and_model(site, table):
     assert {path.stem for path in site.glob("models/*.html")} == {"generator", "one"}
 
 
+def test_a_page_of_a_layer_has_every_unit_with_its_partner(site, project):
+    partners = pd.read_csv(project.folder / "results/partners/tiny/generator--one.csv")
+    for (model, layer), own in partners.groupby(["model", "layer"]):
+        text = (site / f"layers/{model}/{layer}.html").read_text()
+        rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', text, re.DOTALL)
+        assert len(rows) == len(own)
+        for row, one in zip(rows, own.itertuples(), strict=True):
+            assert re.match(rf"(<a [^>]*>)?{one.channel}\b", row)
+            if one.correlation == one.correlation:
+                assert f"{one.partner_layer}:{one.partner_channel:.0f}" in row
+                assert f"<td>{one.correlation:.3f}</td>" in row
+                assert ("<td>passes</td>" in row) == (one.passes == "yes")
+                assert ("<td>yes</td>" in row) == (one.best_buddy == "yes" != one.passes)
+
+
+def test_a_page_of_an_image_lists_concepts_by_their_response(site, project):
+    stores = project.folder / "results"
+    maps = MapReader(stores / "matched_maps/tiny/generator.zarr")
+    table = read_dictionary(stores / "dictionary/tiny/rosetta.csv")
+    pages_of_images = sorted(site.glob("images/*.html"))
+    assert pages_of_images
+    for path in pages_of_images:
+        text = path.read_text()
+        shown = re.findall(r"<b>(.*?)</b></a><span>rank (\d+)</span><span>peak (\d+)%", text)
+        peaks = [int(peak) for *_, peak in shown]
+        assert peaks == sorted(peaks, reverse=True)
+        assert {name for name, *_ in shown} <= set(table["concept_id"])
+        name, _, peak = shown[0]
+        layer, channel = name.rsplit(":", 1)
+        place = places_of(maps, layer, [int(channel)])[int(channel)]
+        values = planes(maps, layer, slice(0, maps.images), [place])[:, 0]
+        share = (values[int(path.stem)].max() - values.min()) / (values.max() - values.min())
+        assert int(peak) == pytest.approx(100 * share, abs=0.51)
+
+
+def test_the_atlas_has_every_unit_of_the_generator_in_the_dictionary(site, table):
+    text = (site / "atlas.html").read_text()
+    names = table["generator_layer"] + ":" + table["generator_channel"].astype(str)
+    assert len(re.findall(r"<circle", text)) == names.nunique()
+    assert all(f'aria-label="{name}, concept' in text for name in names)
+
+
+def test_units_that_correlate_are_placed_close_to_each_other():
+    random = np.random.default_rng(0)
+    group = np.repeat(np.arange(4), 12)
+    table = np.where(group[:, None] == group, 0.8, 0.0) + random.normal(0, 0.02, (48, 48))
+    places = placed(table)
+    np.testing.assert_array_equal(places, placed(table))
+    assert places.min() == 0 and places.max() == 1
+    distance = np.linalg.norm(places[:, None] - places, axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    assert (group[distance.argmin(1)] == group).all()
+    assert placed(table[:2, :2]).shape == (2, 2) and placed(table[:0, :0]).shape == (0, 2)
+
+
+def test_the_histogram_of_a_unit_counts_every_image(project):
+    content = Content(
+        SimpleNamespace(), {}, {}, None, {"unit": np.arange(100.0), "mute": np.zeros(9)}
+    )
+    found = content._histogram("unit")
+    assert (found["low"], found["high"], found["median"]) == (0, 99, 49.5)
+    assert len(found["bars"]) == 32 and max(found["bars"]) == 1 and min(found["bars"]) >= 0.75
+    assert sorted(content._histogram("mute")["bars"])[-2:] == [0, 1]
+    assert content._histogram("unknown") is None
+
+
 def test_pages_say_what_the_tables_say(site, table, project):
     row = table.iloc[0]
     text = (site / f"concepts/{slug(row['concept_id'])}.html").read_text()
@@ -138,17 +208,18 @@ def test_names_with_markup_are_shown_as_text(project):
         *stores,
         evidence=[folder / "evidence/tiny/generator--one.csv"],
     )
-    examples = concept_examples(dictionary, top=1, middle=0, low=0)
+    units = [concept.generator_unit for concept in dictionary.concepts]
+    maxima = unit_maxima(dictionary.maps, units, dictionary.images)
+    examples = concept_examples(dictionary, maxima, top=1, middle=0, low=0)
     partners = {"one": read_partners(folder / "partners/tiny/generator--one.csv")}
     coverage = read_coverage(folder / "coverage/tiny.csv")
     unit = dictionary.concepts[0].model_units[0]
     named = replace(dictionary, names={unit: "<script>alert(1)</script>"})
-    content = Content(named, examples, partners, coverage)
+    content = Content(named, examples, partners, coverage, maxima)
     shared = dict.fromkeys(("generator", "settings", "identity", "key"), "<b>x</b>")
     shared |= {"images": 1, "width": 1, "height": 1, "models": content.models}
-    texts = [
-        text for _, text in pages(content, shared | {"columns": SHOWN, "badges": content.badges})
-    ]
+    shared |= {"columns": SHOWN, "badges": content.badges, "atlas": []}
+    texts = [text for _, text in pages(content, shared)]
     assert sum("&lt;script&gt;alert(1)" in text for text in texts) > 2
     assert not any("<script>alert" in text or "<b>x" in text for text in texts)
 
@@ -159,12 +230,22 @@ def test_a_dictionary_without_concepts_says_why_and_has_its_models(project):
     empty = SimpleNamespace(
         concepts=[], table=read_dictionary(folder / "dictionary/tiny/rosetta.csv").iloc[:0],
         names={}, verdicts={}, evidence_of_pairs={}, files=[], generator="generator",
+        models=["one"], moments={},
     )  # fmt: skip
-    content = Content(empty, {}, partners, read_coverage(folder / "coverage/tiny.csv"))
+    content = Content(empty, {}, partners, read_coverage(folder / "coverage/tiny.csv"), {})
     shared = dict.fromkeys(("generator", "settings", "identity", "key"), "x")
-    shared |= {"images": 8, "width": 1, "height": 1, "columns": SHOWN, "badges": content.badges}
+    shared |= {
+        "images": 8,
+        "width": 1,
+        "height": 1,
+        "columns": SHOWN,
+        "badges": content.badges,
+        "atlas": [],
+    }
     texts = dict(pages(content, shared | {"models": content.models}))
-    assert set(texts) == {"index.html", "models/generator.html", "models/one.html"}
+    assert {path for path in texts if not path.startswith("layers/")} == {
+        "index.html", "models/generator.html", "models/one.html"
+    }  # fmt: skip
     assert EMPTY_REASON in texts["index.html"]
     assert content.data()["concepts"] == content.data()["pairs"] == []
 
@@ -198,6 +279,8 @@ def browse(address, tmp_path):
         ("search=nothing-like-it", lambda ranks: []),
         ("order=-rank", lambda ranks: ranks),
         ("order=-units&search=rank-2", lambda ranks: [r for r in ranks if str(r)[0] == "2"]),
+        ("column=where&least=-2&most=2", lambda ranks: ranks),
+        ("column=where&least=2", lambda ranks: []),
     ],
 )
 def test_search_and_order_work_in_a_browser_without_a_complaint(
@@ -213,3 +296,27 @@ def test_search_and_order_work_in_a_browser_without_a_complaint(
     if "order=-units" in asked:
         units = [int(re.search(r'data-units="(\d+)"', card)[1]) for card in visible]
         assert units == sorted(units, reverse=True)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_table_is_ordered_by_the_column_that_is_clicked(site, tmp_path):
+    path = site / "layers/one"
+    page = sorted(path.glob("*.html"))[0]
+    click = "<script>document.querySelectorAll('th button')[3].click()</script></body>"
+    clicked = page.with_name("clicked.html")
+    clicked.write_text(page.read_text().replace("</body>", click))
+    try:
+        text, complaints = browse(clicked.as_uri(), tmp_path)
+    finally:
+        clicked.unlink()
+    assert complaints == []
+    assert 'aria-sort="descending"' in text
+    found = [float(r) for r in re.findall(r"</td><td>(-?\d\.\d{3})</td>", text)]
+    assert len(found) > 5 and found == sorted(found, reverse=True)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("page", ["atlas.html", "images.html", "images/*.html", "units/one/*.html"])
+def test_other_pages_have_nothing_to_complain_of(site, tmp_path, page):
+    _, complaints = browse(next(site.glob(page)).as_uri(), tmp_path)
+    assert complaints == []

@@ -14,6 +14,8 @@ wildcard_constraints:
     sample_set=r"[^/]+",
     model=r"[^/]+?",
     replication=r"[^/]+",
+    first=r"[^/]+",
+    second=r"[^/]+",
     a=r"[^/]+?",
     b=r"[^/]+?",
 

@@ -1,6 +1,7 @@
 """Site: a dictionary as pages of concepts, units and models, without a server.
 
-INPUTS   as the dictionary's page; besides, results/partners and results/coverage
+INPUTS   as the dictionary's page; besides, results/partners, results/coverage and the
+         generator's correlations with itself
 OUTPUTS  results/site/{sample_set}/, of which index.html is one file, on the target `site`
 """
 
@@ -19,6 +20,7 @@ rule site_folder:
         names_manifest="results/evidence/{sample_set}/names.csv.done.json",
         partners=RULES.partners_of_everyone,
         partners_manifests=manifests_of(RULES.partners_of_everyone),
+        correlations=RULES.correlations_of_itself,
         coverage="results/coverage/{sample_set}.csv",
         coverage_manifest="results/coverage/{sample_set}.csv.done.json",
         labels=RULES.labels_shown,
@@ -35,13 +37,15 @@ rule site_folder:
         moments=lambda w, input: braced(stores(input.moments)),
         evidence=lambda w, input: braced(input.evidence),
         partners=lambda w, input: braced(input.partners),
+        correlations=subpath(input.correlations, strip_suffix=".done.json"),
         settings=RULES.settings_in_words(),
         identity=identity("site"),
     shell:
         r"""
         python -m rosetta_steps.site --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps} --moments {params.moments} --evidence {params.evidence} \
-            --partners {params.partners} --coverage {input.coverage:q} --names {input.names:q} \
+            --partners {params.partners} --correlations {params.correlations:q} \
+            --coverage {input.coverage:q} --names {input.names:q} \
             --labels {input.labels:q} --settings {params.settings:q} --identity {params.identity} \
             --output {output:q} 2>&1 | tee {log:q}
         """

@@ -1,0 +1,104 @@
+"""What two generators have in common, as a page: of one generator on two seeds, itself."""
+
+import re
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from rosetta_steps.evidence.links import COMMON, ONLY_HERE
+from rosetta_steps.matching.tables import LINKED_PAIRS, LINKED_UNITS, LINKS
+from rosetta_steps.testing import Project
+from rosetta_steps.website.linked import by_sample_set
+
+FOLDER = "results/links/tiny/again"
+PAIR = ["layer_a", "channel_a", "layer_b", "channel_b"]
+
+
+def two_sets(config):
+    tiny = config["sample_sets"]["tiny"] | {"models": ["one", "two"], "images": 32}
+    config["sample_sets"] = {"tiny": tiny, "again": tiny | {"seed": 1}}
+    config["evidence"]["level"] = 1.0  # of so few images nothing is certain
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project of tiny networks that was mined on two sample sets, and links between them."""
+    project = Project(tmp_path_factory.mktemp("links"))
+    project.config(two_sets)
+    project.make(f"{FOLDER}/index.html")
+    return project
+
+
+@pytest.fixture(scope="module")
+def tables(project):
+    return {
+        name: pd.read_csv(project.folder / FOLDER / f"{name}.csv", keep_default_na=False)
+        for name in ("links", "pairs", "units")
+    }
+
+
+def test_tables_have_the_columns_that_their_home_says(tables):
+    assert list(tables["links"]) == list(LINKS)
+    assert list(tables["pairs"]) == list(LINKED_PAIRS)
+    assert list(tables["units"]) == list(LINKED_UNITS)
+    assert set(tables["links"]["model"]) == {"one", "two"}
+
+
+def test_a_generator_on_another_seed_is_linked_with_itself(tables):
+    pairs = tables["pairs"]
+    same = (pairs["layer_a"] == pairs["layer_b"]) & (pairs["channel_a"] == pairs["channel_b"])
+    assert (pairs["models"] == 2).sum() > 1 and same[pairs["models"] == 2].all()
+    assert len(pairs) > 5 and same.mean() > 0.5  # a tenth would be by chance
+
+
+def test_a_pair_has_as_many_links_as_models_that_link_it(tables):
+    counts = tables["links"].groupby(PAIR).size()
+    pairs = tables["pairs"].set_index(PAIR)["models"]
+    assert pairs.sort_index().to_dict() == counts.sort_index().to_dict()
+
+
+def test_the_page_says_what_the_tables_say(project, tables):
+    text = (project.folder / FOLDER / "index.html").read_text()
+    for side, name in (("a", "tiny"), ("b", "again")):
+        own = tables["units"][tables["units"]["side"] == side]["status"]
+        row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', text, re.DOTALL)[1]
+        numbers = [int(number) for number in re.findall(r"<td>(\d+)</td>", row)]
+        assert numbers[0] == (own == COMMON).sum() and numbers[2] == (own == ONLY_HERE).sum()
+    for least in (1, 2):
+        assert f"<td>{(tables['pairs']['models'] >= least).sum()}</td>" in text
+
+
+def test_every_link_and_picture_of_the_page_is_there(project):
+    folder = project.folder / FOLDER
+    text = (folder / "index.html").read_text()
+    addresses = [one for one in re.findall(r'(?:href|src)="([^"]+)"', text) if one[0] != "#"]
+    assert len(addresses) > 10
+    # Its name is the only link to itself.
+    assert [a for a in addresses if not (folder / unquote(a)).is_file()] == []
+    assert not [one for one in re.findall(r"<img[^>]*>", text) if "alt=" not in one]
+
+
+def test_another_model_of_one_set_alone_changes_nothing_that_is_shared(project, tmp_path):
+    other = project.copy(tmp_path / "copy")
+    other.config(lambda config: config["sample_sets"]["again"].update(models=["one"]))
+    other.make(f"{FOLDER}/index.html")
+    links = pd.read_csv(other.folder / FOLDER / "links.csv")
+    before = pd.read_csv(project.folder / FOLDER / "links.csv")
+    mine = before[before["model"] == "one"].drop(columns=["rank_a", "rank_b"])
+    keys = [*PAIR, "model"]
+    pd.testing.assert_frame_equal(
+        links[list(mine)].sort_values(keys, ignore_index=True),
+        mine.sort_values(keys, ignore_index=True),
+    )
+
+
+def test_a_set_that_is_not_there_is_named(project):
+    with pytest.raises(AssertionError, match="nothing"):
+        project.snakemake("-n", "results/links/tiny/nothing/index.html")
+
+
+def test_what_is_of_another_sample_set_is_refused(project):
+    path = project.folder / "results/moments/again/one.zarr"
+    with pytest.raises(ValueError, match="is of sample set again, not of tiny or other"):
+        by_sample_set([path], ["tiny", "other"])
