@@ -66,6 +66,7 @@ STEPS = {
     "partners",
     "coverage",
     "links",
+    "firing",
     "shared",
     "bundle",
     "join",

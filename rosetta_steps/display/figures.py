@@ -134,8 +134,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     ranges = unit_ranges(dictionary.moments, units)
     maps = read_maps(dictionary.maps, ((unit, index) for unit in units))
     proportion = _proportion(image)
-    # a grid somewhat wider than high, the image itself in its first place
-    columns = min(max(math.ceil(math.sqrt(1.6 * (len(shown) + 1))), 6), 14)
+    columns = _columns(len(shown) + 1, max(len(concept.id) for concept in shown))
     rows = math.ceil((len(shown) + 1) / columns)
     cell = WIDTH / columns - GAP
     label = 0.12
@@ -144,6 +143,7 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
     dots = round(cell * DOTS_PER_INCH)
     size = heatmaps.display_size(image.shape[:2], dots)
     grey = heatmaps.grey_image(image, dots)
+    # The image itself is in the first place.
     tiles = [("image", heatmaps.to_bytes(heatmaps.resize_image(image, size)))]
     for concept in tqdm(shown, desc="figure 2", unit="concept"):
         unit = concept.generator_unit
@@ -166,6 +166,12 @@ def figure2(dictionary: Dictionary, *, most: int = MOST_CONCEPTS) -> Figure:
 
 
 # --- words ----------------------------------------------------------------------------------------
+
+
+def _columns(tiles: int, letters: int) -> int:
+    """Columns of a grid somewhat wider than high; fewer, at least 6, where names need the width."""
+    most = min(max(math.ceil(math.sqrt(1.6 * tiles)), 6), 14)
+    return next((n for n in range(most, 6, -1) if letters_in(WIDTH / n - GAP) >= letters), 6)
 
 
 def _proportion(image: np.ndarray) -> float:

@@ -133,6 +133,16 @@ LINKED_UNITS = {
     "q": NUMBER,
     "nearest": NUMBER,
 }
+# Whether the models of a concept fire on the same images (evidence.firing).
+FIRING = {
+    "concept_id": NAME,
+    "concept": RANK,
+    "at_least": RANK,
+    "images": INDEX,
+    "share": NUMBER,
+    "by_chance": NUMBER,
+    "entropy": NUMBER,
+}
 # What speaks for each best buddy (rosetta_steps.evidence).
 EVIDENCE = {
     "layer_a": NAME,
@@ -283,6 +293,7 @@ ONE_ROW = {
     "dictionary": ["generator_layer", "generator_channel", "model", "layer", "channel"],
     "partners": ["model", "layer", "channel"],
     "coverage": ["model", "layer", "at_least"],
+    "firing": ["concept", "at_least"],
     "untrained": ["figure"],
     "names": ["model", "layer", "channel"],
     "labels": ["model", "layer", "channel"],
@@ -420,6 +431,18 @@ def read_coverage(path: Path) -> pd.DataFrame:
         StoreError: It is not finished or damaged.
     """
     return _read(Path(path), COVERAGE, ONE_ROW["coverage"])
+
+
+def read_firing(path: Path) -> pd.DataFrame:
+    """Whether the models of a concept fire together: FIRING, a row a concept and number of models.
+
+    Args:
+        path: As rosetta_steps.firing writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), FIRING, ONE_ROW["firing"])
 
 
 def read_replicated_pairs(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:

@@ -41,6 +41,7 @@ FILES = {
     "partners": "results/partners/{sample_set}/{a}--{b}.csv.done.json",
     "coverage": "results/coverage/{sample_set}.csv.done.json",
     "links": "results/links/{first}/{second}/index.html",
+    "firing": "results/firing/{sample_set}.csv.done.json",
     "parts": "results/parts/{sample_set}/{a}--{b}.zarr.done.json",
     "permutations": "results/permutations/{sample_set}/{a}--{b}.zarr.done.json",
     "names": "results/evidence/{sample_set}/names.csv.done.json",
@@ -352,6 +353,11 @@ class Recipes(Chosen):
         pairs: list[Node] = [("partners", name, first, other) for other in self.others_of(name)]
         return {"step": revision("coverage")}, pairs
 
+    def _firing(self, name: str) -> tuple[dict, list[Node]]:
+        first = self.first_of(name)
+        sums: list[Node] = [("image_sums", name, first, other) for other in self.others_of(name)]
+        return {"step": revision("firing")}, [("concepts", name), *sums]
+
     def _site(self, name: str) -> tuple[dict, list[Node]]:
         first, others = self.first_of(name), self.others_of(name)
         mined = [self.config["neighbours"], self.config["clustering"]]
@@ -522,7 +528,7 @@ class Recipes(Chosen):
             ],
             "bundle": [("bundle", name)],
             "site": [("site", name)],
-            "coverage": [("coverage", name)],
+            "coverage": [("coverage", name), ("firing", name)],
             "labels": self._labels_shown(name),
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],

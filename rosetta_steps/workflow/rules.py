@@ -295,9 +295,10 @@ class Rules(Recipes):
         return [f"results/labels/{self.config['sample_set']}.csv"]
 
     def coverage(self) -> Files:
-        """The coverage of the sample set that is asked for."""
+        """The coverage of the sample set that is asked for, and how its concepts fire."""
         name = self.config["sample_set"]
-        return [f"results/coverage/{name}.{ending}" for ending in ("csv", "png")]
+        files = [f"results/coverage/{name}.{ending}" for ending in ("csv", "png")]
+        return [*files, f"results/firing/{name}.csv"]
 
     def site(self) -> Files:
         """The site of the sample set that is asked for."""

@@ -131,8 +131,17 @@ def entry_digest(entry: Entry) -> str:
         modules.append(GENERATOR)
     if entry.untrained is not None:
         modules.append("zoo.untrained")
+    if ours := _module_of_ours(entry):
+        modules.append(ours)
     revisions = [revision(module) for module in modules]
     return digest_of([json.dumps(matter, sort_keys=True), revisions, _own_code(entry)])
+
+
+def _module_of_ours(entry: Entry) -> str | None:
+    # A network of the zoo, as a step: it has a revision, wherever the package lies.
+    module = str(entry.keywords.get("function", "")).split(":")[0]
+    home = "rosetta_steps."
+    return module.removeprefix(home) if module.startswith(f"{home}zoo.") else None
 
 
 def _own_code(entry: Entry) -> list[tuple[str, str]] | None:
@@ -140,6 +149,8 @@ def _own_code(entry: Entry) -> list[tuple[str, str]] | None:
     # without running it. The files by name, each with its sha256.
     architecture = entry.architecture
     if entry.loader != "function" or not isinstance(architecture, dict):
+        return None
+    if _module_of_ours(entry):
         return None
     modules, seen = [str(architecture.get("function")).split(":")[0]], set()
     found: dict[str, str] = {}

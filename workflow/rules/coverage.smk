@@ -1,8 +1,10 @@
 """Coverage: the nearest partner of every unit, and how much of each layer is shared.
 
-INPUTS   results/correlations/{sample_set}/{a}--{b}.zarr and the evidence of their best buddies
+INPUTS   results/correlations/{sample_set}/{a}--{b}.zarr and the evidence of their best buddies,
+         the dictionary and sums over images
 OUTPUTS  results/partners/{sample_set}/{a}--{b}.csv
-         results/coverage/{sample_set}.csv, .png and .pdf, on the target `coverage`
+         results/coverage/{sample_set}.csv, .png and .pdf, and results/firing/{sample_set}.csv,
+         on the target `coverage`
 """
 
 
@@ -59,8 +61,31 @@ rule coverage_figure:
         """
 
 
+rule firing:
+    """Whether the models of a concept fire on the same images."""
+    input:
+        table="results/dictionary/{sample_set}/rosetta.csv",
+        dictionary="results/dictionary/{sample_set}/rosetta.csv.done.json",
+        sums=RULES.sums_of_everyone,
+    output:
+        table="results/firing/{sample_set}.csv",
+        manifest="results/firing/{sample_set}.csv.done.json",
+    log:
+        "logs/firing/{sample_set}.log",
+    benchmark:
+        "benchmarks/firing/{sample_set}.tsv"
+    params:
+        sums=lambda w, input: braced(stores(input.sums)),
+        identity=identity("firing"),
+    shell:
+        r"""
+        python -m rosetta_steps.firing --table {input.table:q} --sums {params.sums} \
+            --identity {params.identity} --output {output.table:q} 2>&1 | tee {log:q}
+        """
+
+
 rule coverage:
-    """Coverage of the default sample set."""
+    """Coverage of the default sample set, and how its concepts fire."""
     input:
         RULES.coverage(),
     localrule: True

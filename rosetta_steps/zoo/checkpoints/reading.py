@@ -12,6 +12,12 @@ from torch import Tensor, nn
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.checkpoints.advice import COUNTER, advice
 from rosetta_steps.zoo.checkpoints.differences import SHOWN, differences
+from rosetta_steps.zoo.checkpoints.keras_files import (
+    from_keras,
+    is_keras_pickle,
+    read_hdf5,
+    read_pickled,
+)
 from rosetta_steps.zoo.checkpoints.modules import (
     fields_of,
     is_plain,
@@ -43,13 +49,13 @@ from rosetta_steps.zoo.entry import Entry, Weights
 FORMAT = "rosetta_steps checkpoint"
 FETCH_AGAIN = "Fetch or copy it again."
 SAFETENSORS, ZIP, PICKLE = "a safetensors file", "a zip archive", "a pickle"
+HDF5, HDF5_BEGINS = "an HDF5 file", b"\x89HDF\r\n\x1a\n"
 LONGEST_HEADER = 100_000_000  # bytes, maximum for a safetensors file
 TENSORFLOW_NETWORKS = ("G", "D", "Gs")
 # CLIP's TorchScript archives store these three sizes among their buffers.
 CLIP_SIZES = ("input_resolution", "context_length", "vocab_size")
 # Descriptions of files that are mistaken for checkpoints, by their first bytes.
 OTHERS = {
-    b"\x89HDF": "an HDF5 file (Keras)",
     b"GGUF": "a GGUF file (llama.cpp)",
     b"\x1f\x8b": "compressed by gzip: unpack it first",
     b"7z\xbc\xaf": "compressed by 7-Zip: unpack it first",
@@ -76,8 +82,8 @@ class Checkpoint:
             pickles; truncation_statistics and noise_seed of converted StyleGAN2s; plain values
             beside the tensors.
         layout: Layout of the file: safetensors, sharded, torch, torchscript, persistent (NVIDIA's
-            PyTorch pickles), tensorflow, rosinality. Tensors of the last two are converted to
-            NVIDIA's PyTorch layout.
+            PyTorch pickles), tensorflow, rosinality, keras. Tensors of tensorflow and rosinality
+            are converted to NVIDIA's PyTorch layout, those of keras to torch's.
         left_out: Names of other content of the file, which `tensors` and `settings` lack or hold
             only in part, such as other networks or an optimiser.
     """
@@ -184,8 +190,8 @@ def read_checkpoint(
         )
     budget = Budget(size)
     try:
-        if kind == SAFETENSORS:
-            checkpoint = _safetensors(path, data)
+        if kind in (SAFETENSORS, HDF5):
+            checkpoint = _hdf5(path, budget) if kind == HDF5 else _safetensors(path, data)
             checkpoint.tensors = part.of(checkpoint.tensors)
             checkpoint.left_out = [*checkpoint.left_out, *part.left_out]
             return checkpoint
@@ -260,6 +266,8 @@ def _kind(path: Path, start: bytes) -> str | None:
         return SAFETENSORS
     if start.startswith(b"PK"):
         return ZIP
+    if start.startswith(HDF5_BEGINS):
+        return HDF5
     return PICKLE if start[0] in HANDLERS else None
 
 
@@ -274,6 +282,13 @@ def _refused(path: Path, what: str, reason: Exception) -> ValueError:
         )
     said = str(reason).strip() or repr(reason)
     return UserError(f"{path} cannot be read as tensors alone. It {what}, but {said}. {remedy}")
+
+
+def _hdf5(path: Path, budget: Budget) -> Checkpoint:
+    tensors = from_keras(read_hdf5(path, budget))
+    if not tensors:
+        raise UserError("it holds no arrays")
+    return Checkpoint(tensors, layout="keras")
 
 
 def _safetensors(path: Path, data: memoryview) -> Checkpoint:
@@ -376,6 +391,8 @@ def _checkpoint(chosen, content, layout: str, budget: Budget, part: Part) -> Che
         tensors = _read(part.of(state_dict(chosen, scripted_fields_of)), budget)
         sizes = {name: tensors.pop(name).item() for name in CLIP_SIZES if name in tensors}
         return Checkpoint(tensors, sizes, layout)
+    if is_keras_pickle(chosen):
+        return Checkpoint(part.of(from_keras(read_pickled(chosen, budget))), layout="keras")
     if type(chosen) is not dict:
         raise NoTensorsError(f"it holds {described(chosen)}, where a state dict is expected")
     state = {name: value for name, value in chosen.items() if _is_tensor(value)}
@@ -413,7 +430,7 @@ def _left_out(chosen, content, checkpoint: Checkpoint) -> list[str]:
     if chosen is not content:
         beside = content if type(content) is dict else _networks(content)
     names = [name for name in beside if beside[name] is not chosen and name not in used]
-    if type(chosen) is dict:
+    if type(chosen) is dict and checkpoint.layout != "keras":  # all of its lists are arrays
         held = ((name, value) for name, value in chosen.items() if not _is_tensor(value))
         names += [name for name, value in held if not is_plain(value)]
     return [f"{name!s:.60}" if type(name) in (str, int) else described(name) for name in names]

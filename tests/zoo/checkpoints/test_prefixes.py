@@ -373,13 +373,11 @@ def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path):
     exported = torch.export.export(network()[:3], (torch.zeros(2, 3, 8, 8),))
     torch.export.save(exported, tmp_path / "net.pt2")
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
-    (tmp_path / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
     quantised = torch.ao.quantization.quantize_dynamic(network(), {nn.Linear})
     torch.save(quantised.state_dict(), tmp_path / "int8.pth")
     for file, words in {
         "net.pt2": "is a program that torch.export saved (.pt2), not a checkpoint: save the state",
         "arrays.npz": "is an archive of numpy (.npz)",
-        "net.h5": "is an HDF5 file (Keras)",
         "int8.pth": "Its tensors are quantised, which are not read here",
     }.items():
         with pytest.raises(ValueError, match=re.escape(words)):
