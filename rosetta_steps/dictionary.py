@@ -28,6 +28,9 @@ def main() -> None:
     )
     parser.add_argument("--names", type=Path, metavar="CSV", help="plain names of units")
     parser.add_argument(
+        "--labels", type=Path, nargs="*", default=[], metavar="CSV", help="labels of units"
+    )
+    parser.add_argument(
         "--untrained",
         type=Path,
         nargs="*",

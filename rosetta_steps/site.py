@@ -26,6 +26,9 @@ def main() -> None:
     )
     parser.add_argument("--coverage", type=Path, required=True, help="X.csv")
     parser.add_argument("--names", type=Path, metavar="CSV", help="plain names of units")
+    parser.add_argument(
+        "--labels", type=Path, nargs="*", default=[], metavar="CSV", help="labels of units"
+    )
     parser.add_argument("--settings", default="", help="with what it was mined, in words")
     add_identity_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="DIR/index.html")

@@ -241,7 +241,8 @@ def _unit_header(
     unit: Unit, correlation: float | None, verdict: str | None, *, name: str = ""
 ) -> str:
     """Return the head of a column: the unit, and of a model's its correlation and tests."""
-    name = f'<span title="low-level features explain this unit">{escape(name)}</span>' * bool(name)
+    title = "what explains this unit over all images, with its correlation"
+    name = f'<span title="{title}">{escape(name)}</span>' * bool(name)
     layer = escape(unit.layer).replace(".", ".<wbr>")  # long layer names may break at their dots
     r = "" if correlation is None else f" · r = {correlation:.2f}"
     return (

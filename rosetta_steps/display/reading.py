@@ -16,9 +16,11 @@ from rosetta_steps.display.exemplars import Concept, Unit, choose_concepts, show
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.tables import (
+    LABEL,
     read_dictionary,
     read_evidence,
     read_evidence_of_units,
+    read_labels,
     read_names,
     read_untrained,
     table_of_units,
@@ -52,7 +54,7 @@ class Dictionary:
             none was given.
         evidence_of_units: The generator's units against chance, for each model that has evidence.
         untrained: Best buddies with each model beside those with its untrained copies, by its name.
-        names: Plain names of the units that have one.
+        names: What units are called that have a label or a plain name, with the score of each.
         made_of: Names and digests of all inputs, as storage.manifests.ingredients returns them.
     """
 
@@ -113,6 +115,7 @@ def open_from_arguments(arguments: argparse.Namespace) -> Dictionary:
         evidence=getattr(arguments, "evidence", ()),
         untrained=getattr(arguments, "untrained", ()),
         names=getattr(arguments, "names", None),
+        labels=getattr(arguments, "labels", ()),
     )
 
 
@@ -125,6 +128,7 @@ def open_dictionary(
     evidence: Sequence[Path] = (),
     untrained: Sequence[Path] = (),
     names: Path | None = None,
+    labels: Sequence[Path] = (),
 ) -> Dictionary:
     """Open and check all inputs of the page and the figures.
 
@@ -138,6 +142,7 @@ def open_dictionary(
             that of its units lies; may be empty.
         untrained: Path of the table that compares each model with its untrained copies.
         names: Path of the table of plain names of units.
+        labels: Path of the table of labels of units; may be empty.
 
     Returns:
         The opened inputs; arrays are read lazily.
@@ -152,7 +157,7 @@ def open_dictionary(
     refuse_not_made_of([table, *maps, *moments], samples)
     named = [] if names is None else [names]
     of_units = [table_of_units(path) for path in evidence]
-    tables = [*evidence, *of_units, *untrained, *named]
+    tables = [*evidence, *of_units, *untrained, *named, *labels]
     made_of = ingredients([table, samples, *maps, *moments, *tables])
     generator, *others = read_manifest(table)["models"]
     for kind, paths in (("maps", maps_of), ("moments", moments_of)):
@@ -191,13 +196,31 @@ def open_dictionary(
         evidence=tested,
         evidence_of_units=tables_by_model(of_units, generator, read_evidence_of_units),
         untrained=tables_by_model(untrained, generator, read_untrained),
-        names={
-            Unit(row.model, row.layer, row.channel): row.name
-            for path in named
-            for row in read_names(path).itertuples(index=False)
-            if row.name
-        },
+        names=named_units(map(read_labels, labels), map(read_names, named)),
     )
+
+
+def named_units(labels: Iterable[pd.DataFrame], names: Iterable[pd.DataFrame]) -> dict[Unit, str]:
+    """Return what units are called, each label and plain name with its score.
+
+    Args:
+        labels: Tables of labels; only what is found to be one is a label.
+        names: Tables of plain names.
+
+    Returns:
+        Such as "dog (r 0.61)" or "dog (r 0.61), brightness (r 0.70)", of units that have one.
+    """
+    found: dict[Unit, list[str]] = defaultdict(list)
+    for table in labels:
+        for row in table[table["verdict"] == LABEL].itertuples(index=False):
+            unit = Unit(row.model, row.layer, row.channel)
+            found[unit].append(f"{row.best_label} (r {row.score:.2f})")
+    for table in names:
+        for row in table[table["name"] != ""].itertuples(index=False):
+            # Of the opposite of a feature, such as darkness, r is that of the opposite.
+            unit = Unit(row.model, row.layer, row.channel)
+            found[unit].append(f"{row.name} (r {abs(row.r):.2f})")
+    return {unit: ", ".join(called) for unit, called in found.items()}
 
 
 def tables_by_model(

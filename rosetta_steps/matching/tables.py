@@ -187,6 +187,27 @@ NAMES = {
     "r": NUMBER,
     "explained": NUMBER,
 }
+# The best label of every unit of a dictionary, and whether it stands (labelling.table).
+LABELS = {
+    "model": NAME,
+    "layer": NAME,
+    "channel": INDEX,
+    "best_label": NAME,
+    "source": NAME,
+    "score": NUMBER,
+    "runner_up": NAME,
+    "runner_up_score": NUMBER,
+    "images": NUMBER,
+    "by_chance": NUMBER,
+    "p": NUMBER,
+    "q": NUMBER,
+    "score_with_labels_missing": NUMBER,
+    "missing_falls": NUMBER,
+    "score_with_extra_labels": NUMBER,
+    "extra_falls": NUMBER,
+    "verdict": NAME,
+}
+LABEL = "label"  # verdict of a label that stands; any other says what speaks against it
 # Every unit of the generator against chance, by its strongest best buddy (evidence.agreement).
 EVIDENCE_OF_UNITS = {"layer": NAME, "channel": INDEX, "left": NUMBER, "p": NUMBER}
 # What becomes of best buddies on other images (evidence.replicated_pairs), and how many survive
@@ -275,6 +296,7 @@ ONE_ROW = {
     "firing": ["concept", "at_least"],
     "untrained": ["figure"],
     "names": ["model", "layer", "channel"],
+    "labels": ["model", "layer", "channel"],
     "replicated pairs": ["comparison", "layer_a", "channel_a", "layer_b", "channel_b"],
     "replication": ["comparison", "model", "grouping", "group"],
     "interventions": ["concept"],
@@ -370,6 +392,20 @@ def read_names(path: Path) -> pd.DataFrame:
         StoreError: It is not finished or damaged.
     """
     return _read(Path(path), NAMES, ONE_ROW["names"])
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """The best label of every unit of a dictionary: LABELS, a row a unit.
+
+    Only where `verdict` is LABEL is `best_label` the label of the unit.
+
+    Args:
+        path: As rosetta_steps.labels writes it.
+
+    Raises:
+        StoreError: It is not finished or damaged.
+    """
+    return _read(Path(path), LABELS, ONE_ROW["labels"])
 
 
 def read_partners(path: Path, models: Sequence[str] | None = None) -> pd.DataFrame:

@@ -25,6 +25,7 @@ USUAL = {
     "permutations": 4000,
     "parts": 6000,
     "intervention": 4000,
+    "word_scores": 4000,
     "inversion_table": 4000,
 }
 # Gigabytes of main memory of a Dask worker on a GPU.

@@ -14,6 +14,8 @@ from rosetta_steps.config.schema import check, leaves, quoted, refused, suggesti
 from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.evidence.settings import FEWEST_IMAGES
 from rosetta_steps.inversion.metrics import LPIPS, METRICS, networks_among
+from rosetta_steps.labelling.own import read_own_labels
+from rosetta_steps.labelling.vocabulary import LOADER, read_vocabulary
 from rosetta_steps.stimuli.picture_list import read_list
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, ARM_WITHOUT, EACH, NAMED, Chosen
 from rosetta_steps.workflow.examples import where_to_find
@@ -256,7 +258,7 @@ class Checked:
         for key in needed:
             if key not in chosen:
                 raise self.error(place, f"{need} '{key}' as well.")
-        mined = {"layers", "models", "store", "untrained"}
+        mined = {"layers", "models", "store", "untrained", "labels"}
         for key in sorted(set(chosen) - {*given, *mined, *needed, *possible}):
             raise self.error((*place, key), f"'{key}' says nothing of {given[0]}. Leave it out.")
         if ("models" in chosen) != ("layers" in chosen):
@@ -276,6 +278,12 @@ class Checked:
                 (*place, "untrained"),
                 "'untrained' is the number of untrained copies of each model, and it has no model: "
                 "give models and layers, to mine it, or leave it out.",
+            )
+        if "labels" in chosen and "models" not in chosen:
+            raise self.error(
+                (*place, "labels"),
+                "'labels' are of units, and it has none: give models and layers, to mine it, or "
+                "leave it out.",
             )
         if "models" not in chosen:
             return
@@ -400,12 +408,50 @@ class Checked:
         self.known("sample_sets", asked, ("sample_set",))
         self.mined(asked, ("sample_set",))
         self.hold_sample_set(asked)
+        self.words()
         for name, chosen in self.config["inversions"].items():
             if chosen["matches"] == asked:
                 self.hold_inversion(name)
         for chosen in self.config["edits"].values():
             if chosen["matches"] == asked and "/" not in chosen["source"]:
                 self.hold_sample_set(chosen["source"])
+
+    def words(self) -> None:
+        """Refuse a vocabulary that is none, and a model that has no text tower."""
+        chosen = self.config["labels"]
+        given = [key for key in ("vocabulary", "model") if key in chosen]
+        if len(given) == 1:
+            raise self.error(
+                ("labels", given[0]),
+                "a vocabulary needs a model that scores its words, and a model needs words. Give "
+                "both, or neither.",
+            )
+        if not given:
+            return
+        with _at(self, ("labels", "vocabulary")):
+            read_vocabulary(Path(chosen["vocabulary"]))
+        place, zoo = ("labels", "model"), self.config["zoo"]
+        with _at(self, place):
+            entry = find_entry(chosen["model"], zoo)
+        if entry.loader != LOADER:
+            entries = read_entries(zoo).items()
+            known = [name for name, one in entries if one.loader == LOADER]
+            raise self.error(
+                place,
+                f"{chosen['model']} is of the loader {entry.loader}, which has no text tower. Take "
+                f"one of the loader {LOADER}: {quoted(known)}.",
+            )
+
+    def own_labels(self, name: str, path: str, images: int | None) -> None:
+        """Refuse labels of one's own that are none, or fewer or more than there are images."""
+        with _at(self, ("sample_sets", name, "labels")):
+            rows = len(read_own_labels(Path(path)).rows)
+        if images is not None and rows != images:
+            raise self.error(
+                ("sample_sets", name, "labels"),
+                f"{path} has rows of {rows} images, and {name} has {images}: every image needs "
+                "a row.",
+            )
 
     def hold_sample_set(self, name: str) -> None:
         """Hold a sample set against the zoo and its list of pictures, once.
@@ -427,6 +473,8 @@ class Checked:
                 self.model(model, "model", (*place, "models", index), chosen["layers"])
             if images is not None:
                 self.numbers_of_images(name, images)
+        if "labels" in chosen:
+            self.own_labels(name, chosen["labels"], None if "photos" in chosen else images)
         self._held.add(("sample_sets", name))
 
     def generator(self, name: str, chosen: dict) -> None:

@@ -147,6 +147,11 @@ class Chosen:
         asked, key = self.config["sample_set"], MINED_BY.get(kind, "matches")
         return [name for name, one in self.config[kind].items() if one[key] == asked]
 
+    def label_sources(self, name: str) -> list[str]:
+        """Kinds of artefacts with labels of the images of a sample set; none if none are given."""
+        own = ["own_scores"] if "labels" in self.sample_set(name) else []
+        return own + (["word_scores"] if "vocabulary" in self.config["labels"] else [])
+
     def intervened(self, name: str) -> list[str]:
         """Models whose matches are put to the causal check; none where no generator is mined."""
         mined = "generator" in self.sample_set(name)

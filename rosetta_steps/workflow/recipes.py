@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from rosetta_steps.labelling.settings import OF_A_VERDICT
 from rosetta_steps.stimuli.image_files import folder_digest
 from rosetta_steps.stimuli.picture_list import list_digest
-from rosetta_steps.storage.digests import digest_of
+from rosetta_steps.storage.digests import digest_of, sha256_of
 from rosetta_steps.storage.manifests import identity_recorded
 from rosetta_steps.storage.revisions import revision
 from rosetta_steps.workflow.chosen import ARM_WITH_ALL, Chosen
@@ -33,6 +34,9 @@ FILES = {
     "covariances": "results/covariances/{sample_set}/{model}.zarr.done.json",
     "image_sums": "results/image_sums/{sample_set}/{a}--{b}.zarr.done.json",
     "evidence": "results/evidence/{sample_set}/{a}--{b}.csv.done.json",
+    "own_scores": "results/label_scores/{sample_set}/csv.zarr.done.json",
+    "word_scores": "results/label_scores/{sample_set}/open_clip.zarr.done.json",
+    "labels": "results/labels/{sample_set}.csv.done.json",
     "site": "results/site/{sample_set}/index.html",
     "partners": "results/partners/{sample_set}/{a}--{b}.csv.done.json",
     "coverage": "results/coverage/{sample_set}.csv.done.json",
@@ -229,6 +233,30 @@ class Recipes(Chosen):
         first, others = self.first_of(name), self.others_of(name)
         return {"step": revision("names")}, [("image_sums", name, first, one) for one in others]
 
+    def _own_scores(self, name: str) -> tuple[dict, list[Node]]:
+        file = sha256_of(Path(self.sample_set(name)["labels"]))
+        return {"step": revision("labelling.own_scores"), "file": file}, [("samples", name)]
+
+    def _word_scores(self, name: str) -> tuple[dict, list[Node]]:
+        chosen = self.config["labels"]
+        settings = {
+            "step": revision("labelling.word_scores"),
+            "file": sha256_of(Path(chosen["vocabulary"])),
+            "model": self.model(chosen["model"]),
+            "template": chosen["template"],
+        }
+        return settings, [("samples", name)]
+
+    def _labels(self, name: str) -> tuple[dict, list[Node]]:
+        chosen = {key: self.config["labels"][key] for key in OF_A_VERDICT}
+        inputs: list[Node] = [("samples", name), ("concepts", name)]
+        inputs += [("matched_maps", name, model) for model in self.everyone(name)]
+        sources: list[Node] = [(kind, name) for kind in self.label_sources(name)]
+        return chosen | {"step": revision("labels")}, inputs + sources
+
+    def _labels_shown(self, name: str) -> list[Node]:
+        return [("labels", name)] if self.label_sources(name) else []
+
     def _copies(self, name: str, a: str, b: str) -> list[Node]:
         return [("correlations", name, a, copy) for copy in self.untrained_of(name, b)]
 
@@ -307,7 +335,7 @@ class Recipes(Chosen):
         settings = {"step": revision("dictionary"), "mined": mined}
         first, others = self.first_of(name), self.others_of(name)
         tested: list[Node] = [("evidence", name, first, other) for other in others]
-        tested += [("names", name)]
+        tested += [("names", name), *self._labels_shown(name)]
         compared = [other for other in others if self.untrained_of(name, other)]
         tested += [("untrained", name, first, other) for other in compared]
         return settings, self._shown(name) + tested
@@ -335,6 +363,7 @@ class Recipes(Chosen):
         mined = [self.config["neighbours"], self.config["clustering"]]
         tested: list[Node] = [("evidence", name, first, other) for other in others]
         tested += [("partners", name, first, other) for other in others]
+        tested += self._labels_shown(name)
         tested += [("names", name), ("coverage", name), ("correlations", name, first, first)]
         inputs = [*self._shown(name), *tested]
         return {"step": revision("site"), "mined": mined}, inputs
@@ -359,7 +388,7 @@ class Recipes(Chosen):
             (kind, name, first),
             ("moments", name, first),
         ]
-        inputs += [("correlations", name, first, first)]
+        inputs += [("correlations", name, first, first), *self._labels_shown(name)]
         inputs += [("best_buddies", name, first, other) for other in (*others, first)]
         inputs += [("evidence", name, first, other) for other in others]
         return self.settings_of_bundle(name) | {"step": revision("bundle")}, inputs
@@ -500,6 +529,7 @@ class Recipes(Chosen):
             "bundle": [("bundle", name)],
             "site": [("site", name)],
             "coverage": [("coverage", name), ("firing", name)],
+            "labels": self._labels_shown(name),
             "permutations": [("permutations", name, mined[0], other) for other in mined[1:]],
             "all_parts": [("parts", name, mined[0], other) for other in mined[1:]],
             "inversions": [
@@ -520,7 +550,7 @@ class Recipes(Chosen):
 
 
 # Of a sample set, paths on somebody's machine.
-PRIVATE = ("photos", "pictures")
+PRIVATE = ("photos", "pictures", "labels")
 VISUALISED = ("space", "steps", "learning_rate", "alpha", "truncation", "seed", "memory_gb")
 # Not of a single arm, or of the sample sets, whose identities count.
 NOT_OF_AN_ARM = ("arms", "metrics", "matches", "targets")

@@ -6,7 +6,7 @@ import pandas as pd
 import xarray as xr
 
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matching.tables import read_best_buddies, read_dictionary
+from rosetta_steps.matching.tables import read_best_buddies, read_dictionary, read_labels
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset, open_tree
 from rosetta_steps.storage.manifests import read_manifest
@@ -77,6 +77,11 @@ class Results:
     def best_buddies(self, a: str, b: str) -> pd.DataFrame:
         """Best buddies of two models, a row a pair."""
         return read_best_buddies(self._path("best_buddies", a=a, b=b), [a, b])
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The best label of every unit of the dictionary; its verdict says whether it is one."""
+        return read_labels(self._path("labels"))
 
     @property
     def dictionary(self) -> pd.DataFrame:

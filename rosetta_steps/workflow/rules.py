@@ -267,6 +267,33 @@ class Rules(Recipes):
         folder, first = f"results/partners/{name}", self.first_of(name)
         return [f"{folder}/{first}--{other}.csv" for other in self.others_of(name)]
 
+    def model_of_words(self) -> Files:
+        """Weights of the model that scores words."""
+        return weights([self.config["labels"]["model"]] if "model" in self.config["labels"] else [])
+
+    def scores_of_labels(self, wildcards: Wildcards) -> Files:
+        """Manifests of labels of the images of a sample set.
+
+        Raises:
+            ValueError: It has none.
+        """
+        name = wildcards.sample_set
+        if not (kinds := self.label_sources(name)):
+            raise UserError(
+                f"labels: nothing labels the images of sample set {name}. Give it labels: a CSV of "
+                "one's own, or give vocabulary and model under labels (docs/how-to/labels.md)."
+            )
+        return [file_of((kind, name)) for kind in kinds]
+
+    def labels_shown(self, wildcards: Wildcards) -> Files:
+        """The table of labels of a sample set, if some are asked for."""
+        name = wildcards.sample_set
+        return [f"results/labels/{name}.csv"] if self.label_sources(name) else []
+
+    def labels(self) -> Files:
+        """The labels of the sample set that is asked for."""
+        return [f"results/labels/{self.config['sample_set']}.csv"]
+
     def coverage(self) -> Files:
         """The coverage of the sample set that is asked for, and how its concepts fire."""
         name = self.config["sample_set"]

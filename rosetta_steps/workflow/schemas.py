@@ -19,6 +19,7 @@ from rosetta_steps.editing.kinds import KINDS
 from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.interventions.settings import Interventions
 from rosetta_steps.inversion.settings import Settings
+from rosetta_steps.labelling.settings import Labelling
 from rosetta_steps.maps.settings import Storing
 from rosetta_steps.matching.settings import Clustering
 from rosetta_steps.runtime.errors import run
@@ -30,6 +31,7 @@ SECTIONS = {
     "activations": (Storing, ["store"]),
     "correlation": (Correlation, ["scheduler", "slurm_jobs", "workers_per_job"]),
     "evidence": (Evidence, []),
+    "labels": (Labelling, ["vocabulary", "model"]),
     "interventions": (Interventions, []),
     "clustering": (Clustering, []),
     "figures": (Figures, []),

@@ -274,11 +274,11 @@ def test_a_unit_that_features_explain_has_its_plain_name_in_the_head_of_its_colu
     provenance = made("names", GENERATOR, "model-a", of=ingredients(inputs["maps"]))
     write_table(pd.DataFrame(rows, columns=list(NAMES)), tmp_path / "names.csv", provenance)
     opened = open_dictionary(**inputs, names=tmp_path / "names.csv")
-    assert list(opened.names.values()) == ["darkness"]
+    assert list(opened.names.values()) == ["darkness (r 0.90)"]
     page.write_page(opened, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text()
-    assert '<span title="low-level features explain this unit">darkness</span>' in text
-    assert text.count("low-level features explain") == 1
+    assert 'over all images, with its correlation">darkness (r 0.90)</span>' in text
+    assert text.count("darkness") == 1
 
 
 def test_evidence_of_some_models_only_is_refused(inputs, tmp_path):

@@ -16,6 +16,9 @@ RULES_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 # Rules of a step whose module has another name, each with the reason.
 OTHER_NAMES = {
     "coverage_figure": "rosetta_steps.coverage",  # so is `coverage`
+    "own_scores": "rosetta_steps.labelling.own_scores",
+    "word_scores": "rosetta_steps.labelling.word_scores",
+    "labels_of_units": "rosetta_steps.labels",  # so is `labels`
     "site_folder": "rosetta_steps.site",  # so is `site`
     "bundle_folder": "rosetta_steps.bundle",  # so is `bundle`
     "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type

@@ -54,6 +54,8 @@ rule dictionary_page:
         names_manifest="results/evidence/{sample_set}/names.csv.done.json",
         untrained=RULES.untrained_of_everyone,
         untrained_manifests=manifests_of(RULES.untrained_of_everyone),
+        labels=RULES.labels_shown,
+        labels_manifests=manifests_of(RULES.labels_shown),
     output:
         page="results/dictionary/{sample_set}/index.html",
         trust="results/dictionary/{sample_set}/trust.html",
@@ -74,7 +76,7 @@ rule dictionary_page:
         python -m rosetta_steps.dictionary --table {input.table:q} --samples {params.samples:q} \
             --maps {params.maps} --moments {params.moments} \
             --evidence {params.evidence} --names {input.names:q} \
-            --untrained {params.untrained} --settings {params.settings:q} \
+            --untrained {params.untrained} --labels {input.labels:q} --settings {params.settings:q} \
             --identity {params.identity} --output {output.page:q} 2>&1 | tee {log:q}
         """
 

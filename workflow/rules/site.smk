@@ -23,6 +23,8 @@ rule site_folder:
         correlations=RULES.correlations_of_itself,
         coverage="results/coverage/{sample_set}.csv",
         coverage_manifest="results/coverage/{sample_set}.csv.done.json",
+        labels=RULES.labels_shown,
+        labels_manifests=manifests_of(RULES.labels_shown),
     output:
         "results/site/{sample_set}/index.html",
     log:
@@ -44,7 +46,7 @@ rule site_folder:
             --maps {params.maps} --moments {params.moments} --evidence {params.evidence} \
             --partners {params.partners} --correlations {params.correlations:q} \
             --coverage {input.coverage:q} --names {input.names:q} \
-            --settings {params.settings:q} --identity {params.identity} \
+            --labels {input.labels:q} --settings {params.settings:q} --identity {params.identity} \
             --output {output:q} 2>&1 | tee {log:q}
         """
 

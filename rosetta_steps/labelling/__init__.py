@@ -1,0 +1,1 @@
+"""Words for units: labels of images held against what units do on them, each with a score."""
