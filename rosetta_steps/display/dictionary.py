@@ -168,15 +168,20 @@ def write_pictures(
     def draw(concept: Concept) -> None:
         for column, unit in enumerate(concept.units):
             for example in examples[concept.number]:
-                picture = heatmaps.overlay(
-                    maps[unit, example.image], ranges[unit], greys[example.image]
-                )
-                _save(picture, folder / heatmap_name(concept, column, example))
+                path = folder / heatmap_name(concept, column, example.image)
+                save_heatmap(maps[unit, example.image], ranges[unit], greys[example.image], path)
 
     concepts = dictionary.concepts
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # encoding a picture frees the interpreter
         list(tqdm(pool.map(draw, concepts), "pictures", len(concepts), unit="concept"))
     return size
+
+
+def save_heatmap(
+    plane: np.ndarray, unit_range: tuple[float, float], grey: np.ndarray, path: Path
+) -> None:
+    """Write a map (y, x) over a grey image (y, x); its colours are of the unit's range."""
+    _save(heatmaps.overlay(plane, unit_range, grey), path)
 
 
 def _save(picture: np.ndarray, path: Path) -> None:

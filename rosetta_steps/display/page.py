@@ -43,9 +43,9 @@ def image_name(index: int) -> str:
     return f"{PICTURES}/image-{index:05d}.webp"
 
 
-def heatmap_name(concept: Concept, column: int, example: Example) -> str:
+def heatmap_name(concept: Concept, column: int, image: int) -> str:
     """Return the path of a heatmap's file relative to the page; column 0 is the generator's."""
-    return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{example.image:05d}.webp"
+    return f"{PICTURES}/concept-{concept.number:03d}-{column}-image-{image:05d}.webp"
 
 
 def anchor_of(concept: Concept) -> str:
@@ -185,7 +185,7 @@ def _overview(
     for concept in concepts:
         example = examples[concept.number][0]
         picture = _picture(
-            heatmap_name(concept, 0, example), f"Concept {concept.id} at a glance", size
+            heatmap_name(concept, 0, example.image), f"Concept {concept.id} at a glance", size
         )
         links.append(
             f'<a href="#{anchor_of(concept)}" data-of="{anchor_of(concept)}" '
@@ -282,7 +282,7 @@ def _example_row(
             f"Concept {concept.id}, {example.group} example, {image}: "
             f"{unit.model}, layer {unit.layer}, channel {unit.channel}"
         )
-        cells.append(_picture(heatmap_name(concept, column, example), alt, size))
+        cells.append(_picture(heatmap_name(concept, column, example.image), alt, size))
     return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

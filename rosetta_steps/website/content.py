@@ -173,7 +173,8 @@ class Content:
                 "picture": image_name(example.image),
                 "page": address_of_image(example.image),
                 "heatmaps": [
-                    heatmap_name(concept, column, example) for column in range(len(concept.units))
+                    heatmap_name(concept, column, example.image)
+                    for column in range(len(concept.units))
                 ],
             }
             for example in self.examples[concept.number]

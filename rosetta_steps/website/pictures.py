@@ -20,7 +20,7 @@ def picture_rows(concept: Concept, examples: Sequence[Example], folder: str) -> 
         {
             "model": unit.model,
             "unit": unit_name(unit.layer, unit.channel),
-            "pictures": [f"{folder}{heatmap_name(concept, column, one)}" for one in examples],
+            "pictures": [f"{folder}{heatmap_name(concept, column, one.image)}" for one in examples],
         }
         for column, unit in enumerate(concept.units)
     ]

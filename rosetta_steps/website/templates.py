@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from rosetta_steps.display.exemplars import EMPTY_REASON
 from rosetta_steps.website.content import Content
-from rosetta_steps.website.images import image_pages
+from rosetta_steps.website.images import Images
 from rosetta_steps.website.layers import layer_pages
 
 TEMPLATES = Path(__file__).with_suffix("")
@@ -24,7 +24,7 @@ def pages(content: Content, shared: Mapping[str, Any]) -> Iterator[tuple[str, st
         shared: What all templates may use.
     """
     concepts = content.concepts
-    images = list(image_pages(content))
+    images = Images(content).pages()
     extras = [("images", "images.html")] if images else []
     extras += [("atlas", "atlas.html")] if shared["atlas"] else []
 

@@ -18,6 +18,7 @@ from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
 from rosetta_steps.website.atlas import atlas
 from rosetta_steps.website.content import Content, units_of
+from rosetta_steps.website.images import Images
 from rosetta_steps.website.templates import TEMPLATES, pages
 
 ASSETS = ("site.css", "site.js")
@@ -56,6 +57,7 @@ def write_site(
             # Pages share this folder: concepts/image-00012.webp, concepts/main.8-17.html.
             (building / PICTURES).mkdir(parents=True)
             size = write_pictures(dictionary, content.examples, building, PICTURE_SIZE)
+            Images(content).draw(building, PICTURE_SIZE)
             shared = {
                 "generator": dictionary.generator,
                 "images": dictionary.images,

