@@ -20,6 +20,7 @@ class Answer:
 
     Attributes:
         question: In words.
+        order: In words, which unit comes first.
         sample_set: On which it was asked.
         generator: Its generator, or first model.
         model: Whose units they are.
@@ -29,6 +30,7 @@ class Answer:
     """
 
     question: str
+    order: str
     sample_set: str
     generator: str
     model: str
@@ -61,14 +63,18 @@ def answer(a: argparse.Namespace) -> Answer:
         found = only_in(tables, a.only_in).drop(columns=["model", "best_buddy", "passes"])
         found = found.astype({"partner_channel": "Int64"})
         question = f"Units of {a.only_in} without a best buddy in {generator}"
+        order = "That with the weakest nearest partner comes first."
         model, others = a.only_in, [generator]
     else:
         found = shared_by(tables, generator, a.by, a.not_by)
-        question = f"Units of {generator} that {', '.join(a.by)} have"
-        question += f" and {', '.join(a.not_by)} not" if a.not_by else ""
+        question = f"Units of {generator} by what they have in {', '.join(a.by)}"
+        question += f" and not in {', '.join(a.not_by)}" if a.not_by else ""
+        order = "First comes the largest delta: the least r with a nearest partner in these"
+        order += ", less the greatest in those." if a.not_by else "."
         model, others = generator, list(dict.fromkeys([*a.by, *a.not_by]))[:MOST_SHOWN]
     return Answer(
         question=question,
+        order=order,
         sample_set=a.sample_set,
         generator=generator,
         model=model,

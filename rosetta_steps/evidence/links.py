@@ -71,9 +71,12 @@ def linked(
     passes every test; the strength of a link is the lesser of the two correlations.
 
     One model links pairs by accident, where units of it match much. So the models are held against
-    each other: each keeps its links, but whose they are is permuted within layers of the first
-    generator. Pairs that at least k models still link are false discoveries, and q of a pair is the
-    least share of them that any k up to its number of models has. With one model q is 1.
+    each other: each keeps its links, but whose they are is permuted among the units of a layer that
+    it links, of the first generator and then of the second. Pairs that at least k models still
+    link, on the side that gives more, are there by chance, and q of a pair is the least share of
+    them that any k up to its number of models has. It says whether models agree, not that a unit
+    has no other counterpart: units of one concept are linked with each other's partners. With one
+    model nothing is certain.
 
     Args:
         legs: Of each model, with the first and with the second generator.
@@ -96,7 +99,7 @@ def linked(
     ways = {model: _ways(*both) for model, both in legs.items()}
     reach = {model: reached(*both) for model, both in legs.items()}
     linking = np.stack([_matrix(table, own) for table in ways.values()])
-    counts = _counts(linking, own[0], seed)
+    counts = _counts(linking, own, seed)
     links = pd.concat([table.assign(model=model) for model, table in ways.items()])
     pairs = _pairs(links)
     pairs["q"] = counts["q"].reindex(pairs["models"]).to_numpy()
@@ -236,47 +239,53 @@ def _units(
         )
         if near is not None:
             rows = own[axis].get_indexer(concepts.index)
-            with np.errstate(invalid="ignore"):
-                table["nearest"] = np.nanmax(np.moveaxis(near, axis, 0)[rows], axis=1)
+            # fmax ignores NaN, of units that never vary.
+            table["nearest"] = np.fmax.reduce(np.moveaxis(near, axis, 0)[rows], axis=1)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)[list(LINKED_UNITS)]
 
 
-def _counts(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> pd.DataFrame:
+def _counts(linking: np.ndarray, own: Sequence[pd.MultiIndex], seed: int) -> pd.DataFrame:
     """How many pairs at least so many models link, and would if they linked independently."""
     number = range(1, len(linking) + 1)
     found = linking.sum(0)
+    sides = ((linking, own[0]), (linking.transpose(0, 2, 1), own[1]))
     counts = pd.DataFrame(
         {
             "pairs": [int((found >= least).sum()) for least in number],
-            "by_chance": _agreeing_by_chance(linking, units, seed),
+            "by_chance": np.max([_by_chance(*side, seed) for side in sides], axis=0),
         },
         index=pd.Index(number, name="models"),
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        # One more, so that no pair is called certain because too few resamples were drawn.
+        # One more in all resamples, so that no q is 0 because too few were drawn.
         share = (counts["by_chance"] + 1 / RESAMPLES) / counts["pairs"]
     counts["q"] = share.clip(upper=1).cummin()
     return counts
 
 
-def _agreeing_by_chance(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> list[float]:
-    """Mean over resamples of how many pairs at least so many models link, 1 and up."""
+def _by_chance(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> np.ndarray:
+    """Mean over resamples of how many pairs at least so many models link, 1 and up.
+
+    Args:
+        linking: Which pairs each model links, (model, unit, partner).
+        units: Of the axis that is permuted.
+        seed: Of the resamples.
+    """
     random = np.random.default_rng(seed)
+    places = [np.nonzero(matrix) for matrix in linking]
+    # Only units that a model links change places: that the others match nothing is no agreement.
+    rows = [np.flatnonzero(matrix.any(1)) for matrix in linking]
     layers = units.codes[0]
-    places = [np.array(_nonzero(matrix)) for matrix in linking]
     totals = np.zeros(len(linking))
     for _ in range(RESAMPLES):
         count = np.zeros(linking.shape[1:], np.int16)
-        for rows, columns in places:
-            count[_permuted_within(layers, random)[rows], columns] += 1
+        for own, (row, column) in zip(rows, places, strict=True):
+            moved = np.arange(len(layers))
+            moved[own] = own[_permuted_within(layers[own], random)]
+            count[moved[row], column] += 1
         totals += [(count >= least).sum() for least in range(1, len(linking) + 1)]
-    return list(totals / RESAMPLES)
-
-
-def _nonzero(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = np.nonzero(matrix)
-    return rows, columns
+    return totals / RESAMPLES
 
 
 def _permuted_within(groups: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ import argparse
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ class OwnLabels:
 def _names_of_files(files: Sequence[str]) -> dict[str, int]:
     # A file is called by its path, or by its name alone where no other has it.
     bare = [Path(file).name for file in files]
-    names = {name: index for index, name in enumerate(bare) if bare.count(name) == 1}
+    often = Counter(bare)
+    names = {name: index for index, name in enumerate(bare) if often[name] == 1}
     return names | {file: index for index, file in enumerate(files)}
 
 
@@ -122,7 +124,9 @@ def _lines(text: str):
 
 def _refuse_labels(path: Path, line: int, labels: list[str]) -> None:
     if not labels:
-        raise UserError(f"{path}, line {line}: there is no second column. Write {WANTED}.")
+        raise UserError(
+            f"{path}, line {line}: there is no second column. Write {WANTED}, commas between them."
+        )
     for column, label in enumerate(labels, 2):
         if not label:
             raise UserError(f"{path}, line {line}: column {column} has no name. Name the label.")
@@ -135,7 +139,8 @@ def _refuse_labels(path: Path, line: int, labels: list[str]) -> None:
 
 def _number(path: Path, line: int, label: str, cell: str) -> float:
     try:
-        value = float(cell)
+        # float() takes 1_0 and digits of other alphabets as well.
+        value = float(cell) if cell.isascii() and "_" not in cell else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -97,14 +97,15 @@ def labels_of(
     r = scores_of(values, scores.T)
     varying, some = ~np.isnan(r).all(1), ~np.isnan(r).all(0)
     found = pd.DataFrame(index=range(len(units)), columns=list(LABELS)[len(UNIT) :])
-    if varying.any():
+    if varying.any() and some.any():
         best = _two_best(r[np.ix_(varying, some)], np.flatnonzero(some), labels, sources)
         tested = _tested(values[varying], scores, np.flatnonzero(some), best.pop("at"), settings)
         best = best.join(tested)
         best["verdict"] = [verdict(row, settings) for row in best.itertuples()]
         found.loc[varying, best.columns] = best.to_numpy()
     texts = dict.fromkeys(("best_label", "source", "runner_up"), "")
-    found = found.fillna(texts | {"verdict": f"{NO_LABEL}never varies"})
+    why = "never varies" if some.any() else "no label varies"
+    found = found.fillna(texts | {"verdict": f"{NO_LABEL}{why}"})
     return units.reset_index(drop=True).join(found).astype(TYPES)
 
 

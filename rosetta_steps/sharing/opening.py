@@ -113,12 +113,14 @@ def _unpack(archive: Path, place: Path, named: str) -> None:
         try:
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(building)
-        except (zipfile.BadZipFile, zlib.error) as error:
+        # Of an encrypted archive a RuntimeError, of an unknown compression NotImplementedError.
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise StoreError(f"{named} is no zip file ({error}), or is damaged.") from None
         folder = _bundle_in(building, named)
         read_bundle(folder)
         refuse_damage(folder)
-        building.rename(place)
+        if not place.is_dir():  # another process may have been faster
+            building.rename(place)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

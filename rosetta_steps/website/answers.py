@@ -12,6 +12,7 @@ from rosetta_steps.display.exemplars import Concept, Unit
 from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, unit_maxima
 from rosetta_steps.display.shared import Answer, answer, show
+from rosetta_steps.evidence.partners import YES
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.matching.identity import unit_name
 from rosetta_steps.matching.tables import DICTIONARY
@@ -21,19 +22,19 @@ from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.website.pictures import picture_rows
 from rosetta_steps.website.templates import TEMPLATES, rendered
-from rosetta_steps.website.writing import MARK, refuse_other_folder
+from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
 
+WRITER = "rosetta_steps.shared"
 IMAGES, PICTURE_SIZE = 4, 112  # images of most response of each unit, and their longer side
 
 
 def carry_out(a: argparse.Namespace) -> None:
     """Answer the question of a command line, on screen and as files where these are asked for."""
+    folder = folder_of(a.page) if a.page else None
     found = answer(a)
     show(found.units, a.first, a.output)
-    if a.page:
-        if not a.page.parent.name:
-            raise UserError(f"--page {a.page} names no folder: give DIR/{a.page.name}.")
-        write_answer(found, Path("results"), a.page.parent, first=a.first)
+    if folder:
+        write_answer(found, Path("results"), folder, first=a.first)
 
 
 def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> None:
@@ -50,7 +51,7 @@ def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> N
             the folder.
         StoreError: A store is damaged, or the disk is full.
     """
-    refuse_other_folder(output)
+    refuse_other_folder(output, WRITER)
     concepts = [
         _concept(found, number, row)
         for number, row in enumerate(found.units.head(first).itertuples(index=False), 1)
@@ -66,13 +67,17 @@ def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> N
             height, width = write_pictures(opened, examples, building, PICTURE_SIZE)
             text = rendered(
                 "answer.html", "", identity="", generator=found.sample_set, models=[], key=KEY,
-                question=found.question, model=found.model, others=found.others,
+                question=found.question, order=found.order, model=found.model, others=found.others,
                 units=[
                     {
                         "id": one.id,
                         "correlations": list(
                             zip(found.others, one.correlations, strict=True)
                         ),
+                        "buddies": [
+                            _row_of(found, other, *_unit(one)).best_buddy == YES
+                            for other in found.others
+                        ],
                         "rows": picture_rows(one, examples[one.number], ""),
                     }
                     for one in concepts
@@ -82,7 +87,7 @@ def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> N
             )  # fmt: skip
             (building / "index.html").write_text(text, encoding="utf-8")
             shutil.copyfile(TEMPLATES / "site.css", building / "site.css")
-            (building / MARK).write_text("Written by rosetta_steps.shared, and replaced by it.\n")
+            (building / MARK).write_text(WRITTEN.format(WRITER))
             replace_folder(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -105,6 +110,10 @@ def _concept(found: Answer, number: int, row) -> Concept:
         members=pd.DataFrame(columns=list(DICTIONARY)),
         generator_units=1,
     )
+
+
+def _unit(concept: Concept) -> tuple[str, int]:
+    return concept.generator_unit.layer, concept.generator_unit.channel
 
 
 def _row_of(found: Answer, other: str, layer: str, channel: int):

@@ -185,6 +185,8 @@ class Content:
         for pair in concept.members.itertuples(index=False):
             own = unit_name(pair.generator_layer, pair.generator_channel)
             words[f"{pair.generator}:{own}"] = None
+            unit = Unit(pair.generator, pair.generator_layer, pair.generator_channel)
+            words[self.dictionary.names.get(unit, "")] = None
             words[f"{pair.model}:{unit_name(pair.layer, pair.channel)}"] = None
             words[self.dictionary.names.get(Unit(pair.model, pair.layer, pair.channel), "")] = None
         return words

@@ -16,7 +16,7 @@ from rosetta_steps.display.exemplars import Concept, Unit
 from rosetta_steps.display.links import links_figure
 from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, open_dictionary, unit_maxima
-from rosetta_steps.evidence.links import COMMON, ONLY_HERE, PAIR, Leg, Linked, linked
+from rosetta_steps.evidence.links import ONLY_HERE, PAIR, Leg, Linked, linked
 from rosetta_steps.evidence.verdicts import passed
 from rosetta_steps.matching.identity import unit_name
 from rosetta_steps.matching.tables import read_evidence, write_table
@@ -24,11 +24,12 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset
 from rosetta_steps.storage.files import explain_full_disk, replace_folder
 from rosetta_steps.storage.leftovers import partial
-from rosetta_steps.storage.manifests import read_manifest
+from rosetta_steps.storage.manifests import read_manifest, refuse_not_made_of
 from rosetta_steps.website.pictures import picture_rows
 from rosetta_steps.website.templates import TEMPLATES, rendered
-from rosetta_steps.website.writing import MARK, refuse_other_folder
+from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
 
+WRITER = "rosetta_steps.links"
 SIDES = ("first", "second")  # folders of pictures
 IMAGES = 3  # of each unit, where it responds most
 PAIRS_SHOWN, ALONE_SHOWN = 60, 24  # nobody looks at more; all are in the tables
@@ -64,6 +65,7 @@ def open_mined(table: Path, samples: Path, of: Mapping[str, Sequence[Path]]) -> 
     Raises:
         StoreError: An input is not finished, damaged, or does not belong to the others.
     """
+    refuse_not_made_of([*of["correlations"], *of["evidence"]], samples)
     dictionary = open_dictionary(table, samples, of["maps"], of["moments"], evidence=of["evidence"])
     evidence = {read_manifest(path)["models"][1]: path for path in of["evidence"]}
     legs = {}
@@ -112,17 +114,23 @@ def by_sample_set(paths: Iterable[Path], names: Sequence[str]) -> list[list[Path
 # --- what is shown --------------------------------------------------------------------------------
 
 
-def shown_pairs(found: Linked) -> pd.DataFrame:
-    """Common pairs of concepts, of each concept its best; PAIRS_SHOWN at most.
+def shown_pairs(found: Linked, models: Sequence[str], level: float) -> pd.DataFrame:
+    """Pairs of concepts that are certain, of each concept its best; PAIRS_SHOWN at most.
+
+    Args:
+        found: All pairs.
+        models: Those whose maps are there: one of them has to link a pair.
+        level: Of q.
 
     Returns:
         Rows of LINKED_PAIRS, the most certain first.
     """
-    keys = ["layer_a", "channel_a"], ["layer_b", "channel_b"]
-    pairs, common = found.pairs, found.units[found.units["status"] == COMMON]
-    for key, side in zip(keys, "ab", strict=True):
-        own = common[common["side"] == side].set_index(["layer", "channel"]).index
-        pairs = pairs[pd.MultiIndex.from_frame(pairs[key]).isin(own)]
+    drawn = found.links[found.links["model"].isin(models)]
+    can_be_drawn = pd.MultiIndex.from_frame(found.pairs[PAIR]).isin(
+        pd.MultiIndex.from_frame(drawn[PAIR])
+    )
+    of_concepts = (found.pairs[["concept_id_a", "concept_id_b"]] != "").all(axis=1)
+    pairs = found.pairs[(found.pairs["q"] <= level) & of_concepts & can_be_drawn]
     chosen: list[int] = []
     used: set[tuple[str, str]] = set()
     for row in pairs.itertuples():
@@ -181,7 +189,7 @@ def write_links(mined: Sequence[Mined], output: Path, *, level: float, identity:
             in the place of the folder.
         StoreError: The disk is full.
     """
-    refuse_other_folder(output)
+    refuse_other_folder(output, WRITER)
     first, second = mined
     models = [model for model in first.legs if model in second.legs]
     legs = {model: (first.legs[model], second.legs[model]) for model in models}
@@ -191,7 +199,8 @@ def write_links(mined: Sequence[Mined], output: Path, *, level: float, identity:
         with explain_full_disk(output):
             for side in SIDES:
                 (building / side / PICTURES).mkdir(parents=True)
-            values = _values(mined, found, models, building)
+            values = _values(mined, found, models, level, building)
+            (building / SIDES[1] / KEY).unlink()  # the page shows the first one
             text = rendered(
                 "linked.html", "", **values, identity=identity, level=level, counts=found.counts
             )
@@ -203,16 +212,18 @@ def write_links(mined: Sequence[Mined], output: Path, *, level: float, identity:
             figure = links_figure(found, [one.name for one in mined], layers, level)
             save_figures({building / "links": figure}, identity)
             shutil.copyfile(TEMPLATES / "site.css", building / "site.css")
-            (building / MARK).write_text("Written by rosetta_steps.links, and replaced by it.\n")
+            (building / MARK).write_text(WRITTEN.format(WRITER))
             replace_folder(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _values(mined: Sequence[Mined], found: Linked, models: Sequence[str], folder: Path) -> dict:
+def _values(
+    mined: Sequence[Mined], found: Linked, models: Sequence[str], level: float, folder: Path
+) -> dict:
     """What the page says; its pictures are written into a folder."""
     drawn = [m for m in models if all(m in one.dictionary.maps for one in mined)]
-    pairs = list(shown_pairs(found).itertuples(index=False))
+    pairs = list(shown_pairs(found, drawn, level).itertuples(index=False))
     ways = [list(_way(found, pair, drawn).itertuples(index=False)) for pair in pairs]
     links = list(zip(pairs, ways, strict=True))
     sides = [
@@ -272,8 +283,7 @@ def _side(
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the page that a command line asks for."""
-    if not a.output.parent.name:
-        raise UserError(f"--output {a.output} names no folder: give DIR/{a.output.name}.")
+    output = folder_of(a.output)
     names = [read_manifest(path)["sample_set"] for path in a.tables]
     if names[0] == names[1]:
         raise UserError(f"both --tables are of sample set {names[0]}: give those of two.")
@@ -283,4 +293,4 @@ def carry_out(a: argparse.Namespace) -> None:
         open_mined(table, samples, {kind: paths[place] for kind, paths in kinds.items()})
         for place, (table, samples) in enumerate(zip(a.tables, a.samples, strict=True))
     ]
-    write_links(mined, a.output.parent, level=a.level, identity=a.identity or "")
+    write_links(mined, output, level=a.level, identity=a.identity or "")

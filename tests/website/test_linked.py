@@ -1,6 +1,7 @@
 """What two generators have in common, as a page: of one generator on two seeds, itself."""
 
 import re
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from rosetta_steps.evidence.links import COMMON, ONLY_HERE
 from rosetta_steps.matching.tables import LINKED_PAIRS, LINKED_UNITS, LINKS
 from rosetta_steps.testing import Project
-from rosetta_steps.website.linked import by_sample_set
+from rosetta_steps.website.linked import by_sample_set, shown_pairs
 
 FOLDER = "results/links/tiny/again"
 PAIR = ["layer_a", "channel_a", "layer_b", "channel_b"]
@@ -91,6 +92,21 @@ def test_another_model_of_one_set_alone_changes_nothing_that_is_shared(project, 
         links[list(mine)].sort_values(keys, ignore_index=True),
         mine.sort_values(keys, ignore_index=True),
     )
+
+
+def test_a_pair_is_shown_if_it_is_certain_itself_and_not_its_units_by_other_pairs():
+    rows = [(1, 1, 0.001, "one"), (2, 1, 0.01, "two"), (1, 2, 0.01, "one"), (2, 2, 1.0, "one"),
+            (3, 3, 0.01, "two"), (4, 4, 0.01, "one")]  # fmt: skip
+    pairs = pd.DataFrame(
+        [("x", a, "y", b, f"x:{a}", f"y:{b}" if b != 4 else "", 2, q) for a, b, q, _ in rows],
+        columns=[*PAIR, "concept_id_a", "concept_id_b", "models", "q"],
+    )
+    links = pairs[PAIR].assign(model=[model for *_, model in rows])
+    found = SimpleNamespace(pairs=pairs, links=links)
+    both = shown_pairs(found, ["one", "two"], 0.05)
+    assert both[["channel_a", "channel_b"]].to_numpy().tolist() == [[1, 1], [3, 3]]
+    # The maps of model two are not there, so that what it alone links cannot be drawn.
+    assert shown_pairs(found, ["one"], 0.05)["channel_a"].tolist() == [1]
 
 
 def test_a_set_that_is_not_there_is_named(project):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -25,7 +26,7 @@ from rosetta_steps.testing import Project
 from rosetta_steps.website.atlas import placed
 from rosetta_steps.website.content import Content, slug
 from rosetta_steps.website.templates import pages
-from rosetta_steps.website.writing import MARK, refuse_other_folder
+from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
 
 SITE = "results/site/tiny"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -252,10 +253,21 @@ def test_a_dictionary_without_concepts_says_why_and_has_its_models(project):
 
 
 def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
-    refuse_other_folder(tmp_path / "new")
+    refuse_other_folder(tmp_path / "new", "snakemake site")
     (tmp_path / "thesis.pdf").write_text("mine")
-    with pytest.raises(ValueError, match=f"is no site of ours .{MARK} is missing.: move it away"):
-        refuse_other_folder(tmp_path)
+    with pytest.raises(ValueError, match=f"is no folder of ours .{MARK} is missing.: move it away"):
+        refuse_other_folder(tmp_path, "snakemake site")
+    (tmp_path / MARK).write_text(WRITTEN.format("rosetta_steps.links"))
+    refuse_other_folder(tmp_path, "rosetta_steps.links")
+    with pytest.raises(ValueError, match="says: Written by rosetta_steps.links, and replaced by"):
+        refuse_other_folder(tmp_path, "snakemake site")
+
+
+@pytest.mark.parametrize("page", ["index.html", "out/mine.html"])
+def test_a_page_with_files_beside_has_a_folder_of_its_own(page):
+    with pytest.raises(ValueError, match=rf"{page} is no page of a folder of its own: give DIR/"):
+        folder_of(Path(page))
+    assert folder_of(Path("out/index.html")) == Path("out")
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -340,10 +352,11 @@ def test_the_answer_to_a_question_is_a_page_with_images(
     shared.main()
     on_screen = capsys.readouterr().out
     text = page.read_text()
-    found = re.findall(r"<h3>(\S+):(\d+) <small>(.*?) r (-?\d\.\d\d)</small>", text)
+    head = r"<h3>(\S+):(\d+) <small>(\S+) r (-?\d\.\d\d)( .best buddy.)?</small>"
+    found = re.findall(head, text)
     assert len(found) == 3
     partners = pd.read_csv(project.folder / "results/partners/tiny/generator--one.csv")
-    for layer, channel, other, r in found:
+    for layer, channel, other, r, buddy in found:
         mine = partners[
             (partners["model"] == model)
             & (partners["layer"] == layer)
@@ -351,6 +364,7 @@ def test_the_answer_to_a_question_is_a_page_with_images(
         ]
         assert re.search(rf"{layer} +{channel}\b", on_screen)
         assert other == others[0] and float(r) == round(mine["correlation"].iloc[0], 2)
+        assert bool(buddy) == (mine["best_buddy"].iloc[0] == "yes")
     pictures = re.findall(r'<img src="([^"]+)"', text)
     assert len(pictures) == 1 + 3 * 3 * 4
     assert all((page.parent / one).is_file() for one in pictures)

@@ -25,6 +25,8 @@ NAMES = {
     2: ("weight", "bias"),
     4: ("weight", "bias", "running_mean", "running_var"),
 }
+# The same by their names before Keras 3, as in kernel:0.
+NAMED = (("kernel",), ("kernel", "bias"), ("gamma", "beta", "moving_mean", "moving_variance"))
 MOST_DATASETS = 100_000
 DEEPEST = 50
 
@@ -118,7 +120,7 @@ def _groups(h5py, file, budget: Budget) -> dict[str, list[Tensor]]:
     seen = 0
     while waiting:
         path, group, depth = waiting.pop()
-        inner = []
+        inner, arrays = [], {}
         for name in sorted(group, key=_counting):
             seen += 1
             if seen > MOST_DATASETS or depth > DEEPEST:
@@ -129,10 +131,26 @@ def _groups(h5py, file, budget: Budget) -> dict[str, list[Tensor]]:
             if isinstance(held, h5py.Group):
                 inner.append((f"{path}{name}/", held, depth + 1))
             else:
-                layer = path.removesuffix("/").removesuffix("/vars")
-                layers.setdefault(layer, []).append(_array(h5py, f"{path}{name}", held, budget))
+                arrays[name] = _array(h5py, f"{path}{name}", held, budget)
+        if arrays:
+            layer = path.removesuffix("/").removesuffix("/vars")
+            layers[layer] = [arrays[name] for name in _in_order(layer, list(arrays))]
         waiting += reversed(inner)
     return layers
+
+
+def _in_order(layer: str, names: list[str]) -> list[str]:
+    """Names of a layer's arrays in the order of get_weights(): numbers as they count, or NAMED."""
+    if all(name.isdecimal() for name in names):
+        return names
+    by_stem = {name.partition(":")[0]: name for name in names}
+    for stems in NAMED:
+        if set(stems) == set(by_stem) and len(by_stem) == len(names):
+            return [by_stem[stem] for stem in stems]
+    raise UserError(
+        f"its layer {layer:.100} has {', '.join(names)[:200]}, which are those of no convolution, "
+        "matrix or batch norm of Keras"
+    )
 
 
 def _counting(name: str) -> list:

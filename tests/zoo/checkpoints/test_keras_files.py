@@ -121,6 +121,28 @@ def test_layers_of_an_hdf5_file_come_in_the_order_of_their_numbers(file):
     np.testing.assert_array_equal(tensors["fuse.weight"], KERNEL.transpose(3, 2, 0, 1))
 
 
+def test_arrays_that_are_named_as_before_keras_3_are_told_apart_by_their_names(file):
+    opened, path, _ = file
+    for number, name in enumerate(("gamma", "beta", "moving_mean", "moving_variance")):
+        opened[f"bn/bn/{name}:0"] = np.full(5, number, np.float32)
+    opened["conv/conv/bias:0"], opened["conv/conv/kernel:0"] = BIAS, KERNEL
+    opened.close()
+    tensors = read_checkpoint(path).tensors
+    parts = ("weight", "bias", "running_mean", "running_var")
+    assert [float(tensors[f"bn.bn.{part}"][0]) for part in parts] == [0, 1, 2, 3]
+    np.testing.assert_array_equal(tensors["conv.conv.bias"], BIAS)
+    np.testing.assert_array_equal(tensors["conv.conv.weight"], KERNEL.transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize("names", [("moving_mean:0", "moving_variance:0"), ("0", "kernel:0")])
+def test_named_arrays_of_another_kind_of_layer_are_refused(file, names):
+    opened, _, refusal = file
+    for name in names:
+        opened[f"layer/{name}"] = BIAS
+    opened.close()
+    assert f"its layer layer has {', '.join(names)}, which are those of no convolution" in refusal()
+
+
 def test_what_lies_elsewhere_or_claims_more_than_there_is_is_refused(file, tmp_path):
     opened, path, refusal = file
     (tmp_path / "secret").write_bytes(bytes(400))
