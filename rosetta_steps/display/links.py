@@ -58,7 +58,7 @@ def _draw_counts(panel: Axes, counts: pd.DataFrame) -> None:
     panel.set_ylim(LEAST, max(10, counts[["pairs", "by_chance"]].to_numpy().max(initial=1)) * 3)
     panel.set_xticks(places, [str(number) for number in counts.index])
     panel.set_xlabel("linked by at least so many models", size=SMALL)
-    panel.set_ylabel("pairs of units", size=SMALL)
+    panel.set_ylabel("pairs of concepts", size=SMALL)
     panel.tick_params(labelsize=SMALL)
     panel.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), frameon=False, fontsize=SMALL,
                  handlelength=1, labelspacing=0.2)  # fmt: skip
@@ -88,5 +88,6 @@ def _words(sets: Sequence[str], level: float) -> str:
     return (
         f"Units of the generators of {sets[0]} and {sets[1]} are linked by a model where both have "
         "the same unit of it as a best buddy that passes every test. Common: by so many models "
-        f"that at most {100 * level:g} % of such pairs are there by chance. Only here: by none."
+        f"that at most {100 * level:g} % of such pairs of concepts are there by chance. Only "
+        "here: by none."
     )

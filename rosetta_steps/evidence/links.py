@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rosetta_steps.evidence.kernels import strongest_ways
+from rosetta_steps.matching.identity import unit_name
 from rosetta_steps.matching.tables import LINKED_PAIRS, LINKED_UNITS, LINKS
 from rosetta_steps.runtime.errors import UserError
 
@@ -47,9 +48,9 @@ class Linked:
         links: A row a linked pair and model that links it, as LINKS.
         pairs: A row a linked pair, as LINKED_PAIRS, the most certain first.
         units: A row a unit of either dictionary, as LINKED_UNITS.
-        counts: Indexed by a number of models: `pairs` linked by at least so many; `by_chance`, how
-            many would be if models linked independently of each other; `q`, the false discovery
-            rate, which is their ratio.
+        counts: Indexed by a number of models: `pairs` of concepts that at least so many link;
+            `by_chance`, how many would be if models linked independently of each other; `q`, the
+            false discovery rate, which is their ratio.
     """
 
     links: pd.DataFrame
@@ -71,12 +72,13 @@ def linked(
     passes every test; the strength of a link is the lesser of the two correlations.
 
     One model links pairs by accident, where units of it match much. So the models are held against
-    each other: each keeps its links, but whose they are is permuted among the units of a layer that
-    it links, of the first generator and then of the second. Pairs that at least k models still
-    link, on the side that gives more, are there by chance, and q of a pair is the least share of
-    them that any k up to its number of models has. It says whether models agree, not that a unit
-    has no other counterpart: units of one concept are linked with each other's partners. With one
-    model nothing is certain.
+    each other, and concepts are counted, as units of one are linked with each other's partners; a
+    unit of no concept counts by itself. Each model keeps its links, but whose they are is permuted
+    among the concepts of a layer that it links, of the first generator and then of the second.
+    Pairs that at least k models still link, on the side that gives more, are there by chance, and
+    q of a pair is the least share of them that any k up to its number of models has. It says
+    whether models agree, not that a concept has no other counterpart. With one model nothing is
+    certain.
 
     Args:
         legs: Of each model, with the first and with the second generator.
@@ -99,10 +101,16 @@ def linked(
     ways = {model: _ways(*both) for model, both in legs.items()}
     reach = {model: reached(*both) for model, both in legs.items()}
     linking = np.stack([_matrix(table, own) for table in ways.values()])
-    counts = _counts(linking, own, seed)
+    groups = [_groups(*both) for both in zip(own, dictionaries, strict=True)]
+    of_concepts = np.stack([_of_groups(matrix, *groups) for matrix in linking])
+    counts = _counts(of_concepts, groups, seed)
     links = pd.concat([table.assign(model=model) for model, table in ways.items()])
     pairs = _pairs(links)
-    pairs["q"] = counts["q"].reindex(pairs["models"]).to_numpy()
+    a, b = (of.codes[places] for of, places in zip(groups, _places(pairs, own), strict=True))
+    pairs["concept_models"] = of_concepts.sum(0)[a, b]
+    pairs["q"] = counts["q"].reindex(pairs["concept_models"]).to_numpy()
+    order = ["concept_models", "models", "strength"]
+    pairs = pairs.sort_values(order, ascending=False, kind="stable", ignore_index=True)
     ranks = {model: _ranks(table, *_places(pairs, own)) for model, table in reach.items()}
     pairs["mean_reciprocal_rank"] = np.mean([1 / rank for rank in ranks.values()], axis=(0, 2))
     for side, dictionary in zip("ab", dictionaries, strict=True):
@@ -140,6 +148,35 @@ def _ways(first: Leg, second: Leg) -> pd.DataFrame:
     ways["strength"] = ways[["correlation_a", "correlation_b"]].min(axis=1)
     order = ways.sort_values("strength", ascending=False, kind="stable")
     return order.drop_duplicates(PAIR, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Concepts of a generator's units, and units that belong to none.
+
+    Attributes:
+        codes: Number of each unit's group, (unit).
+        layers: Number of each group's layer, that of its strongest unit, (group).
+    """
+
+    codes: np.ndarray
+    layers: np.ndarray
+
+
+def _groups(units: pd.MultiIndex, dictionary: pd.DataFrame) -> _Groups:
+    concepts = _concepts(dictionary).to_dict()
+    named = [concepts.get(unit, unit_name(*unit)) for unit in units]
+    codes, names = pd.factorize(np.array(named, object))
+    layers, _ = pd.factorize(pd.Index([str(name).rpartition(":")[0] for name in names]))
+    return _Groups(codes, layers)
+
+
+def _of_groups(matrix: np.ndarray, first: _Groups, second: _Groups) -> np.ndarray:
+    """Which groups are linked, as some of their units are, (group_a, group_b) bool."""
+    found = np.zeros((len(first.layers), len(second.layers)), bool)
+    rows, columns = np.nonzero(matrix)
+    found[first.codes[rows], second.codes[columns]] = True
+    return found
 
 
 def _matrix(ways: pd.DataFrame, own: Sequence[pd.MultiIndex]) -> np.ndarray:
@@ -185,11 +222,9 @@ def _ranks(reach: np.ndarray | None, rows: np.ndarray, columns: np.ndarray) -> n
 
 
 def _pairs(links: pd.DataFrame) -> pd.DataFrame:
-    """The pairs that some model links, those that most do first."""
+    """The pairs that some model links, and how many do."""
     groups = links.groupby(PAIR, sort=False)
-    pairs = groups.agg(models=("model", "size"), strength=("strength", "mean")).reset_index()
-    order = ["models", "strength"]
-    return pairs.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+    return groups.agg(models=("model", "size"), strength=("strength", "mean")).reset_index()
 
 
 def _concepts_of(pairs: pd.DataFrame, side: str, dictionary: pd.DataFrame) -> np.ndarray:
@@ -245,11 +280,11 @@ def _units(
     return pd.concat(parts, ignore_index=True)[list(LINKED_UNITS)]
 
 
-def _counts(linking: np.ndarray, own: Sequence[pd.MultiIndex], seed: int) -> pd.DataFrame:
-    """How many pairs at least so many models link, and would if they linked independently."""
+def _counts(linking: np.ndarray, groups: Sequence[_Groups], seed: int) -> pd.DataFrame:
+    """How many pairs of groups at least so many models link, and would by chance."""
     number = range(1, len(linking) + 1)
     found = linking.sum(0)
-    sides = ((linking, own[0]), (linking.transpose(0, 2, 1), own[1]))
+    sides = ((linking, groups[0].layers), (linking.transpose(0, 2, 1), groups[1].layers))
     counts = pd.DataFrame(
         {
             "pairs": [int((found >= least).sum()) for least in number],
@@ -264,19 +299,18 @@ def _counts(linking: np.ndarray, own: Sequence[pd.MultiIndex], seed: int) -> pd.
     return counts
 
 
-def _by_chance(linking: np.ndarray, units: pd.MultiIndex, seed: int) -> np.ndarray:
+def _by_chance(linking: np.ndarray, layers: np.ndarray, seed: int) -> np.ndarray:
     """Mean over resamples of how many pairs at least so many models link, 1 and up.
 
     Args:
-        linking: Which pairs each model links, (model, unit, partner).
-        units: Of the axis that is permuted.
+        linking: Which pairs each model links, (model, group, partner).
+        layers: Of the groups that are permuted.
         seed: Of the resamples.
     """
     random = np.random.default_rng(seed)
     places = [np.nonzero(matrix) for matrix in linking]
-    # Only units that a model links change places: that the others match nothing is no agreement.
+    # Only what a model links changes places: that the others match nothing is no agreement.
     rows = [np.flatnonzero(matrix.any(1)) for matrix in linking]
-    layers = units.codes[0]
     totals = np.zeros(len(linking))
     for _ in range(RESAMPLES):
         count = np.zeros(linking.shape[1:], np.int16)

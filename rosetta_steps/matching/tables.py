@@ -115,6 +115,7 @@ LINKS = LINKED_PAIR | {
 LINKED_PAIRS = LINKED_PAIR | {
     "concept_id_a": NAME,
     "concept_id_b": NAME,
+    "concept_models": RANK,
     "models": RANK,
     "strength": CORRELATION,
     "mean_reciprocal_rank": NUMBER,

@@ -287,6 +287,50 @@ def test_no_links_at_all_are_tables_without_rows():
     assert not result.counts[["pairs", "by_chance"]].to_numpy().any()
 
 
+def test_units_of_one_concept_count_once():
+    """Two units of each generator have the same partners: four pairs of units, one of concepts."""
+    table = np.zeros((4, 9), np.float32)
+    table[:2, 0], table[:2, 1] = 0.8, 0.7  # both of the first two with both partners
+    table[2, 5], table[3, 6] = 0.5, 0.5
+    table += np.random.default_rng(0).normal(0, 0.001, table.shape).astype(np.float32)
+    one, other = leg(table, "main", (1, 1)), leg(table, "synthesis", (1, 1))
+    strong = [
+        Leg(
+            own=s.own,
+            units=s.units,
+            correlation=table,
+            buddies=s.buddies[s.buddies["correlation"] > 0.3],
+        )
+        for s in (one, other)
+    ]
+    concepts = [dictionary(side.own, [0, 1, 2, 3]) for side in strong]
+    for own in concepts:
+        own.loc[1, "concept_id"] = own.loc[0, "concept_id"]
+    result = linked({"m": tuple(strong), "n": tuple(strong)}, concepts, level=0.05)
+    assert (result.pairs["models"] == 2).all() and len(result.pairs) == 6
+    assert result.counts["pairs"].tolist() == [3, 3]
+
+
+def test_models_that_link_units_of_the_same_concepts_agree_on_the_concepts():
+    legs = random_legs(3)
+    first, second = next(iter(legs.values()))
+    concepts = all_of(legs)
+    concepts[0]["concept_id"] = [f"main.1:{n // 4}" for n in range(len(first.own))]
+    result = linked(legs, concepts, level=0.05)
+    of = concepts[0].set_index(["generator_layer", "generator_channel"])["concept_id"]
+    links = result.links.assign(
+        concept=[
+            of[pair]
+            for pair in zip(result.links["layer_a"], result.links["channel_a"], strict=True)
+        ]
+    )
+    counts = links.groupby(["concept", "layer_b", "channel_b"])["model"].nunique()
+    for row in result.pairs.itertuples():
+        assert row.concept_models == counts[row.concept_id_a, row.layer_b, row.channel_b]
+        assert row.concept_models >= row.models
+    assert result.counts["pairs"].tolist() == [int((counts >= k).sum()) for k in (1, 2, 3)]
+
+
 def test_a_unit_is_named_by_the_concept_it_belongs_to():
     legs = random_legs(3)
     first, second = next(iter(legs.values()))
