@@ -352,7 +352,7 @@ def test_the_answer_to_a_question_is_a_page_with_images(
     shared.main()
     on_screen = capsys.readouterr().out
     text = page.read_text()
-    head = r"<h3>(\S+):(\d+) <small>(\S+) r (-?\d\.\d\d)( .best buddy.)?</small>"
+    head = r"<h3>(\S+):(\d+) <small>(\S+) r (-?\d\.\d\d)( .has a best buddy.)?</small>"
     found = re.findall(head, text)
     assert len(found) == 3
     partners = pd.read_csv(project.folder / "results/partners/tiny/generator--one.csv")
