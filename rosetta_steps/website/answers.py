@@ -1,7 +1,6 @@
 """The units that a question across the zoo finds, as a page with their images."""
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +17,9 @@ from rosetta_steps.matching.identity import unit_name
 from rosetta_steps.matching.tables import DICTIONARY
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset, open_tree
-from rosetta_steps.storage.files import explain_full_disk, replace_folder
-from rosetta_steps.storage.leftovers import partial
+from rosetta_steps.website.folders import folder_of, whole_folder
 from rosetta_steps.website.pictures import picture_rows
-from rosetta_steps.website.templates import TEMPLATES, rendered
-from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
+from rosetta_steps.website.templates import rendered
 
 WRITER = "rosetta_steps.shared"
 IMAGES, PICTURE_SIZE = 4, 112  # images of most response of each unit, and their longer side
@@ -30,7 +27,7 @@ IMAGES, PICTURE_SIZE = 4, 112  # images of most response of each unit, and their
 
 def carry_out(a: argparse.Namespace) -> None:
     """Answer the question of a command line, on screen and as files where these are asked for."""
-    folder = folder_of(a.page) if a.page else None
+    folder = folder_of(a.page, WRITER) if a.page else None
     found = answer(a)
     show(found.units, a.first, a.output)
     if folder:
@@ -51,7 +48,6 @@ def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> N
             the folder.
         StoreError: A store is damaged, or the disk is full.
     """
-    refuse_other_folder(output, WRITER)
     concepts = [
         _concept(found, number, row)
         for number, row in enumerate(found.units.head(first).itertuples(index=False), 1)
@@ -60,37 +56,30 @@ def write_answer(found: Answer, results: Path, output: Path, *, first: int) -> N
     units = [one.generator_unit for one in concepts]
     maxima = unit_maxima(opened.maps, units, opened.images)
     examples = concept_examples(opened, maxima, top=IMAGES, middle=0, low=0)
-    building = partial(output)
-    try:
-        with explain_full_disk(output):
-            (building / PICTURES).mkdir(parents=True)
-            height, width = write_pictures(opened, examples, building, PICTURE_SIZE)
-            text = rendered(
-                "answer.html", "", identity="", generator=found.sample_set, models=[], key=KEY,
-                question=found.question, order=found.order, model=found.model, others=found.others,
-                units=[
-                    {
-                        "id": one.id,
-                        "correlations": list(
-                            zip(found.others, one.correlations, strict=True)
-                        ),
-                        "buddies": [
-                            _row_of(found, other, *_unit(one)).best_buddy == YES
-                            for other in found.others
-                        ],
-                        "rows": picture_rows(one, examples[one.number], ""),
-                    }
-                    for one in concepts
-                ],
-                left_out=len(found.units) - len(concepts),
-                side={"name": found.sample_set, "width": width, "height": height},
-            )  # fmt: skip
-            (building / "index.html").write_text(text, encoding="utf-8")
-            shutil.copyfile(TEMPLATES / "site.css", building / "site.css")
-            (building / MARK).write_text(WRITTEN.format(WRITER))
-            replace_folder(building, output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with whole_folder(output, WRITER, ["site.css"]) as building:
+        (building / PICTURES).mkdir(parents=True)
+        height, width = write_pictures(opened, examples, building, PICTURE_SIZE)
+        text = rendered(
+            "answer.html", "", identity="", generator=found.sample_set, models=[], key=KEY,
+            question=found.question, order=found.order, model=found.model, others=found.others,
+            units=[
+                {
+                    "id": one.id,
+                    "correlations": list(
+                        zip(found.others, one.correlations, strict=True)
+                    ),
+                    "buddies": [
+                        _row_of(found, other, *_unit(one)).best_buddy == YES
+                        for other in found.others
+                    ],
+                    "rows": picture_rows(one, examples[one.number], ""),
+                }
+                for one in concepts
+            ],
+            left_out=len(found.units) - len(concepts),
+            side={"name": found.sample_set, "width": width, "height": height},
+        )  # fmt: skip
+        (building / "index.html").write_text(text, encoding="utf-8")
 
 
 def _concept(found: Answer, number: int, row) -> Concept:

@@ -1,7 +1,6 @@
 """A page of what two generators have in common, through the models that were mined with both."""
 
 import argparse
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +21,10 @@ from rosetta_steps.matching.identity import unit_name
 from rosetta_steps.matching.tables import read_evidence, write_table
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset
-from rosetta_steps.storage.files import explain_full_disk, replace_folder
-from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest, refuse_not_made_of
+from rosetta_steps.website.folders import folder_of, whole_folder
 from rosetta_steps.website.pictures import picture_rows
-from rosetta_steps.website.templates import TEMPLATES, rendered
-from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
+from rosetta_steps.website.templates import rendered
 
 WRITER = "rosetta_steps.links"
 SIDES = ("first", "second")  # folders of pictures
@@ -189,33 +186,25 @@ def write_links(mined: Sequence[Mined], output: Path, *, level: float, identity:
             in the place of the folder.
         StoreError: The disk is full.
     """
-    refuse_other_folder(output, WRITER)
     first, second = mined
     models = [model for model in first.legs if model in second.legs]
     legs = {model: (first.legs[model], second.legs[model]) for model in models}
     found = linked(legs, [one.dictionary.table for one in mined], level=level)
-    building = partial(output)
-    try:
-        with explain_full_disk(output):
-            for side in SIDES:
-                (building / side / PICTURES).mkdir(parents=True)
-            values = _values(mined, found, models, level, building)
-            (building / SIDES[1] / KEY).unlink()  # the page shows the first one
-            text = rendered(
-                "linked.html", "", **values, identity=identity, level=level, counts=found.counts
-            )
-            (building / "index.html").write_text(text, encoding="utf-8")
-            tables = {"links": found.links, "pairs": found.pairs, "units": found.units}
-            for name, table in tables.items():
-                write_table(table, building / f"{name}.csv")
-            layers = [list(dict.fromkeys(leg.own.get_level_values(0))) for leg in legs[models[0]]]
-            figure = links_figure(found, [one.name for one in mined], layers, level)
-            save_figures({building / "links": figure}, identity)
-            shutil.copyfile(TEMPLATES / "site.css", building / "site.css")
-            (building / MARK).write_text(WRITTEN.format(WRITER))
-            replace_folder(building, output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with whole_folder(output, WRITER, ["site.css"]) as building:
+        for side in SIDES:
+            (building / side / PICTURES).mkdir(parents=True)
+        values = _values(mined, found, models, level, building)
+        (building / SIDES[1] / KEY).unlink()  # the page shows the first one
+        text = rendered(
+            "linked.html", "", **values, identity=identity, level=level, counts=found.counts
+        )
+        (building / "index.html").write_text(text, encoding="utf-8")
+        tables = {"links": found.links, "pairs": found.pairs, "units": found.units}
+        for name, table in tables.items():
+            write_table(table, building / f"{name}.csv")
+        layers = [list(dict.fromkeys(leg.own.get_level_values(0))) for leg in legs[models[0]]]
+        figure = links_figure(found, [one.name for one in mined], layers, level)
+        save_figures({building / "links": figure}, identity)
 
 
 def _values(
@@ -283,7 +272,7 @@ def _side(
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the page that a command line asks for."""
-    output = folder_of(a.output)
+    output = folder_of(a.output, WRITER)
     names = [read_manifest(path)["sample_set"] for path in a.tables]
     if names[0] == names[1]:
         raise UserError(f"both --tables are of sample set {names[0]}: give those of two.")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import xarray as xr
@@ -11,19 +10,15 @@ from rosetta_steps.display.dictionary import concept_examples, write_pictures
 from rosetta_steps.display.page import KEY, PICTURES, SHOWN
 from rosetta_steps.display.reading import Dictionary, open_from_arguments, unit_maxima
 from rosetta_steps.matching.tables import read_coverage, read_partners
-from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import open_dataset
-from rosetta_steps.storage.files import explain_full_disk, replace_folder
-from rosetta_steps.storage.leftovers import partial
 from rosetta_steps.storage.manifests import read_manifest
 from rosetta_steps.website.atlas import atlas
 from rosetta_steps.website.content import Content, units_of
+from rosetta_steps.website.folders import folder_of, whole_folder
 from rosetta_steps.website.images import Images
-from rosetta_steps.website.templates import TEMPLATES, pages
+from rosetta_steps.website.templates import pages
 
 ASSETS = ("site.css", "site.js")
-MARK = "rosetta-site.txt"  # in a folder that may be replaced, and by what
-WRITTEN = "Written by {}, and replaced by it.\n"
 WRITER = "snakemake site"
 # Of each concept, images of most response, around the median and of least.
 TOP, MIDDLE, LOW, PICTURE_SIZE = 3, 2, 1, 128
@@ -52,76 +47,37 @@ def write_site(
         ValueError: There is something else in the place of the folder.
         StoreError: The disk is full.
     """
-    refuse_other_folder(output, WRITER)
-    building = partial(output)
-    try:
-        with explain_full_disk(output):
-            # Pages share this folder: concepts/image-00012.webp, concepts/main.8-17.html.
-            (building / PICTURES).mkdir(parents=True)
-            size = write_pictures(dictionary, content.examples, building, PICTURE_SIZE)
-            Images(content).draw(building, PICTURE_SIZE)
-            shared = {
-                "generator": dictionary.generator,
-                "images": dictionary.images,
-                "settings": settings,
-                "identity": identity,
-                "key": KEY,
-                "width": size[1],
-                "height": size[0],
-                "models": content.models,
-                "columns": SHOWN,
-                "badges": content.badges,
-                "atlas": atlas(content, of_itself),
-            }
-            for path, text in pages(content, shared):
-                target = building / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text, encoding="utf-8")
-            (building / "data").mkdir()
-            for name, rows in content.data().items():
-                text = json.dumps(rows, indent=1, ensure_ascii=False)
-                (building / "data" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-            for name in ASSETS:
-                shutil.copyfile(TEMPLATES / name, building / name)
-            (building / MARK).write_text(WRITTEN.format(WRITER))
-            replace_folder(building, output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def folder_of(page: Path) -> Path:
-    """Folder of a site, given its page DIR/index.html.
-
-    Raises:
-        ValueError: It is called otherwise, or lies in no folder.
-    """
-    if page.name != "index.html" or not page.parent.name:
-        raise UserError(f"{page} is no page of a folder of its own: give DIR/index.html.")
-    return page.parent
-
-
-def refuse_other_folder(output: Path, writer: str) -> None:
-    """Refuse to replace a folder that something else has written.
-
-    Args:
-        output: The folder.
-        writer: What is to be written, as its file MARK names it.
-
-    Raises:
-        ValueError: It has files, and the one by which it is known is missing or names another.
-    """
-    if not output.is_dir() or not any(output.iterdir()):
-        return
-    mark = output / MARK
-    if not mark.is_file():
-        raise UserError(f"{output} is no folder of ours ({MARK} is missing): move it away.")
-    if (said := mark.read_text(encoding="utf-8")) != WRITTEN.format(writer):
-        raise UserError(f"{mark} says: {said.strip()[:100]} Give another folder, or move it away.")
+    with whole_folder(output, WRITER, ASSETS) as building:
+        # Pages share this folder: concepts/image-00012.webp, concepts/main.8-17.html.
+        (building / PICTURES).mkdir(parents=True)
+        size = write_pictures(dictionary, content.examples, building, PICTURE_SIZE)
+        Images(content).draw(building, PICTURE_SIZE)
+        shared = {
+            "generator": dictionary.generator,
+            "images": dictionary.images,
+            "settings": settings,
+            "identity": identity,
+            "key": KEY,
+            "width": size[1],
+            "height": size[0],
+            "models": content.models,
+            "columns": SHOWN,
+            "badges": content.badges,
+            "atlas": atlas(content, of_itself),
+        }
+        for path, text in pages(content, shared):
+            target = building / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        (building / "data").mkdir()
+        for name, rows in content.data().items():
+            text = json.dumps(rows, indent=1, ensure_ascii=False)
+            (building / "data" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def carry_out(a: argparse.Namespace) -> None:
     """Write the site that a command line asks for."""
-    output = folder_of(a.output)
+    output = folder_of(a.output, WRITER)
     dictionary = open_from_arguments(a)
     partners = {read_manifest(path)["models"][1]: read_partners(path) for path in a.partners}
     units = [unit for unit in units_of(dictionary) if unit.model in dictionary.maps]

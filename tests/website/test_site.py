@@ -25,8 +25,8 @@ from rosetta_steps.matching.tables import read_coverage, read_dictionary, read_p
 from rosetta_steps.testing import Project
 from rosetta_steps.website.atlas import placed
 from rosetta_steps.website.content import Content, slug
+from rosetta_steps.website.folders import MARK, WRITTEN, folder_of, refuse_other_folder
 from rosetta_steps.website.templates import pages
-from rosetta_steps.website.writing import MARK, WRITTEN, folder_of, refuse_other_folder
 
 SITE = "results/site/tiny"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -266,8 +266,8 @@ def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
 @pytest.mark.parametrize("page", ["index.html", "out/mine.html"])
 def test_a_page_with_files_beside_has_a_folder_of_its_own(page):
     with pytest.raises(ValueError, match=rf"{page} is no page of a folder of its own: give DIR/"):
-        folder_of(Path(page))
-    assert folder_of(Path("out/index.html")) == Path("out")
+        folder_of(Path(page), "me")
+    assert folder_of(Path("out/index.html"), "me") == Path("out")
 
 
 # --- in a browser ---------------------------------------------------------------------------------
