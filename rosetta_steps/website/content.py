@@ -13,9 +13,10 @@ from rosetta_steps.display.reading import Dictionary, file_label
 from rosetta_steps.evidence.partners import YES
 from rosetta_steps.evidence.verdicts import failed_badges
 from rosetta_steps.matching.identity import unit_name
+from rosetta_steps.matching.tables import EVIDENCE, NUMBER
 
 FILE_LETTERS = 24
-SMALL_IS_GOOD = {"q", "q_place"}  # of the evidence that pages show
+SMALL_IS_GOOD = {"q", "q_place", "top_positions"}  # of the columns of evidence
 BINS = 32  # of a histogram
 
 
@@ -123,12 +124,20 @@ class Content:
             "failed": failed_badges(verdict),
         }
 
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Columns of the evidence that were computed, and their titles."""
+        numbers = [column for column, kind in EVIDENCE.items() if kind == NUMBER]
+        tables = self.dictionary.evidence.values()
+        there = [c for c in numbers if any(table[c].notna().any() for table in tables)]
+        return {column: SHOWN.get(column, column.replace("_", " ")) for column in there}
+
     def _weakest(self, concept: Concept) -> dict[str, float | None]:
         """Each column of the evidence, of the pair shown for which it is worst."""
         own, found = concept.generator_unit, self.dictionary.evidence_of_pairs
         rows = [found[own, unit] for unit in concept.model_units if (own, unit) in found]
         weakest = {}
-        for column in SHOWN:
+        for column in self.columns:
             values = [row[column] for row in rows if row[column] == row[column]]
             worst = max if column in SMALL_IS_GOOD else min
             weakest[column] = worst(values) if values else None
@@ -150,7 +159,7 @@ class Content:
         other = Unit(row.model, row.layer, row.channel)
         found = self.dictionary.evidence_of_pairs.get((own, other), {})
         verdict = str(found.get("verdict", ""))
-        numbers = {column: found.get(column) for column in SHOWN}
+        numbers = {column: found.get(column) for column in self.columns}
         return {
             "own": self.unit(own),
             "other": self.unit(other),

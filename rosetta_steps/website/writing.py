@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from rosetta_steps.display.dictionary import concept_examples, write_pictures
-from rosetta_steps.display.page import KEY, PICTURES, SHOWN
+from rosetta_steps.display.page import KEY, PICTURES
 from rosetta_steps.display.reading import Dictionary, open_from_arguments, unit_maxima
 from rosetta_steps.matching.tables import read_coverage, read_partners
 from rosetta_steps.storage.datasets import open_dataset
@@ -61,7 +61,7 @@ def write_site(
             "width": size[1],
             "height": size[0],
             "models": content.models,
-            "columns": SHOWN,
+            "columns": content.columns,
             "badges": content.badges,
             "atlas": atlas(content, of_itself),
         }

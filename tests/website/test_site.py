@@ -17,11 +17,16 @@ import pytest
 from rosetta_steps import shared
 from rosetta_steps.display.dictionary import concept_examples
 from rosetta_steps.display.exemplars import EMPTY_REASON
-from rosetta_steps.display.page import SHOWN
 from rosetta_steps.display.reading import open_dictionary, unit_maxima
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.store import MapReader
-from rosetta_steps.matching.tables import read_coverage, read_dictionary, read_partners
+from rosetta_steps.matching.tables import (
+    EVIDENCE,
+    NUMBER,
+    read_coverage,
+    read_dictionary,
+    read_partners,
+)
 from rosetta_steps.testing import Project
 from rosetta_steps.website.atlas import placed
 from rosetta_steps.website.content import Content, slug
@@ -91,6 +96,22 @@ def test_there_is_a_page_of_every_concept_unit_and_model(site, table):
         assert re.search(rf"Channel {channel} of layer <a [^>]*>{layer}<", text)
     assert len(list(site.glob("units/*/*.html"))) == len(units)
     assert {path.stem for path in site.glob("models/*.html")} == {"generator", "one"}
+
+
+def test_concepts_are_filtered_by_every_column_of_the_evidence(site, table, project):
+    evidence = pd.read_csv(project.folder / "results/evidence/tiny/generator--one.csv")
+    text = (site / "index.html").read_text()
+    offered = re.search(r'<select id="column">(.*?)</select>', text, re.DOTALL)[1]
+    numbers = [column for column, kind in EVIDENCE.items() if kind == NUMBER]
+    there = [column for column in numbers if evidence[column].notna().any()]
+    assert re.findall(r'value="(\w+)"', offered) == [one.replace("_", "") for one in there]
+    assert {"top_positions", "q"} <= set(there)
+    name = table["concept_id"].iloc[0]
+    card = re.search(rf'<li [^>]*data-id="{re.escape(name)}"[^>]*>', text)[0]
+    layer, channel = name.rsplit(":", 1)
+    own = evidence[(evidence["layer_a"] == layer) & (evidence["channel_a"] == int(channel))]
+    shown = own.loc[own["correlation"].idxmax()]  # of the only model
+    assert float(re.search(r'data-low="(.*?)"', card)[1]) == pytest.approx(shown["low"], rel=1e-3)
 
 
 def test_a_page_of_a_layer_has_every_unit_with_its_partner(site, project):
@@ -220,7 +241,7 @@ def test_names_with_markup_are_shown_as_text(project):
     content = Content(named, examples, partners, coverage, maxima)
     shared = dict.fromkeys(("generator", "settings", "identity", "key"), "<b>x</b>")
     shared |= {"images": 1, "width": 1, "height": 1, "models": content.models}
-    shared |= {"columns": SHOWN, "badges": content.badges, "atlas": []}
+    shared |= {"columns": content.columns, "badges": content.badges, "atlas": []}
     texts = [text for _, text in pages(content, shared)]
     assert sum("&lt;script&gt;alert(1)" in text for text in texts) > 2
     assert not any("<script>alert" in text or "<b>x" in text for text in texts)
@@ -231,7 +252,7 @@ def test_a_dictionary_without_concepts_says_why_and_has_its_models(project):
     partners = {"one": read_partners(folder / "partners/tiny/generator--one.csv")}
     empty = SimpleNamespace(
         concepts=[], table=read_dictionary(folder / "dictionary/tiny/rosetta.csv").iloc[:0],
-        names={}, verdicts={}, evidence_of_pairs={}, files=[], generator="generator",
+        names={}, verdicts={}, evidence={}, evidence_of_pairs={}, files=[], generator="generator",
         models=["one"], moments={},
     )  # fmt: skip
     content = Content(empty, {}, partners, read_coverage(folder / "coverage/tiny.csv"), {})
@@ -240,7 +261,7 @@ def test_a_dictionary_without_concepts_says_why_and_has_its_models(project):
         "images": 8,
         "width": 1,
         "height": 1,
-        "columns": SHOWN,
+        "columns": content.columns,
         "badges": content.badges,
         "atlas": [],
     }
