@@ -1,6 +1,7 @@
 """What two generators have in common, as a page: of one generator on two seeds, itself."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -10,8 +11,9 @@ import pytest
 from rosetta_steps.evidence.links import COMMON, ONLY_HERE
 from rosetta_steps.matching.tables import LINKED_PAIRS, LINKED_UNITS, LINKS
 from rosetta_steps.testing import Project
-from rosetta_steps.website.linked import by_sample_set, shown_pairs
+from rosetta_steps.website.linked import by_sample_set, open_mined, shown_pairs, write_links
 
+KINDS_OF_MODELS = ("matched_maps", "moments")
 FOLDER = "results/links/tiny/again"
 PAIR = ["layer_a", "channel_a", "layer_b", "channel_b"]
 
@@ -107,6 +109,45 @@ def test_a_pair_is_shown_if_it_is_certain_itself_and_not_its_units_by_other_pair
     assert both[["channel_a", "channel_b"]].to_numpy().tolist() == [[1, 1], [3, 3]]
     # The maps of model two are not there, so that what it alone links cannot be drawn.
     assert shown_pairs(found, ["one"], 0.05)["channel_a"].tolist() == [1]
+
+
+def opened(project, name):
+    folder = project.folder / "results"
+    everyone = ("generator", "one", "two")
+    of = {
+        kind: [folder / kind / name / f"{one}.zarr" for one in everyone] for kind in KINDS_OF_MODELS
+    }
+    pairs = [f"generator--{one}" for one in everyone[1:]]
+    of["correlations"] = [folder / "correlations" / name / f"{pair}.zarr" for pair in pairs]
+    of["evidence"] = [folder / "evidence" / name / f"{pair}.csv" for pair in pairs]
+    of["maps"] = of.pop("matched_maps")
+    table = folder / "dictionary" / name / "rosetta.csv"
+    return open_mined(table, folder / "samples" / f"{name}.zarr", of)
+
+
+def test_without_best_buddies_the_page_says_that_there_is_nothing_common(project, tmp_path):
+    mined = [opened(project, name) for name in ("tiny", "again")]
+    none = [
+        replace(
+            one,
+            legs={m: replace(leg, buddies=leg.buddies[:0]) for m, leg in one.legs.items()},
+            dictionary=replace(one.dictionary, table=one.dictionary.table[:0], concepts=[]),
+        )
+        for one in mined
+    ]
+    write_links(none, tmp_path / "links", level=0.05)
+    text = (tmp_path / "links/index.html").read_text()
+    assert "No common units" in text and "No concept of tiny is without a link" in text
+    assert len(pd.read_csv(tmp_path / "links/pairs.csv")) == 0
+    assert (tmp_path / "links/links.png").is_file()
+
+
+def test_sample_sets_without_a_model_in_common_are_refused(project, tmp_path):
+    first, second = (opened(project, name) for name in ("tiny", "again"))
+    alone = replace(second, legs={"two": second.legs["two"]})
+    other = replace(first, legs={"one": first.legs["one"]})
+    with pytest.raises(ValueError, match="no model was mined with both generators"):
+        write_links([other, alone], tmp_path / "links", level=0.05)
 
 
 def test_a_set_that_is_not_there_is_named(project):

@@ -111,7 +111,8 @@ def test_concepts_are_filtered_by_every_column_of_the_evidence(site, table, proj
     layer, channel = name.rsplit(":", 1)
     own = evidence[(evidence["layer_a"] == layer) & (evidence["channel_a"] == int(channel))]
     shown = own.loc[own["correlation"].idxmax()]  # of the only model
-    assert float(re.search(r'data-low="(.*?)"', card)[1]) == pytest.approx(shown["low"], rel=1e-3)
+    found = float(re.search(r'data-where="(.*?)"', card)[1])
+    assert found == pytest.approx(shown["where"], rel=1e-3)
 
 
 def test_a_page_of_a_layer_has_every_unit_with_its_partner(site, project):
