@@ -10,7 +10,7 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
-from rosetta_steps.runtime.allocator import ALLOCATOR
+from rosetta_steps.runtime.at_start import AT_START
 from rosetta_steps.runtime.devices import refuse_unusable_devices
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.digests import sha256_of
@@ -36,8 +36,10 @@ def local_workers(count: int, threads: int, *, apart: bool = False) -> Iterator[
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
     # Thread pools and the memory allocator read these variables when a process starts.
     before_start = {"distributed.nanny.pre-spawn-environ": environment_of_a_worker(threads)}
+    # Dask's profiler looks at every thread a hundred times a second, for its dashboard.
+    without_profiler = {"distributed.worker.profile.enabled": False}
     with (
-        dask.config.set(before_start),
+        dask.config.set(before_start | without_profiler),
         _one_a_device(devices) if len(devices) > 1 else _local(count, apart) as cluster,
         Client(cluster) as client,
     ):
@@ -80,7 +82,7 @@ def _one_a_device(devices: list[str]) -> SpecCluster:
 def environment_of_a_worker(threads: int) -> dict[str, str]:
     """Return the environment variables of a worker that uses a number of threads."""
     # Without the allocator's, Dask would make workers return freed memory to the system at once.
-    return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | ALLOCATOR
+    return {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)} | AT_START
 
 
 @contextmanager

@@ -72,14 +72,15 @@ class LayerMaps:
 
     Args:
         reader: Maps of the model.
-        moments: Moments of the layer.
+        moments: Moments of the layer, of all its channels.
         layer: Its name.
         channels: Channel numbers of the units.
     """
 
     def __init__(self, reader: MapSource, moments: xr.Dataset, layer: str, channels: np.ndarray):
-        self.reader, self.moments, self.layer = reader, moments, layer
+        self.reader, self.layer = reader, layer
         self.channels = np.sort(channels)
+        self.moments = moments.load().isel(channel=self.channels)  # read once for all sizes
         self.places = list(places_of(reader, layer, self.channels.tolist()).values())
         self.sizes: dict[Size, UnitsAtSize] = {}
         self.limit: Tensor | None = None
@@ -97,8 +98,8 @@ class LayerMaps:
 
     def read(self, block: slice) -> None:
         """Take a block of images."""
-        maps = planes(self.reader, self.layer, block, self.places)
-        self.maps = torch.from_numpy(maps.astype(np.float32)).transpose(0, 1).contiguous()
+        maps = torch.from_numpy(planes(self.reader, self.layer, block, self.places))
+        self.maps = maps.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
         norms = torch.zeros(self.maps.shape[1:])
         add_norms(self.maps.flatten(1).numpy(), norms.flatten().numpy())
         if self.limit is None:
@@ -141,10 +142,9 @@ class UnitsAtSize:
     def __init__(self, layer: LayerMaps, size: Size):
         self.layer, self.size = layer, size
         self.own = own = layer.reader.sizes[layer.layer]
-        moments = layer.moments.isel(channel=layer.channels)
-        parts = parts_of_variance(moments, size)
+        parts = parts_of_variance(layer.moments, size)
         self.mean, self.variance = torch.from_numpy(parts["mean"]).float(), parts["variance"]
-        mean_map = moments["mean_map"].values - parts["mean"][:, None, None]
+        mean_map = layer.moments["mean_map"].values - parts["mean"][:, None, None]
         self.mean_map = torch.from_numpy(mean_map).float()
         self.up = _matrices(own, size)
         self.gram = [up.T @ up for up in self.up]

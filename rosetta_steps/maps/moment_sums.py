@@ -54,11 +54,14 @@ class MomentSums:
         step = max(1, CONVERTED_VALUES[self.device.type] // of_channel)
         for start in range(0, maps.shape[1], step):
             part = slice(start, start + step)
+            of_part = [total[part] for total in sums]
+            exact = torch.float32 if self.device.type == "cpu" else torch.float64
+            values = maps[:, part].to(exact).contiguous()
+            _add_extremes(values, *of_part[2:])
             if self.device.type == "cpu":
-                narrow = maps[:, part].float().contiguous().numpy()
-                _add(narrow, *(total[part].numpy() for total in sums))
+                _add(values.numpy(), *(total.numpy() for total in of_part[:2]))
             else:
-                _add_on_a_device(maps[:, part].double(), *(total[part] for total in sums))
+                _add_on_a_device(values, *of_part[:2])
 
     def merge(self, other: "MomentSums") -> None:
         """Add the sums of another object, over other images of the same layer."""
@@ -99,43 +102,50 @@ class MomentSums:
         return (sums.view(*sums.shape[:-1], y, x + 1)[..., :-1] / self.count).cpu().numpy()
 
 
+def _add_extremes(maps, minimum, maximum, nonfinite):
+    low, high = maps.amin((0, 2, 3)), maps.amax((0, 2, 3))
+    # Either is not finite where any value is not. A GPU would have to be waited for to ask it.
+    if maps.is_cuda or not (low.isfinite() & high.isfinite()).all():
+        nothing = maps.isnan()
+        low = maps.masked_fill(nothing, torch.inf).amin((0, 2, 3))
+        high = maps.masked_fill(nothing, -torch.inf).amax((0, 2, 3))
+        nonfinite += (~maps.isfinite()).sum((0, 2, 3))
+    minimum.copy_(torch.fmin(minimum, low))
+    maximum.copy_(torch.fmax(maximum, high))
+
+
 @numba.njit(nogil=True, cache=True)
-def _add(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+def _add(maps, map_sum, product_sum):
     # Compiled, because array operations would read and write the sums once for each product and
-    # image. Here a part of the sums stays in the cache while all images are added to it.
+    # image. Here a part of the sums stays in the cache while all images are added to it, four at a
+    # time, in their order.
     images, channels, height, width = maps.shape
     row = map_sum.shape[1] // height
-    flat = np.zeros((images, map_sum.shape[1] + row + 1))
-    low, high, bad = np.empty(width), np.empty(width), np.empty(width, np.int64)
+    flat = np.zeros((-(-images // 4) * 4, map_sum.shape[1] + row + 1))
     for channel in range(channels):
-        low[:], high[:], bad[:] = np.inf, -np.inf, 0
         for image in range(images):
             for y in range(height):
-                values = maps[image, channel, y]
-                flat[image, y * row : y * row + width] = values
-                for x in range(width):  # by column, so that iterations are independent
-                    low[x] = values[x] if values[x] < low[x] else low[x]
-                    high[x] = values[x] if values[x] > high[x] else high[x]
-                    bad[x] += 0 if values[x] - values[x] == 0 else 1
-        minimum[channel] = min(minimum[channel], low.min())
-        maximum[channel] = max(maximum[channel], high.max())
-        nonfinite[channel] += bad.sum()
+                flat[image, y * row : y * row + width] = maps[image, channel, y]
         for start in range(0, map_sum.shape[1], CACHED_VALUES):
             part = slice(start, min(start + CACHED_VALUES, map_sum.shape[1]))
-            for image in range(images):
-                here = flat[image, part]
+            for image in range(0, images, 4):
+                a, b = flat[image, part], flat[image + 1, part]
+                c, d = flat[image + 2, part], flat[image + 3, part]
                 total = map_sum[channel, part]
-                for i in range(len(here)):
-                    total[i] += here[i]
+                for i in range(len(a)):
+                    total[i] = total[i] + a[i] + b[i] + c[i] + d[i]
                 for index in range(len(NEIGHBOURS)):
                     step = NEIGHBOURS[index][0] * row + NEIGHBOURS[index][1]
-                    there = flat[image, part.start + step : part.stop + step]
+                    there = slice(part.start + step, part.stop + step)
+                    to_a, to_b = flat[image, there], flat[image + 1, there]
+                    to_c, to_d = flat[image + 2, there], flat[image + 3, there]
                     total = product_sum[channel, index, part]
-                    for i in range(len(here)):
-                        total[i] += here[i] * there[i]
+                    for i in range(len(a)):
+                        of_two = total[i] + a[i] * to_a[i] + b[i] * to_b[i]
+                        total[i] = of_two + c[i] * to_c[i] + d[i] * to_d[i]
 
 
-def _add_on_a_device(maps, map_sum, product_sum, minimum, maximum, nonfinite):
+def _add_on_a_device(maps, map_sum, product_sum):
     height, width = maps.shape[2:]
     row, values = width + 1, map_sum.shape[1]
     padded = maps.new_zeros(*maps.shape[:2], values + row + 1)
@@ -145,7 +155,3 @@ def _add_on_a_device(maps, map_sum, product_sum, minimum, maximum, nonfinite):
     for index, (down, right) in enumerate(NEIGHBOURS):
         step = down * row + right
         product_sum[:, index] += (here * padded[..., step : step + values]).sum(0)
-    nothing = maps.isnan()
-    minimum.copy_(torch.fmin(minimum, maps.masked_fill(nothing, torch.inf).amin((0, 2, 3))))
-    maximum.copy_(torch.fmax(maximum, maps.masked_fill(nothing, -torch.inf).amax((0, 2, 3))))
-    nonfinite += (~maps.isfinite()).sum((0, 2, 3))
