@@ -46,3 +46,20 @@ def test_the_help_of_a_step_imports_no_library_that_takes_seconds(step):
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (ended.returncode, ended.stderr.strip()) == (0, ""), ended.stderr
     assert ended.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "rosetta_steps.display.dictionary",
+        "rosetta_steps.display.figures",
+        "rosetta_steps.evidence.names",
+        "rosetta_steps.evidence.table",
+        "rosetta_steps.maps.matched",
+        "rosetta_steps.matching.best_buddies",
+        "rosetta_steps.matching.concepts",
+    ],
+)
+def test_what_computes_without_torch_does_not_import_it(module):
+    code = f"import sys, {module}\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from rosetta_steps.config.names import split_untrained
-from rosetta_steps.evidence.parts import PAIR
+from rosetta_steps.evidence.parts import PAIR, PartsOfPairs
 from rosetta_steps.evidence.survival import surviving_units
 from rosetta_steps.evidence.table import evidence_of
 from rosetta_steps.evidence.verdicts import TESTS, failed_badges, passed
@@ -52,7 +52,7 @@ def evidence_with(correlations: Path, neighbours: int) -> pd.DataFrame:
             f"{correlations.name}: of {int((rows < 0).sum())} pairs with K = {neighbours} "
             "there are no sums over images, which were taken with a smaller K. Mine with that K."
         )
-    return evidence_of(table, pairs, moments, sums.isel(pair=rows), neighbours)
+    return evidence_of(table, pairs, PartsOfPairs(moments), sums.isel(pair=rows), neighbours)
 
 
 def counts(evidence: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from rosetta_steps.display.reading import (
     unit_ranges,
 )
 
+FIRST_COMPARED = 16  # concepts; the first few are mostly as different as is asked for
 DISTINCT = 0.4  # correlation of two generator units below which their concepts look different
 
 
@@ -31,9 +32,14 @@ def choose_distinct(dictionary: Dictionary, count: int) -> list[Concept]:
         The chosen concepts in order of strength.
     """
     concepts = dictionary.concepts
-    similarity = unit_similarity(dictionary, concepts)
+    similarity = np.empty((0, 0))
     taken: list[int] = []
     for place in range(len(concepts)):
+        if len(taken) == count:
+            break
+        if place == len(similarity):
+            compared = concepts[: max(FIRST_COMPARED, 2 * place)]
+            similarity = unit_similarity(dictionary, compared)
         if all(similarity[place, other] < DISTINCT for other in taken):
             taken.append(place)
     others = [place for place in range(len(concepts)) if place not in taken]

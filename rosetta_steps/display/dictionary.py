@@ -149,10 +149,11 @@ def write_pictures(
     images = read_images(
         dictionary.samples, (example.image for chosen in examples.values() for example in chosen)
     )
+    greys = {}
     for index, image in images.items():
-        picture = heatmaps.to_bytes(heatmaps.resize_image(image, size))
-        _save(picture, folder / image_name(index))
-    greys = {i: heatmaps.grey_image(image, picture_size) for i, image in images.items()}
+        resized = heatmaps.resize_image(image, size)
+        _save(heatmaps.to_bytes(resized), folder / image_name(index))
+        greys[index] = resized @ heatmaps.LUMA
     units = {unit for concept in dictionary.concepts for unit in concept.units}
     ranges = unit_ranges(dictionary.moments, units)
     maps = read_maps(

@@ -5,6 +5,8 @@ A concept is represented by one generator unit and by that unit's strongest budd
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,6 +60,11 @@ class Concept:
     def units(self) -> tuple[Unit, ...]:
         """Generator unit and models' units, in the order of the columns of every figure."""
         return (self.generator_unit, *self.model_units)
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        """Rows of the members, with their columns as attributes."""
+        return list(self.members.itertuples(index=False))
 
     def of_models(self, places: Sequence[int]) -> "Concept":
         """Return the concept with the units of some models only, by their places in model_units."""
@@ -113,6 +120,12 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
     rows_of = table.groupby("concept", sort=True).indices
     strength = best.apply(lambda rows: correlation[rows.astype(int)]).mean(axis="columns")
     representative = strength.groupby("concept").idxmax()
+    units_of = table[unit].drop_duplicates()["concept"].value_counts()
+    # Looked up in dicts and lists: a look-up in a table takes as long as a thousand of these.
+    rows_of_unit = dict(zip(best.index, best.to_numpy(int).tolist(), strict=True))
+    unit_of_row = list(
+        map(Unit, table["model"].tolist(), table["layer"].tolist(), table["channel"].tolist())
+    )
     concepts = []
     for number, rows in rows_of.items():
         if number not in representative.index:
@@ -121,7 +134,7 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
                 f"{', '.join(models)}. Give the models that the table was mined with."
             )
         chosen = representative[number]
-        buddies = table.iloc[best.loc[chosen].astype(int)]
+        buddies = rows_of_unit[chosen]
         members = table.iloc[rows]
         concepts.append(
             Concept(
@@ -129,12 +142,10 @@ def choose_concepts(table: pd.DataFrame, models: Sequence[str]) -> list[Concept]
                 number=int(number),
                 strength=float(strength[chosen]),
                 generator_unit=Unit(members["generator"].iloc[0], chosen[1], int(chosen[2])),
-                model_units=tuple(
-                    Unit(b.model, b.layer, int(b.channel)) for b in buddies.itertuples()
-                ),
-                correlations=tuple(map(float, buddies["correlation"])),
+                model_units=tuple(unit_of_row[row] for row in buddies),
+                correlations=tuple(map(float, correlation[buddies])),
                 members=members,
-                generator_units=len(members[unit].drop_duplicates()),
+                generator_units=int(units_of[number]),
             )
         )
     return concepts

@@ -146,9 +146,11 @@ def blend(rgba: np.ndarray, grey: np.ndarray) -> np.ndarray:
         Array (..., rgb) uint8.
     """
     # The range of greys is narrowed, so that no highlight looks like a strong response.
-    ground = (0.12 + 0.7 * grey)[..., np.newaxis]
-    alpha = rgba[..., 3:]
-    return to_bytes(alpha * rgba[..., :3] + (1.0 - alpha) * ground)
+    ground = 0.12 + 0.7 * grey
+    alpha = rgba[..., 3]
+    below = (1.0 - alpha) * ground
+    # Colour by colour, because numpy is slow where the last axis has three values.
+    return np.stack([to_bytes(alpha * rgba[..., band] + below) for band in range(3)], axis=-1)
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:

@@ -201,7 +201,7 @@ def _section(
     """Return the section of one concept: heading, grid of heatmaps, table of its units."""
     files, verdicts = dictionary.files, dictionary.verdicts
     anchor = anchor_of(concept)
-    pairs = concept.members[["model", "layer", "channel"]].drop_duplicates()
+    pairs = {(row.model, row.layer, row.channel) for row in concept.rows}
     about = (
         f"rank {concept.number} · strength {concept.strength:.2f} · "
         f"{_count(concept.generator_units, 'unit')} of {escape(concept.generator_unit.model)} · "
@@ -313,7 +313,7 @@ def _members(dictionary: Dictionary, concept: Concept) -> str:
     named = {**SHOWN, "verdict": "tests passed"} if dictionary.evidence else {}
     heads = "".join(f"<th>{escape(name)}</th>" for name in named.values())
     rows = []
-    for row in concept.members.itertuples(index=False):
+    for row in concept.rows:
         pair = (
             Unit(row.generator, row.generator_layer, row.generator_channel),
             Unit(row.model, row.layer, row.channel),
@@ -344,7 +344,7 @@ def _number(value) -> str:
 def _search_words(concept: Concept) -> Iterable[str]:
     """Return the texts that the page's filter searches: id, rank, models, layers, layer:channel."""
     words = {f"concept-{concept.id}": None, f"rank-{concept.number}": None}
-    for row in concept.members.itertuples(index=False):
+    for row in concept.rows:
         words[f"{row.generator}:{row.generator_layer}:{row.generator_channel}"] = None
         words[f"{row.model}:{row.layer}:{row.channel}"] = None
     return words

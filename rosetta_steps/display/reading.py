@@ -4,7 +4,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -266,9 +266,14 @@ def _refuse_unknown_units(
 ) -> None:
     own = rows[["generator", "generator_layer", "generator_channel"]].drop_duplicates()
     others = rows[["model", "layer", "channel"]].drop_duplicates()
+
+    @cache
+    def channels(model: str, layer: str) -> int:
+        return _layer(moments, model, layer).sizes["channel"]
+
     for part in (own, others):
         for model, layer, channel in part.itertuples(index=False, name=None):
-            if channel >= _layer(moments, model, layer).sizes["channel"]:
+            if channel >= channels(model, layer):
                 raise UserError(
                     f"{table} names channel {channel} of {model}, {layer}, which has fewer: it is "
                     f"not of these models. Delete {manifest_path(table)}, and make it again."

@@ -13,8 +13,14 @@ from rosetta_steps.storage.manifests import manifest_path, refuse_other_models, 
 
 def sizes_in(moments: xr.DataTree) -> list[Size]:
     """Map sizes of a model's layers, each once, in the order of the forward pass."""
-    found = (size_of(layer.to_dataset()["mean_map"]) for layer in moments.children.values())
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(sizes_of_layers(moments).values()))
+
+
+def sizes_of_layers(moments: xr.DataTree) -> dict[str, Size]:
+    """Map size of each of a model's layers, in the order of the forward pass."""
+    return {
+        name: size_of(layer.to_dataset()["mean_map"]) for name, layer in moments.children.items()
+    }
 
 
 def sizes_of_comparison(own: Size, others: Iterable[Size]) -> list[Size]:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rosetta_steps.evidence.low_level import FEATURES
 from rosetta_steps.matching.tables import NAMES, write_table
 from rosetta_steps.storage.datasets import open_dataset, open_each
 from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
+from rosetta_steps.zoo.models.low_level_names import FEATURES
 
 KIND = "names"
 EXPLAINED = 0.5  # share of a unit's variance, at least

@@ -12,17 +12,18 @@ on average, when images are permuted and when the maps of each image are rolled 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rosetta_steps.evidence.compared import sizes_in, sizes_of_comparison, sizes_of_layers
 from rosetta_steps.maps.resampling import Size, comparison_size, size_of, upsampling
 from rosetta_steps.maps.statistics import mean_and_variance
 
 PAIR = ["layer_a", "channel_a", "layer_b", "channel_b"]
 LAYERS = ["layer_a", "layer_b"]
+PARTS = ["deviations", "where", "left"]
 
 
 def parts_of_variance(moments: xr.Dataset, size: Size) -> dict[str, np.ndarray]:
@@ -37,10 +38,7 @@ def parts_of_variance(moments: xr.Dataset, size: Size) -> dict[str, np.ndarray]:
         `mean_map` (channel, position) about the mean; float64, NaN for a unit that never varies.
     """
     mean, variance = mean_and_variance(moments, size)
-    mean_map = moments["mean_map"].values.astype(np.float64)
-    own = size_of(mean_map)
-    up_y, up_x = (upsampling(own[axis], size[axis]) for axis in (0, 1))
-    centred = (up_y @ mean_map @ up_x.T).reshape(len(mean), -1) - mean[:, None]
+    centred = _about_the_mean(moments["mean_map"].values, mean, size)
     return {
         "mean": mean,
         "variance": variance,
@@ -49,53 +47,106 @@ def parts_of_variance(moments: xr.Dataset, size: Size) -> dict[str, np.ndarray]:
     }
 
 
+def _about_the_mean(mean_maps: np.ndarray, mean: np.ndarray, size: Size) -> np.ndarray:
+    """Mean maps (unit, y, x) upsampled to a size, less their means there, (unit, position)."""
+    own = size_of(mean_maps)
+    mean_maps = mean_maps.astype(np.float64)
+    if own != size:
+        up_y, up_x = (upsampling(own[axis], size[axis]) for axis in (0, 1))
+        mean_maps = up_y @ mean_maps @ up_x.T
+    return mean_maps.reshape(len(mean), -1) - mean[:, None]
+
+
 def sizes_compared(moments: Sequence[xr.DataTree]) -> Callable[[str, str], Size]:
     """Function from a layer of each model to the size at which their units are compared."""
-
-    def compared(layer_a: str, layer_b: str) -> Size:
-        a, b = (
-            size_of(of_model[layer].to_dataset()["mean_map"])
-            for of_model, layer in zip(moments, (layer_a, layer_b), strict=True)
-        )
-        return comparison_size(a, b)
-
-    return compared
+    of_a, of_b = map(sizes_of_layers, moments)
+    return lambda layer_a, layer_b: comparison_size(of_a[layer_a], of_b[layer_b])
 
 
-def where_of_pairs(moments: Sequence[xr.DataTree], pairs: pd.DataFrame) -> pd.DataFrame:
-    """What moments say of pairs of units; no image is read.
+class _Layer:
+    """What is kept of a layer's moments, at each size at which its units are compared.
+
+    Args:
+        moments: Moments of the layer.
+        sizes: The sizes.
+    """
+
+    def __init__(self, moments: xr.Dataset, sizes: Sequence[Size]):
+        read = moments[["mean_map", "mean_product", "minimum", "maximum", "nonfinite"]].compute()
+        self._mean_maps = read["mean_map"].values
+        self._of_size = {size: mean_and_variance(read, size) for size in sizes}
+
+    def parts(self, channels: np.ndarray, size: Size) -> dict[str, np.ndarray]:
+        """`variance`, `where` and `mean_map` of some units, as parts_of_variance has them."""
+        mean, variance = self._of_size[size]
+        # Upsampled mean maps are large: they are those of the units asked for, and not kept.
+        units, places = np.unique(channels, return_inverse=True)
+        centred = _about_the_mean(self._mean_maps[units], mean[units], size)
+        where = np.square(centred).mean(1)
+        return {
+            "variance": variance[channels],
+            "where": where[places],
+            "mean_map": centred[places],
+        }
+
+
+class PartsOfPairs:
+    """What moments say of pairs of units of two models; no image is read.
+
+    Every layer's moments are read once, and every pair is computed once.
 
     Args:
         moments: Moments of both models; those of splits are not looked at.
-        pairs: layer_a, channel_a, layer_b, channel_b.
-
-    Returns:
-        In the order and with the index of the pairs: `deviations` (product of both standard
-        deviations), `where` (of r), `left` (product of the standard deviations that both units
-        have about their own mean maps); NaN where a unit never varies.
     """
-    compared = sizes_compared(moments)
 
-    @cache
-    def parts(side: str, layer: str, size: Size) -> dict[str, np.ndarray]:
-        return parts_of_variance(moments["ab".index(side)][layer].to_dataset(), size)
+    def __init__(self, moments: Sequence[xr.DataTree]):
+        self.moments = moments
+        self._compared = sizes_compared(moments)
+        self._layers: dict[tuple[int, str], _Layer] = {}
+        self._known = pd.DataFrame(
+            columns=PARTS, index=pd.MultiIndex.from_arrays([[]] * len(PAIR)), dtype=np.float64
+        )
 
-    found = pd.DataFrame(np.nan, pairs.index, ["deviations", "where", "left"])
-    for (layer_a, layer_b), group in pairs.groupby(LAYERS, sort=False):
-        size = compared(layer_a, layer_b)
-        sides = []
-        for side, layer in (("a", layer_a), ("b", layer_b)):
-            channels = group[f"channel_{side}"].to_numpy()
-            sides.append({k: v[channels] for k, v in parts(side, layer, size).items()})
-        a, b = sides
+    def of(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        """Parts of pairs of units.
+
+        Args:
+            pairs: layer_a, channel_a, layer_b, channel_b.
+
+        Returns:
+            In the order and with the index of the pairs: `deviations` (product of both standard
+            deviations), `where` (of r), `left` (product of the standard deviations that both units
+            have about their own mean maps); NaN where a unit never varies.
+        """
+        wanted = pd.MultiIndex.from_frame(pairs[PAIR])
+        new = pairs[~(wanted.isin(self._known.index) | wanted.duplicated())]
+        computed = [self._known]
+        for (layer_a, layer_b), group in new.groupby(LAYERS, sort=False):
+            computed.append(self._between(layer_a, layer_b, group))
+        self._known = pd.concat(computed)
+        return self._known.reindex(wanted).set_axis(pairs.index)
+
+    def _between(self, layer_a: str, layer_b: str, pairs: pd.DataFrame) -> pd.DataFrame:
+        """Parts of pairs of units of two layers, by their units."""
+        size = self._compared(layer_a, layer_b)
+        a = self._layer(0, layer_a).parts(pairs["channel_a"].to_numpy(), size)
+        b = self._layer(1, layer_b).parts(pairs["channel_b"].to_numpy(), size)
         deviations = np.sqrt(a["variance"] * b["variance"])
         with np.errstate(invalid="ignore", divide="ignore"):
             where = (a["mean_map"] * b["mean_map"]).mean(1) / deviations
         left = np.sqrt(
             np.maximum(a["variance"] - a["where"], 0) * np.maximum(b["variance"] - b["where"], 0)
         )
-        found.loc[group.index, :] = np.stack([deviations, where, left], 1)
-    return found
+        units = pd.MultiIndex.from_frame(pairs[PAIR])
+        return pd.DataFrame({"deviations": deviations, "where": where, "left": left}, units)
+
+    def _layer(self, side: int, name: str) -> _Layer:
+        if (side, name) not in self._layers:
+            of_layer = self.moments[side][name].to_dataset()
+            others = sizes_in(self.moments[1 - side])
+            sizes = sizes_of_comparison(size_of(of_layer["mean_map"]), others)
+            self._layers[side, name] = _Layer(of_layer, sizes)
+        return self._layers[side, name]
 
 
 def correlation_left(correlation: np.ndarray, of_pairs: pd.DataFrame) -> np.ndarray:
@@ -103,7 +154,7 @@ def correlation_left(correlation: np.ndarray, of_pairs: pd.DataFrame) -> np.ndar
 
     Args:
         correlation: r of each pair.
-        of_pairs: What where_of_pairs says of them.
+        of_pairs: What PartsOfPairs says of them.
     """
     covariance = (correlation - of_pairs["where"]) * of_pairs["deviations"]
     with np.errstate(invalid="ignore", divide="ignore"):

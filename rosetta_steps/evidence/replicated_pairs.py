@@ -17,7 +17,7 @@ import xarray as xr
 from rosetta_steps.correlation.similarities import MEAN, MEAN_MAP, Similarity, similarity_of
 from rosetta_steps.evidence.chance import decoy_stores
 from rosetta_steps.evidence.intervals import ImageSums
-from rosetta_steps.evidence.parts import PAIR, where_of_pairs
+from rosetta_steps.evidence.parts import PAIR, PartsOfPairs
 from rosetta_steps.evidence.settings import FEWEST_IMAGES
 from rosetta_steps.maps.resampling import size_of
 from rosetta_steps.maps.statistics import mean_and_variance
@@ -257,7 +257,7 @@ def where_share(mined: Mined) -> np.ndarray:
     r = mined.pairs["correlation"].to_numpy()
     if mined.similarity.about != MEAN:
         return np.full(len(r), 0.0 if mined.similarity.about == MEAN_MAP else np.nan)
-    where = where_of_pairs(mined.moments, mined.pairs)["where"].to_numpy()
+    where = PartsOfPairs(mined.moments).of(mined.pairs)["where"].to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(r > 0, where / r, np.nan)
 

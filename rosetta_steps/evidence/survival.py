@@ -26,8 +26,9 @@ def survival(evidence: Mapping[str, pd.DataFrame], dictionary: pd.DataFrame) -> 
         concepts.
     """
     rows = []
+    all_made = {model: tests_made(table) for model, table in evidence.items()}
     for test in TESTS:
-        made = {model: tests_made(table)[test.badge] for model, table in evidence.items()}
+        made = {model: of_tests[test.badge] for model, of_tests in all_made.items()}
         if not any(found.any() for found in made.values()):
             continue
         survives = {

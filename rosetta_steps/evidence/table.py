@@ -23,7 +23,7 @@ from rosetta_steps.evidence.agreement import unit_p_values
 from rosetta_steps.evidence.chance import decoy_stores, q_values
 from rosetta_steps.evidence.compared import open_covariances
 from rosetta_steps.evidence.intervals import ImageSums, interval, without_top_images
-from rosetta_steps.evidence.parts import PAIR, correlation_left, where_of_pairs
+from rosetta_steps.evidence.parts import PAIR, PartsOfPairs, correlation_left
 from rosetta_steps.evidence.settings import FEWEST_IMAGES, Evidence
 from rosetta_steps.evidence.untrained import excess, open_untrained
 from rosetta_steps.evidence.verdicts import failures, verdicts
@@ -104,11 +104,12 @@ def write_evidence(
     copies = open_untrained(correlations, untrained)
     sample_set = read_manifest(correlations)["sample_set"]
     of_layers = open_covariances(covariances, models, trees, sample_set) if covariances else None
-    decoys = decoys_of(table, trees, neighbours)
+    parts = PartsOfPairs(trees)
+    decoys = decoys_of(table, parts, neighbours)
     found = evidence_of(
         table,
         pairs,
-        trees,
+        parts,
         of_images,
         neighbours,
         decoys=decoys,
@@ -116,7 +117,7 @@ def write_evidence(
         settings=settings,
         covariances=of_layers,
     )
-    left = with_left(pairs, trees, similarity_of(table.attrs))
+    left = with_left(pairs, parts, similarity_of(table.attrs))
     units = unit_p_values(_units(table, "a"), left, decoys)
     for kind, of, path in (
         (KIND_OF_UNITS, units, table_of_units(output)),
@@ -128,7 +129,7 @@ def write_evidence(
 def evidence_of(
     correlations: xr.Dataset,
     pairs: pd.DataFrame,
-    moments: Sequence[xr.DataTree],
+    parts: PartsOfPairs,
     of_images: xr.Dataset,
     neighbours: int,
     *,
@@ -142,7 +143,7 @@ def evidence_of(
     Args:
         correlations: Correlations of both models, with or without decoys and splits.
         pairs: Their best buddies.
-        moments: Moments of both models.
+        parts: What the moments of both models say of their pairs.
         of_images: Sums over images of the pairs, in their order.
         neighbours: K.
         decoys: As `decoys_of` gives them; None has them computed.
@@ -154,7 +155,7 @@ def evidence_of(
     found[PAIR] = pairs[PAIR]
     if pairs.empty:
         return found
-    of_pairs = where_of_pairs(moments, pairs)
+    of_pairs = parts.of(pairs)
     r = pairs["correlation"].to_numpy()
     # Mined without mean maps, a table holds what is left of r, of which nothing is `where`.
     similarity = similarity_of(correlations.attrs)
@@ -168,7 +169,7 @@ def evidence_of(
     found["place"] = found["correlation"] - found["where"] - found["amount"]
     images = of_images.sizes["image"]
     if decoys is None:
-        decoys = decoys_of(correlations, moments, neighbours)
+        decoys = decoys_of(correlations, parts, neighbours)
     if decoys and len(pairs) * settings.level < 1:
         _leave_empty(
             f"{len(pairs)} pairs are too few for q to reach {settings.level}: "
@@ -177,7 +178,7 @@ def evidence_of(
         )
     elif decoys:
         found["q"] = q_values(r, [decoy["correlation"].to_numpy() for decoy in decoys])
-        left = with_left(pairs, moments, similarity)["left"].to_numpy()
+        left = with_left(pairs, parts, similarity)["left"].to_numpy()
         found["q_place"] = q_values(left, [decoy["left"].to_numpy() for decoy in decoys])
     found["held_out"] = _held_out(correlations, pairs, neighbours)
     if images >= FEWEST_IMAGES:
@@ -198,7 +199,7 @@ def evidence_of(
     found["top_positions"] = of_images["top_positions"].values
     found["partial_low_level"] = of_images["partial_low_level"].values
     if covariances is not None and similarity.about is not None:
-        columns = _spread(correlations, pairs, moments, covariances)
+        columns = _spread(correlations, pairs, parts.moments, covariances)
         found[list(columns)] = columns
     if untrained:
         found["untrained_excess"] = excess(correlations, pairs, untrained)
@@ -209,14 +210,12 @@ def evidence_of(
     return found
 
 
-def decoys_of(
-    correlations: xr.Dataset, moments: Sequence[xr.DataTree], neighbours: int
-) -> list[pd.DataFrame]:
+def decoys_of(correlations: xr.Dataset, parts: PartsOfPairs, neighbours: int) -> list[pd.DataFrame]:
     """Best buddies of every decoy, mined as the pairs are.
 
     Args:
         correlations: Correlations of both models.
-        moments: Moments of both models.
+        parts: What the moments of both models say of their pairs.
         neighbours: K.
 
     Returns:
@@ -233,22 +232,20 @@ def decoys_of(
         return []
     similarity = similarity_of(correlations.attrs)
     mined = [table_of(decoy, neighbours) for decoy in decoy_stores(correlations)]
-    return [with_left(pairs, moments, similarity) for pairs in mined]
+    return [with_left(pairs, parts, similarity) for pairs in mined]
 
 
-def with_left(
-    pairs: pd.DataFrame, moments: Sequence[xr.DataTree], similarity: Similarity
-) -> pd.DataFrame:
+def with_left(pairs: pd.DataFrame, parts: PartsOfPairs, similarity: Similarity) -> pd.DataFrame:
     """Pairs with a column `left`: what is left of their r without mean maps.
 
     Args:
         pairs: Units of both models and their correlation.
-        moments: Moments of both models.
+        parts: What the moments of both models say of their pairs.
         similarity: What was mined. Where it is no correlation about means, `left` is its value.
     """
     values = pairs["correlation"].to_numpy()
     if similarity.about == MEAN and len(pairs):
-        values = correlation_left(values, where_of_pairs(moments, pairs))
+        values = correlation_left(values, parts.of(pairs))
     return pairs.assign(left=values)
 
 

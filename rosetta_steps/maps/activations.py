@@ -52,9 +52,10 @@ def dump(
     provenance = provenance_of(stream, "activations", {}, identity)
     first, *others = groups_of_layers(stream, splits)
     sums = SumsOfLayers(stream, first, splits)
-    with ThreadPoolExecutor(torch.get_num_threads() if stream.device == "cpu" else 1) as pool:
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads if stream.device == "cpu" else 1) as pool:
         beside = partial(sums.submit, pool)
-        copy_maps(stream, images_per_shard, output, provenance, beside=beside)
+        copy_maps(stream, images_per_shard, output, provenance, threads=threads, beside=beside)
         layers = dict(sums.moments())
         del sums, beside  # memory for the others
         written = MapReader(output)

@@ -10,6 +10,8 @@ from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.errors import UserError
 
 if TYPE_CHECKING:  # it would import torch, which pages need not wait for
+    from torch import Tensor
+
     from rosetta_steps.maps.sources import MapSource
 
 
@@ -57,10 +59,14 @@ def planes(maps: "MapSource", layer: str, block: slice, places: Sequence[int]) -
     parts = []
     for chunk, members in groupby(places, lambda place: place // per_read):
         start = chunk * per_read
-        read = maps.read(layer, block, slice(start, start + per_read))
-        read = read if isinstance(read, np.ndarray) else read.cpu().numpy()
+        read = as_array(maps.read(layer, block, slice(start, start + per_read)))
         parts.append(read[:, [place - start for place in members]])
     return np.concatenate(parts, 1)
+
+
+def as_array(maps: "np.ndarray | Tensor") -> np.ndarray:
+    """Return maps that a source has read as an array in main memory."""
+    return maps if isinstance(maps, np.ndarray) else maps.cpu().numpy()
 
 
 def _channel_numbers(maps: "MapSource", layer: str) -> list[int]:

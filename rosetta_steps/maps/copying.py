@@ -5,18 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from rosetta_steps.maps.running import Stream
+from rosetta_steps.maps.channels import as_array
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.maps.store import MapWriter, bytes_of
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import Provenance
+
+if TYPE_CHECKING:  # torch takes two seconds to import, and a copy of stored maps needs none of it
+    from torch import Tensor
+
+    Maps = np.ndarray | Tensor
 
 # Maximum size of a block of maps for which the next block is read or computed while it is written.
 AHEAD_BYTES = 1e9
@@ -29,7 +33,8 @@ def copy_maps(
     provenance: Provenance,
     units: Mapping[str, Sequence[int]] | None = None,
     *,
-    beside: Callable[[slice, dict[str, Tensor]], list[Future[None]]] | None = None,
+    threads: int = 1,
+    beside: "Callable[[slice, Mapping[str, Maps]], list[Future[None]]] | None" = None,
 ) -> None:
     """Write the maps of a source into a store, block by block; blocks already on disk are kept.
 
@@ -40,6 +45,7 @@ def copy_maps(
         provenance: Origin of the store, recorded in its manifest.
         units: Channel numbers to keep of each layer; None keeps all. With a selection, layers
             without selected channels are left out and the others get a coordinate `channel`.
+        threads: That read and write layers at the same time.
         beside: Starts some other work on the maps of every block, in their order; it is waited for
             once they are written. Blocks already on disk are read for it.
 
@@ -64,7 +70,7 @@ def copy_maps(
         key=source.state["key"],
         provenance=provenance,
         channel_numbers=None if units is None else kept,
-        threads=torch.get_num_threads(),
+        threads=threads,
     )
     missing = writer.missing()
     refuse_what_does_not_fit(
@@ -73,34 +79,34 @@ def copy_maps(
         source.dtype,
         output,
     )
-    if missing and isinstance(source, Stream):
+    if missing and hasattr(source, "load"):  # a model that runs: its faults show before it does
         source.load()
     source.select_layers(kept)
     of_block = source.dtype.itemsize * images_per_shard * _values(source, kept)
     following = dict(zip_longest((block.start for block in missing), missing[1:]))
     title = f"maps of {source.attrs['model']}"
 
-    def read(block: slice) -> dict[str, Tensor]:
+    def read(block: slice) -> "dict[str, Maps]":
         found = layers.map(lambda name: _read(source, name, block, kept[name]), kept)
         return dict(zip(kept, found, strict=True))
 
     with (
-        ThreadPoolExecutor(torch.get_num_threads()) as layers,
+        ThreadPoolExecutor(threads) as layers,
         tqdm(total=source.images, desc=title, unit="image") as bar,
         ThreadPoolExecutor(1) as reader,
     ):
-        coming: Future[dict[str, Tensor]] | None = None
+        maps: Mapping[str, Maps]
+        coming: Future[dict[str, Maps]] | None = None
         for block in image_blocks(source.images, images_per_shard):
             if there := block.start not in following:
-                found = writer.read(block) if beside else {}
-                maps = {name: torch.from_numpy(values) for name, values in found.items()}
+                maps = writer.read(block) if beside else {}
             else:
                 maps = coming.result() if coming else read(block)
                 ahead = following[block.start] if of_block <= AHEAD_BYTES else None
                 coming = reader.submit(read, ahead) if ahead else None
             running = beside(block, maps) if beside else []
             if not there:
-                writer.write(block, {name: values.cpu().numpy() for name, values in maps.items()})
+                writer.write(block, {name: as_array(values) for name, values in maps.items()})
             for one in running:
                 one.result()
             bar.update(block.stop - block.start)
@@ -111,14 +117,14 @@ def _values(source: MapSource, layers) -> int:
     return sum(source.channels[name] * int(np.prod(source.sizes[name])) for name in layers)
 
 
-def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> Tensor:
+def _read(source: MapSource, layer: str, block: slice, channels: Sequence[int]) -> "Maps":
     if len(channels) == source.channels[layer]:
-        return torch.as_tensor(source.read(layer, block))
+        return source.read(layer, block)
     parts = [
-        torch.as_tensor(source.read(layer, block, run))[:, [n - run.start for n in numbers]]
+        as_array(source.read(layer, block, run)[:, [n - run.start for n in numbers]])
         for run, numbers in runs_of_channels(channels, source.channels_per_read(layer))
     ]
-    return torch.cat(parts, 1)
+    return np.concatenate(parts, 1)
 
 
 def runs_of_channels(channels: Sequence[int], per_read: int) -> Iterator[tuple[slice, list[int]]]:

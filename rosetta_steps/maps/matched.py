@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rosetta_steps.maps.copying import copy_maps
-from rosetta_steps.maps.sources import open_maps, prepare
+from rosetta_steps.maps.sources import is_stream, open_maps, prepare
 from rosetta_steps.matching.tables import read_best_buddies
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.manifests import Provenance, ingredients
@@ -20,6 +20,7 @@ def keep_matched(
     side: str,
     images_per_shard: int,
     output: Path,
+    threads: int = 1,
     identity: str | None = None,
 ) -> None:
     """Write the maps of the units that are in tables of best buddies.
@@ -32,6 +33,7 @@ def keep_matched(
         side: "a" or "b": on which side of them the model stands.
         images_per_shard: In a file.
         output: X.zarr to write.
+        threads: That read and write layers at the same time.
         identity: As Provenance has it.
 
     Raises:
@@ -45,7 +47,7 @@ def keep_matched(
     units = matched_units(tables, side)
     model, sample_set = source.attrs["model"], source.state["sample_set"]
     provenance = Provenance(KIND, [model], sample_set, made_of, identity)
-    copy_maps(source, images_per_shard, output, provenance, units)
+    copy_maps(source, images_per_shard, output, provenance, units, threads=threads)
 
 
 def matched_units(tables: Sequence[Path], side: str) -> Mapping[str, list[int]]:
@@ -65,12 +67,14 @@ def matched_units(tables: Sequence[Path], side: str) -> Mapping[str, list[int]]:
 
 def carry_out(a: argparse.Namespace) -> None:
     """Do what a command line asks for."""
-    prepare([a.maps], a.threads)
+    if is_stream(a.maps):  # stored maps are copied without torch
+        prepare([a.maps], a.threads)
     keep_matched(
         a.maps,
         a.buddies,
         side=a.side,
         images_per_shard=a.images_per_shard,
         output=a.output,
+        threads=a.threads,
         identity=a.identity,
     )

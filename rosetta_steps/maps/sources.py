@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
-from rosetta_steps.maps.running import Stream, key_of, read_stream
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.runtime.devices import lease
 from rosetta_steps.runtime.errors import StoreError
@@ -17,6 +15,10 @@ from rosetta_steps.storage.manifests import (
     step_that_writes,
 )
 from rosetta_steps.zoo.entries import find_entry
+
+# Only a model that runs needs torch, which takes two seconds to import.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MapSource(Protocol):
@@ -67,7 +69,7 @@ class MapSource(Protocol):
 
     def read(
         self, layer: str, block: slice, channels: slice = slice(None)
-    ) -> np.ndarray | torch.Tensor:
+    ) -> "np.ndarray | Tensor":
         """Return maps of a block of images, (image, channel, y, x), on `device`.
 
         Raises:
@@ -88,6 +90,8 @@ def prepare(maps: Iterable[Path], threads: int) -> None:
         threads: That torch may use.
     """
     lease(count=int(any(is_stream(path) for path in maps)))
+    import torch
+
     torch.set_num_threads(threads)
 
 
@@ -101,6 +105,10 @@ def open_maps(path: Path) -> MapSource:
     path = Path(path)
     if not is_stream(path):
         return MapReader(path)
+    import torch
+
+    from rosetta_steps.maps.running import Stream, key_of, read_stream
+
     state = read_stream(path)
     name, samples = state["attrs"]["model"], Path(state["attrs"]["samples"])
     if state["key"] != key_of(name, find_entry(name, state["zoo"]), samples):
@@ -115,5 +123,7 @@ def identity_of(path: Path) -> str:
     """Return a digest of everything the maps of a source depend on; "" if there is no source."""
     path = Path(path)
     if is_stream(path):
+        from rosetta_steps.maps.running import read_stream
+
         return read_stream(path)["digest"] if path.is_file() else ""
     return sha256_of(manifest_path(path)) if manifest_path(path).is_file() else ""

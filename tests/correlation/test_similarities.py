@@ -11,6 +11,7 @@ from rosetta_steps.correlation.similarities import SIMILARITIES, Similarity
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.correlation.verification import largest_difference
 from rosetta_steps.evidence.image_sums import sums_of
+from rosetta_steps.evidence.parts import PartsOfPairs
 from rosetta_steps.evidence.table import OF_CORRELATIONS, evidence_of
 from rosetta_steps.maps.moments import measure
 from rosetta_steps.maps.store import MapReader
@@ -69,7 +70,7 @@ def test_one_of_your_own_is_a_row(two_stores, tmp_path, cosine):
     images = xr.DataArray(np.zeros((10, 3, 4, 4), np.float32), dims=("image", "rgb", "y", "x"))
     trees = [open_tree(path) for path in moments]
     sums = sums_of([MapReader(path) for path in (a, b)], trees, pairs, images)
-    found = evidence_of(table, pairs, trees, sums, 2)
+    found = evidence_of(table, pairs, PartsOfPairs(trees), sums, 2)
     assert found[OF_CORRELATIONS].isna().all(axis=None), "these are parts of a correlation"
     assert found["held_out"].notna().any()
     assert_allclose(found["correlation"], pairs["correlation"])

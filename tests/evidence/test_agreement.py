@@ -2,8 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+from scipy.stats import false_discovery_control
 
 from rosetta_steps.evidence.agreement import (
+    discoveries,
     models_that_hold,
     partial_conjunction,
     unit_p_values,
@@ -67,3 +70,11 @@ def test_without_p_values_nothing_is_counted_and_without_best_buddies_nothing_ho
     assert models_that_hold([none, none]).tolist() == [0, 0]
     unknown = unit_p_values(ALL, pairs_of([0.5]), [])
     assert models_that_hold([]).empty and models_that_hold([none, unknown]).empty
+
+
+@pytest.mark.parametrize("level", [0.001, 0.05, 0.3])
+def test_discoveries_are_those_of_benjamini_and_hochberg(level):
+    random = np.random.default_rng(5)
+    p = np.concatenate([random.random(300), random.random(50) ** 6, [1.0, 0.0]])
+    assert discoveries(p, level) == (false_discovery_control(p) <= level).sum()
+    assert discoveries(np.ones(3), level) == discoveries(np.empty(0), level) == 0

@@ -5,7 +5,7 @@ import pytest
 from brute_force import run, upsample
 
 from rosetta_steps.evidence.all_pairs import means_of, parts_of, write_parts
-from rosetta_steps.evidence.parts import correlation_left, where_of_pairs
+from rosetta_steps.evidence.parts import PartsOfPairs, correlation_left
 from rosetta_steps.maps.resampling import comparison_size
 from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.runtime.errors import StoreError
@@ -43,7 +43,7 @@ def test_they_are_those_of_best_buddies(two_stores, tmp_path):
     trees = [open_tree(moments_of(path)) for path in (a, b)]
     found = parts_of(table, trees, means_of([open_maps(a), open_maps(b)], trees))
     pairs = found["where"].to_dataframe().reset_index()
-    of_pairs = where_of_pairs(trees, pairs)
+    of_pairs = PartsOfPairs(trees).of(pairs)
     np.testing.assert_allclose(pairs["where"], of_pairs["where"], atol=1e-6)
     r = table["correlation"].values.ravel()
     np.testing.assert_allclose(

@@ -8,7 +8,7 @@ from brute_force import run
 
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.intervals import ImageSums
-from rosetta_steps.evidence.parts import PAIR
+from rosetta_steps.evidence.parts import PAIR, PartsOfPairs
 from rosetta_steps.evidence.settings import Evidence
 from rosetta_steps.evidence.table import evidence_of, write_evidence
 from rosetta_steps.maps.moments import measure
@@ -44,18 +44,18 @@ def mined(tmp_path_factory):
 
 def test_too_few_images_leave_columns_empty_and_say_how_many_would_do(mined, capsys):
     _, _, table, pairs, moments, sums = mined
-    found = evidence_of(table, pairs, moments, sums, 2, settings=Evidence(level=0.2))
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums, 2, settings=Evidence(level=0.2))
     assert found[NUMBERS].notna().all(axis=None) and found["without_top_images"].isna().all()
     said = "24 images are too few to leave out the 10 most influential: 50 would do."
     assert said in capsys.readouterr().err
-    found = evidence_of(table, pairs, moments, sums.isel(image=slice(12)), 2)
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums.isel(image=slice(12)), 2)
     assert found["low"].isna().all()
     assert "12 images are too few to draw from again: 20 would do" in capsys.readouterr().err
 
 
 def test_too_few_pairs_for_q_to_reach_the_level_leave_it_empty(mined, capsys):
     _, _, table, pairs, moments, sums = mined
-    found = evidence_of(table, pairs, moments, sums, 2)
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums, 2)
     assert len(pairs) < 20 and found[["q", "q_place"]].isna().all(axis=None)
     assert f"{len(pairs)} pairs are too few for q to reach 0.05: 20 would do" in (
         capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_stores_of_another_sample_set_or_model_are_refused(mined, tmp_path):
 def test_decoys_that_can_move_few_images_give_no_q(mined, capsys):
     _, _, table, pairs, moments, sums = mined
     of_classes = table.assign_attrs(decoy_images_that_stay=20)
-    found = evidence_of(of_classes, pairs, moments, sums, 2)
+    found = evidence_of(of_classes, pairs, PartsOfPairs(moments), sums, 2)
     assert found[["q", "q_place"]].isna().all(axis=None)
     assert "decoys could move 4 of 24 images only" in capsys.readouterr().err
     assert not found["verdict"].str.contains("chance").any()
@@ -86,7 +86,7 @@ def test_decoys_that_can_move_few_images_give_no_q(mined, capsys):
 
 def test_held_out_is_r_on_the_half_that_did_not_choose_the_pair(mined):
     _, _, table, pairs, moments, sums = mined
-    found = evidence_of(table, pairs, moments, sums, 2)["held_out"]
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums, 2)["held_out"]
     halves = table["split_correlation"].values
     units = [
         {
@@ -118,7 +118,7 @@ def test_held_out_is_r_on_the_half_that_did_not_choose_the_pair(mined):
 def test_without_decoys_and_splits_their_columns_are_empty(mined):
     _, _, table, pairs, moments, sums = mined
     alone = table[["correlation"]]
-    found = evidence_of(alone, pairs, moments, sums, 2)
+    found = evidence_of(alone, pairs, PartsOfPairs(moments), sums, 2)
     assert found[["q", "q_place", "held_out"]].isna().all(axis=None)
 
 
@@ -130,7 +130,7 @@ def test_mined_without_mean_maps_nothing_of_r_is_where(mined, tmp_path):
     pairs = table_of(table, 2)
     shown = xr.DataArray(np.zeros((IMAGES, 3, 4, 4), np.float32), dims=("image", "rgb", "y", "x"))
     sums = sums_of([MapReader(store) for store in stores], moments, pairs, shown)
-    found = evidence_of(table, pairs, moments, sums, 2)
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums, 2)
     assert (found["where"] == 0).all()
     of_left = ImageSums.of(sums, "left").correlation()[0]
     np.testing.assert_allclose(of_left, found["correlation"], atol=1e-5)
@@ -143,14 +143,14 @@ def test_no_pair_gives_a_table_without_rows(mined, tmp_path):
     none = pairs.iloc[:0]
     sums = sums_of([MapReader(store) for store in stores], moments, none, shown)
     write_dataset(sums, tmp_path / "sums.zarr", made("image sums", "a", "b"))
-    found = evidence_of(table, none, moments, sums, 2)
+    found = evidence_of(table, none, PartsOfPairs(moments), sums, 2)
     write_table(found, tmp_path / "x.csv", made("evidence", "a", "b"))
     assert read_evidence(tmp_path / "x.csv").empty
 
 
 def test_a_table_keeps_what_it_says_and_what_it_does_not(mined, tmp_path):
     _, _, table, pairs, moments, sums = mined
-    found = evidence_of(table, pairs, moments, sums, 2)
+    found = evidence_of(table, pairs, PartsOfPairs(moments), sums, 2)
     write_table(found, tmp_path / "x.csv", made("evidence", "a", "b"))
     again = read_evidence(tmp_path / "x.csv", ["a", "b"])
     assert list(again["verdict"]) == list(found["verdict"])

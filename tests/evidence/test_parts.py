@@ -12,7 +12,7 @@ from brute_force import brute_force, upsample
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.intervals import ImageSums
 from rosetta_steps.evidence.low_level import FEATURES, features, resized
-from rosetta_steps.evidence.parts import correlation_left, where_of_pairs
+from rosetta_steps.evidence.parts import PartsOfPairs, correlation_left
 from rosetta_steps.maps.resampling import comparison_size, meeting_size, upsampling
 from rosetta_steps.maps.store import MapReader
 from rosetta_steps.storage.datasets import open_tree
@@ -47,7 +47,7 @@ def both_maps(pair, maps):
 
 def test_the_three_parts_are_those_of_their_formulas_and_sum_to_r(measured):
     pairs, maps, moments, sums, _ = measured
-    of_pairs = where_of_pairs(moments, pairs)
+    of_pairs = PartsOfPairs(moments).of(pairs)
     r = ImageSums.of(sums).correlation()[0]
     amount = ImageSums.of(sums).amount() / of_pairs["deviations"].to_numpy()
     for row, pair in enumerate(pairs.itertuples(index=False)):
@@ -68,9 +68,17 @@ def test_the_three_parts_are_those_of_their_formulas_and_sum_to_r(measured):
         assert r[row] - where - amount[row] == pytest.approx(place, abs=2e-6)
 
 
+def test_parts_of_pairs_do_not_depend_on_which_were_asked_for_before(measured):
+    pairs, _, moments, _, _ = measured
+    parts = PartsOfPairs(moments)
+    parts.of(pairs[1::3])
+    again = parts.of(pairs[::-1])
+    pd.testing.assert_frame_equal(again[::-1], PartsOfPairs(moments).of(pairs), check_exact=True)
+
+
 def test_what_is_left_is_the_correlation_without_both_mean_maps(measured):
     pairs, maps, moments, sums, _ = measured
-    left = correlation_left(ImageSums.of(sums).correlation()[0], where_of_pairs(moments, pairs))
+    left = correlation_left(ImageSums.of(sums).correlation()[0], PartsOfPairs(moments).of(pairs))
     for row, pair in enumerate(pairs.itertuples(index=False)):
         a, b = both_maps(pair, maps)
         expected = np.corrcoef((a - a.mean(0)).ravel(), (b - b.mean(0)).ravel())[0, 1]

@@ -9,6 +9,7 @@ from brute_force import run
 from rosetta_steps.evidence import covariances
 from rosetta_steps.evidence.image_sums import sums_of
 from rosetta_steps.evidence.low_level import FEATURES, features, resized
+from rosetta_steps.evidence.parts import PartsOfPairs
 from rosetta_steps.evidence.table import evidence_of
 from rosetta_steps.maps.moments import measure
 from rosetta_steps.maps.store import MapReader
@@ -115,7 +116,9 @@ def judged(tmp_path_factory):
     shown = xr.DataArray(images, dims=("image", "rgb", "y", "x"))
     sums = sums_of([MapReader(store) for store in stores], moments, pairs, shown)
     of_layers = open_tree(within)
-    found = evidence_of(table, pairs, moments, sums, NEIGHBOURS, covariances=of_layers)
+    found = evidence_of(
+        table, pairs, PartsOfPairs(moments), sums, NEIGHBOURS, covariances=of_layers
+    )
     # Two low-level units share their feature, whichever they are; others are planted one by one.
     same = (found["layer_a"] == found["layer_b"]) & (
         (found["channel_a"] == found["channel_b"])

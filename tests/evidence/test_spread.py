@@ -11,6 +11,7 @@ from rosetta_steps.correlation.similarities import SIMILARITIES
 from rosetta_steps.evidence.compared import open_covariances
 from rosetta_steps.evidence.covariances import measure
 from rosetta_steps.evidence.image_sums import sums_of
+from rosetta_steps.evidence.parts import PartsOfPairs
 from rosetta_steps.evidence.spread import (
     PENALTIES,
     Units,
@@ -150,7 +151,12 @@ def test_columns_stay_empty_where_correlations_say_too_little(mined, capsys):
 
     def evidence(correlations, covariances=mined.covariances):
         return evidence_of(
-            correlations, pairs, mined.moments, sums, NEIGHBOURS, covariances=covariances
+            correlations,
+            pairs,
+            PartsOfPairs(mined.moments),
+            sums,
+            NEIGHBOURS,
+            covariances=covariances,
         )
 
     columns = ["rotation_excess", "one_unit_share"]

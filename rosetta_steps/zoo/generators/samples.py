@@ -10,7 +10,6 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.generators.classes import class_names, labels
 from rosetta_steps.zoo.generators.latents import SEEDS, latent
-from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.protocols import ImageGenerator
 
 IMAGES_PER_BLOCK = 32
@@ -66,8 +65,8 @@ def samples_of(
         names = class_names(entry)
         shown["label"] = (("image",), indices, {"long_name": "class index"})
         attrs["classes"] = {str(i): names[i] for i in np.unique(indices)} if names else {}
-    found = load(name, entry).layers()  # meta device: a pass costs almost nothing
-    blocks = image_blocks(images, images_at_once(found, [], IMAGES_PER_BLOCK))
+    # One more image costs less than a pass without values, for which torch imports its compiler.
+    blocks = image_blocks(images, images_at_once(generator.layers(), [], IMAGES_PER_BLOCK))
     made = []
     with (
         torch.inference_mode(),

@@ -12,24 +12,12 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.models.architecture import read_architecture
+from rosetta_steps.zoo.models.low_level_names import FEATURES, SCALES
 from rosetta_steps.zoo.models.preprocessing import preprocessing_of
 from rosetta_steps.zoo.models.torch_models import Model
 from rosetta_steps.zoo.protocols import ImageModel
 
-SCALES = (1, 2, 4)  # of contrast and edges: pixels by which images are averaged before
-ORIENTATIONS = ("horizontal", "falling", "vertical", "rising")  # of the lines that respond
-FEATURES = (
-    "luminance",
-    "red_green",
-    "yellow_blue",
-    "saturation",
-    *(f"contrast_{scale}" for scale in SCALES),
-    *(f"edges_{scale}" for scale in SCALES),
-    *(f"lines_{orientation}" for orientation in ORIENTATIONS),
-    "x",
-    "y",
-    "radius",
-)
+__all__ = ["FEATURES", "features", "load"]  # the names are of low_level_names, for its importers
 
 
 def features(images: Tensor) -> Tensor:
