@@ -111,6 +111,8 @@ class Model:
         """A session that gives tensors besides the outputs of a model, which is left as it was."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its threads sleep between nodes, as others write the maps meanwhile (runtime.at_start).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = FATAL
         if not optimised:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
