@@ -26,7 +26,7 @@ from rosetta_steps.runtime.environment import version_of
 from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.storage.datasets import open_dataset, open_each, open_tree
 from rosetta_steps.storage.files import whole_file
-from rosetta_steps.storage.revisions import code_of
+from rosetta_steps.storage.revisions import code_of_package
 
 PACKAGES = ("torch", "numpy", "zarr", "distributed")
 
@@ -151,7 +151,7 @@ class Job:
 def software() -> tuple[str, ...]:
     """Return the versions that a result depends on: Python, packages, and this package's code."""
     versions = map(version_of, PACKAGES)
-    own = f"rosetta_steps {code_of('correlation.step')}"
+    own = f"rosetta_steps {code_of_package()}"
     return (f"Python {platform.python_version()}", *versions, own)
 
 

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from rosetta_steps.runtime.errors import UserError, run
+from rosetta_steps.storage.digests import digest_of_files
 from rosetta_steps.storage.files import whole_file
 
 PACKAGE = Path(__file__).parents[1]
@@ -50,14 +51,14 @@ def revision(step: str) -> int:
     return steps[step]
 
 
-def code_of(step: str) -> str:
-    """Return a digest of all code that a step runs, by which two processes compare their versions.
+@cache
+def code_of_package(package: Path = PACKAGE) -> str:
+    """Return a digest of the package's source files, by which two processes compare their versions.
 
     Args:
-        step: Name of its module, as in `revision`.
+        package: Folder of the package.
     """
-    code, _ = _code_of_steps([step], PACKAGE)
-    return hashlib.sha256(repr(sorted(code.items())).encode()).hexdigest()[:12]
+    return digest_of_files(package, sorted(package.rglob("*.py")))[:12]
 
 
 def changes(file: Path = FILE, package: Path = PACKAGE) -> dict[str, list[str]]:
