@@ -12,8 +12,6 @@ MOST = 5
 EXEMPT = {
     "evidence.kernels:multiply": "a numba kernel, which takes no keywords",
     "evidence.kernels:sum_units": "a numba kernel, which takes no keywords",
-    "maps.moment_sums:_add": "a numba kernel, which takes no keywords",
-    "maps.moment_sums:_add_on_a_device": "stands in for that kernel on a GPU",
     "zoo.checkpoints.stand_ins:_tensor_v3": "torch's, called by a pickle",
     "zoo.weights:_HttpsOnly.redirect_request": "urllib's",
 }

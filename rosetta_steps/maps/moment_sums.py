@@ -42,9 +42,11 @@ class MomentSums:
         Images are counted when channel 0 is added.
 
         Args:
-            activation: Maps (image, channel, y, x), float16 or float32.
+            activation: Maps (image, channel, y, x), float16 or float32; of no image, too.
             first: Channel number of the first channel in `activation`.
         """
+        if not len(activation):
+            return
         self.count += len(activation) if first == 0 else 0
         maps = torch.as_tensor(activation).to(self.device)
         of_channel = max(1, maps[:, :1].numel())

@@ -41,6 +41,13 @@ def test_images_are_added_in_their_order_whatever_their_number(maps, images):
     assert not found["nonfinite"].any()
 
 
+def test_no_image_adds_nothing(maps):
+    sums = MomentSums(2, SIZE)
+    for part in (maps[:0], maps, maps[:0]):
+        sums.add(part)
+    assert sums.dataset().equals(summed(maps))
+
+
 def test_values_that_are_not_finite_are_counted_and_nan_is_no_extreme(maps):
     maps[4, 0, 1, 1], maps[5, 0, 0, 2], maps[6, 0, 3, 0] = torch.nan, torch.inf, torch.nan
     found = summed(maps)

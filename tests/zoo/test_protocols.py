@@ -14,7 +14,7 @@ from rosetta_steps.maps.sources import open_maps
 from rosetta_steps.maps.streams import write_stream
 from rosetta_steps.testing import check_source, entry_of, made
 from rosetta_steps.zoo import proof
-from rosetta_steps.zoo.generators import samples, sampling
+from rosetta_steps.zoo.generators import sampling
 from rosetta_steps.zoo.hooks import Layer
 from rosetta_steps.zoo.models.preprocessing import Preprocessing
 
@@ -76,7 +76,7 @@ def zoo(tmp_path, monkeypatch):
         for name, role in (("waves", "generator"), ("bright", "model"))
     }
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(entries))
-    for module in (sampling, samples, running, proof):
+    for module in (sampling, running, proof):
         monkeypatch.setattr(
             module, "load", lambda name, *_: {"waves": Waves, "bright": Bright}[name]()
         )
