@@ -182,9 +182,9 @@ class Group:
         sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
         high = torch.stack([units.layer.high_at(self.meeting) for units in self.units]).any(0)
         places = high.flatten(1).nonzero().numpy()
+        image, position = places.T
         at_places = [
-            (of - mean[:, None])[:, places[:, 0], places[:, 1]]
-            for of, mean in ((a, mean_a), (b, mean_b))
+            of[:, image, position] - mean[:, position] for of, mean in ((a, mean_a), (b, mean_b))
         ]
         self.high += np.einsum("pk,pk->p", at_places[0][rows_a], at_places[1][rows_b])
         of_a, of_b = (of.reshape(*of.shape[:2], *self.meeting) for of in (a, b))

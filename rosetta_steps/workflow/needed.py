@@ -1,4 +1,4 @@
-"""What rules ask for: GPUs, memory and minutes of a job.
+"""What rules ask for: cores, GPUs, memory and minutes of a job.
 
 On one machine these are bounds that `--resources` may set; on Slurm they are what a job is
 submitted with. For the second try of a job twice as much is asked, for the third three times.
@@ -11,6 +11,8 @@ from typing import Any
 
 from rosetta_steps.config.names import split_untrained
 from rosetta_steps.correlation.settings import SLURM
+from rosetta_steps.runtime.budgets import available_bytes
+from rosetta_steps.runtime.devices import installed_devices
 from rosetta_steps.runtime.needs import (
     MINUTES,
     OF_A_GPU_WORKER,
@@ -33,19 +35,54 @@ class Needs:
 
     Args:
         rules: What the rules of the config take.
+        cores: Cores of all jobs together.
+        here: Whether the jobs run on this machine, side by side.
 
     Attributes:
         most: Megabytes and minutes that a job may ask for at most, however often it was tried.
+        on_a_gpu: Whether jobs ask for GPUs.
     """
 
-    def __init__(self, rules: Rules):
-        self.rules, self.config = rules, rules.config
+    def __init__(self, rules: Rules, cores: int = 1, *, here: bool = False):
+        self.rules, self.config, self.all_cores, self.here = rules, rules.config, cores, here
         self.most: tuple[float, float] = (math.inf, math.inf)
+        devices = installed_devices()
+        self.on_a_gpu = self.config.get("device", "auto") != "cpu" and (devices > 0 or not here)
+        self.devices = max(1, devices) if self.on_a_gpu else 1
 
-    @property
-    def on_a_gpu(self) -> bool:
-        """Whether jobs ask for GPUs."""
-        return self.config.get("device", "auto") != "cpu"
+    def cores(self, devices: int = 1) -> int:
+        """Cores of a heavy job: all, shared where several devices run jobs side by side.
+
+        Args:
+            devices: That the job takes.
+        """
+        return max(1, self.all_cores * min(devices, self.devices) // self.devices)
+
+    def cores_beside(self, step: str) -> Callable[[Any], int]:
+        """Cores of a job that leaves half of them to another, as a function of its wildcards.
+
+        On a machine without a GPU that has the memory for two, where the step is to be done for
+        several models: while one starts or waits, the other computes, and fewer threads wait for
+        each other less.
+
+        Args:
+            step: As `memory` has it.
+        """
+        devices = self.config["correlation"]["gpus"] if step == "correlation" else 1
+        kind = "correlations" if step == "correlation" else step
+
+        def cores(wildcards: Any) -> int:
+            if step == "correlation" and self.workers_apart:
+                return 1
+            whole = self.cores(devices)
+            half = max(1, whole // 2)
+            if self.on_a_gpu or not self.here:
+                return whole
+            megabytes = 2 * self.memory(step)(wildcards, attempt=1, threads=half)
+            fits = 1e6 * megabytes <= available_bytes()
+            return half if fits and self.rules.several_stale(kind, wildcards.sample_set) else whole
+
+        return cores
 
     @property
     def workers_apart(self) -> bool:

@@ -9,6 +9,7 @@ shows in itself, and is made again (`stale`).
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from rosetta_steps.labelling.settings import OF_A_VERDICT
@@ -85,6 +86,7 @@ class Recipes(Chosen):
         super().__init__(config)
         self._identities: dict[Node, str] = {}
         self._models: dict[str, list] = {}
+        self._several: dict[tuple[str, str], bool] = {}
 
     def identity(self, kind: str, wildcards: Mapping[str, str]) -> str:
         """What an artefact follows from, in twelve hexadecimal digits.
@@ -109,15 +111,25 @@ class Recipes(Chosen):
             The files that have to be made, whatever is newer than what: of stores and tables, their
             manifests. Nothing of targets that are not known here.
         """
-        found = set()
-        for node in self.chain(targets):
-            file = file_of(node)
-            artefact = file.removesuffix(MANIFEST)
-            recorded = identity_recorded(Path(artefact))
-            lost = artefact.endswith(".csv") and not Path(artefact).is_file()
-            if lost or recorded != self._identity(node):
-                found.add(file)
-        return found
+        return {file_of(node) for node in self.chain(targets) if self._is_stale(node)}
+
+    def several_stale(self, kind: str, name: str) -> bool:
+        """Whether an artefact is to be made for two or more models beside the first of a set.
+
+        Args:
+            kind: One of FILES: of a model, or of the first with another.
+            name: Of the sample set.
+        """
+        if (kind, name) not in self._several:
+            of_pair = (self.first_of(name),) if "{a}" in FILES[kind] else ()
+            nodes = ((kind, name, *of_pair, other) for other in self.others_of(name))
+            self._several[kind, name] = len(list(islice(filter(self._is_stale, nodes), 2))) == 2
+        return self._several[kind, name]
+
+    def _is_stale(self, node: Node) -> bool:
+        artefact = file_of(node).removesuffix(MANIFEST)
+        lost = artefact.endswith(".csv") and not Path(artefact).is_file()
+        return lost or identity_recorded(Path(artefact)) != self._identity(node)
 
     def chain(self, targets: Iterable[str]) -> set[Node]:
         """All artefacts on the way to some targets; none where a target is not known here."""

@@ -28,7 +28,7 @@ rule activations:
     wildcard_constraints:
         sample_set=RULES.sets_that_store("all"),
         model=DUMPED,
-    threads: cores_of_devices()
+    threads: NEEDS.cores_beside("activations")
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("activations"),
@@ -66,7 +66,7 @@ rule streams:
         "benchmarks/streams/{sample_set}/{model}.tsv"
     wildcard_constraints:
         sample_set=RULES.sets_that_stream(),
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("streams"),
@@ -93,7 +93,7 @@ rule moments:
         "benchmarks/moments/{sample_set}/{model}.tsv"
     wildcard_constraints:
         sample_set=RULES.sets_that_stream(),
-    threads: cores_of_devices()
+    threads: NEEDS.cores_beside("moments")
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("moments"),

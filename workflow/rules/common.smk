@@ -2,7 +2,6 @@
 
 from snakemake.exceptions import WorkflowError
 
-from rosetta_steps.runtime.devices import installed_devices
 from rosetta_steps.workflow.checking import Checked, settled
 from rosetta_steps.maps.settings import MATCHED
 from rosetta_steps.workflow.needed import Needs
@@ -32,7 +31,7 @@ except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 RULES = Rules(config, CHECKED)
-NEEDS = Needs(RULES)
+NEEDS = Needs(RULES, workflow.cores, here=workflow.local_exec and workflow.is_main_process)
 
 
 def identity(kind):
@@ -46,9 +45,3 @@ def stale(targets):
         return RULES.stale(targets)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-
-
-def cores_of_devices(count=1):
-    """Threads of a heavy job: all cores, shared where several devices run jobs side by side."""
-    installed = max(1, installed_devices()) if NEEDS.on_a_gpu else 1
-    return max(1, workflow.cores * min(count, installed) // installed)

@@ -21,7 +21,7 @@ rule correlation:
         "logs/correlation/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/correlation/{sample_set}/{a}--{b}.tsv"
-    threads: 1 if NEEDS.workers_apart else cores_of_devices(config["correlation"]["gpus"])
+    threads: NEEDS.cores_beside("correlation")
     resources:  # no parameters, because the result does not depend on them
         gpu=NEEDS.gpus(0 if NEEDS.workers_apart else config["correlation"]["gpus"]),
         mem_mb=NEEDS.memory("correlation"),

@@ -23,7 +23,7 @@ rule edit:
         "logs/edit/{edit}.log",
     benchmark:
         "benchmarks/edit/{edit}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),

@@ -29,7 +29,7 @@ rule image_sums:
         "logs/image_sums/{sample_set}/{a}--{b}.log",
     benchmark:
         "benchmarks/image_sums/{sample_set}/{a}--{b}.tsv"
-    threads: max(1, workflow.cores // 2)  # one starts while another computes
+    threads: NEEDS.cores_beside("image_sums")
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs(w.sample_set))),
         mem_mb=NEEDS.memory("image_sums"),

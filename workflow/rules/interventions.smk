@@ -20,7 +20,7 @@ rule intervention:
         "logs/intervention/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/intervention/{sample_set}/{model}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("intervention"),

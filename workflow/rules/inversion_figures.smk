@@ -26,7 +26,7 @@ rule visualise:
         "logs/visualise/{sample_set}.log",
     benchmark:
         "benchmarks/visualise/{sample_set}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
@@ -126,7 +126,7 @@ rule figure_of_maps:
         "benchmarks/figure_of_maps/{inversion}/{figure}.tsv"
     wildcard_constraints:
         figure="figure4|figure5|figure6",
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),
@@ -169,7 +169,7 @@ rule animation:
         "logs/animation/{inversion}.log",
     benchmark:
         "benchmarks/animation/{inversion}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),

@@ -20,7 +20,7 @@ rule invert:
         "logs/invert/{inversion}/{arm}.log",
     benchmark:
         "benchmarks/invert/{inversion}/{arm}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("inversion"),

@@ -43,7 +43,7 @@ rule word_scores:
         "logs/word_scores/{sample_set}.log",
     benchmark:
         "benchmarks/word_scores/{sample_set}.tsv"
-    threads: cores_of_devices()
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("word_scores"),
