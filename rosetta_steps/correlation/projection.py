@@ -6,7 +6,7 @@ Shape suffixes: U units, B images of a block, Y and X positions, M positions whe
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import scipy.sparse
@@ -20,7 +20,7 @@ from rosetta_steps.maps.resampling import Size, upsampling
 SMALL_MAP = {"cpu": 64, "cuda": 256}
 # Bytes of maps that are projected together: on a CPU few enough that intermediate results stay in
 # the cache; on a GPU a whole run.
-TOGETHER_BYTES = {"cpu": 2**22, "cuda": 2**29}
+TOGETHER_BYTES = {"cpu": 2**21, "cuda": 2**29}
 
 with warnings.catch_warnings():
     # torch warns once in a process of its beta. Pieces may run in threads, which share one filter
@@ -67,15 +67,13 @@ class Projection:
         self.rows: Rows | None = None
         self.place: dict[Size, slice] = {}
         self.columns: dict[Size, Tensor] = {}
-        self.where: dict[int, slice] = {}
         if axes and math.prod(size) <= SMALL_MAP[torch.device(memory.kind["device"]).type]:
             self.both = torch.cat([torch.kron(*matrices) for matrices in axes.values()], 1)
             self.place = _one_after_the_other({meeting: math.prod(meeting) for meeting in axes})
         elif axes:
             self.columns = {meeting: columns for meeting, (_, columns) in axes.items()}
             rows = {m[0]: weights.T for m, (weights, _) in axes.items() if m[0] < size[0]}
-            self.rows = Rows(torch.cat(list(rows.values())), size[1]) if rows else None
-            self.where = _one_after_the_other({positions: positions for positions in rows})
+            self.rows = Rows(rows, size[1]) if rows else None
 
     def __call__(self, maps_UBYX: Tensor) -> dict[Size, Tensor]:
         """Project maps (U, B, Y, X) to a matrix (U, B M) for each meeting size."""
@@ -98,14 +96,15 @@ class Projection:
         return {meeting: matrix.view(units, -1) for meeting, matrix in found.items()}
 
     def _each_axis(self, maps_NYX: Tensor, into: dict[Size, Tensor]) -> None:
-        short = None if self.rows is None else self.rows(maps_NYX, self.memory)
+        short = {self.size[0]: maps_NYX}
+        if self.rows is not None:
+            short |= self.rows(maps_NYX, self.memory)
         for meeting, columns in self.columns.items():
-            part = maps_NYX
-            if meeting[0] != self.size[0]:
-                assert short is not None, "rows are projected wherever sizes differ along y"
-                part = short[:, self.where[meeting[0]]]
+            part = short[meeting[0]]
             if meeting[1] == self.size[1]:
                 into[meeting].copy_(part)
+            elif part.is_contiguous():  # one large product is faster than one for each map
+                torch.mm(part.flatten(0, 1), columns, out=into[meeting].flatten(0, 1))
             else:
                 torch.matmul(part, columns, out=into[meeting])
 
@@ -119,55 +118,52 @@ class Rows:
     """Projection of maps along y to all meeting sizes at once.
 
     A position of a map contributes to at most two positions of each size, so that nearly all
-    weights are 0. On a CPU they form a sparse block-diagonal matrix with one block for each map; on
-    a GPU they form a dense matrix.
+    weights are 0. On a CPU they form a sparse matrix, whose rows are those of all maps for one size
+    after the other; on a GPU they form a dense one.
 
     Args:
-        weights: Weights (position of the result, position of the map).
+        weights: For each number of positions of a result, weights (position of the result, position
+            of the map).
         width: Width of the maps.
 
     Attributes:
         together: Maximum number of maps in a call.
     """
 
-    def __init__(self, weights: Tensor, width: int):
-        self.weights = weights
-        bytes_a_map = weights.shape[1] * width * weights.itemsize
-        self.together = max(1, TOGETHER_BYTES[weights.device.type] // bytes_a_map)
-        sparse = weights.device.type == "cpu"
-        self.diagonal = block_diagonal(weights, self.together) if sparse else None
+    def __init__(self, weights: dict[int, Tensor], width: int):
+        self.weights, self.all_weights = weights, torch.cat(list(weights.values()))
+        device = self.all_weights.device.type
+        bytes_a_map = self.all_weights.shape[1] * width * self.all_weights.itemsize
+        self.together = max(1, TOGETHER_BYTES[device] // bytes_a_map)
+        self.sparse = device == "cpu"
+        self._of_maps: dict[int, Tensor] = {}
 
-    def __call__(self, maps_NYX: Tensor, memory: Memory) -> Tensor:
-        """Project maps (map, y, x), at most `together`, to (map, position, x).
+    def __call__(self, maps_NYX: Tensor, memory: Memory) -> dict[int, Tensor]:
+        """Project maps (map, y, x), at most `together`, to (map, position, x) for each size.
 
-        The result is overwritten by the next call.
+        The results are overwritten by the next call.
         """
         maps, _, width = maps_NYX.shape
-        short = memory.get("short", (maps, len(self.weights), width))
-        if self.diagonal is None:
-            return torch.matmul(self.weights, maps_NYX, out=short)
-        diagonal = first_blocks(self.diagonal, maps, self.together)
-        rows = short.flatten(0, 1)
-        torch.addmm(rows, diagonal, maps_NYX.flatten(0, 1), beta=0, out=rows)
-        return short
+        if not self.sparse:
+            short = memory.get("short", (maps, len(self.all_weights), width))
+            torch.matmul(self.all_weights, maps_NYX, out=short)
+            places = _one_after_the_other({size: size for size in self.weights})
+            return {size: short[:, place] for size, place in places.items()}
+        if maps not in self._of_maps:
+            self._of_maps[maps] = repeated(self.weights.values(), maps)
+        rows = memory.get("short", (maps * len(self.all_weights), width))
+        torch.addmm(rows, self._of_maps[maps], maps_NYX.flatten(0, 1), beta=0, out=rows)
+        parts = rows.split([maps * size for size in self.weights])
+        found = zip(self.weights, parts, strict=True)
+        return {size: part.view(maps, size, width) for size, part in found}
 
 
-def block_diagonal(matrix: Tensor, count: int) -> Tensor:
-    """Return a sparse CSR matrix with `count` copies of a matrix on its diagonal."""
-    once = scipy.sparse.csr_array(matrix.numpy())
-    whole = scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=once.dtype), once, format="csr")
+def repeated(matrices: Iterable[Tensor], count: int) -> Tensor:
+    """Return a sparse CSR matrix: for each matrix a block-diagonal one of `count` copies of it."""
+    blocks = [
+        scipy.sparse.kron(scipy.sparse.eye_array(count, dtype=m.dtype), m, format="csr")
+        for m in (scipy.sparse.csr_array(matrix.numpy()) for matrix in matrices)
+    ]
+    whole = scipy.sparse.vstack(blocks, format="csr")
     starts, columns, values = map(torch.from_numpy, (whole.indptr, whole.indices, whole.data))
     return torch.sparse_csr_tensor(starts, columns, values, whole.shape, check_invariants=True)
-
-
-def first_blocks(diagonal: Tensor, count: int, of: int) -> Tensor:
-    """Return a view of the first `count` of the `of` equal blocks of a block-diagonal matrix."""
-    assert count <= of, (count, of)  # torch checks no invariants below
-    height, width, values = (n // of * count for n in (*diagonal.shape, diagonal.values().numel()))
-    return torch.sparse_csr_tensor(
-        diagonal.crow_indices()[: height + 1],
-        diagonal.col_indices()[:values],
-        diagonal.values()[:values],
-        (height, width),
-        check_invariants=False,
-    )

@@ -84,7 +84,7 @@ def test_projections_are_the_adjoint_of_the_upsampling(
     meetings = [size, (3, 4), (4, min(4, size[1])), (size[0], 3), (2, size[1])]
     project = Projection(size, meetings, Memory("cpu", dtype))
     if not sparse and project.rows is not None:
-        project.rows.diagonal = None
+        project.rows.sparse = False
     project(torch.full((4, 2, *size), torch.nan, dtype=dtype))  # leaves nothing behind
     maps = torch.randn(3, 2, *size, dtype=dtype)
     found = project(maps)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from rosetta_steps.runtime.needs import MINUTES, PROCESS, USUAL, memory_of_a_dump, read_needs
+from rosetta_steps.workflow import needed
 from rosetta_steps.workflow.needed import Needs
 
 ONE = SimpleNamespace(sample_set="tiny", model="one")
@@ -17,11 +18,13 @@ def needs(tmp_path, monkeypatch):
     """Needs of a config in an empty folder; the function lays settings over it."""
     monkeypatch.chdir(tmp_path)
 
-    def needs(**settings):
+    def needs(cores=1, here=False, several=False, **settings):
         correlation = {"memory_gb": 2, "threads_per_worker": 1, "gpus": 1, "splits": 1}
         correlation |= settings.pop("correlation", {})
         config = {"correlation": correlation, "inversion": {"memory_gb": 2}} | settings
-        return Needs(SimpleNamespace(config=config, decoys=lambda a, b: 1))
+        rules = SimpleNamespace(config=config, decoys=lambda a, b: 1)
+        rules.several_stale = lambda kind, sample_set: several
+        return Needs(rules, cores, here=here)
 
     return needs
 
@@ -97,3 +100,51 @@ def test_a_plan_that_cannot_be_read_is_no_plan(text, tmp_path):
 def test_memory_of_a_dump_grows_with_its_files_and_sums():
     assert memory_of_a_dump(0, 0) == PROCESS
     assert memory_of_a_dump(1e9, 0) > memory_of_a_dump(0, 1e9) > PROCESS
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Have a machine with some devices, and any amount of memory."""
+
+    def devices(count, memory=1e12):
+        monkeypatch.setattr(needed, "installed_devices", lambda: count)
+        monkeypatch.setattr(needed, "available_bytes", lambda: memory)
+
+    return devices
+
+
+@pytest.mark.parametrize("step", ["activations", "correlation", "image_sums"])
+def test_two_models_at_once_have_half_the_cores_each_and_one_has_all(needs, devices, step):
+    devices(0)
+    cores = {
+        several: needs(9, here=True, several=several).cores_beside(step)(SimpleNamespace(**vars(PAIR), model="one"))
+        for several in (False, True)
+    }
+    assert cores == {False: 9, True: 4}
+
+
+def test_a_step_has_all_cores_where_memory_does_not_hold_two(needs, devices):
+    devices(0, memory=1.9e6 * USUAL["activations"])
+    assert needs(8, here=True, several=True).cores_beside("activations")(ONE) == 8
+
+
+def test_jobs_share_the_cores_of_a_machine_by_its_devices(needs, devices):
+    devices(4)
+    chosen = needs(16, here=True, several=True)
+    assert [chosen.cores(), chosen.cores(2), chosen.cores(9)] == [4, 8, 16]
+    assert chosen.cores_beside("activations")(ONE) == 4
+    assert needs(16, here=True, device="cpu").cores() == 16
+
+
+def test_a_job_elsewhere_has_all_that_it_is_let(needs, devices):
+    devices(0)
+    assert needs(8, several=True).cores_beside("activations")(ONE) == 8
+    workers_apart = needs(8, here=True, correlation={"scheduler": "slurm"})
+    assert workers_apart.cores_beside("correlation")(PAIR) == 1
+
+
+def test_jobs_ask_for_no_gpu_where_this_machine_has_none(needs, devices):
+    devices(0)
+    assert [needs(here=here).gpus() for here in (True, False)] == [0, 1]
+    devices(1)
+    assert [needs(here=True).gpus(), needs(here=True, device="cpu").gpus()] == [1, 0]

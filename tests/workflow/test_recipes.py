@@ -1,6 +1,7 @@
 """What every artefact follows from, by the config."""
 
 import copy
+import json
 
 import pytest
 from conftest import ROOT
@@ -182,3 +183,20 @@ def test_the_target_of_permutations_asks_for_every_model(recipes):
     models = recipes.config["sample_sets"]["faces"]["models"]
     assert [node[-1] for node in sorted(chain) if node[0] == "permutations"] == sorted(models)
     assert not any(kind == "evidence" for kind, *_ in chain)
+
+
+def test_several_are_to_be_made_where_two_models_beside_the_first_are_missing(
+    recipes, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    name, kind = recipes.config["sample_set"], "activations"
+    others = recipes.others_of(name)
+    there = [(kind, name, model) for model in others[1:]]
+    assert len(others) > 1
+    found = [recipes.several_stale(kind, name)]
+    for node in there:
+        manifest = tmp_path / file_of(node)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(json.dumps({"identity": recipes._identity(node)}))
+    again = Recipes(recipes.config)
+    assert [*found, again.several_stale(kind, name)] == [True, False]
