@@ -3,7 +3,6 @@
 import math
 import shutil
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
 from rosetta_steps.correlation.decoys import images_that_stay
-from rosetta_steps.correlation.from_sums import correlations_of
+from rosetta_steps.correlation.from_sums import TableFromSums
 from rosetta_steps.correlation.pieces import Job, piece
 from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
@@ -164,8 +163,7 @@ def correlate(
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
             total = Total(scratch / f"{name}-{index}.npz", files, units)
             compute(client, job, units, strips, total=total, bar=bar)
-            correlations = partial(
-                correlations_of,
+            tables = TableFromSums(
                 total.sums,
                 units,
                 moments,
@@ -177,9 +175,9 @@ def correlate(
             result.keep(
                 finished,
                 tile,
-                correlations(),
-                [correlations(split=split) for split in splits],
-                [correlations(decoy=decoy) for decoy in range(settings.decoys)],
+                tables.table(),
+                [tables.table(split=split) for split in splits],
+                [tables.table(decoy=decoy) for decoy in range(settings.decoys)],
             )
             total.remove()
     job.refuse_changes()
