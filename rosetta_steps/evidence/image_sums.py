@@ -129,6 +129,10 @@ def sums_of(
         for (a, b), part in pairs.groupby(LAYERS, sort=False)
     ]
     shown = {group.size: FeatureSums(group.size) for group in groups}
+    for of_model in layers:
+        for layer in of_model.values():
+            for size in layer.sizes:
+                shown[size].meets(layer.size)
     of_image = 4 * sum(layer.values_held() for of_model in layers for layer in of_model.values())
     at_once = int(max(1, min(IMAGES_PER_BLOCK, BLOCK_BYTES // of_image))) if of_image else 1
     for block in tqdm(image_blocks(shape[1], at_once), "sums over images", unit="block"):
@@ -157,8 +161,7 @@ class Group:
         self.units, self.size = units, units[0].size
         self.pairs = pairs.index.to_numpy()
         self.rows = [u.rows(pairs[f"channel_{s}"]) for u, s in zip(units, "ab", strict=True)]
-        own = [u.layer.reader.sizes[u.layer.layer] for u in units]
-        self.meeting = meeting_size(*own)
+        self.meeting = meeting_size(*(of_layer.own for of_layer in units))
         for of_layer in units:
             of_layer.meets(self.meeting)
         self.count = np.zeros((len(pairs), BINS), np.int64)
@@ -176,17 +179,12 @@ class Group:
         mean_a, mean_b = (units.mean_maps[self.meeting] for units in self.units)
         products = np.zeros((2, len(self.pairs), a.shape[1]), np.float32)
         rows_a, rows_b = self.rows
-        multiply(
-            a, mean_a, b, mean_b, rows_a, rows_b, products[0], products[1], self.count, self.total
-        )
-        sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
         high = torch.stack([units.layer.high_at(self.meeting) for units in self.units]).any(0)
-        places = high.flatten(1).nonzero().numpy()
-        image, position = places.T
-        at_places = [
-            of[:, image, position] - mean[:, position] for of, mean in ((a, mean_a), (b, mean_b))
-        ]
-        self.high += np.einsum("pk,pk->p", at_places[0][rows_a], at_places[1][rows_b])
+        multiply(
+            a, mean_a, b, mean_b, rows_a, rows_b, high.flatten(1).numpy(),
+            products[0], products[1], self.high, self.count, self.total,
+        )  # fmt: skip
+        sums["sum_ab"][self.pairs, block], sums["left_ab"][self.pairs, block] = products
         of_a, of_b = (of.reshape(*of.shape[:2], *self.meeting) for of in (a, b))
         multiply_moved(of_a, of_b, rows_a, rows_b, self.moved)
 

@@ -63,22 +63,26 @@ def multiply_moved(a, b, rows_a, rows_b, total):
 
 
 @numba.njit(parallel=True, cache=True)
-def multiply(a, mean_a, b, mean_b, rows_a, rows_b, whole, left, count, total):
-    """Products of maps: sums of each image, and the positive ones by size."""
+def multiply(
+    a, mean_a, b, mean_b, rows_a, rows_b, is_high, whole, left, high, count, total
+):  # fmt: skip
+    """Products of maps: sums of each image, those of high norm, and the positive ones by size."""
     images, positions = a.shape[1:]
     for pair in numba.prange(len(rows_a)):
         of_a, of_b = a[rows_a[pair]], b[rows_b[pair]]
         centre_a, centre_b = mean_a[rows_a[pair]], mean_b[rows_b[pair]]
         bits = np.empty(positions, np.float32)
         for image in range(images):
-            whole_sum = left_sum = 0.0
+            whole_sum = left_sum = high_sum = 0.0
             for position in range(positions):
                 x, y = of_a[image, position], of_b[image, position]
                 rest = (x - centre_a[position]) * (y - centre_b[position])
                 whole_sum += x * y
                 left_sum += rest
+                high_sum += rest * is_high[image, position]
                 bits[position] = max(rest, np.float32(0))
             whole[pair, image], left[pair, image] = whole_sum, left_sum
+            high[pair] += high_sum
             leading = bits.view(np.int32)
             for position in range(positions):
                 if bits[position] > 0:

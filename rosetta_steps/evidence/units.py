@@ -34,28 +34,31 @@ class FeatureSums:
     def __init__(self, size: Size):
         count = len(low_level.FEATURES)
         self.size, self.values = size, 0
+        self.own: list[Size] = []
         self.sum, self.product = np.zeros(count), np.zeros((count, count))
 
+    def meets(self, own: Size) -> None:
+        """Prepare for maps of a size, at most this one."""
+        if own not in self.own:
+            self.own.append(own)
+
     def add(self, features: Tensor) -> None:
-        """Take the features of a block of images at the images' size, (image, feature, y, x)."""
-        self.maps = low_level.resized(features, self.size)
-        self._below: dict[Size, Tensor] = {}
-        rows = self.maps.transpose(0, 1).flatten(1).double()
+        """Take the features of a block of images at the images' size, (image, feature, y, x).
+
+        `below` then has them as products with maps of a smaller size take them, by the adjoint:
+        (feature, value of the block) for each such size.
+        """
+        maps = low_level.resized(features, self.size).transpose(0, 1).contiguous()
+        self.below = self.projection(maps)
+        rows = maps.flatten(1).double()
         self.values += rows.shape[1]
         self.sum += rows.sum(1).numpy()
         self.product += (rows @ rows.T).numpy()
 
-    def below(self, own: Size) -> Tensor:
-        """Features of the block as products with maps of a smaller size take them, by the adjoint.
-
-        Returns:
-            (value of the block, feature).
-        """
-        if own not in self._below:
-            up_y, up_x = _matrices(own, self.size)
-            maps = up_y.T @ self.maps @ up_x
-            self._below[own] = maps.transpose(0, 1).flatten(1).T
-        return self._below[own]
+    @cached_property
+    def projection(self) -> Projection:
+        """To all sizes of maps that are compared with others at this one."""
+        return Projection(self.size, self.own, Memory("cpu", torch.float32))
 
     @property
     def mean(self) -> np.ndarray:
@@ -78,7 +81,7 @@ class LayerMaps:
     """
 
     def __init__(self, reader: MapSource, moments: xr.Dataset, layer: str, channels: np.ndarray):
-        self.reader, self.layer = reader, layer
+        self.reader, self.layer, self.size = reader, layer, reader.sizes[layer]
         self.channels = np.sort(channels)
         self.moments = moments.load().isel(channel=self.channels)  # read once for all sizes
         self.places = list(places_of(reader, layer, self.channels.tolist()).values())
@@ -94,7 +97,7 @@ class LayerMaps:
 
     def values_held(self) -> int:
         """Number of values held for an image: maps, and maps about the mean at each size."""
-        return len(self.places) * prod(self.reader.sizes[self.layer]) * (1 + 2 * len(self.sizes))
+        return len(self.places) * prod(self.size) * (1 + 2 * len(self.sizes))
 
     def read(self, block: slice) -> None:
         """Take a block of images."""
@@ -141,7 +144,7 @@ class UnitsAtSize:
 
     def __init__(self, layer: LayerMaps, size: Size):
         self.layer, self.size = layer, size
-        self.own = own = layer.reader.sizes[layer.layer]
+        self.own = own = layer.size
         parts = parts_of_variance(layer.moments, size)
         self.mean, self.variance = torch.from_numpy(parts["mean"]).float(), parts["variance"]
         mean_map = layer.moments["mean_map"].values - parts["mean"][:, None, None]
@@ -175,7 +178,7 @@ class UnitsAtSize:
         both = [of.flatten(-2).numpy() for of in (self.maps, maps, self.mean_map, mean_map)]
         sum_units(both[0], both[1], both[2], both[3], weights, sums)
         self.sum, self.square, self.left = sums
-        below = shown.below(self.own)
+        below = shown.below[self.own].T
         self.with_features += (self.maps.flatten(1) @ below).double().numpy()
         units, images = self.maps.shape[:2]
         self.meeting = {
