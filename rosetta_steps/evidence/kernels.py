@@ -1,4 +1,7 @@
-"""Loops over maps that NumPy and torch would pass over several times, compiled by Numba."""
+"""Loops over maps that NumPy and torch would pass over several times, compiled by Numba.
+
+Sums may be added in any order, which is several times faster than one after the other.
+"""
 
 import numba
 import numpy as np
@@ -7,7 +10,7 @@ import numpy as np
 SHIFT, BINS = 20, 1 << 11
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc"})
 def sum_units(maps, gram, mean_maps, gram_mean_maps, weights, sums):
     """Sums over positions of values, of squares and of squares about mean maps, in one pass."""
     units, images, positions = maps.shape
@@ -62,7 +65,7 @@ def multiply_moved(a, b, rows_a, rows_b, total):
                         total[pair, down + 1, right + 1] += row
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc"})
 def multiply(
     a, mean_a, b, mean_b, rows_a, rows_b, is_high, whole, left, high, count, total
 ):  # fmt: skip
@@ -71,7 +74,8 @@ def multiply(
     for pair in numba.prange(len(rows_a)):
         of_a, of_b = a[rows_a[pair]], b[rows_b[pair]]
         centre_a, centre_b = mean_a[rows_a[pair]], mean_b[rows_b[pair]]
-        bits = np.empty(positions, np.float32)
+        rests = np.empty(positions, np.float32)
+        positive = np.empty(positions + 1, np.float32)
         for image in range(images):
             whole_sum = left_sum = high_sum = 0.0
             for position in range(positions):
@@ -80,15 +84,18 @@ def multiply(
                 whole_sum += x * y
                 left_sum += rest
                 high_sum += rest * is_high[image, position]
-                bits[position] = max(rest, np.float32(0))
+                rests[position] = rest
             whole[pair, image], left[pair, image] = whole_sum, left_sum
             high[pair] += high_sum
-            leading = bits.view(np.int32)
+            found = 0  # without a branch, which would be mispredicted every other time
             for position in range(positions):
-                if bits[position] > 0:
-                    index = leading[position] >> SHIFT
-                    count[pair, index] += 1
-                    total[pair, index] += bits[position]
+                positive[found] = rests[position]
+                found += rests[position] > 0
+            leading = positive.view(np.int32)
+            for place in range(found):
+                index = leading[place] >> SHIFT
+                count[pair, index] += 1
+                total[pair, index] += positive[place]
 
 
 @numba.njit(parallel=True, cache=True, fastmath=True)
