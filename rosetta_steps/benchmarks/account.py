@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from rosetta_steps.benchmarks.bare import FORWARD, PRODUCTS, READING, WHAT, WRITING
-from rosetta_steps.benchmarks.jobs import of_the_wall_clock
 from rosetta_steps.benchmarks.published import OF_ALL_IMAGES, ONCE
 from rosetta_steps.display.drawing import SMALL, STYLE, WIDTH, new_figure
 
@@ -139,13 +138,13 @@ def jobs_beside_bare(jobs: pd.DataFrame, bare: pd.DataFrame) -> pd.DataFrame:
     """Return the jobs of models and pairs that have bare costs, beside these.
 
     Returns:
-        stage, name, seconds (of the job), one column of seconds for each of WHAT that any has,
-        ratio (to all of them), to_forward (to the forward pass).
+        stage, name, seconds (the job's share of the wall clock), one column of seconds for each of
+        WHAT that any has, ratio (to all of them), to_forward (to the forward pass).
     """
     costs = bare.pivot_table(index=["stage", "name"], columns="what", values="seconds", sort=False)
     found = costs[[what for what in WHAT if what in costs]].reset_index()
     took = jobs.assign(stage=[stage_of(rule) for rule in jobs["rule"]])
-    of_job = took.groupby(["stage", "name"])["job_seconds"].sum()
+    of_job = took.groupby(["stage", "name"])["seconds"].sum()
     keys = pd.MultiIndex.from_frame(found[["stage", "name"]])
     found.insert(2, "seconds", of_job.reindex(keys).to_numpy())
     found["ratio"] = found["seconds"] / found[found.columns[3:]].sum(axis=1)
@@ -159,8 +158,7 @@ def seconds_of_the_pair(jobs: pd.DataFrame, sample_set: str, a: str, b: str) -> 
 
     Args:
         jobs: As benchmarks.jobs.jobs_of returns it. Those of the pair, and of the whole sample set,
-            count in full, whatever ran beside them; where two of them overlap, the time counts
-            once.
+            count with their share of the wall clock: what ran beside them had its own.
         sample_set: Name of the sample set.
         a: Name of the first model.
         b: Name of the second model.
@@ -168,7 +166,7 @@ def seconds_of_the_pair(jobs: pd.DataFrame, sample_set: str, a: str, b: str) -> 
     of_stage = jobs.assign(stage=[stage_of(rule) for rule in jobs["rule"]])
     own = of_stage["name"].isin([sample_set, a, b, f"{a}--{b}"])
     kept = of_stage[own & of_stage["stage"].isin(OF_A_PAIR)]
-    seconds = of_the_wall_clock(kept).groupby(kept["stage"]).sum()
+    seconds = kept.groupby("stage")["seconds"].sum()
     return seconds.reindex([stage for stage in OF_A_PAIR if stage in seconds.index])
 
 

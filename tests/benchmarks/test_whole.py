@@ -103,7 +103,7 @@ def test_a_bare_cost_whose_stage_has_no_job_is_kept(jobs, bare):
 
 def test_jobs_stand_beside_their_bare_costs(jobs, bare):
     table = jobs_beside_bare(jobs, bare).set_index("name")
-    assert table.loc["a", ["seconds", "ratio", "to_forward"]].tolist() == [4, 4 / 2.5, 2]
+    assert table.loc["a", ["seconds", "ratio", "to_forward"]].tolist() == [3, 3 / 2.5, 1.5]
     assert table.loc["g--a", "ratio"] == 2
 
 
@@ -113,11 +113,11 @@ def test_a_pair_has_its_own_jobs_and_those_of_the_whole_sample_set(jobs):
     assert found.to_dict() == {"sampling": 4, "activations": 6, "correlation": 3}
 
 
-def test_what_runs_beside_the_jobs_of_a_pair_takes_nothing_of_their_time(tmp_path):
+def test_what_runs_beside_the_jobs_of_a_pair_has_its_own_share_of_the_time(tmp_path):
     ended(tmp_path, "correlation", "faces/g--a", 2, 6)
     ended(tmp_path, "best_buddies", "faces/g--b", 2, 6)
     jobs = jobs_of(tmp_path, BEGIN, 8.0)
-    assert seconds_of_the_pair(jobs, "faces", "g", "a").to_dict() == {"correlation": 4}
+    assert seconds_of_the_pair(jobs, "faces", "g", "a").to_dict() == {"correlation": 2}
 
 
 def test_every_stage_has_a_bar_with_its_bare_costs_below(jobs, bare):

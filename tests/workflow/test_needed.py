@@ -117,7 +117,9 @@ def devices(monkeypatch):
 def test_two_models_at_once_have_half_the_cores_each_and_one_has_all(needs, devices, step):
     devices(0)
     cores = {
-        several: needs(9, here=True, several=several).cores_beside(step)(SimpleNamespace(**vars(PAIR), model="one"))
+        several: needs(9, here=True, several=several).cores_beside(step)(
+            SimpleNamespace(**vars(PAIR), model="one")
+        )
         for several in (False, True)
     }
     assert cores == {False: 9, True: 4}
