@@ -61,7 +61,7 @@ class Needs:
     def cores_beside(self, step: str) -> Callable[[Any], int]:
         """Cores of a job that leaves half of them to another, as a function of its wildcards.
 
-        On a machine without a GPU that has the memory for two, where the step is to be done for
+        On a machine without a GPU that has the memory for both, where the step is to be done for
         several models: while one starts or waits, the other computes, and fewer threads wait for
         each other less.
 
@@ -78,8 +78,8 @@ class Needs:
             half = max(1, whole // 2)
             if self.on_a_gpu or not self.here:
                 return whole
-            megabytes = 2 * self.memory(step)(wildcards, attempt=1, threads=half)
-            fits = 1e6 * megabytes <= available_bytes()
+            together = whole // half * self.memory(step)(wildcards, attempt=1, threads=half)
+            fits = 1e6 * together <= available_bytes()
             return half if fits and self.rules.several_stale(kind, wildcards.sample_set) else whole
 
         return cores
