@@ -50,39 +50,47 @@ class Needs:
         self.on_a_gpu = self.config.get("device", "auto") != "cpu" and (devices > 0 or not here)
         self.devices = max(1, devices) if self.on_a_gpu else 1
 
-    def cores(self, devices: int = 1) -> int:
+    def cores(self, devices: int = 1, *, spared: int = 0) -> int:
         """Cores of a heavy job: all, shared where several devices run jobs side by side.
 
         Args:
-            devices: That the job takes.
+            devices: That the job takes where jobs take any; 0: it runs on the processor.
+            spared: Cores left to another job on this machine.
         """
-        return max(1, self.all_cores * min(devices, self.devices) // self.devices)
+        shared = self.devices if devices else 1
+        whole = self.all_cores * max(1, min(devices, shared)) // shared
+        return max(1, whole - spared * self.here)
 
     def cores_beside(self, step: str) -> Callable[[Any], int]:
         """Cores of a job that leaves half of them to another, as a function of its wildcards.
 
-        On a machine without a GPU that has the memory for both, where the step is to be done for
-        several models: while one starts or waits, the other computes, and fewer threads wait for
-        each other less.
+        On a processor with the memory for both, where the step is to be done for several models:
+        while one starts or waits, the other computes, and fewer threads wait for each other less.
 
         Args:
             step: As `memory` has it.
         """
-        devices = self.config["correlation"]["gpus"] if step == "correlation" else 1
         kind = "correlations" if step == "correlation" else step
 
         def cores(wildcards: Any) -> int:
             if step == "correlation" and self.workers_apart:
                 return 1
+            devices = self._devices_of(step, wildcards)
             whole = self.cores(devices)
             half = max(1, whole // 2)
-            if self.on_a_gpu or not self.here:
+            if (self.on_a_gpu and devices) or not self.here:
                 return whole
             together = whole // half * self.memory(step)(wildcards, attempt=1, threads=half)
             fits = 1e6 * together <= available_bytes()
             return half if fits and self.rules.several_stale(kind, wildcards.sample_set) else whole
 
         return cores
+
+    def _devices_of(self, step: str, wildcards: Any) -> int:
+        if step == "correlation":
+            return self.config["correlation"]["gpus"]
+        # Sums over images read what is stored, unless models run.
+        return int(step != "image_sums" or self.rules.runs(wildcards.sample_set))
 
     @property
     def workers_apart(self) -> bool:

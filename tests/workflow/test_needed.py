@@ -24,6 +24,7 @@ def needs(tmp_path, monkeypatch):
         config = {"correlation": correlation, "inversion": {"memory_gb": 2}} | settings
         rules = SimpleNamespace(config=config, decoys=lambda a, b: 1)
         rules.several_stale = lambda kind, sample_set: several
+        rules.runs = lambda sample_set: False
         return Needs(rules, cores, here=here)
 
     return needs
@@ -133,9 +134,17 @@ def test_a_step_has_all_cores_where_memory_does_not_hold_two(needs, devices):
 def test_jobs_share_the_cores_of_a_machine_by_its_devices(needs, devices):
     devices(4)
     chosen = needs(16, here=True, several=True)
-    assert [chosen.cores(), chosen.cores(2), chosen.cores(9)] == [4, 8, 16]
-    assert chosen.cores_beside("activations")(ONE) == 4
+    assert [chosen.cores(n) for n in (0, 1, 2, 9)] == [16, 4, 8, 16]
+    # What takes no device has the processor to itself and another of its kind.
+    beside = {step: chosen.cores_beside(step)(ONE) for step in ("activations", "image_sums")}
+    assert beside == {"activations": 4, "image_sums": 8}
     assert needs(16, here=True, device="cpu").cores() == 16
+
+
+def test_images_are_made_beside_the_plan(needs, devices):
+    devices(0)
+    assert [needs(n, here=True).cores(spared=1) for n in (1, 2, 8)] == [1, 1, 7]
+    assert needs(8).cores(spared=1) == 8
 
 
 def test_a_job_elsewhere_has_all_that_it_is_let(needs, devices):

@@ -18,7 +18,7 @@ rule sampling:
         "benchmarks/sampling/{sample_set}.tsv"
     wildcard_constraints:
         sample_set=RULES.sets_with("generator"),
-    threads: max(1, NEEDS.cores() - 1)  # the plan is made beside it
+    threads: NEEDS.cores(spared=1)  # the plan is made beside it
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("sampling"),
