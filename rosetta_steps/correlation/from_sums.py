@@ -94,9 +94,9 @@ class TableFromSums:
         if (side, size, split) not in self._known:
             others = self.units[1 - side].layers
             compared = dict.fromkeys(comparison_size(size, other) for other in others)
-            layers = [  # a layer is read once for all sizes
+            layers = [
                 [mean_and_variance(layer, at) for at in compared]
-                for layer in map(xr.Dataset.load, self._layers(side, size, split))
+                for layer in self._layers(side, size, split)
             ]
             found = [
                 (np.concatenate(mean), np.concatenate(variance))

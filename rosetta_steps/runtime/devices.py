@@ -40,12 +40,8 @@ def visible_devices() -> list[str]:
 
 
 def installed_devices() -> int:
-    """Count the NVIDIA devices in this machine, without starting another program.
-
-    Linux under Windows has a single file for all of them, which counts as one.
-    """
-    listed = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    return listed or int(Path("/dev/dxg").exists())
+    """Count the NVIDIA devices in this machine, from /proc, without starting another program."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def lease(poll_seconds: float = 2.0, count: int = 1) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from rosetta_steps.config.names import split_untrained
 from rosetta_steps.correlation.settings import SLURM
 from rosetta_steps.runtime.budgets import available_bytes
-from rosetta_steps.runtime.devices import installed_devices
+from rosetta_steps.runtime.devices import installed_devices, visible_devices
 from rosetta_steps.runtime.needs import (
     MINUTES,
     OF_A_GPU_WORKER,
@@ -37,29 +37,36 @@ class Needs:
         rules: What the rules of the config take.
         cores: Cores of all jobs together.
         here: Whether the jobs run on this machine, side by side.
+        asked: Gives the files and rules that are asked for, which Snakemake knows late.
 
     Attributes:
         most: Megabytes and minutes that a job may ask for at most, however often it was tried.
         on_a_gpu: Whether jobs ask for GPUs.
     """
 
-    def __init__(self, rules: Rules, cores: int = 1, *, here: bool = False):
+    def __init__(
+        self,
+        rules: Rules,
+        cores: int = 1,
+        *,
+        here: bool = False,
+        asked: Callable[[], list[str]] = list,
+    ):
         self.rules, self.config, self.all_cores, self.here = rules, rules.config, cores, here
+        self.asked, self._halved = asked, dict[tuple[str, str], bool]()
         self.most: tuple[float, float] = (math.inf, math.inf)
-        devices = installed_devices()
+        devices = installed_devices() or len(visible_devices())
         self.on_a_gpu = self.config.get("device", "auto") != "cpu" and (devices > 0 or not here)
         self.devices = max(1, devices) if self.on_a_gpu else 1
 
-    def cores(self, devices: int = 1, *, spared: int = 0) -> int:
+    def cores(self, devices: int = 1) -> int:
         """Cores of a heavy job: all, shared where several devices run jobs side by side.
 
         Args:
             devices: That the job takes where jobs take any; 0: it runs on the processor.
-            spared: Cores left to another job on this machine.
         """
         shared = self.devices if devices else 1
-        whole = self.all_cores * max(1, min(devices, shared)) // shared
-        return max(1, whole - spared * self.here)
+        return max(1, self.all_cores * max(1, min(devices, shared)) // shared)
 
     def cores_beside(self, step: str) -> Callable[[Any], int]:
         """Cores of a job that leaves half of them to another, as a function of its wildcards.
@@ -70,7 +77,6 @@ class Needs:
         Args:
             step: As `memory` has it.
         """
-        kind = "correlations" if step == "correlation" else step
 
         def cores(wildcards: Any) -> int:
             if step == "correlation" and self.workers_apart:
@@ -80,9 +86,13 @@ class Needs:
             half = max(1, whole // 2)
             if (self.on_a_gpu and devices) or not self.here:
                 return whole
-            together = whole // half * self.memory(step)(wildcards, attempt=1, threads=half)
-            fits = 1e6 * together <= available_bytes()
-            return half if fits and self.rules.several_stale(kind, wildcards.sample_set) else whole
+            name = wildcards.sample_set
+            if (step, name) not in self._halved:  # decided once, before jobs take memory
+                together = whole // half * self.memory(step)(wildcards, attempt=1, threads=half)
+                kind = "correlations" if step == "correlation" else step
+                several = self.rules.several_stale(kind, name, self.asked())
+                self._halved[step, name] = several and 1e6 * together <= available_bytes()
+            return half if self._halved[step, name] else whole
 
         return cores
 

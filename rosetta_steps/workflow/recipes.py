@@ -113,17 +113,21 @@ class Recipes(Chosen):
         """
         return {file_of(node) for node in self.chain(targets) if self._is_stale(node)}
 
-    def several_stale(self, kind: str, name: str) -> bool:
+    def several_stale(self, kind: str, name: str, targets: Iterable[str]) -> bool:
         """Whether an artefact is to be made for two or more models beside the first of a set.
+
+        What was so when it was first asked for stays so, while files appear.
 
         Args:
             kind: One of FILES: of a model, or of the first with another.
             name: Of the sample set.
+            targets: As `stale` has them.
         """
         if (kind, name) not in self._several:
-            of_pair = (self.first_of(name),) if "{a}" in FILES[kind] else ()
-            nodes = ((kind, name, *of_pair, other) for other in self.others_of(name))
-            self._several[kind, name] = len(list(islice(filter(self._is_stale, nodes), 2))) == 2
+            first = self.first_of(name)
+            on_the_way = (node for node in self.chain(targets) if node[:2] == (kind, name))
+            others = (node for node in on_the_way if node[-1] != first and self._is_stale(node))
+            self._several[kind, name] = len(list(islice(others, 2))) == 2
         return self._several[kind, name]
 
     def _is_stale(self, node: Node) -> bool:

@@ -23,7 +23,7 @@ def needs(tmp_path, monkeypatch):
         correlation |= settings.pop("correlation", {})
         config = {"correlation": correlation, "inversion": {"memory_gb": 2}} | settings
         rules = SimpleNamespace(config=config, decoys=lambda a, b: 1)
-        rules.several_stale = lambda kind, sample_set: several
+        rules.several_stale = lambda kind, sample_set, targets: several
         rules.runs = lambda sample_set: False
         return Needs(rules, cores, here=here)
 
@@ -109,6 +109,7 @@ def devices(monkeypatch):
 
     def devices(count, memory=1e12):
         monkeypatch.setattr(needed, "installed_devices", lambda: count)
+        monkeypatch.setattr(needed, "visible_devices", list)
         monkeypatch.setattr(needed, "available_bytes", lambda: memory)
 
     return devices
@@ -141,12 +142,6 @@ def test_jobs_share_the_cores_of_a_machine_by_its_devices(needs, devices):
     assert needs(16, here=True, device="cpu").cores() == 16
 
 
-def test_images_are_made_beside_the_plan(needs, devices):
-    devices(0)
-    assert [needs(n, here=True).cores(spared=1) for n in (1, 2, 8)] == [1, 1, 7]
-    assert needs(8).cores(spared=1) == 8
-
-
 def test_a_job_elsewhere_has_all_that_it_is_let(needs, devices):
     devices(0)
     assert needs(8, several=True).cores_beside("activations")(ONE) == 8
@@ -159,3 +154,18 @@ def test_jobs_ask_for_no_gpu_where_this_machine_has_none(needs, devices):
     assert [needs(here=here).gpus() for here in (True, False)] == [0, 1]
     devices(1)
     assert [needs(here=True).gpus(), needs(here=True, device="cpu").gpus()] == [1, 0]
+
+
+def test_a_gpu_that_only_nvidia_smi_knows_of_is_asked_for(needs, devices, monkeypatch):
+    devices(0)
+    monkeypatch.setattr(needed, "visible_devices", lambda: ["GPU-1", "GPU-2"])
+    assert (needs(8, here=True).gpus(), needs(8, here=True).cores()) == (1, 4)
+
+
+def test_what_was_decided_stays_while_jobs_take_memory(needs, devices):
+    devices(0)
+    chosen = needs(8, here=True, several=True)
+    cores = chosen.cores_beside("activations")
+    assert cores(ONE) == 4
+    devices(0, memory=0)
+    assert cores(ONE) == 4

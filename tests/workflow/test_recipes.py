@@ -195,6 +195,15 @@ def test_several_are_to_be_made_where_two_models_beside_the_first_are_missing(re
         if node is not None:
             artefact = Path(file_of(node).removesuffix(MANIFEST))
             recorded[artefact] = recipes._identity(node)
-        found.append(Recipes(recipes.config).several_stale(kind, name))
+        found.append(Recipes(recipes.config).several_stale(kind, name, ["dictionary"]))
     # The last of the others, and the first, are made alone.
     assert found == [True] * (len(others) - 1) + [False, False, False]
+
+
+def test_what_is_not_asked_for_is_not_made_beside_it(recipes, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipes_module, "identity_recorded", lambda artefact: None)
+    name = recipes.config["sample_set"]
+    first, other, *_ = recipes.everyone(name)
+    one = [file_of(("evidence", name, first, other)).removesuffix(MANIFEST)]
+    assert not recipes.several_stale("correlations", name, one)
+    assert Recipes(recipes.config).several_stale("correlations", name, ["dictionary"])

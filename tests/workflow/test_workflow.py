@@ -170,6 +170,16 @@ def test_the_profile_for_slurm_asks_for_two_words_and_groups_rules_that_exist():
     assert "cores" in profile and "max-threads" in profile
 
 
+def test_jobs_of_another_machine_ask_for_its_gpu_and_its_cores_whatever_this_one_has():
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    table = "results/moments/faces/efficientnet-lite0.zarr.done.json"
+    profile = ["--workflow-profile", "workflow/profiles/slurm"]
+    planned = snakemake("-n", "--forceall", table, *profile)
+    assert planned.returncode == 0, planned.stderr
+    (job,) = re.findall(r"rule activations:\n(?: .*\n)+", planned.stdout + planned.stderr)
+    assert re.search(r"threads: 8\n", job) and re.search(r"\bgpu=1\b", job), job
+
+
 def test_parsing_the_workflow_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['snakemake', '-n', '--forceall', '--quiet', 'all',\n"

@@ -31,7 +31,13 @@ except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 RULES = Rules(config, CHECKED)
-NEEDS = Needs(RULES, workflow.cores, here=workflow.local_exec and workflow.is_main_process)
+NEEDS = Needs(
+    RULES,
+    workflow.cores,
+    # Which executor runs the jobs is not known yet; one on other machines is told how many at a time.
+    here=workflow.is_main_process and workflow.resource_settings.nodes is None,
+    asked=lambda: targets_of(workflow.dag_settings),
+)
 
 
 def identity(kind):

@@ -10,7 +10,7 @@ rule plan:
     """Print what is to come, and refuse what disk or memory cannot hold.
 
     No rule reads it, so that a plan that changed or was deleted reruns nothing; its priority puts
-    it before them, and only the images are made beside it.
+    it before them, and with all cores nothing runs beside it.
     """
     input:
         RULES.weights_of_the_set,
@@ -23,6 +23,7 @@ rule plan:
         "benchmarks/plan/{sample_set}.tsv"
     priority: 2
     localrule: True  # on a cluster, it is to be there before jobs are submitted
+    threads: workflow.cores
     params:
         models=lambda w: RULES.everyone(w.sample_set),
         layers=RULES.layer_options,

@@ -18,7 +18,7 @@ rule sampling:
         "benchmarks/sampling/{sample_set}.tsv"
     wildcard_constraints:
         sample_set=RULES.sets_with("generator"),
-    threads: NEEDS.cores(spared=1)  # the plan is made beside it
+    threads: NEEDS.cores()
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("sampling"),
