@@ -1,5 +1,7 @@
 """Maps of matched units on a block of images, where they are compared with others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from math import inf, prod
 
@@ -22,6 +24,17 @@ from rosetta_steps.maps.sources import MapSource
 # many median absolute deviations, those of the first block: in vision transformers a few such
 # tokens carry global information (Darcet et al. 2024).
 HIGH_NORM = 6
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Context in which a long sum is not divided among threads: its bits are those of any job."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class FeatureSums:
@@ -53,7 +66,8 @@ class FeatureSums:
         rows = maps.flatten(1).double()
         self.values += rows.shape[1]
         self.sum += rows.sum(1).numpy()
-        self.product += (rows @ rows.T).numpy()
+        with one_thread():
+            self.product += (rows @ rows.T).numpy()
 
     @cached_property
     def projection(self) -> Projection:
@@ -179,7 +193,8 @@ class UnitsAtSize:
         sum_units(both[0], both[1], both[2], both[3], weights, sums)
         self.sum, self.square, self.left = sums
         below = shown.below[self.own].T
-        self.with_features += (self.maps.flatten(1) @ below).double().numpy()
+        with one_thread():
+            self.with_features += (self.maps.flatten(1) @ below).double().numpy()
         units, images = self.maps.shape[:2]
         self.meeting = {
             meeting: matrix.view(units, images, -1).numpy()
