@@ -1,7 +1,5 @@
 """Maps of matched units on a block of images, where they are compared with others."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from math import inf, prod
 
@@ -19,22 +17,12 @@ from rosetta_steps.evidence.parts import parts_of_variance
 from rosetta_steps.maps.channels import places_of, planes
 from rosetta_steps.maps.resampling import Size, projected, upsampling
 from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.runtime.threads import one_thread
 
 # A position has a high norm where the squares of all units there sum to more than the median and so
 # many median absolute deviations, those of the first block: in vision transformers a few such
 # tokens carry global information (Darcet et al. 2024).
 HIGH_NORM = 6
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Context in which a long sum is not divided among threads: its bits are those of any job."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class FeatureSums:

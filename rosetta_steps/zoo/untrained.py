@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.runtime.threads import one_thread
 from rosetta_steps.zoo.entries import loader_module
 from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.rescaling import IMAGES, Moments, change_of, moments_of
@@ -49,7 +50,8 @@ def randomise(model: Any, name: str, entry: Entry, weights: Path, device: str) -
     """
     seed, module = entry.untrained, importlib.import_module(loader_module(entry))
     assert seed is not None, "loading asks for it"
-    with _one_thread(), torch.no_grad():
+    # Every job draws the network again, and sums over images must have the same bits in each.
+    with one_thread(), torch.no_grad():
         if entry.loader == "onnx":
             from rosetta_steps.zoo.models.onnx_weights import shuffle_model
 
@@ -76,18 +78,6 @@ def how_drawn(entry: Entry) -> str:
     else:
         how = "shuffled within each tensor, channels with the moments of the trained weights"
     return f"{how}, seed {entry.untrained}"
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums over images differ in their last bits with the number of threads, and every job draws
-    # the network again.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def estimate_norms(module: nn.Module, inputs: Tensor) -> None:
