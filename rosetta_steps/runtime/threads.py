@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Context in which torch divides no sum among threads, so that its bits are those of any job."""
+    """Context in which torch divides no sum among threads: its bits are those of any job."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
