@@ -2,6 +2,7 @@
 
 INPUTS   activations, or streams, and moments of two models
 OUTPUTS  X.zarr: the table of correlations, or the nearest partners of each unit
+         with --measure-b: moments of the second model
 """
 
 import argparse
@@ -28,6 +29,12 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=Path, help="X.zarr of the images, within whose classes decoys move them"
     )
+    parser.add_argument(
+        "--measure-b",
+        action="store_true",
+        help="take moments of the second in the same pass over the images, and write --moments-b",
+    )
+    parser.add_argument("--identity-of-moments", help=argparse.SUPPRESS)
     add_options(parser.add_argument_group("computation"), Correlation)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default %(default)s")
     parser.add_argument(
@@ -55,7 +62,9 @@ def main() -> None:
         settings=options_from(o, Correlation),
         threads=o.threads,
         nearest=o.nearest,
+        measure_b=o.measure_b,
         identity=o.identity,
+        identity_of_moments=o.identity_of_moments,
     )
 
 

@@ -8,6 +8,7 @@ it was computing.
 import gc
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ import xarray as xr
 from rosetta_steps.correlation.products import sum_products
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.units import RUN_BYTES, Units
+from rosetta_steps.maps.moments import SumsOfLayers
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.maps.sources import MapSource, identity_of, is_stream, open_maps
 from rosetta_steps.maps.splits import split_of
@@ -37,8 +39,9 @@ class Job:
 
     Attributes:
         a, b: Paths of the stores of activations, or of streams.
-        moments_a, moments_b: Paths of the moments of both models.
-        digests: Digests of a, b, moments_a and moments_b by identity_of, in this order.
+        moments_a: Path of the moments of a.
+        moments_b: Path of the moments of b; empty where this job takes them.
+        digests: Digests of `paths` by identity_of, in their order.
         block: Number of images read at a time.
         holds_larger: Whether the held model is the one with more values to hold, or the one with
             fewer.
@@ -70,7 +73,7 @@ class Job:
         a: Path,
         b: Path,
         moments_a: Path,
-        moments_b: Path,
+        moments_b: Path | None,
         settings: Correlation,
         *,
         block: int,
@@ -78,12 +81,13 @@ class Job:
         samples: Path | None = None,
     ) -> "Job":
         """Create the job that correlates two sources in their present state."""
-        paths = [str(Path(path).absolute()) for path in (a, b, moments_a, moments_b)]
+        given = [path for path in (a, b, moments_a, moments_b) if path is not None]
+        paths = [str(Path(path).absolute()) for path in given]
         return cls(
             a=paths[0],
             b=paths[1],
             moments_a=paths[2],
-            moments_b=paths[3],
+            moments_b="" if moments_b is None else paths[3],
             digests=identities(paths),
             block=block,
             holds_larger=holds_larger,
@@ -97,8 +101,8 @@ class Job:
 
     @property
     def paths(self) -> list[str]:
-        """Paths of both sources and their moments."""
-        return [self.a, self.b, self.moments_a, self.moments_b]
+        """Paths of both sources and of the moments that are given."""
+        return [self.a, self.b, self.moments_a, *([self.moments_b] if self.moments_b else [])]
 
     def sources(self) -> tuple[MapSource, MapSource]:
         """Open the sources of the maps; a model correlated with itself gives one object twice.
@@ -115,10 +119,9 @@ class Job:
         samples = open_dataset(Path(self.samples)) if self.samples else {}
         return samples["label"].values if "label" in samples else None
 
-    def moments(self) -> tuple[xr.DataTree, xr.DataTree]:
-        """Open the moments of both models."""
-        a, b = open_each(open_tree, map(Path, (self.moments_a, self.moments_b)))
-        return a, b
+    def moments(self) -> list[xr.DataTree]:
+        """Open the moments that are given, of a and of b."""
+        return open_each(open_tree, map(Path, self.paths[2:]))
 
     def refuse_other_software(self) -> None:
         """Refuse to run in a process with other versions, such as a worker that joined later.
@@ -170,7 +173,13 @@ def _stream(path: str, digest: str) -> MapSource:
     return open_maps(Path(path))
 
 
-def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: str) -> str:
+def piece(
+    job: Job,
+    units: tuple[Units, Units],
+    images: tuple[int, int],
+    file: str,
+    measured: Sequence[str] = (),
+) -> str:
     """Compute one piece as a Dask task, write its sums to a file atomically, and return the file.
 
     Args:
@@ -178,6 +187,7 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         units: Units of both models that are in the tile.
         images: First image of the strip, and the image after its last.
         file: Path of the file; a file that exists is kept.
+        measured: Names of the layers of b of which the sums for moments are written too.
     """
     if Path(file).exists():
         return file
@@ -190,8 +200,10 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
         source.select_layers([name for of_tile in of_source for name in of_tile.channels])
     split = split_of(sources[0].images, job.splits) if job.splits > 1 else None
     labels = job.labels() if job.decoys else None
-    sums = _with_smaller_blocks(
-        lambda block: sum_products(
+
+    def compute(block: int) -> tuple[dict[tuple[Size, Size], np.ndarray], dict[str, np.ndarray]]:
+        of_b = SumsOfLayers(sources[1], measured, job.splits) if measured else None
+        products = sum_products(
             *sources,
             *units,
             slice(*images),
@@ -203,13 +215,15 @@ def piece(job: Job, units: tuple[Units, Units], images: tuple[int, int], file: s
             labels=labels,
             run_bytes=RUN_BYTES[device] * block / job.block,
             holds_larger=job.holds_larger,
-        ),
-        job.block,
-    )
+            measured=of_b,
+        )
+        return products, of_b.arrays() if of_b else {}
+
+    sums, for_moments = _with_smaller_blocks(compute, job.block)
     job.sources()  # checks again that no store was replaced while it was read
     refuse_not_finite(sums, units, job)
     with whole_file(Path(file)) as temporary, temporary.open("wb") as target:
-        np.savez(target, **{key(sizes): value for sizes, value in sums.items()})
+        np.savez(target, **{key(sizes): value for sizes, value in sums.items()}, **for_moments)
     return file
 
 

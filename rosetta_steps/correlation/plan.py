@@ -15,6 +15,7 @@ from rosetta_steps.correlation.units import RUN_BYTES, held_values
 from rosetta_steps.maps.resampling import Size, meeting_size
 from rosetta_steps.maps.running import Stream
 from rosetta_steps.maps.sources import MapSource
+from rosetta_steps.maps.statistics import bytes_of_sums
 from rosetta_steps.runtime.errors import UserError
 
 GIGABYTE = 10**9
@@ -105,6 +106,7 @@ class Plan:
             fewer.
         workers: Number of workers on this machine.
         worker_bytes: Maximum memory of a worker in bytes.
+        device: Device of the workers, "cpu" or "cuda".
         text: Summary to print.
     """
 
@@ -113,6 +115,7 @@ class Plan:
     holds_larger: bool
     workers: int
     worker_bytes: float
+    device: str
     text: str
 
 
@@ -126,6 +129,7 @@ def plan(
     free: float,
     rate: float,
     device: str = "cpu",
+    measures_b: bool = False,
 ) -> Plan:
     """Plan a correlation within the memory budget of a worker.
 
@@ -138,6 +142,7 @@ def plan(
         free: Bytes of memory that all workers on a CPU share; inf if each has its own.
         rate: Floating-point operations per second of a worker (matrix_rate).
         device: "cpu" or "cuda", the device of the workers; each CUDA device has one worker.
+        measures_b: Whether moments of the second model are taken in the same pass.
 
     Raises:
         ValueError: The budget is too small for a single pair of layers; the message gives the
@@ -158,6 +163,9 @@ def plan(
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
+    # Sums for moments of all layers of b; a tile may have fewer.
+    moments = bytes_of_sums_of(b, splits) if measures_b else 0
+    fixed += moments
     sums_a_pair, tables = splits + decoys, 1 + (splits if splits > 1 else 0) + decoys
     weights = sum(outline.weight_bytes for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
@@ -186,12 +194,14 @@ def plan(
     worker_bytes = fixed + held + sums
     # This process holds the sums in float64, and the tile's tables; splits and decoys twice.
     together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
+    together += 2 * moments  # and those of a piece, which are added to them
     workers = min(cores // threads, strips)
     if device == "cpu" and math.isfinite(free):
         workers = min(workers, int((free - together) // worker_bytes))
     workers = max(1, workers)
     # On disk are the total in float64, twice while it is replaced, and pieces not added to it yet.
-    on_disk = min(strips, FOLDED + workers) * sums + (4 * sums if strips > FOLDED else 0)
+    waiting = min(strips, FOLDED + workers)
+    on_disk = waiting * (sums + moments) + (4 * sums + 2 * moments if strips > FOLDED else 0)
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
         for tile in tiles
@@ -212,7 +222,8 @@ def plan(
         f"{a.model} x {b.model}: {a.units} x {b.units} units, {images} images\n"
         f"  table {_gigabytes(4 * a.units * b.units)}, in {_count(len(tiles), 'tile')} of sums of "
         f"at most {_gigabytes(sums)}: the images pass {passes}, {_gigabytes(read)} of maps are "
-        f"{'made by running ' + ' and '.join(o.model for o in running) if running else 'read'}\n"
+        f"{'made by running ' + ' and '.join(o.model for o in running) if running else 'read'}"
+        f"{', and moments of ' + b.model + ' are taken of them' if measures_b else ''}\n"
         f"  {_count(strips, 'piece')} a tile, {block} images at once; {_count(workers, 'worker')} "
         f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}), and "
         f"{_gigabytes(together)} to put a tile together; on disk meanwhile "
@@ -225,7 +236,16 @@ def plan(
         holds_larger=holds_larger,
         workers=workers,
         worker_bytes=worker_bytes,
+        device=device,
         text=text,
+    )
+
+
+def bytes_of_sums_of(outline: Outline, splits: int) -> int:
+    """Return the bytes of the sums for moments of all layers of a model."""
+    return sum(
+        bytes_of_sums((channels, *outline.sizes[layer]), splits)
+        for layer, channels in outline.channels.items()
     )
 
 

@@ -20,6 +20,7 @@ from rosetta_steps.correlation.decoys import moved_images
 from rosetta_steps.correlation.precision import PRECISIONS, add_product
 from rosetta_steps.correlation.projection import Memory, Projection
 from rosetta_steps.correlation.units import RUN_BYTES, Run, Units, holds_first, runs_of
+from rosetta_steps.maps.moments import SumsOfLayers
 from rosetta_steps.maps.resampling import Size, meeting_size
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.runtime.budgets import image_blocks
@@ -42,6 +43,9 @@ class Model:
         device: Device to compute on.
         precision: One of PRECISIONS.
         run_bytes: Approximate bytes of the maps of a run as float32.
+
+    Attributes:
+        measured: Sums for moments, to which all maps that are read are added; may be None.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Model:
         # A separate CUDA stream, because the default one would wait for the products before it.
         self.sending = sending_stream() if self.device.type == "cuda" else None
         exact = torch.float64 if precision == "float64" else torch.float32
+        self.measured: SumsOfLayers | None = None
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
         together = [source.channels_per_read(layer) for layer in units.channels]
         self.runs = runs_of(units, images, run_bytes or RUN_BYTES[self.device.type], together)
@@ -70,6 +75,9 @@ class Model:
     def read(self, run: Run, block: slice) -> list[Tensor]:
         """Read the maps of a run to the device, one tensor (image, channel, y, x) for each part."""
         maps = [torch.as_tensor(self.source.read(n, block, part)) for n, part in run.parts]
+        if self.measured is not None:
+            for (layer, channels), of_part in zip(run.parts, maps, strict=True):
+                self.measured.add(block, layer, of_part, channels.start)
         if self.sending is None or all(part.is_cuda for part in maps):
             return maps
         with torch.cuda.stream(self.sending):
@@ -260,6 +268,7 @@ def sum_products(
     device: str = "cpu", precision: str = "float32", split: np.ndarray | None = None,
     decoys: int = 0, labels: np.ndarray | None = None,
     run_bytes: float | None = None, holds_larger: bool = False,
+    measured: SumsOfLayers | None = None,
 ) -> dict[tuple[Size, Size], np.ndarray]:  # fmt: skip
     """Return sums of products of centred maps over some images, as at the size of comparison.
 
@@ -279,6 +288,7 @@ def sum_products(
         run_bytes: Approximate bytes of the maps that are read together, as float32.
         holds_larger: Whether to hold the model with more values to hold, which gives fewer, larger
             products and takes more memory.
+        measured: Sums for moments of b, to which its maps are added; None takes none.
 
     Returns:
         For each pair of map sizes (of a, of b) the sums, (split or decoy, unit of a, unit
@@ -290,6 +300,7 @@ def sum_products(
     model_of = partial(Model, device=device, precision=precision, run_bytes=run_bytes)
     held = Held(model_of(*first, sizes[1], block))
     other = model_of(*second, sizes[0], block)
+    (held.model if swapped else other).measured = measured
     sums = sums_of(held, other)
     splits = 1 if split is None else int(split.max()) + 1
     parts = [

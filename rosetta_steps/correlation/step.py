@@ -2,7 +2,9 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,13 +16,15 @@ from rosetta_steps.correlation.cluster import dashboard_of, local_workers, worke
 from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.from_sums import TableFromSums
 from rosetta_steps.correlation.pieces import Job, piece
-from rosetta_steps.correlation.plan import Outline, matrix_rate, plan
+from rosetta_steps.correlation.plan import Outline, Plan, matrix_rate, plan
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.settings import NO_SCHEDULER, SLURM, Correlation
 from rosetta_steps.correlation.similarities import SIMILARITIES
 from rosetta_steps.correlation.slurm_workers import slurm_workers
+from rosetta_steps.correlation.taken import Taken
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
+from rosetta_steps.maps.moments import measure, write_moments
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
@@ -52,7 +56,9 @@ def correlate(
     threads: int = 1,
     workers: int | None = None,
     nearest: int = 0,
+    measure_b: bool = False,
     identity: str | None = None,
+    identity_of_moments: str | None = None,
 ) -> None:
     """Correlate two models and write the table.
 
@@ -60,7 +66,7 @@ def correlate(
         a: Path of the first model's activations, or of a stream.
         b: Path of the second model's activations, or of a stream.
         moments_a: Path of the first model's moments.
-        moments_b: Path of the second model's moments.
+        moments_b: Path of the second model's moments, to read, or with `measure_b` to write.
         output: Path of the store to write.
         samples: Path of the store of images, within whose classes decoys move images; None moves
             them freely.
@@ -69,7 +75,9 @@ def correlate(
         workers: Number of Dask workers on this machine; None allows as many as cores and memory
             permit.
         nearest: Number of partners of each unit to keep instead of the table; 0 keeps the table.
+        measure_b: Whether to take the second model's moments in the same pass over the images.
         identity: Digest of the config settings that determine the output (Provenance.identity).
+        identity_of_moments: The same of the moments, where they are written.
 
     Raises:
         StoreError: A store is damaged or changes during the computation, the two models saw
@@ -80,48 +88,34 @@ def correlate(
     first, second = open_each(open_maps, (a, b))
     stores = (first, second)
     refuse_other_images(a, b, *stores)
-    sources = [a, b, moments_a, moments_b, *([samples] if samples else [])]
-    made_of = ingredients(sources)
     refuse_impossible(stores, nearest, settings.splits)
-    images = first.images
-    strips = image_blocks(images, settings.images_per_strip)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    cores = threads if workers is None else workers * settings.threads_per_worker
-    if device == "cuda":
-        cores = torch.cuda.device_count() * settings.threads_per_worker
-    torch.set_num_threads(settings.threads_per_worker)
-    rate, free = matrix_rate(device, settings.precision), float(available_bytes())
-    if settings.scheduler == SLURM:  # the workers have memory, cores and devices of their own
-        cores = settings.slurm_jobs * settings.workers_per_job * settings.threads_per_worker
-        free = math.inf
-        device, rate = ("cuda", RATE_OF_A_GPU) if settings.gpus else ("cpu", rate)
-    chosen = plan(
-        Outline.of(first),
-        Outline.of(second),
-        images,
-        settings,
-        cores=cores,
-        free=free,
-        rate=rate,
-        device=device,
-    )
+    planned = partial(_planned, stores, settings, threads, workers)
+    chosen = planned()
+    if measure_b:
+        measuring = None if a == b else _measuring(planned, len(chosen.tiles))
+        if measuring is None:
+            name = second.attrs["model"]
+            print(f"no room for moments of {name} beside the rest: it runs for them first")
+            measure(b, moments_b, settings.splits, threads, identity_of_moments)
+        measure_b, chosen = measuring is not None, measuring or chosen
+    given = [moments_a] if measure_b else [moments_a, moments_b]
+    made_of = ingredients([a, b, *given, *([samples] if samples else [])])
     print(chosen.text, flush=True)
+    images, device = first.images, chosen.device
+    strips = image_blocks(images, settings.images_per_strip)
     job = Job.of(
         a,
         b,
         moments_a,
-        moments_b,
+        None if measure_b else moments_b,
         settings,
         block=chosen.block,
         holds_larger=chosen.holds_larger,
         samples=samples,
     )
     moments = job.moments()
-    paths = (moments_a, moments_b)
-    for path, store, of_store, measured in zip((a, b), stores, moments, paths, strict=True):
-        refuse_other_moments(
-            path, store, of_store, settings.splits, read_manifest(measured)["made_of"]
-        )
+    for path, store, of_store, file in zip((a, b), stores, moments, given, strict=False):
+        refuse_other_moments(path, store, of_store, settings.splits, read_manifest(file)["made_of"])
     work = [
         job.__dict__,
         settings.images_per_strip,
@@ -147,9 +141,11 @@ def correlate(
             max(1, threads // chosen.workers) if device == "cuda" else settings.threads_per_worker,
             apart=is_stream(a) or is_stream(b),
         )
+    taken = Taken(second, settings.splits, chosen.tiles, scratch / name) if measure_b else None
     title = f"correlating {output.stem}"
     with open_workers as client, ExitStack() as stack:
         print(f"  Dask's dashboard: {dashboard_of(client)}", flush=True)
+        centres = taken.means(client, job) if taken else moments[1]
         bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
         for index, tile in enumerate(chosen.tiles):
             finished = scratch / f"{name}-tile-{index}.npz"
@@ -158,15 +154,18 @@ def correlate(
                 continue
             units = (
                 units_of(first, moments[0], tile.a),
-                units_of(second, moments[1], tile.b),
+                units_of(second, centres, tile.b),
             )
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
-            total = Total(scratch / f"{name}-{index}.npz", files, units)
+            measured = taken.sums_of(tile) if taken else None
+            total = Total(scratch / f"{name}-{index}.npz", files, units, measured)
             compute(client, job, units, strips, total=total, bar=bar)
+            if taken:
+                taken.keep(tile, measured)
             tables = TableFromSums(
                 total.sums,
                 units,
-                moments,
+                (moments[0], taken.moments() if taken else moments[1]),
                 images,
                 similarity=SIMILARITIES[settings.similarity],
                 splits=settings.splits,
@@ -181,6 +180,10 @@ def correlate(
             )
             total.remove()
     job.refuse_changes()
+    if taken:
+        found = {layer: of.to_dataset() for layer, of in taken.moments().children.items()}
+        write_moments(second, found, b, moments_b, identity_of_moments)
+        made_of |= ingredients([moments_b])
     files = [scratch / f"{name}-tile-{index}.npz" for index in range(len(chosen.tiles))]
     models = [store.attrs["model"] for store in stores]
     sample_set = stores[0].state["sample_set"]
@@ -191,6 +194,46 @@ def correlate(
         attrs |= _what_was_moved(images, settings.images_per_strip, job)
     result.write(chosen.tiles, files, output, attrs, provenance)
     shutil.rmtree(scratch)
+
+
+def _planned(
+    stores: tuple[MapSource, MapSource],
+    settings: Correlation,
+    threads: int,
+    workers: int | None,
+    *,
+    measures_b: bool = False,
+) -> Plan:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cores = threads if workers is None else workers * settings.threads_per_worker
+    if device == "cuda":
+        cores = torch.cuda.device_count() * settings.threads_per_worker
+    torch.set_num_threads(settings.threads_per_worker)
+    rate, free = matrix_rate(device, settings.precision), float(available_bytes())
+    if settings.scheduler == SLURM:  # the workers have memory, cores and devices of their own
+        cores = settings.slurm_jobs * settings.workers_per_job * settings.threads_per_worker
+        free = math.inf
+        device, rate = ("cuda", RATE_OF_A_GPU) if settings.gpus else ("cpu", rate)
+    return plan(
+        Outline.of(stores[0]),
+        Outline.of(stores[1]),
+        stores[0].images,
+        settings,
+        cores=cores,
+        free=free,
+        rate=rate,
+        device=device,
+        measures_b=measures_b,
+    )
+
+
+def _measuring(planned: Callable[..., Plan], tiles: int) -> Plan | None:
+    # Further tiles are further passes, of both models: then a pass of one for its moments is less.
+    try:
+        measuring = planned(measures_b=True)
+    except UserError:
+        return None
+    return measuring if len(measuring.tiles) <= tiles else None
 
 
 def _what_was_moved(images: int, images_per_strip: int, job: Job) -> dict[str, int]:
@@ -285,7 +328,13 @@ def compute(
     bar.update(sum(strip.stop - strip.start for strip in strips[: total.added]))
     number_of = {
         client.submit(
-            piece, job, units, (strip.start, strip.stop), str(total.pieces[number]), pure=False
+            piece,
+            job,
+            units,
+            (strip.start, strip.stop),
+            str(total.pieces[number]),
+            total.measured.layers if total.measured else (),
+            pure=False,
         ): number
         for number, strip in enumerate(strips)
         if number >= total.added

@@ -14,6 +14,7 @@ import numpy as np
 
 from rosetta_steps.correlation.pieces import key
 from rosetta_steps.correlation.units import Units
+from rosetta_steps.maps.moments import SumsOfLayers
 from rosetta_steps.maps.resampling import Size
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import whole_file
@@ -31,14 +32,21 @@ class Total:
             sums are loaded.
         pieces: Files of the pieces, in the order of the images.
         units: Units of both models that are in the tile.
+        measured: Sums for moments, to which those of the pieces are added; None takes none.
 
     Attributes:
         added: Number of pieces in the sums.
         sums: Sums for each pair of sizes, (split, unit of a, unit of b) float64.
     """
 
-    def __init__(self, file: Path, pieces: list[Path], units: tuple[Units, Units]):
-        self.file, self.pieces = file, pieces
+    def __init__(
+        self,
+        file: Path,
+        pieces: list[Path],
+        units: tuple[Units, Units],
+        measured: SumsOfLayers | None = None,
+    ):
+        self.file, self.pieces, self.measured = file, pieces, measured
         self.sizes = [(a, b) for a in units[0].layers for b in units[1].layers]
         self.sums: dict[tuple[Size, Size], np.ndarray] = {}
         self.added = self.written = 0
@@ -46,6 +54,8 @@ class Total:
             found = load(file)
             self.added = self.written = int(found[COUNT])
             self.sums = {sizes: found[key(sizes)] for sizes in self.sizes}
+            if measured is not None:
+                measured.merge_arrays(found)
 
     def add(self, finished: Collection[int]) -> None:
         """Add finished pieces in order, up to the first that is not finished.
@@ -64,6 +74,8 @@ class Total:
                     self.sums[sizes] += found[key(sizes)]
                 else:
                     self.sums[sizes] = found[key(sizes)].astype(np.float64)
+            if self.measured is not None:
+                self.measured.merge_arrays(found)
             self.added += 1
             if self.written + FOLDED == self.added < len(self.pieces):
                 self._write()
@@ -75,6 +87,8 @@ class Total:
 
     def _write(self) -> None:
         arrays: dict[str, Any] = {key(sizes): values for sizes, values in self.sums.items()}
+        if self.measured is not None:
+            arrays |= self.measured.arrays()
         with whole_file(self.file) as temporary, temporary.open("wb") as target:
             np.savez(target, **arrays | {COUNT: self.added})
         for file in self.pieces[self.written : self.added]:

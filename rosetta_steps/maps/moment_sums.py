@@ -1,5 +1,6 @@
 """Sums over images from which the moments of units follow (maps.statistics)."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numba
@@ -13,6 +14,10 @@ from rosetta_steps.maps.statistics import NEIGHBOURS
 # Number of values of the sums that are added at a time, and of the maps that are converted at a
 # time: on a CPU as many as its cache holds, on a GPU enough to occupy it.
 CACHED_VALUES, CONVERTED_VALUES = 512, {"cpu": 1 << 17, "cuda": 1 << 25}
+
+# Names of the sums that are added, and of all tensors.
+ADDED = ("nonfinite", "map_sum", "product_sum")
+TENSORS = ("minimum", "maximum", *ADDED)
 
 
 class MomentSums:
@@ -67,12 +72,21 @@ class MomentSums:
 
     def merge(self, other: "MomentSums") -> None:
         """Add the sums of another object, over other images of the same layer."""
-        self.count += other.count
-        self.minimum = torch.fmin(self.minimum, other.minimum)
-        self.maximum = torch.fmax(self.maximum, other.maximum)
-        self.nonfinite += other.nonfinite
-        self.map_sum += other.map_sum
-        self.product_sum += other.product_sum
+        self.merge_arrays(other.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the sums by name, to be written to a file; they may share memory."""
+        tensors = {name: getattr(self, name).cpu().numpy() for name in TENSORS}
+        return tensors | {"count": np.array(self.count)}
+
+    def merge_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add the arrays of another object, over other images of the same layer."""
+        other = {name: torch.from_numpy(arrays[name]).to(self.device) for name in TENSORS}
+        self.count += int(arrays["count"])
+        self.minimum = torch.fmin(self.minimum, other["minimum"])
+        self.maximum = torch.fmax(self.maximum, other["maximum"])
+        for name in ADDED:
+            getattr(self, name).add_(other[name])
 
     def dataset(self) -> xr.Dataset:
         """Return the moments of the images added so far, in the form that is stored."""

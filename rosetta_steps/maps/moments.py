@@ -125,17 +125,25 @@ class SumsOfLayers:
         source: Maps of the model.
         layers: Names of the layers.
         splits: As `measure` has them.
+        device: Device of the sums; None takes that of the maps.
     """
 
-    def __init__(self, source: MapSource, layers: Sequence[str], splits: int):
+    def __init__(
+        self, source: MapSource, layers: Sequence[str], splits: int, device: str | None = None
+    ):
         self.source, self._split = source, split_of(source.images, splits)
         self._sums = {
             name: [
-                MomentSums(source.channels[name], source.sizes[name], source.device)
+                MomentSums(source.channels[name], source.sizes[name], device or source.device)
                 for _ in range(splits)
             ]
             for name in layers
         }
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers."""
+        return list(self._sums)
 
     def add(self, block: slice, layer: str, maps: np.ndarray | Tensor, first: int = 0) -> None:
         """Add maps (image, channel, y, x) of a block of images, from some channel on.
@@ -158,6 +166,22 @@ class SumsOfLayers:
             for name in of_layers
             for _, channels in _parts(self.source, name, images)
         ]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the sums by layer, split and name, to be written to a file."""
+        return {
+            f"{layer}/{number}/{name}": values
+            for layer, of_splits in self._sums.items()
+            for number, of_split in enumerate(of_splits)
+            for name, values in of_split.arrays().items()
+        }
+
+    def merge_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add the arrays of another object, over other images; other arrays are left alone."""
+        for layer, of_splits in self._sums.items():
+            for number, of_split in enumerate(of_splits):
+                at = f"{layer}/{number}/"
+                of_split.merge_arrays({name: arrays[f"{at}{name}"] for name in of_split.arrays()})
 
     def moments(self) -> Iterator[tuple[str, xr.Dataset]]:
         """Name and moments of each layer."""

@@ -67,7 +67,8 @@ def plan(
         untrained: Untrained copies of each model but the first, which run and are not dumped.
 
     Returns:
-        The table, and of each model the memory_mb and minutes of the job that runs it, and units.
+        The table, and of each model the memory_mb and minutes of the job that runs it, its units,
+        and sums_mb, the megabytes of its sums for moments.
 
     Raises:
         ValueError: The disk or the memory cannot hold it, a pattern matches no layer, a model has
@@ -105,6 +106,7 @@ def plan(
             "memory_mb": memory_of_a_dump(file, together),
             "minutes": minutes(seconds),
             "units": units[-1],
+            "sums_mb": -(-sum(sums_of_layers) // 10**6),
         }
         to_make = "on disk"
         expected = {layer.name: (images, layer.channels, *layer.size) for layer in chosen}

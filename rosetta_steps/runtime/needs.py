@@ -47,7 +47,11 @@ def memory_of_a_dump(file_bytes: float, sums_bytes: float) -> int:
 
 
 def memory_of_a_correlation(
-    of_workers: float, worker_gb: float, sums_a_pair: int, units: tuple[int, int] | None
+    of_workers: float,
+    worker_gb: float,
+    sums_a_pair: int,
+    units: tuple[int, int] | None,
+    moments_mb: float = 0,
 ) -> int:
     """Return megabytes of a correlation with its workers on the same machine.
 
@@ -56,12 +60,13 @@ def memory_of_a_correlation(
         worker_gb: Gigabytes that a worker may take, into which the sums of a tile fit.
         sums_a_pair: Number of sums of a pair of units: splits and decoys.
         units: Units of both models; None where no plan knows them.
+        moments_mb: Megabytes of the sums for moments that it takes.
     """
     together = 1000 * worker_gb
     if units is not None:
         # A tile is put together in float64, and its tables beside it.
         together = min(3 * together, 16e-6 * sums_a_pair * units[0] * units[1])
-    return round(PROCESS + 1000 * of_workers + together)
+    return round(PROCESS + 1000 * of_workers + together + 2 * moments_mb)
 
 
 def minutes(seconds: float) -> int:
@@ -70,7 +75,7 @@ def minutes(seconds: float) -> int:
 
 
 def read_needs(plan: Path) -> Mapping[str, Mapping[str, int]]:
-    """Return what a plan says of each model: memory_mb, minutes, units; nothing if there is none.
+    """Return what a plan says of each model (maps.plan); nothing if there is none.
 
     Args:
         plan: results/plans/{sample_set}.json.

@@ -159,6 +159,7 @@ class Needs:
             self._of(wildcards.sample_set, model).get("units", 0)
             for model in (wildcards.a, wildcards.b)
         )
+        takes = self.rules.takes_moments(wildcards.sample_set, wildcards.b)
         of_workers = 0.0
         if not self.workers_apart:
             # Whether the job meets a GPU is not known here.
@@ -170,4 +171,5 @@ class Needs:
             settings["memory_gb"],
             settings["splits"] + self.rules.decoys(wildcards.a, wildcards.b),
             (a, b) if a and b else None,
+            self._of(wildcards.sample_set, wildcards.b).get("sums_mb", 0) * takes,
         )

@@ -10,6 +10,8 @@ import torch
 import xarray as xr
 from own_configs import with_examples
 
+from rosetta_steps.correlation import pieces, taken
+from rosetta_steps.correlation import plan as plans
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.settings import Correlation
 from rosetta_steps.correlation.step import correlate
@@ -27,7 +29,7 @@ from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.files import write_json
-from rosetta_steps.storage.manifests import manifest_path
+from rosetta_steps.storage.manifests import manifest_path, read_manifest
 from rosetta_steps.testing import Project, dump_maps, made
 from rosetta_steps.zoo.entries import check
 from rosetta_steps.zoo.generators import sampling
@@ -147,6 +149,115 @@ def test_correlations_of_streams_are_those_of_their_dumps(both, tmp_path, settin
     for name in ("correlation", "split_correlation"):
         np.testing.assert_allclose(found[name], stored[name], atol=1e-5)
     assert found.coords.equals(stored.coords)
+
+
+def measured_while_correlated(both, output, kind="json", **settings):
+    """The table of streams or dumps, and the moments that were taken in the same pass."""
+    own = {name: settings.pop(name) for name in ("nearest", "workers") if name in settings}
+    of_one = output.with_name(f"moments-{output.stem}") / "one.zarr"
+    maps = [both / f"{name}.{kind}" for name in NAMES]
+    of_generator = both / f"moments-{kind}" / "generator.zarr"
+    chosen = Correlation(splits=2, **settings)
+    correlate(
+        *maps, of_generator, of_one, output, settings=chosen, threads=1, measure_b=True, **own
+    )
+    return xr.open_zarr(output), xr.open_datatree(of_one, engine="zarr")
+
+
+def assert_same_moments(found, expected, kind="zarr"):
+    # Passes of other numbers of images differ in the last bits of a model's maps.
+    error = {"zarr": (1e-12, 1e-12), "json": (2e-4, 1e-6)}[kind]
+    assert list(found.children) == list(expected.children) and found.attrs == expected.attrs
+    for layer in expected.children:
+        assert found[layer].attrs == expected[layer].attrs
+        for name, values in expected[layer].data_vars.items():
+            np.testing.assert_allclose(found[layer][name], values, rtol=error[0], atol=error[1])
+
+
+@pytest.mark.parametrize("kind", ["json", "zarr"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"images_per_strip": 5, "images_per_block": 3},
+        {"images_per_strip": 1, "images_per_block": 1, "workers": 2},
+    ],
+)
+def test_moments_taken_while_a_model_is_correlated_are_those_of_a_pass_of_their_own(
+    both, tmp_path, kind, settings
+):
+    table, of_one = measured_while_correlated(both, tmp_path / "x.zarr", kind, **settings)
+    expected = correlation(both, kind, tmp_path / "y.zarr", **settings)
+    error = {"zarr": 1e-6, "json": 1e-5}[kind]
+    for name in ("correlation", "split_correlation", "decoy_correlation"):
+        np.testing.assert_allclose(table[name], expected[name], atol=error)
+    own = xr.open_datatree(both / f"moments-{kind}/one.zarr", engine="zarr")
+    assert_same_moments(of_one, own, kind)
+    made_of = [list(read_manifest(tmp_path / f"{name}.zarr")["made_of"]) for name in "xy"]
+    assert made_of[0] == made_of[1]
+
+
+def images_that_pass(monkeypatch):
+    """Numbers of images in each pass from now on, by the role of the model that runs."""
+    passes, original = {"generator": [], "model": []}, running.run_into
+
+    def counted(maps, model, role, samples, block):
+        passes[role].append(block.stop - block.start)
+        original(maps, model, role, samples, block)
+
+    monkeypatch.setattr(running, "run_into", counted)
+    pieces._stream.cache_clear()
+    return passes
+
+
+def test_a_model_runs_once_for_its_moments_and_its_correlation(both, tmp_path, monkeypatch):
+    monkeypatch.setattr(taken, "RUNS", 1)
+    passes = images_that_pass(monkeypatch)
+    measured_while_correlated(both, tmp_path / "x.zarr")
+    # Besides the images, a few whose means centre the units.
+    assert sum(passes["model"]) == 10 + taken.IMAGES_A_RUN and sum(passes["generator"]) == 10
+
+
+def with_tiles(monkeypatch, memory_gb, *, room_for_moments):
+    """Let nothing take memory but sums, and those for moments only if they are to have no room."""
+    monkeypatch.setattr(plans, "FIXED_BYTES", {"cpu": 0})
+    monkeypatch.setattr(plans, "RUNNING_BYTES", 0)
+    if room_for_moments:
+        monkeypatch.setattr(plans, "bytes_of_sums_of", lambda outline, splits: 0)
+    return {"images_per_block": 1, "memory_gb": memory_gb}
+
+
+def test_moments_are_taken_once_whatever_the_tiles_are(both, tmp_path, monkeypatch, capsys):
+    whole, own = measured_while_correlated(both, tmp_path / "whole.zarr", "zarr")
+    little = with_tiles(monkeypatch, 1e-5, room_for_moments=True)
+    tiled, of_tiles = measured_while_correlated(both, tmp_path / "tiled.zarr", "zarr", **little)
+    said = capsys.readouterr().out
+    assert " times, " in said and "moments of one are taken of them" in said
+    np.testing.assert_allclose(tiled["correlation"], whole["correlation"], atol=1e-6)
+    assert_same_moments(of_tiles, own)
+
+
+def test_without_room_for_its_moments_a_model_runs_for_them_first(
+    both, tmp_path, monkeypatch, capsys
+):
+    whole, own = measured_while_correlated(both, tmp_path / "whole.zarr", "zarr")
+    little = with_tiles(monkeypatch, 2e-3, room_for_moments=False)
+    passes = images_that_pass(monkeypatch)
+    apart, of_one = measured_while_correlated(both, tmp_path / "apart.zarr", **little)
+    said = capsys.readouterr().out
+    assert "no room for moments of one beside the rest: it runs for them first" in said
+    np.testing.assert_allclose(apart["correlation"], whole["correlation"], atol=1e-5)
+    assert_same_moments(of_one, own, "json")
+    assert sum(passes["model"]) > 10
+
+
+def test_moments_of_a_model_with_itself_are_taken_first(both, tmp_path):
+    one, of_one = both / "one.zarr", tmp_path / "moments/one.zarr"
+    halves = Correlation(splits=2)
+    own = xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr")
+    measured = both / "moments-zarr/one.zarr"
+    correlate(one, one, measured, of_one, tmp_path / "x.zarr", settings=halves, measure_b=True)
+    assert_same_moments(xr.open_datatree(of_one, engine="zarr"), own)
 
 
 def test_a_model_with_itself_runs_once(both, tmp_path):
@@ -334,7 +445,7 @@ def test_a_new_model_runs_no_other_model(project):
     of_one = [job for job in jobs if "model=one" in job or "b=one" in job]
     assert not of_one
     of_two = {line for job in jobs if "two" in job for line in job.splitlines() if "rule " in line}
-    for rule in ("streams", "moments", "correlation", "best_buddies", "matched_maps"):
+    for rule in ("streams", "correlation_and_moments", "best_buddies", "matched_maps"):
         assert f"rule {rule}:" in of_two
 
 

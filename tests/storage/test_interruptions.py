@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -97,11 +98,12 @@ def opened(store):
     return xr.open_datatree(check_dataset(store), engine="zarr").load()
 
 
-def correlate(folder, output="out.zarr", strip=5, block=5, workers=1):
+def correlate(folder, output="out.zarr", strip=5, block=5, workers=1, taken=None):
     a, b, output = folder / "a.zarr", folder / "b.zarr", folder / output
     settings = Correlation(images_per_strip=strip, images_per_block=block)
-    given = a, b, moments_of(a), moments_of(b), output
-    step.correlate(*given, settings=settings, threads=2, workers=workers)
+    given = a, b, moments_of(a), taken or moments_of(b), output
+    kind = {"settings": settings, "threads": 2, "workers": workers, "measure_b": taken is not None}
+    step.correlate(*given, **kind)
     return xr.open_zarr(output)["correlation"].values
 
 
@@ -178,6 +180,30 @@ def piece_that_kills_its_worker_once(job, units, images, file, piece=pieces.piec
         marker.touch()
         np.savez = kill
     return piece(job, units, images, file)
+
+
+@pytest.mark.parametrize("interrupted", [0, 1, 7, 9, 11, 12, 13])
+def test_moments_that_a_correlation_takes_are_lost_with_no_part_of_it(
+    two_stores, tmp_path, monkeypatch, interrupted
+):
+    saved = itertools.count()
+
+    def savez(target, **arrays):
+        (fill_the_disk if next(saved) == interrupted else original)(target, **arrays)
+
+    original, settings = np.savez, {"strip": 1, "block": 1}
+    of_b, again = tmp_path / "taken/b.zarr", tmp_path / "again/b.zarr"
+    with monkeypatch.context() as patch:
+        # Means, ten strips with a total after the eighth, moments of the tile, the tile.
+        patch.setattr(np, "savez", savez)
+        message_of(lambda: correlate(tmp_path, taken=of_b, **settings))
+    assert not of_b.exists()
+    computed = strips_computed(monkeypatch)
+    found = correlate(tmp_path, taken=of_b, **settings)
+    assert len(computed) <= 12 - max(2, interrupted)
+    undisturbed = correlate(tmp_path, "undisturbed.zarr", taken=again, **settings)
+    np.testing.assert_array_equal(found, undisturbed)
+    xr.testing.assert_identical(opened(of_b), opened(again))
 
 
 def test_a_worker_killed_within_a_strip_changes_no_bit(two_stores, tmp_path, monkeypatch):

@@ -82,7 +82,10 @@ rule streams:
 
 
 rule moments:
-    """Moments of a model whose maps are not stored: it runs for them."""
+    """Moments of a model whose maps are not stored: it runs for them.
+
+    With store: matched it is the first; those of the others are taken while they are correlated.
+    """
     input:
         "results/streams/{sample_set}/{model}.json",
     output:
@@ -108,3 +111,27 @@ rule moments:
             --splits {params.splits} --threads {threads} --identity {params.identity} \
             --output {params.store:q} 2>&1 | tee {log:q}
         """
+
+
+rule moments_of_the_pass:
+    """Moments that were taken while a model was correlated; the files are links, not copies."""
+    input:
+        RULES.moments_taken,
+    output:
+        "results/moments/{sample_set}/{model}.zarr.done.json",
+    wildcard_constraints:
+        sample_set=RULES.sets_that_store(MATCHED),
+        model=RULES.not_first(),
+    localrule: True
+    params:
+        taken=subpath(input[0], strip_suffix=".done.json"),
+        store=subpath(output[0], strip_suffix=".done.json"),
+    shell:
+        r"""
+        rm -rf {params.store:q}
+        cp -Rl {params.taken:q} {params.store:q} || cp -R {params.taken:q} {params.store:q}
+        cp {input:q} {output:q}
+        """
+
+
+ruleorder: moments_of_the_pass > moments

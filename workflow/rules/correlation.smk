@@ -4,6 +4,9 @@ INPUTS   results/samples/{sample_set}.zarr, whose classes decoys keep
          results/activations/{sample_set}/{model}.zarr (or results/streams/{sample_set}/{model}.json)
          and results/moments/..., of both
 OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, unit_b) float32
+         results/moments_taken/{sample_set}/{a}/{b}.zarr   with store: matched, moments of b
+
+With store: matched model b so runs once for its moments and its correlations with the first model.
 """
 
 
@@ -36,7 +39,8 @@ rule correlation:
         a=lambda w, input: stores([input.a]),
         b=lambda w, input: stores([input.b]),
         moments_a=subpath(input.moments_a, strip_suffix=".done.json"),
-        moments_b=subpath(input.moments_b, strip_suffix=".done.json"),
+        moments_b=RULES.moments_of_b,
+        taken=RULES.moments_to_take,
         store=subpath(output[0], strip_suffix=".done.json"),
         images_per_strip=config["correlation"]["images_per_strip"],
         images_per_block=config["correlation"]["images_per_block"],
@@ -51,7 +55,7 @@ rule correlation:
     shell:
         r"""
         python -m rosetta_steps.correlation --a {params.a:q} --moments-a {params.moments_a:q} \
-            --b {params.b:q} --moments-b {params.moments_b:q} --threads {threads} \
+            --b {params.b:q} --moments-b {params.moments_b:q} {params.taken} --threads {threads} \
             --images-per-strip {params.images_per_strip} \
             --images-per-block {params.images_per_block} \
             --threads-per-worker {params.threads_per_worker} --precision {params.precision} \
@@ -63,3 +67,20 @@ rule correlation:
             --slurm-jobs {resources.slurm_jobs} --workers-per-job {resources.workers_per_job} \
             --identity {params.identity} --output {params.store:q} 2>&1 | tee {log:q}
         """
+
+
+use rule correlation as correlation_and_moments with:
+    input:
+        a=RULES.source_of("a"),
+        b=RULES.source_of("b"),
+        moments_a="results/moments/{sample_set}/{a}.zarr.done.json",
+        samples="results/samples/{sample_set}.zarr.done.json",
+    output:
+        "results/correlations/{sample_set}/{a}--{b}.zarr.done.json",
+        "results/moments_taken/{sample_set}/{a}/{b}.zarr.done.json",
+    wildcard_constraints:
+        sample_set=RULES.sets_that_store(MATCHED),
+        b=RULES.not_first(),
+
+
+ruleorder: correlation_and_moments > correlation
