@@ -182,7 +182,7 @@ def piece_that_kills_its_worker_once(job, units, images, file, piece=pieces.piec
     return piece(job, units, images, file)
 
 
-@pytest.mark.parametrize("interrupted", [0, 1, 7, 9, 11, 12, 13])
+@pytest.mark.parametrize("interrupted", [0, 1, 7, 9, 11, 12])
 def test_moments_that_a_correlation_takes_are_lost_with_no_part_of_it(
     two_stores, tmp_path, monkeypatch, interrupted
 ):
