@@ -25,8 +25,8 @@ from rosetta_steps.zoo.loading import choose_layers, load
 
 # Seen on two cores for the embedded zoo (faces 7 minutes, faces-quick 1.5, faces-all 13 on an EPYC;
 # a Xeon took a quarter longer for that): seconds for each GB of maps before compression, to start
-# the jobs of a model, and for the dictionary. With store: matched every model runs three times, and
-# its maps are neither written nor read.
+# the jobs of a model, and for the dictionary. With store: matched every model runs twice, and its
+# maps are neither written nor read.
 SECONDS_A_GIGABYTE = {"all": 18, "matched": 9}
 SECONDS_A_MODEL, SECONDS_OF_THE_DICTIONARY = {"all": 15, "matched": 30}, 25
 # Of the bytes of all maps, those of units in best buddies: of faces with K = 5, 0.72 of the
