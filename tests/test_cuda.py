@@ -141,6 +141,14 @@ def test_running_models_on_the_device_are_mined_as_their_dumps_are(tiny, tmp_pat
         measured = [tmp_path / f"moments-{name}-{kind}.zarr" for name in ("generator", "one")]
         correlate(*paths, *measured, tmp_path / f"{kind}-table.zarr")
         tables[kind] = xr.open_zarr(tmp_path / f"{kind}-table.zarr")["correlation"].values
+    taken = tmp_path / "taken/one.zarr"
+    of_generator = tmp_path / "moments-generator-json.zarr"
+    correlate(*paths, of_generator, taken, tmp_path / "taken-table.zarr", measure_b=True)
+    found = xr.open_zarr(tmp_path / "taken-table.zarr")["correlation"].values
+    np.testing.assert_allclose(found, tables["json"], atol=1e-4)
+    own = xr.open_datatree(tmp_path / "moments-one-json.zarr", engine="zarr")
+    for layer, of_layer in xr.open_datatree(taken, engine="zarr").children.items():
+        np.testing.assert_allclose(of_layer["mean_map"], own[layer]["mean_map"], atol=1e-3)
     assert open_maps(tiny / "one.json").device == "cuda"
     np.testing.assert_allclose(tables["json"], tables["zarr"], atol=1e-3)
 
