@@ -163,9 +163,8 @@ def plan(
         made = sum(outline.made_bytes(images) for outline in running)
         return of_held * images * held + made + (RUNNING_BYTES if running else 0)
 
-    # Sums for moments of all layers of b; a tile may have fewer.
-    moments = bytes_of_sums_of(b, splits) if measures_b else 0
-    fixed += moments
+    # Sums for moments of all layers of b, beside the budget; a tile may have fewer.
+    moments = sums_for_moments(b, splits) if measures_b else 0
     sums_a_pair, tables = splits + decoys, 1 + (splits if splits > 1 else 0) + decoys
     weights = sum(outline.weight_bytes for outline in running)
     room = budget * (RUNNING_SHARE if running else HELD_SHARE)
@@ -191,7 +190,7 @@ def plan(
     tiles = tiles_of((a.channels, b.channels), (a.values(), b.values()), pairs)
     largest = max(_units(a, tile.a) * _units(b, tile.b) for tile in tiles)
     sums = of_sum * sums_a_pair * largest
-    worker_bytes = fixed + held + sums
+    worker_bytes = fixed + held + sums + moments
     # This process holds the sums in float64, and the tile's tables; splits and decoys twice.
     together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
     together += 2 * moments  # and those of a piece, which are added to them
@@ -225,7 +224,8 @@ def plan(
         f"{'made by running ' + ' and '.join(o.model for o in running) if running else 'read'}"
         f"{', and moments of ' + b.model + ' are taken of them' if measures_b else ''}\n"
         f"  {_count(strips, 'piece')} a tile, {block} images at once; {_count(workers, 'worker')} "
-        f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}), and "
+        f"of at most {_gigabytes(worker_bytes)} (budget {_gigabytes(budget)}"
+        f"{f' and {_gigabytes(moments)} for moments' if moments else ''}), and "
         f"{_gigabytes(together)} to put a tile together; on disk meanwhile "
         f"{_gigabytes(on_disk)} at most\n"
         f"  {products / 1e12:.3g} TFLOP of products; about {_duration(seconds / workers + passing)}"
@@ -241,7 +241,7 @@ def plan(
     )
 
 
-def bytes_of_sums_of(outline: Outline, splits: int) -> int:
+def sums_for_moments(outline: Outline, splits: int) -> int:
     """Return the bytes of the sums for moments of all layers of a model."""
     return sum(
         bytes_of_sums((channels, *outline.sizes[layer]), splits)

@@ -2,9 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +14,7 @@ from rosetta_steps.correlation.cluster import dashboard_of, local_workers, worke
 from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.from_sums import TableFromSums
 from rosetta_steps.correlation.pieces import Job, piece
-from rosetta_steps.correlation.plan import Outline, Plan, matrix_rate, plan
+from rosetta_steps.correlation.plan import Outline, Plan, matrix_rate, plan, sums_for_moments
 from rosetta_steps.correlation.result import NearestOnly, WholeTable
 from rosetta_steps.correlation.settings import NO_SCHEDULER, SLURM, Correlation
 from rosetta_steps.correlation.similarities import SIMILARITIES
@@ -24,7 +22,7 @@ from rosetta_steps.correlation.slurm_workers import slurm_workers
 from rosetta_steps.correlation.taken import Taken
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
-from rosetta_steps.maps.moments import measure, write_moments
+from rosetta_steps.maps.moments import SUM_BYTES, measure, write_moments
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
@@ -89,15 +87,11 @@ def correlate(
     stores = (first, second)
     refuse_other_images(a, b, *stores)
     refuse_impossible(stores, nearest, settings.splits)
-    planned = partial(_planned, stores, settings, threads, workers)
-    chosen = planned()
-    if measure_b:
-        measuring = None if a == b else _measuring(planned, len(chosen.tiles))
-        if measuring is None:
-            name = second.attrs["model"]
-            print(f"no room for moments of {name} beside the rest: it runs for them first")
-            measure(b, moments_b, settings.splits, threads, identity_of_moments)
-        measure_b, chosen = measuring is not None, measuring or chosen
+    if measure_b and (a == b or sums_for_moments(Outline.of(second), settings.splits) > SUM_BYTES):
+        print(f"moments of {second.attrs['model']} first, for whose sums there is no room beside")
+        measure(b, moments_b, settings.splits, threads, identity_of_moments)
+        measure_b = False
+    chosen = _planned(stores, settings, threads, workers, measures_b=measure_b)
     given = [moments_a] if measure_b else [moments_a, moments_b]
     made_of = ingredients([a, b, *given, *([samples] if samples else [])])
     print(chosen.text, flush=True)
@@ -202,7 +196,7 @@ def _planned(
     threads: int,
     workers: int | None,
     *,
-    measures_b: bool = False,
+    measures_b: bool,
 ) -> Plan:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cores = threads if workers is None else workers * settings.threads_per_worker
@@ -225,15 +219,6 @@ def _planned(
         device=device,
         measures_b=measures_b,
     )
-
-
-def _measuring(planned: Callable[..., Plan], tiles: int) -> Plan | None:
-    # Further tiles are further passes, of both models: then a pass of one for its moments is less.
-    try:
-        measuring = planned(measures_b=True)
-    except UserError:
-        return None
-    return measuring if len(measuring.tiles) <= tiles else None
 
 
 def _what_was_moved(images: int, images_per_strip: int, job: Job) -> dict[str, int]:

@@ -60,13 +60,13 @@ def memory_of_a_correlation(
         worker_gb: Gigabytes that a worker may take, into which the sums of a tile fit.
         sums_a_pair: Number of sums of a pair of units: splits and decoys.
         units: Units of both models; None where no plan knows them.
-        moments_mb: Megabytes of the sums for moments that it takes.
+        moments_mb: Megabytes of the sums for moments that it takes, in all processes.
     """
     together = 1000 * worker_gb
     if units is not None:
         # A tile is put together in float64, and its tables beside it.
         together = min(3 * together, 16e-6 * sums_a_pair * units[0] * units[1])
-    return round(PROCESS + 1000 * of_workers + together + 2 * moments_mb)
+    return round(PROCESS + 1000 * of_workers + together + moments_mb)
 
 
 def minutes(seconds: float) -> int:

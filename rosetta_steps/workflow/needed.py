@@ -159,8 +159,7 @@ class Needs:
             self._of(wildcards.sample_set, model).get("units", 0)
             for model in (wildcards.a, wildcards.b)
         )
-        takes = self.rules.takes_moments(wildcards.sample_set, wildcards.b)
-        of_workers = 0.0
+        of_workers, workers = 0.0, 0
         if not self.workers_apart:
             # Whether the job meets a GPU is not known here.
             workers = max(1, threads // settings["threads_per_worker"])
@@ -171,5 +170,9 @@ class Needs:
             settings["memory_gb"],
             settings["splits"] + self.rules.decoys(wildcards.a, wildcards.b),
             (a, b) if a and b else None,
-            self._of(wildcards.sample_set, wildcards.b).get("sums_mb", 0) * takes,
+            (2 + workers) * self._sums_of_moments(wildcards),
         )
+
+    def _sums_of_moments(self, wildcards: Any) -> int:
+        name, b = wildcards.sample_set, wildcards.b
+        return self._of(name, b).get("sums_mb", 0) if self.rules.takes_moments(name, b) else 0

@@ -27,7 +27,7 @@ def outline(name, *channels):
 
 
 def planned(a, b, budget, **changes):
-    machine = {"cores": 2, "free": 1e12, "rate": 1e11, "device": "cpu"}
+    machine = {"cores": 2, "free": 1e12, "rate": 1e11, "device": "cpu", "measures_b": False}
     machine |= {name: changes.pop(name) for name in machine.keys() & changes.keys()}
     memory = dict.fromkeys(BUDGETS.values(), budget / GIGABYTE)
     chosen = {"images_per_strip": 100, "decoys": 0} | memory | changes
@@ -120,6 +120,15 @@ def test_each_decoy_takes_the_memory_and_the_products_of_another_table():
     assert four.worker_bytes - none.worker_bytes == 4 * 4 * 3000 * 5000
     flop = [float(plan.text.partition(" TFLOP")[0].split()[-1]) for plan in (none, four)]
     assert flop[1] == pytest.approx(5 * flop[0], rel=0.01)
+
+
+def test_sums_for_moments_are_beside_the_budget_and_change_no_tile():
+    a, b = outline("a", *[8_000] * 8), outline("b", *[8_000] * 8)
+    without, taking = (planned(a, b, 1.5e9, measures_b=takes) for takes in (False, True))
+    sums = 8 * 6 * b.units * 7 * 7  # float64: the mean, and products with five neighbours
+    assert taking.worker_bytes == without.worker_bytes + sums
+    assert (taking.tiles, taking.block) == (without.tiles, without.block)
+    assert "moments of b are taken of them" in taking.text
 
 
 def test_there_are_no_more_workers_than_pieces_cores_or_room():

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from own_configs import with_examples
 
-from rosetta_steps.correlation import pieces, taken
+from rosetta_steps.correlation import pieces, step, taken
 from rosetta_steps.correlation import plan as plans
 from rosetta_steps.correlation.plan import Outline, plan
 from rosetta_steps.correlation.settings import Correlation
@@ -218,18 +218,10 @@ def test_a_model_runs_once_for_its_moments_and_its_correlation(both, tmp_path, m
     assert sum(passes["model"]) == 10 + taken.IMAGES_A_RUN and sum(passes["generator"]) == 10
 
 
-def with_tiles(monkeypatch, memory_gb, *, room_for_moments):
-    """Let nothing take memory but sums, and those for moments only if they are to have no room."""
-    monkeypatch.setattr(plans, "FIXED_BYTES", {"cpu": 0})
-    monkeypatch.setattr(plans, "RUNNING_BYTES", 0)
-    if room_for_moments:
-        monkeypatch.setattr(plans, "bytes_of_sums_of", lambda outline, splits: 0)
-    return {"images_per_block": 1, "memory_gb": memory_gb}
-
-
 def test_moments_are_taken_once_whatever_the_tiles_are(both, tmp_path, monkeypatch, capsys):
     whole, own = measured_while_correlated(both, tmp_path / "whole.zarr", "zarr")
-    little = with_tiles(monkeypatch, 1e-5, room_for_moments=True)
+    monkeypatch.setattr(plans, "FIXED_BYTES", {"cpu": 0})
+    little = {"images_per_block": 1, "memory_gb": 1e-5}
     tiled, of_tiles = measured_while_correlated(both, tmp_path / "tiled.zarr", "zarr", **little)
     said = capsys.readouterr().out
     assert " times, " in said and "moments of one are taken of them" in said
@@ -237,18 +229,19 @@ def test_moments_are_taken_once_whatever_the_tiles_are(both, tmp_path, monkeypat
     assert_same_moments(of_tiles, own)
 
 
-def test_without_room_for_its_moments_a_model_runs_for_them_first(
+def test_without_room_for_sums_of_all_moments_a_model_runs_for_them_first(
     both, tmp_path, monkeypatch, capsys
 ):
-    whole, own = measured_while_correlated(both, tmp_path / "whole.zarr", "zarr")
-    little = with_tiles(monkeypatch, 2e-3, room_for_moments=False)
+    monkeypatch.setattr(step, "SUM_BYTES", 1)
     passes = images_that_pass(monkeypatch)
-    apart, of_one = measured_while_correlated(both, tmp_path / "apart.zarr", **little)
-    said = capsys.readouterr().out
-    assert "no room for moments of one beside the rest: it runs for them first" in said
-    np.testing.assert_allclose(apart["correlation"], whole["correlation"], atol=1e-5)
-    assert_same_moments(of_one, own, "json")
-    assert sum(passes["model"]) > 10
+    apart, of_one = measured_while_correlated(both, tmp_path / "apart.zarr")
+    assert "moments of one first, for whose sums there is no room" in capsys.readouterr().out
+    assert sum(passes["model"]) == 2 * 10
+    expected = correlation(both, "json", tmp_path / "expected.zarr")["correlation"]
+    np.testing.assert_allclose(apart["correlation"], expected, atol=1e-5)
+    assert_same_moments(
+        of_one, xr.open_datatree(both / "moments-json/one.zarr", engine="zarr"), "json"
+    )
 
 
 def test_moments_of_a_model_with_itself_are_taken_first(both, tmp_path):

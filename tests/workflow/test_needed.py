@@ -18,13 +18,14 @@ def needs(tmp_path, monkeypatch):
     """Needs of a config in an empty folder; the function lays settings over it."""
     monkeypatch.chdir(tmp_path)
 
-    def needs(cores=1, here=False, several=False, **settings):
+    def needs(cores=1, here=False, several=False, takes_moments=False, **settings):
         correlation = {"memory_gb": 2, "threads_per_worker": 1, "gpus": 1, "splits": 1}
         correlation |= settings.pop("correlation", {})
         config = {"correlation": correlation, "inversion": {"memory_gb": 2}} | settings
         rules = SimpleNamespace(config=config, decoys=lambda a, b: 1)
         rules.several_stale = lambda kind, sample_set, targets: several
         rules.runs = lambda sample_set: False
+        rules.takes_moments = lambda sample_set, model: takes_moments
         return Needs(rules, cores, here=here)
 
     return needs
@@ -78,6 +79,19 @@ def test_a_correlation_asks_for_its_workers_and_for_what_the_tables_of_its_units
     for threads in (1, 8):
         asked = chosen.memory("correlation")(PAIR, attempt=1, threads=threads)
         assert asked == PROCESS + 2000 * threads + tables
+
+
+def test_a_correlation_that_takes_moments_asks_for_their_sums_in_each_process(needs, tmp_path):
+    write_plan(tmp_path, one={"sums_mb": 300})
+    for threads in (1, 2):
+        taking, without = (
+            needs(device="cpu", takes_moments=takes).memory("correlation")
+            for takes in (True, False)
+        )
+        # Of all pieces, of the one that is added, and of each worker.
+        more = 300 * (2 + threads)
+        asked = {"attempt": 1, "threads": threads}
+        assert taking(PAIR, **asked) == without(PAIR, **asked) + more
 
 
 def test_workers_that_are_slurm_jobs_ask_for_themselves(needs):
