@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.zoo.layouts import Reader, Source, channel_axis
+from rosetta_steps.zoo.quick_imports import without_compiler
 
 Result = TypeVar("Result")
 
@@ -117,7 +118,9 @@ def layers_of(
         if choice.matching(name, unit):
             choice.see(name, unit, source.nonlinearity, reader.read(output, source))
 
-    _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
+    without_values = any(parameter.is_meta for parameter in module.parameters())
+    with without_compiler() if without_values else contextlib.nullcontext():
+        _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
     if left_out is not None:
         left_out |= choice.no_maps
     return choice.layers(reader.remedy)

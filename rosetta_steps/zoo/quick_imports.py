@@ -1,4 +1,4 @@
-"""Libraries of models without torch's compiler, which nothing here uses and which takes seconds."""
+"""Imports and passes without torch's compiler, which nothing here uses and which takes seconds."""
 
 import importlib
 import sys
@@ -28,7 +28,7 @@ def imported(name: str) -> ModuleType:
     """
     before = set(sys.modules)
     try:
-        with _without_compiler():
+        with without_compiler():
             return importlib.import_module(name)
     except (ImportError, AttributeError):
         for module in set(sys.modules) - before:
@@ -37,7 +37,11 @@ def imported(name: str) -> ModuleType:
 
 
 @contextmanager
-def _without_compiler() -> Iterator[None]:
+def without_compiler() -> Iterator[None]:
+    """Context in which torch's compiler is not imported only to mark what it should let alone.
+
+    torch does so in a pass of a module without values too: batch norm is made of such functions.
+    """
     if COMPILER in sys.modules:
         yield
         return

@@ -326,7 +326,7 @@ def test_of_many_models_those_that_match_best_are_shown_and_the_table_keeps_all(
     assert len(few.table) == len(opened.table)
     page.write_page(few, tmp_path / "index.html")
     assert "2, of which the 1 that match best are shown" in (tmp_path / "index.html").read_text()
-    assert len(figures.figure3(few).axes) < len(figures.figure3(opened).axes)
+    assert len(figures.figure3(few).artists) < len(figures.figure3(opened).artists)
 
 
 def test_the_page_of_photos_names_their_files(of_photos, tmp_path):

@@ -229,7 +229,7 @@ def test_figure_1_has_examples_in_all_models_beside_the_optimised_images(diction
     found = shown(dictionary, concepts)
     figure = visualisation.figure1(dictionary, concepts, found)
     # image, generator and two models on two examples, and three starts; the colour key
-    assert len(figure.axes) == 2 * (2 * 4 + 3) + 1
+    assert len(figure.artists) == 2 * (2 * 4 + 3) + 1
     words = words_of(figure)
     assert {f"Concept {concept.id}" for concept in concepts} <= set(words)
     for image in found["example"].values.ravel():
@@ -292,7 +292,7 @@ def test_a_comparison_shows_the_chosen_images_with_their_psnr(mined, tmp_path):
     words = words_of(figure)
     order = np.argsort(psnr[1] - psnr[0])[[1, 3, 5, 7]]
     assert [word for word in words if word.startswith("image ")] == [f"image {i}" for i in order]
-    assert len(figure.axes) == 4 * 3
+    assert len(figure.artists) == 4 * 3
     for image in order:
         assert {f"{psnr[0, image]:.1f}", f"{psnr[1, image]:.1f}"} <= set(words)
     assert "Nothing was inverted for two." in " ".join(words)
@@ -365,7 +365,7 @@ def test_pairs_that_fire_and_differ_are_shown_first():
 
 def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
     figure = printed.guidance_figure(arm, pairs=3)
-    assert len(figure.axes) == 3 * (1 + 3) + 1
+    assert len(figure.artists) == 3 * (1 + 3) + 1
     loss = arm.store["loss"].values[np.arange(8), arm.store["start"].values]
     last = loss[:, -1, TERMS.index("activation")]
     image = int(np.argsort(last)[4])  # floor of (0 + 1/2) 8 / 1
@@ -377,7 +377,7 @@ def test_guidance_shows_maps_on_the_target_and_before_and_after(arm):
 
 def test_translation_shows_targets_maps_and_images_column_by_column(arm):
     figure = printed.translation(arm, images=[4, 1], pairs=2)
-    assert len(figure.axes) == 2 * (2 + 2 * 2) + 1
+    assert len(figure.artists) == 2 * (2 + 2 * 2) + 1
     assert [word for word in words_of(figure) if word.startswith("image ")][:2] != []
     assert {"image 4", "image 1"} <= set(words_of(figure))
 

@@ -27,15 +27,16 @@ def test_a_model_of_timm_is_built_and_run_without_the_compiler(tmp_path):
     assert run(code, tmp_path) == ["1000", "False", "True", "True"]
 
 
-def test_a_model_without_values_draws_none_and_needs_no_compiler(tmp_path):
+def test_a_model_without_values_draws_none_and_is_described_without_the_compiler(tmp_path):
     code = (
         "from rosetta_steps.zoo.entry import Entry, Weights\n"
         "from rosetta_steps.zoo.models.timm_models import load\n"
         "entry = Entry('model', 'timm', 'tf_efficientnet_lite0', weights=Weights(path='w.pt'))\n"
-        "model = load('one', entry, None, 'cpu').module\n"
-        f"print(all(p.is_meta for p in model.parameters()), {HAS_COMPILER})"
+        "model = load('one', entry, None, 'cpu')\n"
+        "print(all(p.is_meta for p in model.module.parameters()), len(model.layers(['bn2.act'])))\n"
+        f"print({HAS_COMPILER})"
     )
-    assert run(code, tmp_path) == ["True", "False"]
+    assert run(code, tmp_path) == ["True", "1", "False"]
 
 
 def test_a_library_that_wants_more_of_the_compiler_gets_it(tmp_path):
