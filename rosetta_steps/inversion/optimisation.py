@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosetta_steps.inversion.adam import Adam
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.objective import TERMS, Objective
 
@@ -70,7 +71,7 @@ def optimise(
     settings = objective.settings
     latents = start.detach().clone().requires_grad_()
     anchor = start.detach() if settings.regularise_to == "start" else space.prior()
-    optimiser = torch.optim.Adam([latents], lr=settings.learning_rate)
+    optimiser = Adam(latents)
     losses = np.full((len(start), settings.steps + 1, len(TERMS)), np.nan, np.float32)
     failed = np.full(len(start), -1)
     kept = kept_steps(settings.steps, settings.frames)
@@ -86,9 +87,7 @@ def optimise(
             terms = objective(space, latents, anchor, rows, gradients=not last, guided=guided)
         finite = torch.isfinite(terms["total"].detach()) & whole
         if not last:
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate(step, settings.steps)
-            optimiser.zero_grad()
+            latents.grad = None
             torch.where(finite, terms["total"], 0).sum().backward()
             assert latents.grad is not None, "the regulariser alone has a gradient"
             finite &= torch.isfinite(latents.grad.flatten(1)).all(1)
@@ -101,7 +100,8 @@ def optimise(
             assert latents.grad is not None
             before = latents.detach().clone()
             latents.grad[~whole] = 0
-            optimiser.step()
+            rate = settings.learning_rate * learning_rate(step, settings.steps)
+            optimiser.step(latents.grad, rate)
             with torch.no_grad():  # momentum would still move failed latents
                 latents[~whole] = before[~whole]
             progress(len(start))

@@ -88,9 +88,8 @@ class ZooDistance:
             chosen = replace(entry, preprocessing=preprocessing)
         self.model = load(name, chosen, weights_file(name, entry), device)
         self.network = self.model.module.requires_grad_(False)
-        outline = load(name, chosen)
         preset = "block" if "block" in entry.layers else "all"
-        self.layers = compared_layers(choose_layers(name, entry, outline, preset))
+        self.layers = compared_layers(choose_layers(name, entry, self.model, preset))
         self.label = f"perceptual_{name}"
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -117,7 +117,15 @@ def layers_of(
         if choice.matching(name, unit):
             choice.see(name, unit, source.nonlinearity, reader.read(output, source))
 
-    _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
+    # A module may keep tensors for its next pass; those of inference mode would refuse gradients.
+    with torch.no_grad():
+        _record(
+            module,
+            run,
+            lambda _, child: anything or nonlinearity_of(child) is not None,
+            keep,
+            gradients=True,
+        )
     if left_out is not None:
         left_out |= choice.no_maps
     return choice.layers(reader.remedy)

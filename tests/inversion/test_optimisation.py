@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import plain_settings
 
+from rosetta_steps.inversion.adam import Adam
 from rosetta_steps.inversion.latents import Latents
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import learning_rate, optimise
@@ -200,3 +201,17 @@ def test_guidance_may_end_before_the_last_step():
 def test_settings_out_of_their_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: {value} must be"):
         plain_settings(**{name: value})
+
+
+def test_adam_is_that_of_torch_bit_for_bit():
+    ours = torch.rand(5, 7, generator=torch.Generator().manual_seed(0)) - 0.5
+    theirs = ours.clone().requires_grad_()
+    adam, reference = Adam(ours), torch.optim.Adam([theirs])
+    for step in range(100):
+        gradient = (3 * ours).sin() * torch.linspace(1e-6, 1e3, 7)
+        gradient[step % 5] = 0
+        rate = 0.1 * learning_rate(step, 100)
+        adam.step(gradient, rate)
+        theirs.grad, reference.param_groups[0]["lr"] = gradient.clone(), rate
+        reference.step()
+        assert torch.equal(ours, theirs.detach())
