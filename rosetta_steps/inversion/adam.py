@@ -1,7 +1,7 @@
 """Adam (Kingma and Ba 2015), the same bits as torch.optim.Adam without torch's compiler.
 
-The optimisers of torch import the compiler when they are made, which takes longer than all else
-that an inversion waits for before its first step.
+The optimisers of torch import the compiler when they are made, which takes more than a second of
+the start of an inversion.
 """
 
 import torch
