@@ -131,9 +131,10 @@ class Editor:
                 torch.tensor(of_layer[name].values[channels]) for name in ("minimum", "maximum")
             ]
             counting = channels[group["weight"] > 0]
+            size = self.sizes[layer]
             self.mean[layer], self.deviation[layer] = mean_and_deviation(
-                moments, layer, counting, self.sizes[layer]
-            )
+                moments, layer, counting, [size]
+            )[size]
         edit.check(self.sizes[layer] for layer, group in self.groups.items() if group.edited.any())
 
     @property

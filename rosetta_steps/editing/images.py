@@ -27,7 +27,7 @@ from rosetta_steps.inversion.inverter import report_failures
 from rosetta_steps.inversion.matches import matches_from, open_moments
 from rosetta_steps.inversion.objective import TERMS
 from rosetta_steps.inversion.settings import Settings
-from rosetta_steps.inversion.targets import refuse_overwriting
+from rosetta_steps.inversion.targets import image_size, refuse_overwriting
 from rosetta_steps.matching.tables import read_dictionary, write_table
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
@@ -35,7 +35,6 @@ from rosetta_steps.runtime.errors import UserError
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients
 from rosetta_steps.zoo.entries import entry_digest, find_entry
-from rosetta_steps.zoo.entry import Entry
 from rosetta_steps.zoo.loading import load
 from rosetta_steps.zoo.origin import origin_of
 from rosetta_steps.zoo.weights import weights_file
@@ -241,7 +240,7 @@ def carry_out(a: argparse.Namespace) -> None:
     generator = load(a.generator, entry, weights_file(a.generator, entry), lease())
     mask = None
     if a.edit == "paint" and a.mask:
-        mask = read_mask(a.mask, image_size(a.generator, entry))
+        mask = read_mask(a.mask, image_size(generator))
     edit = Edit(a.edit, tuple(a.shift), a.factor, a.level, mask)
     watched = None if table is None else units_of_matches(table)
     units = units_to_edit(edited, matched, a.keep, watched)
@@ -272,11 +271,3 @@ def carry_out(a: argparse.Namespace) -> None:
             )
         )
     )
-
-
-def image_size(name: str, entry: Entry) -> tuple[int, int]:
-    """(y, x) of a generator's images, found without values."""
-    outline = load(name, entry)
-    z = torch.zeros(1, outline.latent_size, device=outline.device)
-    label = torch.zeros(1, dtype=torch.long, device=outline.device) if outline.classes else None
-    return tuple(outline.raw(z, label, 1.0).shape[2:])

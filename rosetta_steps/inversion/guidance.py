@@ -9,9 +9,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from rosetta_steps.inversion.matches import mean_and_deviation
+from rosetta_steps.inversion.matches import layer_of, mean_and_deviation
 from rosetta_steps.inversion.similarity import Pairs, bytes_of_preparing
 from rosetta_steps.maps.resampling import Size, comparison_size, size_of
+from rosetta_steps.runtime.errors import UserError
+
+# Columns mean and deviation by channel, for each model, layer and size of comparison.
+Statistics = dict[tuple[str, str, Size], pd.DataFrame]
 
 
 def ordered(matches: pd.DataFrame) -> pd.DataFrame:
@@ -43,12 +47,47 @@ def bytes_of_guidance(
     return {"preparing": preparing, **bytes_of_preparing(pairs)}
 
 
+def statistics_of(
+    matches: pd.DataFrame,
+    sizes: Mapping[str, Size],
+    generator: str,
+    moments: Mapping[str, xr.DataTree],
+) -> Statistics:
+    """Return mean and deviation of all matched units at the sizes at which they are compared.
+
+    Args:
+        matches: Matches from read_matches.
+        sizes: Height and width of the maps of the generator's layers.
+        generator: Name of the generator.
+        moments: Moments of the generator and of the models, by name; one layer is read at a time.
+
+    Raises:
+        ValueError: The moments lack a layer, or a unit never varies.
+    """
+    units: dict[tuple[str, str], set[int]] = {}
+    compared: dict[tuple[str, str], set[Size]] = {}
+    names = ["generator_layer", "model", "layer"]
+    for (own, model, layer), group in matches.groupby(names, sort=False):
+        size = comparison_size(sizes[own], size_of(layer_of(moments[model], layer)["mean_map"]))
+        for of, channel in (((generator, own), "generator_channel"), ((model, layer), "channel")):
+            units.setdefault(of, set()).update(group[channel])
+            compared.setdefault(of, set()).add(size)
+    found: Statistics = {}
+    for (name, layer), chosen in units.items():
+        channels = sorted(chosen)
+        at_sizes = mean_and_deviation(moments[name], layer, channels, compared[name, layer])
+        for size, (mean, deviation) in at_sizes.items():
+            columns = {"mean": mean, "deviation": deviation}
+            found[name, layer, size] = pd.DataFrame(columns, index=channels)
+    return found
+
+
 def guidance(
     matches: pd.DataFrame,
     maps: Mapping[str, Mapping[str, Tensor]],
     sizes: Mapping[str, Size],
-    generator: xr.DataTree,
-    models: Mapping[str, xr.DataTree],
+    generator: str,
+    statistics: Statistics,
 ) -> list[Pairs]:
     """Return the pairs of L_act for some target images.
 
@@ -57,11 +96,11 @@ def guidance(
             their weights.
         maps: Maps of the target images by model and layer, (image, channel, y, x).
         sizes: Height and width of the maps of the generator's layers.
-        generator: Moments of the generator.
-        models: Moments of the models.
+        generator: Name of the generator.
+        statistics: Mean and deviation of the units, from `statistics_of`.
 
     Raises:
-        ValueError: The moments lack a layer, or a unit never varies.
+        ValueError: A model's maps have another size than those of its moments.
     """
     pairs = []
     for (own, model, layer), group in matches.groupby(
@@ -70,18 +109,26 @@ def guidance(
         target = maps[model][layer]
         size = comparison_size(sizes[own], size_of(target))
         channels, others = group["generator_channel"].tolist(), group["channel"].tolist()
-        mean, deviation = mean_and_deviation(generator, own, channels, size)
-        target_mean, target_deviation = mean_and_deviation(models[model], layer, others, size)
+        if (model, layer, size) not in statistics:
+            y, x = size_of(target)
+            raise UserError(
+                f"{model}, layer {layer}: its maps of the targets have {y} x {x} positions, and "
+                "its moments are of maps of another size. Mine again with this model."
+            )
+        unit, target_unit = (
+            statistics[of].loc[numbers]
+            for of, numbers in (((generator, own, size), channels), ((model, layer, size), others))
+        )
         pairs.append(
             Pairs(
                 layer=own,
                 channels=channels,
-                mean=mean,
-                deviation=deviation,
+                mean=unit["mean"].to_numpy(),
+                deviation=unit["deviation"].to_numpy(),
                 size=sizes[own],
                 target=target[:, others],
-                target_mean=target_mean,
-                target_deviation=target_deviation,
+                target_mean=target_unit["mean"].to_numpy(),
+                target_deviation=target_unit["deviation"].to_numpy(),
                 weight=group["weight"].to_numpy() if "weight" in group else None,
             )
         )

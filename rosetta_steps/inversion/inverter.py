@@ -17,16 +17,26 @@ from tqdm import tqdm
 
 from rosetta_steps.config.options import options_from
 from rosetta_steps.inversion.arms import write_empty
-from rosetta_steps.inversion.guidance import bytes_of_guidance, guidance, ordered
+from rosetta_steps.inversion.guidance import (
+    bytes_of_guidance,
+    guidance,
+    ordered,
+    statistics_of,
+)
 from rosetta_steps.inversion.latents import Latents
-from rosetta_steps.inversion.matches import NoMatches, matches_from, open_moments
+from rosetta_steps.inversion.matches import NoMatches, layer_of, matches_from, open_moments
 from rosetta_steps.inversion.memory import Needs, saved_bytes
 from rosetta_steps.inversion.objective import TERMS, Objective, Reconstruction
 from rosetta_steps.inversion.optimisation import optimise
 from rosetta_steps.inversion.perceptual import distance_of
 from rosetta_steps.inversion.settings import Settings
 from rosetta_steps.inversion.similarity import Pairs, Similarity
-from rosetta_steps.inversion.targets import check_targets, refuse_overwriting, resized
+from rosetta_steps.inversion.targets import (
+    check_targets,
+    image_size,
+    refuse_overwriting,
+    resized,
+)
 from rosetta_steps.maps.resampling import size_of
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.devices import lease
@@ -89,9 +99,10 @@ class Inverter:
         self.origin = origin_of(generator, self.entry)
         self.moments = {name: open_moments(path, name) for name, path in moments.items()}
         self.sizes = {
-            layer: size_of(self._moments_of(generator, layer)["mean_map"])
+            layer: size_of(layer_of(self.moments[generator], layer)["mean_map"])
             for layer in dict.fromkeys(self.matches["generator_layer"])
         }
+        self.statistics = statistics_of(self.matches, self.sizes, generator, self.moments)
         self.models: dict[str, tuple[ImageModel, list[str]]] = {}
         for name, group in self.matches.groupby("model", sort=False):
             entry = find_entry(name, zoo)
@@ -105,15 +116,6 @@ class Inverter:
             self.distance = distance_of(name, zoo, settings.perceptual_size, device)
             if name != "lpips":
                 self.origin |= origin_of(name, find_entry(name, zoo))
-
-    def _moments_of(self, model: str, layer: str) -> xr.Dataset:
-        if layer not in self.moments[model].children:
-            raise UserError(
-                f"the moments of {model} have no layer {layer}; they have "
-                f"{', '.join(self.moments[model].children)}. The best buddies were mined from "
-                "other layers, or of another generator: give those that belong to these moments."
-            )
-        return self.moments[model][layer].to_dataset()
 
     def target_maps(self, targets: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
         """Maps of the matched layers on images (image, rgb, y, x) in [0, 1], by model."""
@@ -129,25 +131,17 @@ class Inverter:
         The models' maps of the targets are computed here, once, of as many images at a time as the
         budget has room for.
         """
-        similarity = reconstruction = None
+        similarity = None
         if len(self.matches):
             together = len(targets)
             if self.memory is not None:
                 together = self.needs.prepared_at_once(together, self.memory)
             parts = [
-                Similarity(
-                    self._pairs(self.target_maps(targets[block])),
-                    self.settings.similarity,
-                    self.device,
-                )
+                self._similarity(self._pairs(self.target_maps(targets[block])))
                 for block in image_blocks(len(targets), together)
             ]
             similarity = Similarity.joined(parts)
-        if self.settings.reconstruction != "none":
-            reconstruction = Reconstruction(
-                self.settings.reconstruction, self.resized(targets).to(self.device), self.distance
-            )
-        return Objective(self.settings, similarity, reconstruction)
+        return Objective(self.settings, similarity, self._reconstruction(targets))
 
     def resized(self, targets: torch.Tensor) -> torch.Tensor:
         """Images in the generator's own size."""
@@ -156,38 +150,41 @@ class Inverter:
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """(y, x) of the generator's images."""
-        outline = load(self.generator.name, self.entry)
-        z = torch.zeros(1, outline.latent_size, device=outline.device)
-        return tuple(outline.raw(z, self._some_labels(outline.device), 1.0).shape[2:])
-
-    def _some_labels(self, device: str) -> torch.Tensor | None:
-        if not self.generator.classes:
-            return None
-        return torch.zeros(1, dtype=torch.long, device=device)
+        return image_size(self.generator)
 
     def _pairs(self, maps: dict[str, dict[str, torch.Tensor]]) -> list[Pairs]:
         """The pairs of L_act for target images, from the models' maps of them."""
-        own = self.moments[self.generator.name]
-        return guidance(self.matches, maps, self.sizes, own, self.moments)
+        return guidance(self.matches, maps, self.sizes, self.generator.name, self.statistics)
+
+    def _similarity(self, pairs: list[Pairs]) -> Similarity:
+        return Similarity(pairs, self.settings.similarity, self.device)
+
+    def _reconstruction(self, targets: torch.Tensor) -> Reconstruction | None:
+        if self.settings.reconstruction == "none":
+            return None
+        images = self.resized(targets).to(self.device)
+        return Reconstruction(self.settings.reconstruction, images, self.distance)
 
     @cached_property
     def needs(self) -> Needs:
         """What one latent, and the guidance of one target, need: it follows from shapes alone."""
-        space = Latents(self.generator, self.settings.space, self._some_labels(self.device))
+        row = torch.zeros(1, dtype=torch.long, device=self.device)
+        label = row if self.generator.classes else None
+        space = Latents(self.generator, self.settings.space, label)
         latents = space.random(0, [0]).requires_grad_()
         target = torch.rand(1, 3, *self.image_size)
-        preparing = {}
+        guided, preparing = None, {}
         if len(self.matches):
             maps = self.target_maps(target)
-            preparing = bytes_of_guidance(self._pairs(maps), maps)
-            del maps
-        objective = self.objective(target)
-        row = torch.zeros(1, dtype=torch.long, device=self.device)
+            pairs = self._pairs(maps)
+            preparing = bytes_of_guidance(pairs, maps)
+            guided = self._similarity(pairs)
+            del maps, pairs
+        objective = Objective(self.settings, guided, self._reconstruction(target))
         modules = [self.generator.network]
         if self.distance:
             modules.append(self.distance.network)
         kept = saved_bytes(lambda: objective(space, latents, space.prior(), row), modules)
-        guided = objective.similarity
         if guided is None:
             return Needs(kept)
         return Needs(kept, guided.bytes_of_targets, guided.bytes_of_pairs, **preparing)
@@ -198,10 +195,8 @@ class Inverter:
         Raises:
             ValueError: Not even one fits.
         """
-        self.memory = None  # one image is looked at as it is
-        most = min(self.needs.rows_at_once(memory), MOST_AT_ONCE[torch.device(self.device).type])
         self.memory = memory
-        return most
+        return min(self.needs.rows_at_once(memory), MOST_AT_ONCE[torch.device(self.device).type])
 
     def invert(
         self,

@@ -1,7 +1,7 @@
 """Units that guide an inversion: best buddies of a generator, and their mean and deviation."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -113,22 +113,11 @@ def open_moments(path: Path, model: str) -> xr.DataTree:
     return moments
 
 
-def mean_and_deviation(
-    moments: xr.DataTree, layer: str, channels: Sequence[int], size: Size
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of units over the mined images (eq. 1).
-
-    Args:
-        moments: Moments of the model.
-        layer: Name of the layer.
-        channels: Channel numbers of the units.
-        size: Height and width at which the units are compared.
-
-        Returns:
-            Mean and standard deviation, (unit) float64 each.
+def layer_of(moments: xr.DataTree, layer: str) -> xr.Dataset:
+    """Return the moments of one layer, whose arrays are read lazily.
 
     Raises:
-        ValueError: The moments have no such layer, or a unit never varies.
+        ValueError: The moments have no such layer.
     """
     if layer not in moments.children:
         raise UserError(
@@ -136,15 +125,41 @@ def mean_and_deviation(
             f"{', '.join(moments.children)}. The best buddies were mined from other layers, or of "
             "another model: give those that belong to these moments."
         )
-    mean, variance = mean_and_variance(moments[layer].to_dataset(), size)
+    return moments[layer].to_dataset()
+
+
+def mean_and_deviation(
+    moments: xr.DataTree, layer: str, channels: Sequence[int], sizes: Iterable[Size]
+) -> dict[Size, tuple[np.ndarray, np.ndarray]]:
+    """Return mean and standard deviation of units over the mined images (eq. 1), by size.
+
+    The moments of the layer are read once, and not kept.
+
+    Args:
+        moments: Moments of the model.
+        layer: Name of the layer.
+        channels: Channel numbers of the units.
+        sizes: Heights and widths at which the units are compared.
+
+    Returns:
+        Mean and standard deviation at each size, (unit) float64 each.
+
+    Raises:
+        ValueError: The moments have no such layer, or a unit never varies.
+    """
+    # A copy keeps in memory what is read; the moments themselves would keep it for the whole job.
+    of_layer = layer_of(moments, layer).copy()
     chosen = np.asarray(channels)
-    still = chosen[~(variance[chosen] > 0)]
-    if len(still):
-        raise UserError(
-            f"{moments.attrs.get('model')}, layer {layer}: channel {still[0]} never varies over "
-            "the mined images, so it guides nothing."
-        )
-    return mean[channels], np.sqrt(variance[channels])
+    found = {}
+    for size in sizes:
+        mean, variance = (values[chosen] for values in mean_and_variance(of_layer, size))
+        if len(still := chosen[~(variance > 0)]):
+            raise UserError(
+                f"{moments.attrs.get('model')}, layer {layer}: channel {still[0]} never varies "
+                "over the mined images, so it guides nothing."
+            )
+        found[size] = mean, np.sqrt(variance)
+    return found
 
 
 def matches_from(a: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Path]]:

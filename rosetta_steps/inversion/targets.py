@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import Tensor
 from torch.nn import functional
 
+from rosetta_steps.maps.resampling import Size, size_of
 from rosetta_steps.runtime.budgets import image_blocks
 from rosetta_steps.runtime.errors import UserError
+from rosetta_steps.zoo.protocols import TorchGenerator
 
 OUTSIDE = 1e-3  # how far beyond [0, 1] rounding may carry a value
 IMAGES_PER_BLOCK = 64
@@ -59,6 +62,17 @@ def refuse_overwriting(output: Path, given: Path, option: str) -> None:
     """
     if Path(output).resolve() == Path(given).resolve():
         raise UserError(f"--output {output} is what {option} reads: give another --output.")
+
+
+def image_size(generator: TorchGenerator) -> Size:
+    """Return height and width of a generator's images, which are those of one that it makes.
+
+    For a pass without values torch would import its compiler, which takes longer.
+    """
+    z = torch.zeros(1, generator.latent_size, device=generator.device)
+    label = torch.zeros(1, dtype=torch.long, device=z.device) if generator.classes else None
+    with torch.no_grad():
+        return size_of(generator.raw(z, label, 1.0))
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ from rosetta_steps.config.options import add_options
 from rosetta_steps.correlation.step import correlate
 from rosetta_steps.inversion import invert as step
 from rosetta_steps.inversion import inverter as inverting
+from rosetta_steps.inversion import matches as reading
 from rosetta_steps.inversion.arms import read_arm
 from rosetta_steps.inversion.comparison import measure
 from rosetta_steps.inversion.figures.curves import curves
@@ -206,6 +207,31 @@ def test_memory_is_known_in_advance(inverter):
     assert inverter.rows_at_once(1e-9 * (needs.once + 5.2 * needs.of_a_row)) == 5
     with pytest.raises(ValueError, match=r"needs [0-9.e-]+ GB .* budget .* raise memory_gb"):
         inverter.rows_at_once(0.5e-9 * needs.of_a_row)
+
+
+def test_moments_are_read_once_and_not_kept(mined, monkeypatch):
+    monkeypatch.chdir(mined)
+    measured, real = [], reading.mean_and_variance
+
+    def mean_and_variance(moments, size):
+        measured.append(size)
+        return real(moments, size)
+
+    monkeypatch.setattr(reading, "mean_and_variance", mean_and_variance)
+    inverter = make(mined)
+    at_first = len(measured)
+    assert at_first == len(inverter.statistics)
+    inverter.rows_at_once(1.0)
+    inverter.objective(torch.rand(2, 3, 16, 16))
+    assert len(measured) == at_first
+    layers = [layer for tree in inverter.moments.values() for layer in tree.children.values()]
+    assert layers and not any(layer["mean_product"].variable._in_memory for layer in layers)
+
+
+def test_maps_of_another_size_than_the_moments_are_refused(inverter):
+    maps = {"one": {layer: torch.rand(1, 64, 99, 99) for layer in inverter.models["one"][1]}}
+    with pytest.raises(ValueError, match=r"one, layer layer.* 99 x 99 .* Mine again"):
+        inverter._pairs(maps)
 
 
 def test_images_that_fail_are_named_and_the_rest_is_kept(inverter, mined, tmp_path, capsys):

@@ -117,8 +117,8 @@ class Guided:
             self.matches.loc[[pair]],
             target_maps,
             inverter.sizes,
-            inverter.moments[inverter.generator.name],
-            inverter.moments,
+            inverter.generator.name,
+            inverter.statistics,
         )
         form = Similarity(pairs, inverter.settings.similarity)
         return form({name: torch.from_numpy(of) for name, of in maps.items()}).numpy()
