@@ -56,6 +56,7 @@ class Model:
         self.device = torch.device(device)
         # A separate CUDA stream, because the default one would wait for the products before it.
         self.sending = sending_stream() if self.device.type == "cuda" else None
+        self.pinned: Memory | None = None
         exact = torch.float64 if precision == "float64" else torch.float32
         self.measured: SumsOfLayers | None = None
         self.memory, self.kept = Memory(device, exact), Memory(device, PRECISIONS[precision])
@@ -80,9 +81,15 @@ class Model:
                 self.measured.add(block, layer, of_part, channels.start)
         if self.sending is None or all(part.is_cuda for part in maps):
             return maps
+        if self.pinned is None:
+            self.pinned = Memory("cpu", maps[0].dtype, pinned=True)
         with torch.cuda.stream(self.sending):
-            sent = [part.to(self.device) for part in maps]
-        self.sending.synchronize()
+            sent = []
+            for number, part in enumerate(maps):
+                # Several cores copy to memory from which the device reads at its full rate.
+                place = self.pinned.get(number, tuple(part.shape)).copy_(part)
+                sent.append(place.to(self.device, non_blocking=True))
+        self.sending.synchronize()  # and the pinned memory may be used again
         for part in sent:  # keeps its memory until the default stream has used it
             part.record_stream(torch.cuda.default_stream())
         return sent

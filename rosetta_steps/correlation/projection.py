@@ -30,17 +30,24 @@ with warnings.catch_warnings():
 
 
 class Memory:
-    """Buffers that are reused for the next block, because allocation takes as long as filling."""
+    """Buffers that are reused for the next block, because allocation takes as long as filling.
 
-    def __init__(self, device: str, dtype: torch.dtype):
+    Args:
+        device: Device of the buffers.
+        dtype: Dtype of the buffers.
+        pinned: Whether they are memory of the host that a device copies without waiting.
+    """
+
+    def __init__(self, device: str, dtype: torch.dtype, *, pinned: bool = False):
         self.kind: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.pinned = pinned
         self._kept: dict[object, Tensor] = {}
 
     def get(self, key: object, shape: tuple[int, ...]) -> Tensor:
         """Return a tensor of a shape in the buffer of a key; its content is undefined."""
         values = math.prod(shape)
         if key not in self._kept or self._kept[key].numel() < values:
-            self._kept[key] = torch.empty(values, **self.kind)
+            self._kept[key] = torch.empty(values, **self.kind, pin_memory=self.pinned)
         return self._kept[key][:values].view(shape)
 
 
