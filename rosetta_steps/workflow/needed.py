@@ -28,6 +28,8 @@ BESIDE_MAPS = 3000
 PLANNED = ("activations", "streams", "moments")
 # Steps that take no longer than to run the model and write its maps, whose minutes a plan knows.
 TIMED = (*PLANNED, "matched_maps", "image_sums")
+# Kinds of artefacts of which steps bear another name.
+KIND = {"correlation": "correlations", "streams": "stream"}
 
 
 class Needs:
@@ -79,18 +81,19 @@ class Needs:
         """
 
         def cores(wildcards: Any) -> int:
+            name = wildcards.sample_set
             if step == "correlation" and self.workers_apart:
                 return 1
+            if step == "matched_maps" and not self.rules.runs_model(name, wildcards.model):
+                return 1  # they are copied
             devices = self._devices_of(step, wildcards)
             whole = self.cores(devices)
             half = max(1, whole // 2)
             if (self.on_a_gpu and devices) or not self.here:
                 return whole
-            name = wildcards.sample_set
             if (step, name) not in self._halved:  # decided once, before jobs take memory
                 together = whole // half * self.memory(step)(wildcards, attempt=1, threads=half)
-                kind = "correlations" if step == "correlation" else step
-                several = self.rules.several_stale(kind, name, self.asked())
+                several = self.rules.several_stale(KIND.get(step, step), name, self.asked())
                 self._halved[step, name] = several and 1e6 * together <= available_bytes()
             return half if self._halved[step, name] else whole
 

@@ -18,13 +18,14 @@ def needs(tmp_path, monkeypatch):
     """Needs of a config in an empty folder; the function lays settings over it."""
     monkeypatch.chdir(tmp_path)
 
-    def needs(cores=1, here=False, several=False, takes_moments=False, **settings):
+    def needs(cores=1, here=False, several=False, takes_moments=False, runs=False, **settings):
         correlation = {"memory_gb": 2, "threads_per_worker": 1, "gpus": 1, "splits": 1}
         correlation |= settings.pop("correlation", {})
         config = {"correlation": correlation, "inversion": {"memory_gb": 2}} | settings
         rules = SimpleNamespace(config=config, decoys=lambda a, b: 1)
         rules.several_stale = lambda kind, sample_set, targets: several
         rules.runs = lambda sample_set: False
+        rules.runs_model = lambda sample_set, model: runs
         rules.takes_moments = lambda sample_set, model: takes_moments
         return Needs(rules, cores, here=here)
 
@@ -139,6 +140,13 @@ def test_two_models_at_once_have_half_the_cores_each_and_one_has_all(needs, devi
         for several in (False, True)
     }
     assert cores == {False: 9, True: 4}
+
+
+def test_maps_of_matched_units_are_copied_on_one_core_or_made_as_others_are(needs, devices):
+    devices(0)
+    kind = {"here": True, "several": True}
+    assert needs(8, **kind).cores_beside("matched_maps")(ONE) == 1
+    assert needs(8, **kind, runs=True).cores_beside("matched_maps")(ONE) == 4
 
 
 def test_a_step_has_all_cores_where_memory_does_not_hold_two(needs, devices):

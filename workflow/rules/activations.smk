@@ -66,7 +66,7 @@ rule streams:
         "benchmarks/streams/{sample_set}/{model}.tsv"
     wildcard_constraints:
         sample_set=RULES.sets_that_stream(),
-    threads: NEEDS.cores()
+    threads: NEEDS.cores_beside("streams")
     resources:
         gpu=NEEDS.gpus(),
         mem_mb=NEEDS.memory("streams"),

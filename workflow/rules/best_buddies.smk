@@ -41,7 +41,7 @@ rule matched_maps:
         "logs/matched_maps/{sample_set}/{model}.log",
     benchmark:
         "benchmarks/matched_maps/{sample_set}/{model}.tsv"
-    threads: lambda w: NEEDS.cores() if RULES.runs_model(w.sample_set, w.model) else 1
+    threads: NEEDS.cores_beside("matched_maps")
     resources:
         gpu=lambda w: NEEDS.gpus(int(RULES.runs_model(w.sample_set, w.model))),
         mem_mb=NEEDS.memory("matched_maps"),
