@@ -130,7 +130,7 @@ def devices(monkeypatch):
     return devices
 
 
-@pytest.mark.parametrize("step", ["activations", "correlation", "image_sums"])
+@pytest.mark.parametrize("step", ["activations", "correlation", "image_sums", "streams"])
 def test_two_models_at_once_have_half_the_cores_each_and_one_has_all(needs, devices, step):
     devices(0)
     cores = {
