@@ -20,7 +20,7 @@ STAGES = {
     "plan": ("plan",),
     "sampling": ("sampling", "image_folder", "pictures"),
     "activations": ("activations", "streams"),
-    "moments": ("moments", "moments_of_the_pass"),
+    "moments": ("moments", "moments_alone", "moments_of_the_pass"),
     "correlation": ("correlation", "correlation_and_moments"),
     "best buddies": ("best_buddies",),
     "matched maps": ("matched_maps",),

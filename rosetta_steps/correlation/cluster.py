@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import dask
-from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed import Client, KilledWorker, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from rosetta_steps.correlation.pieces import Job, identities, software
 from rosetta_steps.runtime.at_start import AT_START
@@ -44,6 +44,26 @@ def local_workers(count: int, threads: int, *, apart: bool = False) -> Iterator[
         Client(cluster) as client,
     ):
         yield client
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Context in which workers that are killed repeatedly end in advice.
+
+    Args:
+        doing: What the workers do, for the message.
+
+    Raises:
+        ValueError: Worker processes were killed repeatedly.
+    """
+    try:
+        yield
+    except KilledWorker as error:
+        raise UserError(
+            f"{doing}: worker processes died again and again, most likely for want of memory. "
+            "Lower correlation.memory_gb or images_per_block in the config, or give the job fewer "
+            "cores; finished pieces are kept."
+        ) from error
 
 
 def dashboard_of(client: Client) -> str:

@@ -193,7 +193,7 @@ def plan(
     worker_bytes = fixed + held + sums + moments
     # This process holds the sums in float64, and the tile's tables; splits and decoys twice.
     together = largest * (8 * sums_a_pair + 4 * (1 if tables == 1 else 2 * tables - 1))
-    together += 2 * moments  # and those of a piece, which are added to them
+    together += 3 * moments  # with those of a piece, or the moments and what is written of them
     workers = min(cores // threads, strips)
     if device == "cpu" and math.isfinite(free):
         workers = min(workers, int((free - together) // worker_bytes))
@@ -201,6 +201,7 @@ def plan(
     # On disk are the total in float64, twice while it is replaced, and pieces not added to it yet.
     waiting = min(strips, FOLDED + workers)
     on_disk = waiting * (sums + moments) + (4 * sums + 2 * moments if strips > FOLDED else 0)
+    on_disk += moments
     read = images * sum(
         outline.bytes_a_value * sum(outline.values()[layer] for layer in layers)
         for tile in tiles

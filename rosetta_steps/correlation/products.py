@@ -86,7 +86,7 @@ class Model:
         with torch.cuda.stream(self.sending):
             sent = []
             for number, part in enumerate(maps):
-                # Several cores copy to memory from which the device reads at its full rate.
+                # From pinned memory the device copies at its full rate.
                 place = self.pinned.get(number, tuple(part.shape)).copy_(part)
                 sent.append(place.to(self.device, non_blocking=True))
         self.sending.synchronize()  # and the pinned memory may be used again

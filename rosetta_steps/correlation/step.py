@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 import xarray as xr
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client, as_completed
 from tqdm import tqdm
 
-from rosetta_steps.correlation.cluster import dashboard_of, local_workers, workers_at
+from rosetta_steps.correlation.cluster import dashboard_of, explained, local_workers, workers_at
 from rosetta_steps.correlation.decoys import images_that_stay
 from rosetta_steps.correlation.from_sums import TableFromSums
 from rosetta_steps.correlation.pieces import Job, piece
@@ -22,12 +22,13 @@ from rosetta_steps.correlation.slurm_workers import slurm_workers
 from rosetta_steps.correlation.taken import Taken
 from rosetta_steps.correlation.totals import Total
 from rosetta_steps.correlation.units import Units, units_of
-from rosetta_steps.maps.moments import SUM_BYTES, measure, write_moments
+from rosetta_steps.maps.moments import measure, write_moments
+from rosetta_steps.maps.settings import SUM_BYTES
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.runtime.budgets import available_bytes, image_blocks
 from rosetta_steps.runtime.errors import StoreError, UserError
-from rosetta_steps.storage.datasets import open_each
+from rosetta_steps.storage.datasets import copy_store, open_each
 from rosetta_steps.storage.digests import digest_of
 from rosetta_steps.storage.manifests import (
     Provenance,
@@ -87,7 +88,10 @@ def correlate(
     stores = (first, second)
     refuse_other_images(a, b, *stores)
     refuse_impossible(stores, nearest, settings.splits)
-    if measure_b and (a == b or sums_for_moments(Outline.of(second), settings.splits) > SUM_BYTES):
+    if measure_b and a == b:
+        copy_store(moments_a, moments_b)
+        measure_b = False
+    if measure_b and sums_for_moments(Outline.of(second), settings.splits) > SUM_BYTES:
         print(f"moments of {second.attrs['model']} first, for whose sums there is no room beside")
         measure(b, moments_b, settings.splits, threads, identity_of_moments)
         measure_b = False
@@ -143,7 +147,7 @@ def correlate(
         bar = stack.enter_context(tqdm(total=images * len(chosen.tiles), desc=title, unit="image"))
         for index, tile in enumerate(chosen.tiles):
             finished = scratch / f"{name}-tile-{index}.npz"
-            if finished.is_file():
+            if finished.is_file() and (not taken or taken.knows(tile)):
                 bar.update(images)
                 continue
             units = (
@@ -153,9 +157,10 @@ def correlate(
             files = [scratch / f"{name}-{index}-{number}.npz" for number in range(len(strips))]
             measured = taken.sums_of(tile) if taken else None
             total = Total(scratch / f"{name}-{index}.npz", files, units, measured)
+            del measured  # which the total holds, until its moments are known
             compute(client, job, units, strips, total=total, bar=bar)
             if taken:
-                taken.keep(tile, measured)
+                taken.keep(tile, total)
             tables = TableFromSums(
                 total.sums,
                 units,
@@ -326,14 +331,8 @@ def compute(
     }
     finished = set()
     for task in as_completed(number_of):
-        try:
+        with explained(bar.desc):
             task.result()
-        except KilledWorker as error:
-            raise UserError(
-                f"{bar.desc}: worker processes died again and again, most likely for want of "
-                "memory. Lower correlation.memory_gb or images_per_block in the config, or give "
-                "the job fewer cores; finished pieces are kept."
-            ) from error
         task.release()  # otherwise Dask recomputes it if its worker dies
         strip = strips[number_of[task]]
         bar.update(strip.stop - strip.start)

@@ -12,9 +12,10 @@ import torch
 import xarray as xr
 from distributed import Client
 
+from rosetta_steps.correlation.cluster import explained
 from rosetta_steps.correlation.pieces import Job
 from rosetta_steps.correlation.tiles import Tile
-from rosetta_steps.correlation.totals import load
+from rosetta_steps.correlation.totals import Total, load
 from rosetta_steps.maps.moments import SumsOfLayers
 from rosetta_steps.maps.sources import MapSource
 from rosetta_steps.storage.files import whole_file
@@ -41,7 +42,8 @@ class Taken:
         """Means by which units are centred, in place of mean maps; a worker computes them once."""
         file = self._file("means")
         if not file.is_file():
-            _save(file, client.submit(means_of_a_few, job, pure=False).result())
+            with explained(f"means of {self.source.attrs['model']}"):
+                _save(file, client.submit(means_of_a_few, job, pure=False).result())
         maps = {layer: means[:, None, None] for layer, means in load(file).items()}
         return xr.DataTree.from_dict(
             {
@@ -56,20 +58,31 @@ class Taken:
             return None
         return SumsOfLayers(self.source, tile.b, self.splits, "cpu")
 
-    def keep(self, tile: Tile, sums: SumsOfLayers | None) -> None:
-        """Write what a tile has taken, whole or not at all."""
-        if sums is not None:
-            _save(self._file(tile), sums.arrays())
+    def keep(self, tile: Tile, total: Total) -> None:
+        """Write the sums for moments of a tile's total, whole or not at all, and let them go."""
+        if total.measured is not None:
+            _save(self._file(tile), total.measured.arrays())
+            self._known |= dict(total.measured.moments())
+            total.measured = None
+
+    def knows(self, tile: Tile) -> bool:
+        """Whether the moments of a tile's layers are known, by this run or an earlier one.
+
+        Raises:
+            StoreError: The file of an earlier run is damaged and is removed.
+        """
+        if tile.b[0] in self._known:
+            return True
+        row = next(one for one in self.tiles if one.b == tile.b)
+        if not (file := self._file(row)).is_file():
+            return False
+        sums = SumsOfLayers(self.source, tile.b, self.splits, "cpu")
+        sums.merge_arrays(load(file))
+        self._known |= dict(sums.moments())
+        return True
 
     def moments(self) -> xr.DataTree:
-        """Moments of the layers of all tiles that have been kept."""
-        for tile in self.tiles:
-            file = self._file(tile)
-            if tile.b[0] in self._known or not file.is_file():
-                continue
-            sums = SumsOfLayers(self.source, tile.b, self.splits, "cpu")
-            sums.merge_arrays(load(file))
-            self._known |= dict(sums.moments())
+        """Moments of the layers of all tiles that are known."""
         return xr.DataTree.from_dict(dict(self._known))
 
     def _file(self, of: Tile | str) -> Path:

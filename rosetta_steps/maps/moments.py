@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rosetta_steps.maps.moment_sums import MomentSums
+from rosetta_steps.maps.settings import SUM_BYTES
 from rosetta_steps.maps.sources import MapSource, is_stream, open_maps
 from rosetta_steps.maps.splits import PREFIX, refuse_splits, split_of
 from rosetta_steps.maps.statistics import bytes_of_sums
@@ -23,9 +24,9 @@ from rosetta_steps.runtime.errors import StoreError
 from rosetta_steps.storage.datasets import write_dataset
 from rosetta_steps.storage.manifests import Provenance, ingredients, read_manifest
 
-# Of a pass over the images: the sums of its layers, and the maps of a block of images.
-SUM_BYTES, BLOCK_BYTES = 1.5e9, 0.2e9
-# On a GPU the same as shares of the memory that is free.
+# Of a pass over the images: the maps of a block of images.
+BLOCK_BYTES = 0.2e9
+# On a GPU these, and the sums of the layers, as shares of the memory that is free.
 SUM_SHARE, BLOCK_SHARE = 0.4, 0.05
 # Of the maps that a thread adds before it takes others.
 PART_BYTES = {"cpu": 8e6, "cuda": 1e9}

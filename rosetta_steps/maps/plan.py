@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
-from rosetta_steps.maps.moments import SUM_BYTES
+from rosetta_steps.maps.settings import SUM_BYTES
 from rosetta_steps.maps.splits import refuse_splits
 from rosetta_steps.maps.statistics import bytes_of_sums
 from rosetta_steps.maps.store import bytes_of

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from rosetta_steps.config.options import check, setting
 
 ALL, MATCHED = "all", "matched"
+# Of the sums for moments that are in memory together.
+SUM_BYTES = 1.5e9
 
 
 @dataclass(frozen=True)

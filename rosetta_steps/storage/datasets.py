@@ -17,12 +17,13 @@ from typing import TypeVar
 import xarray as xr
 import zarr
 
-from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.runtime.errors import StoreError, UserError
 from rosetta_steps.storage.digests import digest_of_files
 from rosetta_steps.storage.files import (
     explain_write_errors,
     files_under,
     is_hidden,
+    whole_file,
     write_json,
 )
 from rosetta_steps.storage.manifests import (
@@ -119,6 +120,35 @@ def whole_store(store: Path, provenance: Provenance) -> Iterator[Path]:
         with explain_write_errors(store):
             os.replace(temporary, store)
         write_json(manifest_path(store), state)
+    finally:
+        _remove(temporary)
+
+
+def copy_store(store: Path, output: Path) -> None:
+    """Check a finished store and put a copy of the same name, with its manifest, elsewhere.
+
+    Its files are links to those of the store where the disk has such links.
+
+    Raises:
+        StoreError: The store is not finished or is damaged, or the disk is full.
+        ValueError: Both are the same.
+    """
+    store, output = check_dataset(store), Path(output)
+    if output.exists() and output.samefile(store):
+        raise UserError(f"{output} is itself what is to be copied there: give another --output.")
+    remove_store(output)
+    temporary = output.with_name(f".{output.name}.building-{os.getpid()}")
+    try:
+        with explain_write_errors(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copytree(store, temporary, copy_function=os.link)
+            except OSError:
+                _remove(temporary)
+                shutil.copytree(store, temporary)
+            os.replace(temporary, output)
+            with whole_file(manifest_path(output)) as manifest:
+                shutil.copyfile(manifest_path(store), manifest)
     finally:
         _remove(temporary)
 

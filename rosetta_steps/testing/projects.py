@@ -21,7 +21,10 @@ ON_A_GPU = (
     "sampling",
     "activations",
     "streams",
+    "moments",
+    "moments_alone",
     "correlation",
+    "correlation_and_moments",
     "invert",
     "edit",
 )

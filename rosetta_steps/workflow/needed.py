@@ -11,6 +11,7 @@ from typing import Any
 
 from rosetta_steps.config.names import split_untrained
 from rosetta_steps.correlation.settings import SLURM
+from rosetta_steps.maps.settings import SUM_BYTES
 from rosetta_steps.runtime.budgets import available_bytes
 from rosetta_steps.runtime.devices import installed_devices, visible_devices
 from rosetta_steps.runtime.needs import (
@@ -173,9 +174,13 @@ class Needs:
             settings["memory_gb"],
             settings["splits"] + self.rules.decoys(wildcards.a, wildcards.b),
             (a, b) if a and b else None,
-            (2 + workers) * self._sums_of_moments(wildcards),
+            self._of_moments(wildcards, workers),
         )
 
-    def _sums_of_moments(self, wildcards: Any) -> int:
+    def _of_moments(self, wildcards: Any, workers: int) -> float:
         name, b = wildcards.sample_set, wildcards.b
-        return self._of(name, b).get("sums_mb", 0) if self.rules.takes_moments(name, b) else 0
+        if not self.rules.runs(name):
+            return 0
+        sums, most = self._of(name, b).get("sums_mb", 0), SUM_BYTES / 1e6
+        # Three of the job: the total, a piece or the moments, and what is written of it.
+        return (3 + workers) * sums if sums <= most else most

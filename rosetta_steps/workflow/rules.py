@@ -7,7 +7,6 @@ is typed and tested. Functions take the wildcards of a rule, and its input where
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,37 +192,26 @@ class Rules(Recipes):
         name = wildcards.sample_set
         return f"results/moments/{name}/{self.first_of(name)}.zarr{MANIFEST}"
 
-    def takes_moments(self, name: str, model: str) -> bool:
-        """Whether a model's moments are taken while it runs to be correlated."""
-        return self.runs(name) and model not in self._first_of_running_sets
-
     def moments_taken(self, wildcards: Wildcards) -> str:
-        """Manifest of a model's moments that were taken while it was correlated with the first."""
+        """Manifest of a model's moments where they are taken: alone, or in a correlation's pass."""
         name, model = wildcards.sample_set, wildcards.model
-        return f"results/moments_taken/{name}/{self.first_of(name)}/{model}.zarr{MANIFEST}"
+        first = self.first_of(name)
+        place = model if model == first else f"{first}/{model}"
+        return f"results/moments_taken/{name}/{place}.zarr{MANIFEST}"
 
     def moments_of_b(self, wildcards: Wildcards) -> str:
         """Moments of a correlation's second model, which it reads or takes."""
         name, a, b = wildcards.sample_set, wildcards.a, wildcards.b
         taken = f"results/moments_taken/{name}/{a}/{b}.zarr"
-        return taken if self.takes_moments(name, b) else f"results/moments/{name}/{b}.zarr"
+        return taken if self.runs(name) else f"results/moments/{name}/{b}.zarr"
 
     def moments_to_take(self, wildcards: Wildcards) -> list[str]:
         """Options of a correlation that takes moments of its second model."""
         name, b = wildcards.sample_set, wildcards.b
-        if not self.takes_moments(name, b):
+        if not self.runs(name):
             return []
         identity = self.identity("moments", {"sample_set": name, "model": b})
         return ["--measure-b", "--identity-of-moments", identity]
-
-    def not_first(self) -> str:
-        """A wildcard constraint: models that come first in no sample set whose models run."""
-        return rf"(?!({names(self._first_of_running_sets)})\.zarr)[^/]+?"
-
-    @cached_property
-    def _first_of_running_sets(self) -> set[str]:
-        sets = self.config["sample_sets"]
-        return {self.first_of(name) for name in sets if self.runs(name) and "models" in sets[name]}
 
     def covariances_of_b(self, wildcards: Wildcards) -> Files:
         """Manifest of the covariances of a pair's second model, if evidence is to look at them."""

@@ -109,6 +109,20 @@ def layers_of(
             reasons.
     """
     reader = reader or Reader()
+    if any(parameter.is_meta for parameter in module.parameters()):
+        # A module that asks the compiler for more than this passes again, with the compiler.
+        with contextlib.suppress(AttributeError, ImportError), without_compiler():
+            return _layers_of(module, run, patterns, reader, left_out)
+    return _layers_of(module, run, patterns, reader, left_out)
+
+
+def _layers_of(
+    module: nn.Module,
+    run: Callable[[], object],
+    patterns: Sequence[str] | None,
+    reader: Reader,
+    left_out: dict[str, str] | None,
+) -> list[Layer]:
     choice = Choice(patterns)
     inside = _inside_nonlinearities(module)
     anything = any(pattern.startswith(ANY_MODULE) for pattern in choice.patterns)
@@ -118,9 +132,7 @@ def layers_of(
         if choice.matching(name, unit):
             choice.see(name, unit, source.nonlinearity, reader.read(output, source))
 
-    without_values = any(parameter.is_meta for parameter in module.parameters())
-    with without_compiler() if without_values else contextlib.nullcontext():
-        _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
+    _record(module, run, lambda _, child: anything or nonlinearity_of(child) is not None, keep)
     if left_out is not None:
         left_out |= choice.no_maps
     return choice.layers(reader.remedy)

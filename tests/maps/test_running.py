@@ -1,6 +1,7 @@
 """Models that run while they are correlated give what their dumps give, and keep what matched."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 from own_configs import with_examples
+from PIL import Image
 
 from rosetta_steps.correlation import pieces, step, taken
 from rosetta_steps.correlation import plan as plans
@@ -28,6 +30,7 @@ from rosetta_steps.maps.streams import write_stream
 from rosetta_steps.matching.best_buddies import table_of
 from rosetta_steps.matching.tables import BEST_BUDDIES, write_table
 from rosetta_steps.runtime.errors import StoreError
+from rosetta_steps.storage.datasets import check_dataset, remove_store
 from rosetta_steps.storage.files import write_json
 from rosetta_steps.storage.manifests import manifest_path, read_manifest
 from rosetta_steps.testing import Project, dump_maps, made
@@ -244,13 +247,30 @@ def test_without_room_for_sums_of_all_moments_a_model_runs_for_them_first(
     )
 
 
-def test_moments_of_a_model_with_itself_are_taken_first(both, tmp_path):
-    one, of_one = both / "one.zarr", tmp_path / "moments/one.zarr"
-    halves = Correlation(splits=2)
-    own = xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr")
-    measured = both / "moments-zarr/one.zarr"
-    correlate(one, one, measured, of_one, tmp_path / "x.zarr", settings=halves, measure_b=True)
-    assert_same_moments(xr.open_datatree(of_one, engine="zarr"), own)
+def test_moments_of_a_model_with_itself_are_those_that_are_given(both, tmp_path, monkeypatch):
+    one, of_one = both / "one.json", tmp_path / "moments/one.zarr"
+    own, halves = both / "moments-json/one.zarr", Correlation(splits=2)
+    passes = images_that_pass(monkeypatch)
+    correlate(one, one, own, of_one, tmp_path / "x.zarr", settings=halves, measure_b=True)
+    assert sum(passes["model"]) == 10
+    assert manifest_path(of_one).read_bytes() == manifest_path(own).read_bytes()
+    check_dataset(of_one)
+
+
+def test_a_tile_whose_moments_are_damaged_is_computed_again(both, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise StoreError("interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "write_moments", interrupted)
+        with pytest.raises(StoreError, match="interrupted"):
+            measured_while_correlated(both, tmp_path / "x.zarr", "zarr")
+    (kept,) = (tmp_path / ".x.zarr.pieces").glob("*-moments-0.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(StoreError, match=f"{kept.name} is damaged .* and was removed"):
+        measured_while_correlated(both, tmp_path / "x.zarr", "zarr")
+    _, found = measured_while_correlated(both, tmp_path / "x.zarr", "zarr")
+    assert_same_moments(found, xr.open_datatree(both / "moments-zarr/one.zarr", engine="zarr"))
 
 
 def test_a_model_with_itself_runs_once(both, tmp_path):
@@ -440,6 +460,39 @@ def test_a_new_model_runs_no_other_model(project):
     of_two = {line for job in jobs if "two" in job for line in job.splitlines() if "rule " in line}
     for rule in ("streams", "correlation_and_moments", "best_buddies", "matched_maps"):
         assert f"rule {rule}:" in of_two
+
+
+def test_another_sample_set_changes_nothing_of_this_one(project):
+    def add(config):
+        photos = {"photos": "photos/*.png", "size": [64, 64], "layers": "all"}
+        config["sample_sets"]["mine"] = photos | {"models": ["one", "two"], "store": "matched"}
+
+    (project.folder / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(project.folder / "photos/black.png")
+    before, planned = (project.folder / "config/config.yaml").read_text(), project.planned()
+    assert not planned.keys() & {"streams", "correlation", "correlation_and_moments"}
+    try:
+        project.config(add)
+        assert project.planned() == planned
+    finally:
+        (project.folder / "config/config.yaml").write_text(before)
+
+
+def test_lost_or_damaged_moments_are_made_again(project):
+    of_one = project.folder / "results/moments/tiny/one.zarr"
+    remove_store(of_one)
+    planned = project.planned()
+    assert planned["moments_of_the_pass"] == 1
+    assert not planned.keys() & {"streams", "moments", "correlation", "correlation_and_moments"}
+    project.make("dictionary")
+    # The file is that of the store it was taken to, too.
+    os.truncate(next(of_one.glob("*/mean_map/c/0/0/0")), 10)
+    with pytest.raises(StoreError, match="is damaged"):
+        check_dataset(of_one)
+    with pytest.raises(AssertionError, match="moments_taken/tiny/generator/one.zarr is damaged"):
+        project.make("dictionary")
+    project.make("dictionary")
+    check_dataset(of_one)
 
 
 @pytest.mark.parametrize("store", ["all", "matched"])

@@ -21,6 +21,7 @@ OTHER_NAMES = {
     "labels_of_units": "rosetta_steps.labels",  # so is `labels`
     "site_folder": "rosetta_steps.site",  # so is `site`
     "bundle_folder": "rosetta_steps.bundle",  # so is `bundle`
+    "moments_of_the_pass": "rosetta_steps.moments",  # so is `moments`
     "dictionary_page": "rosetta_steps.dictionary",  # `dictionary` is the target that users type
     "fetch_weights": "rosetta_steps.zoo",  # one of its commands
     "replication_summary": "rosetta_steps.replication",  # so is `replication`

@@ -48,3 +48,18 @@ def test_a_library_that_wants_more_of_the_compiler_gets_it(tmp_path):
         f"print(callable(imported('wants_more').optimize), {HAS_COMPILER})"
     )
     assert run(code, tmp_path) == ["True", "True"]
+
+
+def test_a_pass_without_values_that_wants_more_of_the_compiler_gets_it(tmp_path):
+    code = (
+        "import torch\n"
+        "from torch import nn\n"
+        "from torch.utils.checkpoint import checkpoint\n"
+        "from rosetta_steps.zoo.hooks import layers_of\n"
+        "with torch.device('meta'):\n"
+        "    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
+        "    images = torch.zeros(1, 3, 8, 8)\n"
+        "run = lambda: checkpoint(module, images, use_reentrant=False)\n"
+        "print([layer.name for layer in layers_of(module, run)])"
+    )
+    assert run(code, tmp_path) == ["['1']"]

@@ -82,10 +82,7 @@ rule streams:
 
 
 rule moments:
-    """Moments of a model whose maps are not stored: it runs for them.
-
-    With store: matched it is the first; those of the others are taken while they are correlated.
-    """
+    """Moments of a model whose maps are not stored: it runs for them."""
     input:
         "results/streams/{sample_set}/{model}.json",
     output:
@@ -113,24 +110,34 @@ rule moments:
         """
 
 
+use rule moments as moments_alone with:
+    output:
+        "results/moments_taken/{sample_set}/{model}.zarr.done.json",
+    wildcard_constraints:
+        sample_set=RULES.sets_that_store(MATCHED),
+
+
 rule moments_of_the_pass:
-    """Moments that were taken while a model was correlated; the files are links, not copies."""
+    """Moments of a model of a set with store: matched, wherever they were taken.
+
+    Those of the first are taken alone, those of the others while they are correlated with it.
+    """
     input:
         RULES.moments_taken,
     output:
         "results/moments/{sample_set}/{model}.zarr.done.json",
+    log:
+        "logs/moments_of_the_pass/{sample_set}/{model}.log",
     wildcard_constraints:
         sample_set=RULES.sets_that_store(MATCHED),
-        model=RULES.not_first(),
     localrule: True
     params:
         taken=subpath(input[0], strip_suffix=".done.json"),
         store=subpath(output[0], strip_suffix=".done.json"),
     shell:
         r"""
-        rm -rf {params.store:q}
-        cp -Rl {params.taken:q} {params.store:q} || cp -R {params.taken:q} {params.store:q}
-        cp {input:q} {output:q}
+        python -m rosetta_steps.moments --taken {params.taken:q} --output {params.store:q} \
+            2>&1 | tee {log:q}
         """
 
 

@@ -6,7 +6,7 @@ INPUTS   results/samples/{sample_set}.zarr, whose classes decoys keep
 OUTPUTS  results/correlations/{sample_set}/{a}--{b}.zarr   correlation (unit_a, unit_b) float32
          results/moments_taken/{sample_set}/{a}/{b}.zarr   with store: matched, moments of b
 
-With store: matched model b so runs once for its moments and its correlations with the first model.
+With store: matched a model runs once for its moments and its correlations with the first one.
 """
 
 
@@ -80,7 +80,6 @@ use rule correlation as correlation_and_moments with:
         "results/moments_taken/{sample_set}/{a}/{b}.zarr.done.json",
     wildcard_constraints:
         sample_set=RULES.sets_that_store(MATCHED),
-        b=RULES.not_first(),
 
 
 ruleorder: correlation_and_moments > correlation
