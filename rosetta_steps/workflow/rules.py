@@ -199,11 +199,10 @@ class Rules(Recipes):
         place = model if model == first else f"{first}/{model}"
         return f"results/moments_taken/{name}/{place}.zarr{MANIFEST}"
 
-    def moments_of_b(self, wildcards: Wildcards) -> str:
+    def moments_of_b(self, wildcards: Wildcards, input, output) -> str:
         """Moments of a correlation's second model, which it reads or takes."""
-        name, a, b = wildcards.sample_set, wildcards.a, wildcards.b
-        taken = f"results/moments_taken/{name}/{a}/{b}.zarr"
-        return taken if self.runs(name) else f"results/moments/{name}/{b}.zarr"
+        given = output[1] if self.runs(wildcards.sample_set) else input.moments_b
+        return stores([given])[0]
 
     def moments_to_take(self, wildcards: Wildcards) -> list[str]:
         """Options of a correlation that takes moments of its second model."""

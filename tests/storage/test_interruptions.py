@@ -174,12 +174,12 @@ def test_a_killed_correlation_keeps_the_strip_it_has_computed(two_stores, tmp_pa
     assert_the_rerun_computes_only_the_second_strip(tmp_path, monkeypatch)
 
 
-def piece_that_kills_its_worker_once(job, units, images, file, piece=pieces.piece):
+def piece_that_kills_its_worker_once(job, units, images, file, measured, piece=pieces.piece):
     marker = Path(file).parents[1] / "killed"
     if images[0] == 3 and not marker.exists():
         marker.touch()
         np.savez = kill
-    return piece(job, units, images, file)
+    return piece(job, units, images, file, measured)
 
 
 @pytest.mark.parametrize("interrupted", [0, 1, 7, 9, 11, 12])

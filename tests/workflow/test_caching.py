@@ -172,26 +172,30 @@ def test_delete_all_output_takes_the_stores_as_well_and_a_dry_run_takes_nothing(
     assert not any(path.exists() for path in stores)
 
 
-def test_as_a_module_with_a_prefix_every_step_reads_and_writes_below_it(project):
+@pytest.mark.parametrize("store", ["all", "matched"])
+def test_as_a_module_with_a_prefix_every_step_reads_and_writes_below_it(project, store):
     """Beside results of an unprefixed run, which it must not take for its own."""
     (project.folder / "Snakefile").write_text(
         f"""
 configfile: "config/config.yaml"
-config["sample_sets"]["tiny"]["seed"] = 1
+config["sample_sets"]["tiny"].update(seed=1, store="{store}")
 module rosetta:
     snakefile: "{project.folder}/workflow/Snakefile"
     config: config
-    prefix: "other"
+    prefix: "{store}"
 use rule * from rosetta as rosetta_*
 """
     )
-    target = "other/results/best_buddies/tiny/generator--one.csv"
+    target = f"{store}/results/best_buddies/tiny/generator--one.csv"
     own = project.folder / "results/plans/tiny.txt"
     before = own.stat().st_mtime_ns
-    project.snakemake("-s", "Snakefile", target, "other/results/plans/tiny.txt", "--cores", "2")
+    others = [
+        f"{store}/results/{file}" for file in ("plans/tiny.txt", "moments/tiny/one.zarr.done.json")
+    ]
+    project.snakemake("-s", "Snakefile", target, *others, "--cores", "2")
     assert own.stat().st_mtime_ns == before
     made_of = json.loads((project.folder / f"{target}.done.json").read_text())["made_of"]
-    for folder, same in (("other/results", True), ("results", False)):
+    for folder, same in ((f"{store}/results", True), ("results", False)):
         samples = digest_of_artefact(project.folder / folder / "samples/tiny.zarr")
         assert (made_of["samples on tiny"] == samples) is same
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 # A step with several kinds of output, one of which computes on the processor alone.
-NEVER = {"figure_of_arms": "--kind comparison"}
+NEVER = {"figure_of_arms": "--kind comparison", "moments_of_the_pass": "--taken"}
 
 
 @cache
